@@ -1,0 +1,63 @@
+"""Digests of what was served, to compare with Postgres afterwards.
+
+A status code cannot show that a team was served as a user; a digest of the identity and limit
+fields does. Spend is left out: it moves with every request. Only the standard library is used,
+so that the same function runs inside a LiteLLM release's own environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+IDENTITY_AND_LIMITS: Mapping[str, tuple[str, ...]] = {
+    "key": (
+        "token",
+        "user_id",
+        "team_id",
+        "max_budget",
+        "tpm_limit",
+        "rpm_limit",
+        "models",
+        "blocked",
+    ),
+    "user": ("user_id", "max_budget", "tpm_limit", "rpm_limit", "models"),
+    "team": ("team_id", "max_budget", "tpm_limit", "rpm_limit", "models", "blocked"),
+    "membership": ("user_id", "team_id", "budget_id", "budget_max"),
+}
+"""Fields by object. ``budget_max`` is the ``max_budget`` of the membership's budget row."""
+
+ABSENT = "absent"
+"""The digest of an object that is not there."""
+
+
+def digest(kind: str, fields: Mapping[str, Any] | None) -> str:
+    """Twelve hex digits over the identity and limit fields of one object.
+
+    Args:
+        kind: ``key``, ``user``, ``team`` or ``membership``.
+        fields: the object's fields by name; others are ignored, missing ones count as NULL.
+            None is an absent object.
+
+    NULL, ``false`` and an empty list are one value: Postgres, the ORM and the models spell
+    "no limit" in each of these ways, and the difference limits nobody.
+    """
+    if fields is None:
+        return ABSENT
+    values = [_plain(fields.get(name)) for name in IDENTITY_AND_LIMITS[kind]]
+    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+    return hashlib.blake2s(text.encode(), digest_size=6).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is False or value == []:
+        return None
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)

@@ -1,0 +1,87 @@
+"""The words of the cache under study, as closed sets.
+
+They are label values of the metrics and keys of ``result.json``; see docs/method.md.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ObjectKind(StrEnum):
+    """A cached thing."""
+
+    KEY = "key"
+    USER = "user"
+    TEAM = "team"
+    MEMBERSHIP = "membership"
+
+
+class Tier(StrEnum):
+    """Where a lookup asks."""
+
+    MEMORY = "memory"
+    REDIS = "redis"
+
+
+class Op(StrEnum):
+    """A ``load`` falls through to Postgres, a ``peek`` never does."""
+
+    LOAD = "load"
+    PEEK = "peek"
+
+
+class Outcome(StrEnum):
+    """Of one lookup in one tier. A deserialize failure is neither a hit nor a miss."""
+
+    HIT = "hit"
+    MISS = "miss"
+    DESERIALIZE_FAILURE = "deserialize_failure"
+    BACKEND_ERROR = "backend_error"
+
+
+class ReadReason(StrEnum):
+    """Why Postgres was asked."""
+
+    MISS = "miss"
+    DESERIALIZE_FAILURE = "deserialize_failure"
+    BACKEND_ERROR = "backend_error"
+    REFRESH = "refresh"
+
+
+class KeyScope(StrEnum):
+    """What a virtual key belongs to. ``UNKNOWN`` is a request whose key was never resolved."""
+
+    TEAM = "team"
+    USER = "user"
+    MEMBER = "member"
+    SHARED_ID = "shared_id"
+    UNKNOWN = "unknown"
+
+
+LOAD_SCOPES = (KeyScope.TEAM, KeyScope.USER, KeyScope.SHARED_ID, KeyScope.MEMBER)
+"""The scopes that a scenario can drive, in the order of every table."""
+
+
+class Coalesced(StrEnum):
+    """Where a lookup waited for another's answer instead of asking itself."""
+
+    BEFORE_REDIS = "before_redis"
+    BEFORE_SOURCE = "before_source"
+
+
+class WriteOutcome(StrEnum):
+    """Of one write to one tier."""
+
+    OK = "ok"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+def key_scope(user_id: str | None, team_id: str | None) -> KeyScope:
+    """The scope of a virtual key, from the two ids that its row carries."""
+    if team_id is None:
+        return KeyScope.USER if user_id is not None else KeyScope.UNKNOWN
+    if user_id is None:
+        return KeyScope.TEAM
+    return KeyScope.SHARED_ID if user_id == team_id else KeyScope.MEMBER

@@ -1,0 +1,93 @@
+"""One tree of errors.
+
+HarnessError                     everything the harness raises on purpose
+├── UsageError                   exit 2: the caller asked for something that cannot be done
+│   ├── UnknownNameError         a variant, scenario, switch, codec or run that does not exist
+│   ├── ScenarioError            a scenario or variants file with a wrong type, field or size
+│   ├── CodecLoadError           a user's codec that cannot be imported, or whose name is taken
+│   └── SetupError               a server, port or binary that this machine does not give
+├── InvalidRunError              exit 4: the run happened, but its numbers cannot be trusted
+│   ├── ServerDiedError          a replica or server ended unplanned
+│   └── NotQuiescentError        work was still pending when a snapshot was due
+└── CodecError                   raised inside authcache, never shown to the user as such
+    ├── EncodeError              an object that the codec cannot encode
+    └── DecodeError              a payload that does not become an object of the asked type
+
+Every message says what happened, the value in brackets, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_PASS = 0
+EXIT_REGRESSION = 1
+EXIT_USAGE = 2
+EXIT_INCONCLUSIVE = 3
+EXIT_INVALID = 4
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class HarnessError(Exception):
+    """Base of all errors that the harness raises on purpose."""
+
+    exit_code = EXIT_INVALID
+
+
+class UsageError(HarnessError):
+    """The caller asked for something that cannot be done."""
+
+    exit_code = EXIT_USAGE
+
+
+class UnknownNameError(UsageError):
+    """A name that no registry knows; suggests the nearest one."""
+
+    def __init__(self, noun: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        suggestion = f" Did you mean [{near[0]}]?" if near else ""
+        tail = f" {hint}" if hint else ""
+        super().__init__(
+            f"There is no {noun} [{name}].{suggestion} Known: {', '.join(names) or 'none'}.{tail}"
+        )
+
+
+class ScenarioError(UsageError):
+    """A scenario or variants file that does not fit its schema."""
+
+
+class CodecLoadError(UsageError):
+    """A user's codec that cannot be loaded."""
+
+
+class SetupError(UsageError):
+    """Something that the stack needs is not to be had on this machine."""
+
+
+class InvalidRunError(HarnessError):
+    """The run happened, but its numbers cannot be trusted."""
+
+    exit_code = EXIT_INVALID
+
+
+class ServerDiedError(InvalidRunError):
+    """A replica or a server ended although nobody asked it to."""
+
+
+class NotQuiescentError(InvalidRunError):
+    """Work was still pending when a snapshot was due."""
+
+
+class CodecError(HarnessError):
+    """A codec refused a value."""
+
+
+class EncodeError(CodecError):
+    """The object cannot be encoded."""
+
+
+class DecodeError(CodecError):
+    """The payload does not become an object of the asked type."""

@@ -1,0 +1,177 @@
+"""What a scenario file may say. Unknown fields and wrong types are errors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.authcache.words import ObjectKind
+
+ScopeName = Literal["team", "user", "shared_id", "member"]
+Cell = Literal["broken", "hidden", "wasteful", "healthy"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Population(_Table):
+    """Number of keys by scope, and what kind of membership row stands behind them."""
+
+    team: int = Field(0, ge=0)
+    user: int = Field(0, ge=0)
+    shared_id: int = Field(0, ge=0)
+    member: int = Field(0, ge=0)
+    member_row: Literal["budget", "cleared", "none"] = "budget"
+    shared_id_row: Literal["budget", "cleared", "none"] = "budget"
+
+    def counts(self) -> dict[str, int]:
+        """Keys by scope, scopes without keys left out."""
+        scopes: tuple[ScopeName, ...] = ("team", "user", "shared_id", "member")
+        return {scope: n for scope in scopes if (n := getattr(self, scope)) > 0}
+
+
+class Load(_Table):
+    """How requests arrive. Durations are in TTLs, so that they scale with it."""
+
+    model: Literal["open", "closed"] = "open"
+    rate_per_s: NonNegative = 0.0
+    """Open model: arrivals a second over all scopes. It does not scale with time."""
+    users: int = Field(64, ge=1, le=2000)
+    ramp_s: NonNegative = 0.0
+    """Closed model; scales with time."""
+    mix: dict[ScopeName, Positive]
+    cold_fill: bool = True
+    """Measure the first TTL on cold caches as a phase of its own."""
+    warmup_ttls: int = Field(1, ge=0, le=10)
+    window_ttls: int = Field(2, ge=1, le=100)
+    checkpoints_ttls: list[int] = []
+    """Moments within a window at which pg_stat_statements is read as well."""
+    timeout_s: Positive = 10.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Load:
+        if self.model == "open" and self.rate_per_s <= 0:
+            raise ValueError("an open load needs rate_per_s > 0")
+        if self.model == "closed" and self.rate_per_s:
+            raise ValueError("a closed load has no rate_per_s: its users set the pace")
+        if any(not 0 < c <= self.window_ttls for c in self.checkpoints_ttls):
+            raise ValueError("checkpoints_ttls must lie within the window")
+        return self
+
+
+class MockModel(_Table):
+    """The model that answers behind the proxy."""
+
+    latency_ms: NonNegative = 0.0
+    completion_tokens: int = Field(20, ge=1, le=4096)
+    cost_micro: int = Field(250, ge=0)
+
+
+class Premises(_Table):
+    """What the scenario plants that the real software does not do."""
+
+    null_user_for_team_keys: bool = False
+
+
+class Limits(_Table):
+    """When a run is invalid."""
+
+    late_ms: Positive = 250.0
+    late_share_max: NonNegative = 0.01
+    sent_share_min: Annotated[float, Field(ge=0, le=1)] = 0.98
+    min_requests_per_object: NonNegative = 20.0
+    """Requests per TTL and scope, for each object of that scope."""
+
+
+class _Expectation(_Table):
+    variant: str
+    scope: ScopeName | Literal["all"] = "all"
+    premises: Literal["any", "on", "off"] = "any"
+    """Whether it applies with the scenario's premises planted, without, or both."""
+
+
+class CellExpectation(_Expectation):
+    """The cell of a variant and scope."""
+
+    kind: Literal["cell"]
+    is_: Cell = Field(alias="is")
+
+    @model_validator(mode="after")
+    def _needs_scope(self) -> CellExpectation:
+        if self.scope == "all":
+            raise ValueError("a cell expectation needs a scope")
+        return self
+
+
+Metric = Literal[
+    "source_reads_per_1000",
+    "source_reads_over_reference_line",
+    "log_pairs_per_1000",
+    "wrong_values",
+    "deserialize_failures_per_1000",
+]
+
+
+class LimitExpectation(_Expectation):
+    """A figure of one variant and scope between two bounds."""
+
+    kind: Literal["limit"]
+    metric: Metric
+    object: ObjectKind | None = None
+    """Only this object's, for source reads and wrong values."""
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _needs_bound(self) -> LimitExpectation:
+        if self.min is None and self.max is None:
+            raise ValueError("a limit expectation needs min, max or both")
+        return self
+
+
+class RatioExpectation(_Expectation):
+    """A figure of one variant over the same figure of another."""
+
+    kind: Literal["ratio"]
+    metric: Metric
+    to: str
+    max: float
+
+
+Expectation = Annotated[
+    CellExpectation | LimitExpectation | RatioExpectation, Field(discriminator="kind")
+]
+
+
+class Scenario(_Table):
+    """Population, premises, load, durations and expectations of a run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    description: str = ""
+    replicas: int = Field(8, ge=1, le=64)
+    workers: int = Field(1, ge=1, le=16)
+    ttl_s: Positive
+    time_scale: Positive = 1.0
+    rounds: int = Field(3, ge=1, le=100)
+    seed: int = 42
+    variants: list[str] = Field(min_length=1)
+    report: Literal["matrix", "pr-table"] = "matrix"
+    """``pr-table`` adds the table of PR #26202: combined-view calls by window."""
+    population: Population
+    load: Load
+    mock: MockModel = MockModel()
+    premises: Premises = Premises()
+    limits: Limits = Limits()
+    expect: list[Expectation] = []
+
+    @model_validator(mode="after")
+    def _scopes_have_keys(self) -> Scenario:
+        missing = [s for s in self.load.mix if s not in self.population.counts()]
+        if missing:
+            raise ValueError(f"load.mix drives scopes without keys: {', '.join(missing)}")
+        return self

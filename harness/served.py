@@ -1,0 +1,39 @@
+"""The response header in which a replica says which objects it served a request with.
+
+``x-authcache-served: key;memory;3f2a…;1520,team;redis;9be0…;40`` — one entry per object served:
+object, tier (``memory``, ``redis`` or ``source``), digest, age in ms since the object was read
+from Postgres (``-`` where the replica cannot know). It carries no id. Off in benchmarks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SERVED_HEADER = "x-authcache-served"
+COST_HEADER = "x-litellm-response-cost"
+"""Cost of one reply in US dollars, as LiteLLM's proxy sends it."""
+
+
+class Served(NamedTuple):
+    """One object that a request was served with. ``age_ms`` is None where it is not known."""
+
+    object: str
+    tier: str
+    digest: str
+    age_ms: int | None
+
+
+def format_served(entries: list[Served]) -> str:
+    """The header's value; empty for no entries."""
+    return ",".join(
+        f"{e.object};{e.tier};{e.digest};{'-' if e.age_ms is None else e.age_ms}" for e in entries
+    )
+
+
+def parse_served(value: str) -> list[Served]:
+    """The entries of a header. Raises ValueError on anything that `format_served` cannot write."""
+    entries = []
+    for part in value.split(",") if value else []:
+        kind, tier, digest, age = part.split(";")
+        entries.append(Served(kind, tier, digest, None if age == "-" else int(age)))
+    return entries

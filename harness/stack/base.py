@@ -1,0 +1,99 @@
+"""The second seam: the life cycle of servers and fleets.
+
+A stack starts fleets from specs and ends everything it started. Embedded processes are one
+implementation; Docker Compose is the other. Nothing above this seam knows which one runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness.targets.base import RunSettings, Target
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSpec:
+    """What to start: one variant's replicas with a Redis and a Postgres role of their own."""
+
+    name: str
+    """The variant's name; unique within a stack."""
+    target: Target
+    replicas: int
+    workers: int
+    settings: RunSettings
+    base_port: int | None = None
+    """Replica i listens on ``base_port + i``; None takes free ports."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAddress:
+    """Where one worker process is scraped."""
+
+    replica: int
+    worker: int
+    metrics_url: str
+
+
+@dataclass(slots=True)
+class Fleet:
+    """A running fleet."""
+
+    spec: FleetSpec
+    replica_urls: tuple[str, ...]
+    workers: tuple[WorkerAddress, ...]
+    log_files: tuple[Path, ...]
+    dsn: str
+    """Connects as the fleet's own role to its own database."""
+    admin_dsn: str
+    """Connects to the same database as a role that may read pg_stat_statements of all roles."""
+    redis_url: str | None
+    """None where the variant has no Redis tier."""
+    redis_namespace: str = ""
+    """Prefix of every Redis key, where the Redis is shared with others."""
+    owns_redis: bool = True
+    """False for a Redis that the user gave: its command counters count others too."""
+    counts_statements: bool = True
+    """False where pg_stat_statements is not to be had."""
+    not_counted_reason: Mapping[str, str] = field(default_factory=dict)
+    """Why ``redis`` or ``postgres`` counters are not to be had, for the ledger."""
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUse:
+    """What the processes of a stack have used so far. CPU in seconds, memory in bytes (RSS)."""
+
+    cpu_s: Mapping[str, float]
+    """By group: ``fleet:NAME``, ``redis:NAME``, ``postgres``."""
+    rss_bytes: Mapping[str, int]
+
+
+class Stack(Protocol):
+    """Life cycle of servers and fleets. `close` ends everything, whatever state it is in."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Start what all fleets share. Raises SetupError."""
+
+    async def start(self, spec: FleetSpec) -> Fleet:
+        """Start one fleet and wait until every worker is ready. Raises SetupError."""
+
+    async def died(self) -> str:
+        """Wait until anything started ends unplanned; say what, with its last log lines."""
+
+    def resource_use(self) -> ResourceUse:
+        """CPU and memory of every process that the stack started."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Server versions and settings that a reader of the numbers needs (for the manifest)."""
+
+    async def close(self) -> None:
+        """End all processes, remove all folders but the logs. Never raises."""

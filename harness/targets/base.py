@@ -1,0 +1,73 @@
+"""The first seam: what a replica runs.
+
+A target turns a variant into a command line, an environment and a database schema. The
+reference proxy is one implementation; real LiteLLM releases are the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a scenario asks of every target, already scaled. Times in seconds."""
+
+    ttl_s: float
+    time_scale: float = 1.0
+    planted_null_user: bool = False
+    """The premise: for a team key without a user, an all-NULL user row is looked up."""
+    mock_latency_ms: float = 0.0
+    mock_completion_tokens: int = 20
+    cost_micro: int = 250
+    """Cost of one reply in millionths of a US dollar."""
+    served_header: bool = True
+    spend_tracking: bool = True
+    metrics: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaContext:
+    """What a stack gives one replica. File descriptors are listening sockets to inherit."""
+
+    fleet: str
+    replica: int
+    workers: int
+    listen_fd: int
+    metrics_fds: tuple[int, ...]
+    """One per worker."""
+    dsn: str
+    redis_url: str | None
+    redis_namespace: str
+    settings: RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A process to start. ``env`` is added to a minimal environment."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """What a replica runs."""
+
+    kind: str
+    """``reference`` or ``litellm``."""
+    version: str
+    uses_redis: bool
+    readiness_path: str
+    """Answers 200 as soon as the replica can serve."""
+    ready_timeout_s: float
+
+    async def prepare_database(self, dsn: str) -> None:
+        """Create the schema in an empty database. Raises SetupError."""
+
+    def process(self, context: ReplicaContext) -> ProcessSpec:
+        """The command of one replica."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Switches as they stand in ``result.json``."""
