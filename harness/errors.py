@@ -21,6 +21,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 EXIT_PASS = 0
 EXIT_REGRESSION = 1
 EXIT_USAGE = 2
@@ -91,3 +93,16 @@ class EncodeError(CodecError):
 
 class DecodeError(CodecError):
     """The payload does not become an object of the asked type."""
+
+
+def explain(error: ValidationError) -> str:
+    """A Pydantic error as one readable line: field, what is wrong, the value in brackets."""
+    parts = []
+    for item in error.errors():
+        where = ".".join(str(step) for step in item["loc"]) or "the whole"
+        value = f" [{item['input']}]" if isinstance(item["input"], str | int | float) else ""
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{where}: there is no such field; remove it or check its spelling")
+        else:
+            parts.append(f"{where}{value}: {item['msg']}")
+    return "; ".join(parts) + "."

@@ -51,6 +51,11 @@ def digest(kind: str, fields: Mapping[str, Any] | None) -> str:
     return hashlib.blake2s(text.encode(), digest_size=6).hexdigest()
 
 
+def hash_token(secret: str) -> str:
+    """What LiteLLM stores of a virtual key: the SHA-256 of the secret, in hex."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
 def _plain(value: Any) -> Any:
     if value is None or value is False or value == []:
         return None

@@ -1,0 +1,347 @@
+"""The two-tier cache: lookups, outcomes, backfill and writes.
+
+One lookup asks memory, then Redis, and (a load, not a peek) then Postgres. A value that is found
+but not decoded ends the lookup, as upstream: Redis is not asked after memory held something
+unreadable. Nothing is read or written under a missing key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from harness.authcache import logs
+from harness.authcache.codecs import Codec, ForeignPayloadError
+from harness.authcache.objects import (
+    MODELS,
+    CachedObject,
+    MembershipDefaultNone,
+)
+from harness.authcache.switches import Switches
+from harness.authcache.tiers import MemoryTier, RedisTier, RedisUnavailableError
+from harness.authcache.trace import Lookup, Recorder, SourceRead, Trace
+from harness.authcache.words import ObjectKind, Op, Outcome, ReadReason, Tier, WriteOutcome
+from harness.errors import DecodeError, EncodeError
+
+MemoryValue = bytes | CachedObject | None
+"""What memory holds: a payload, a live object, or None for a remembered absence."""
+
+SOURCE = "source"
+ABSENT_PAYLOAD = b""
+BACKFILL_FIXED_S = 600.0
+"""LiteLLM up to 1.93 keeps what came from Redis this long in memory, whatever its own TTL."""
+REMEMBERED_ABSENT = (ObjectKind.USER, ObjectKind.MEMBERSHIP)
+
+ReadSource = Callable[[], Awaitable[CachedObject | None]]
+
+
+class SourceUnavailableError(Exception):
+    """Postgres did not answer, and no tier had the object."""
+
+
+class OnFailure(StrEnum):
+    """What a reader does about a value that does not decode."""
+
+    PAIR = "pair"
+    """Log WARNING and ERROR, go on as after a miss: a typed read."""
+    WARNING = "warning"
+    """Log the WARNING alone: an untyped read decoded by hand."""
+    RAISE = "raise"
+    """Raise DecodeError: an untyped read whose model is built without a net."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a lookup found. ``value`` is None for a remembered or fresh absence."""
+
+    value: Any
+    read_at: float
+    """Epoch second of the read from Postgres."""
+    tier: str
+    """``memory``, ``redis`` or ``source``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object to write."""
+
+    kind: ObjectKind
+    key: str
+    value: CachedObject
+    read_at: float
+
+
+class AuthCache:
+    """Two tiers in front of Postgres, for one worker.
+
+    Args:
+        switches: the behaviour under study.
+        codec: what ``switches.codec`` names.
+        memory: the memory tier.
+        redis: the Redis tier, None where the variant has none.
+        recorder: counts.
+        ttl_s: time to live in both tiers.
+        time_scale: factor on the times that upstream hard-codes.
+    """
+
+    def __init__(
+        self,
+        *,
+        switches: Switches,
+        codec: Codec,
+        memory: MemoryTier[MemoryValue],
+        redis: RedisTier | None,
+        recorder: Recorder,
+        ttl_s: float,
+        time_scale: float = 1.0,
+    ) -> None:
+        self.switches = switches
+        self.models = dict(MODELS)
+        if switches.membership_budget == "default_none":
+            self.models[ObjectKind.MEMBERSHIP] = MembershipDefaultNone
+        self.memory = memory
+        self.redis = redis
+        self.ttl_s = ttl_s
+        self._codec = codec
+        self.recorder = recorder
+        self._encoded_memory = switches.memory_payload == "encoded"
+        self._remember_absence = switches.negative_caching == "on"
+        self._backfill_ttl_s = (
+            BACKFILL_FIXED_S * time_scale if switches.backfill_ttl == "fixed_600s" else ttl_s
+        )
+
+    async def peek(
+        self,
+        kind: ObjectKind,
+        key: str | None,
+        trace: Trace,
+        on_failure: OnFailure = OnFailure.PAIR,
+    ) -> Found | None:
+        """Ask the tiers, never Postgres. None on a miss.
+
+        Raises:
+            DecodeError: with ``OnFailure.RAISE``, for a value that does not decode.
+        """
+        if key is None:
+            return None
+        found = self.ask_memory(kind, key, Op.PEEK, trace, on_failure)
+        if found is ReadReason.MISS and self.redis is not None:
+            found = await self.ask_redis(kind, key, Op.PEEK, trace, on_failure)
+        return found if isinstance(found, Found) else None
+
+    async def load(
+        self, kind: ObjectKind, key: str | None, read: ReadSource, trace: Trace
+    ) -> Found | None:
+        """Ask the tiers, then Postgres. None where there is no such object.
+
+        Raises:
+            SourceUnavailableError: no tier had it and Postgres did not answer.
+        """
+        if key is None:
+            return None
+        found = self.ask_memory(kind, key, Op.LOAD, trace)
+        if found is ReadReason.MISS and self.redis is not None:
+            found = await self.ask_redis(kind, key, Op.LOAD, trace)
+        if isinstance(found, Found):
+            return found
+        return await self.read_source(kind, key, found, read, trace)
+
+    def ask_memory(
+        self,
+        kind: ObjectKind,
+        key: str,
+        op: Op,
+        trace: Trace,
+        on_failure: OnFailure = OnFailure.PAIR,
+    ) -> Found | ReadReason:
+        """One lookup in the memory tier. Raises DecodeError with ``OnFailure.RAISE``."""
+        slot = self.memory.get(key)
+        if slot is None:
+            trace.lookups.append(Lookup(Tier.MEMORY, op, Outcome.MISS, kind))
+            return ReadReason.MISS
+        value: Any = slot.value
+        if isinstance(value, bytes):
+            value = self._decode_or_log(kind, key, Tier.MEMORY, op, value, trace, on_failure)
+            if value is None:
+                return ReadReason.DESERIALIZE_FAILURE
+        elif value is not None and not isinstance(value, MODELS[kind]):
+            # A live object of another kind under the same key: up to 1.83 this fell through to
+            # Postgres without a word.
+            trace.lookups.append(Lookup(Tier.MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
+            return ReadReason.DESERIALIZE_FAILURE
+        trace.lookups.append(Lookup(Tier.MEMORY, op, Outcome.HIT, kind))
+        self.recorder.served(Tier.MEMORY, kind, time.time() - slot.read_at)
+        return Found(value, slot.read_at, Tier.MEMORY)
+
+    async def ask_redis(
+        self,
+        kind: ObjectKind,
+        key: str,
+        op: Op,
+        trace: Trace,
+        on_failure: OnFailure = OnFailure.PAIR,
+    ) -> Found | ReadReason:
+        """One lookup in Redis, with backfill of memory. Raises DecodeError as `ask_memory`."""
+        assert self.redis is not None
+        try:
+            framed = await self.redis.get(key)
+        except RedisUnavailableError:
+            trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.BACKEND_ERROR, kind))
+            return ReadReason.BACKEND_ERROR
+        if framed is None:
+            trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.MISS, kind))
+            return ReadReason.MISS
+        payload, read_at = framed
+        if self._encoded_memory:
+            # Before decoding, as upstream: what cannot be read is backfilled all the same.
+            self._set_memory(kind, key, payload or None, read_at, self._backfill_ttl_s)
+        if payload == ABSENT_PAYLOAD:
+            value = None
+        else:
+            value = self._decode_or_log(kind, key, Tier.REDIS, op, payload, trace, on_failure)
+            if value is None:
+                return ReadReason.DESERIALIZE_FAILURE
+        if not self._encoded_memory:
+            self._set_memory(kind, key, value, read_at, self._backfill_ttl_s)
+        trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.HIT, kind))
+        self.recorder.served(Tier.REDIS, kind, time.time() - read_at)
+        return Found(value, read_at, Tier.REDIS)
+
+    async def read_source(
+        self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
+    ) -> Found | None:
+        """One statement to Postgres, and the write of what it gave to both tiers.
+
+        Raises:
+            SourceUnavailableError: Postgres did not answer.
+        """
+        trace.source_reads.append(SourceRead(kind, reason))
+        read_at = time.time()
+        try:
+            value = await read()
+        except (OSError, TimeoutError, SourceUnavailableError) as error:
+            self.recorder.source_read_error(kind)
+            raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
+        if value is None:
+            if self._remember_absence and kind in REMEMBERED_ABSENT:
+                await self._put_absent(kind, key, read_at)
+            return None
+        await self.put(Entry(kind, key, value, read_at))
+        return Found(value, read_at, SOURCE)
+
+    async def put(self, entry: Entry, ttl_s: float | None = None) -> None:
+        """Write one object to both tiers."""
+        await self.put_many([entry], ttl_s)
+
+    async def put_many(
+        self, entries: Sequence[Entry], ttl_s: float | None = None, *, memory_only: bool = False
+    ) -> None:
+        """Write objects to memory and, in one round trip, to Redis. Failures are counted."""
+        ttl = self.ttl_s if ttl_s is None else ttl_s
+        to_redis = self.redis is not None and not memory_only
+        wires: list[tuple[str, bytes, float]] = []
+        kinds: list[ObjectKind] = []
+        for entry in entries:
+            payload: bytes | None = None
+            if self._encoded_memory or to_redis:
+                payload = self._encode_or_log(entry)
+            if self._encoded_memory and payload is None:
+                self.recorder.write(Tier.MEMORY, WriteOutcome.ERROR, entry.kind)
+            else:
+                held = payload if self._encoded_memory else entry.value
+                self._set_memory(entry.kind, entry.key, held, entry.read_at, ttl)
+            if not to_redis:
+                continue
+            if payload is None:
+                self.recorder.write(Tier.REDIS, WriteOutcome.ERROR, entry.kind)
+            else:
+                wires.append((entry.key, payload, entry.read_at))
+                kinds.append(entry.kind)
+        if wires:
+            await self._set_redis(kinds, wires, ttl)
+
+    def take(
+        self, kind: ObjectKind, key: str, payload: bytes, read_at: float, trace: Trace
+    ) -> Found | None:
+        """Decode a payload that Redis gave outside a lookup, and backfill memory with it.
+
+        None when it does not decode.
+        """
+        value = None
+        if payload != ABSENT_PAYLOAD:
+            try:
+                value = self._codec.decode(kind, payload, self.models[kind])
+            except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
+                logs.validation_failed(trace.scope, self._title(kind), error)
+                return None
+        held = (payload or None) if self._encoded_memory else value
+        self._set_memory(kind, key, held, read_at, self._backfill_ttl_s)
+        return Found(value, read_at, Tier.REDIS)
+
+    async def _put_absent(self, kind: ObjectKind, key: str, read_at: float) -> None:
+        self._set_memory(kind, key, None, read_at, self.ttl_s)
+        if self.redis is not None:
+            await self._set_redis([kind], [(key, ABSENT_PAYLOAD, read_at)], self.ttl_s)
+
+    def _set_memory(
+        self, kind: ObjectKind, key: str, value: MemoryValue, read_at: float, ttl_s: float
+    ) -> None:
+        self.memory.set(key, value, read_at, ttl_s)
+        self.recorder.write(Tier.MEMORY, WriteOutcome.OK, kind)
+
+    async def _set_redis(
+        self, kinds: Sequence[ObjectKind], wires: list[tuple[str, bytes, float]], ttl_s: float
+    ) -> None:
+        assert self.redis is not None
+        outcome = WriteOutcome.OK
+        try:
+            await self.redis.set_many(wires, ttl_s)
+        except RedisUnavailableError as error:
+            outcome = WriteOutcome.ERROR if error.asked else WriteOutcome.SKIPPED
+        for kind in kinds:
+            self.recorder.write(Tier.REDIS, outcome, kind)
+
+    def _encode_or_log(self, entry: Entry) -> bytes | None:
+        start = time.perf_counter()
+        try:
+            payload = self._codec.encode(entry.kind, entry.value)
+        except EncodeError as error:
+            logs.encode_failed(entry.kind, entry.key, error)
+            return None
+        except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
+            logs.encode_failed(entry.kind, entry.key, error)
+            return None
+        self.recorder.encoded(entry.kind, len(payload), time.perf_counter() - start)
+        return payload
+
+    def _decode_or_log(
+        self,
+        kind: ObjectKind,
+        key: str,
+        tier: Tier,
+        op: Op,
+        payload: bytes,
+        trace: Trace,
+        on_failure: OnFailure,
+    ) -> CachedObject | None:
+        start = time.perf_counter()
+        try:
+            return self._codec.decode(kind, payload, self.models[kind])
+        except Exception as error:  # a user's codec may raise anything
+            trace.lookups.append(Lookup(tier, op, Outcome.DESERIALIZE_FAILURE, kind))
+            if on_failure is OnFailure.RAISE:
+                raise DecodeError(str(error)) from error
+            if not isinstance(error, ForeignPayloadError):
+                logs.validation_failed(trace.scope, self._title(kind), error)
+                if on_failure is OnFailure.PAIR:
+                    logs.typed_read_failed(trace.scope, key, self._title(kind))
+            return None
+        finally:
+            self.recorder.decoded(kind, time.perf_counter() - start)
+
+    def _title(self, kind: ObjectKind) -> str:
+        model = self.models[kind]
+        return model.model_config.get("title") or model.__name__

@@ -1,0 +1,139 @@
+"""The smallest payload here: MessagePack of what differs from the defaults, under short names.
+
+A msgspec struct is made from each model: the same fields in the same order, named by position in
+base 36, every one nullable, defaults left out. The first bytes name type and schema, so a payload
+of another kind or of another version of the models is told apart before anything is decoded; the
+short names are safe because the schema hash covers the order of the fields.
+
+Every field may be None on the way: what the writer held is what the reader gets. Whether an object
+is fit to be served is for the auth path to say, not for the transport.
+"""
+
+from __future__ import annotations
+
+import types
+from functools import lru_cache
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+import msgspec
+
+from harness.authcache.codecs.base import ForeignPayloadError, T
+from harness.authcache.codecs.envelope import schema_hash
+from harness.authcache.codecs.registry import register
+from harness.authcache.objects import CachedObject
+from harness.authcache.words import ObjectKind
+from harness.errors import DecodeError, EncodeError
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class _Wire(NamedTuple):
+    """How one model travels."""
+
+    tag: bytes
+    struct: type[msgspec.Struct]
+    encoder: msgspec.msgpack.Encoder
+    decoder: msgspec.msgpack.Decoder[Any]
+    nested: dict[str, type[CachedObject]]
+    """Fields that hold another model."""
+
+
+@register
+class Compact:
+    """Type and schema in five bytes, then short-named MessagePack of what is not default."""
+
+    name = "msgspec"
+    summary = "MessagePack under short names, defaults left out, tagged with type and schema"
+
+    def encode(self, kind: ObjectKind, value: CachedObject) -> bytes:
+        """Tag and MessagePack map. Raises EncodeError."""
+        wire = _wire(kind, type(value))
+        try:
+            return wire.tag + wire.encoder.encode(_to_struct(wire, value))
+        except (msgspec.MsgspecError, TypeError, OverflowError) as error:
+            raise EncodeError(f"{kind} cannot be written as MessagePack: {error}") from error
+
+    def decode(self, kind: ObjectKind, payload: bytes, model: type[T]) -> T:
+        """Raises ForeignPayloadError on another tag, DecodeError on bytes that do not fit it."""
+        wire = _wire(kind, model)
+        size = len(wire.tag)
+        if payload[:size] != wire.tag:
+            raise ForeignPayloadError(
+                f"asked for {kind} {wire.tag.hex()}, found {payload[:size].hex()}"
+            )
+        try:
+            struct = wire.decoder.decode(memoryview(payload)[size:])
+        except msgspec.MsgspecError as error:
+            raise DecodeError(f"{kind} payload does not fit its schema: {error}") from error
+        return _from_struct(wire.nested, struct, model)
+
+
+@lru_cache(maxsize=32)
+def _wire(kind: ObjectKind | None, model: type[CachedObject]) -> _Wire:
+    nested: dict[str, type[CachedObject]] = {}
+    fields: list[tuple[str, Any, Any]] = []
+    for name, info in model.model_fields.items():
+        inner = _nested_model(info.annotation)
+        annotation: Any = info.annotation
+        if inner is not None:
+            nested[name] = inner
+            annotation = _wire(None, inner).struct
+        default: Any = None if info.is_required() else info.default
+        if info.default_factory is not None:
+            default = msgspec.field(default_factory=info.default_factory)  # type: ignore[arg-type]  # none of ours takes validated data
+        fields.append((name, Union[annotation, None], default))  # noqa: UP007 - built at run time
+    struct = msgspec.defstruct(
+        f"{model.__name__}Wire",
+        fields,
+        rename={name: _base36(i) for i, name in enumerate(model.model_fields)},
+        omit_defaults=True,
+        gc=False,
+    )
+    tag = (b"" if kind is None else kind[0].encode()) + bytes.fromhex(schema_hash(model))
+    return _Wire(
+        tag,
+        struct,
+        msgspec.msgpack.Encoder(),
+        msgspec.msgpack.Decoder(struct),
+        nested,
+    )
+
+
+def _nested_model(annotation: Any) -> type[CachedObject] | None:
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
+    for option in options or (annotation,):
+        if isinstance(option, type) and issubclass(option, CachedObject):
+            return option
+    return None
+
+
+def _base36(number: int) -> str:
+    low = _DIGITS[number % 36]
+    return low if number < 36 else _base36(number // 36) + low  # noqa: PLR2004 - the base
+
+
+def _to_struct(wire: _Wire, value: CachedObject) -> msgspec.Struct:
+    fields = value.__dict__
+    if wire.nested:
+        fields = dict(fields)
+        for name, inner in wire.nested.items():
+            if fields.get(name) is not None:
+                fields[name] = _to_struct(_wire(None, inner), fields[name])
+    return wire.struct(**fields)
+
+
+def _from_struct(
+    nested: dict[str, type[CachedObject]], struct: msgspec.Struct, model: type[T]
+) -> T:
+    fields = msgspec.structs.asdict(struct)
+    for name, inner in nested.items():
+        if fields[name] is not None:
+            fields[name] = _from_struct({}, fields[name], inner)
+    # The struct decoder has checked every type against a schema that was made from the model and
+    # whose hash matched; model_construct would look at each field again, ten times as slowly.
+    value = model.__new__(model)
+    object.__setattr__(value, "__dict__", fields)
+    object.__setattr__(value, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(value, "__pydantic_extra__", None)
+    object.__setattr__(value, "__pydantic_private__", None)
+    return value

@@ -1,0 +1,61 @@
+"""Key layouts: how the cache key of an object is built.
+
+Whether two kinds of object can meet under one key is decided here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLayout:
+    """Prefixes of cache keys. Up to 1.90 three kinds of object share the empty prefix."""
+
+    name: str
+    key_prefix: str
+    user_prefix: str
+    team_prefix: str
+    team_copy_prefix: str
+    """Upstream writes every team a second time; up to 1.90 under its raw id."""
+    member_prefix: str
+    """Of the second copy of a membership, ``{team}_{user}`` upstream."""
+
+    def key(self, token: str) -> str:
+        """Of a virtual key, by its hashed token."""
+        return self.key_prefix + token
+
+    def user(self, user_id: str) -> str:
+        """Of a user."""
+        return self.user_prefix + user_id
+
+    def team(self, team_id: str) -> str:
+        """Of a team."""
+        return self.team_prefix + team_id
+
+    def team_copy(self, team_id: str) -> str:
+        """Of the second copy of a team."""
+        return self.team_copy_prefix + team_id
+
+    def membership(self, user_id: str, team_id: str) -> str:
+        """Of a membership, as the common checks look it up."""
+        return f"team_membership:{user_id}:{team_id}"
+
+    def member(self, user_id: str, team_id: str) -> str:
+        """Of a membership, as the key check looks it up."""
+        return f"{self.member_prefix}{team_id}_{user_id}"
+
+
+LAYOUTS: Mapping[str, KeyLayout] = MappingProxyType(
+    {
+        layout.name: layout
+        for layout in (
+            KeyLayout("raw_ids", "", "", "team_id:", "", ""),
+            KeyLayout("team_prefixed", "", "", "team_id:", "team_id:", ""),
+            KeyLayout("all_prefixed", "key:", "user_id:", "team_id:", "team_id:", "team_member:"),
+        )
+    }
+)
+"""By name: ``raw_ids`` up to 1.90, ``team_prefixed`` from 1.91, ``all_prefixed`` a proposal."""

@@ -1,0 +1,52 @@
+"""The switches of the reference proxy. Each stands for a behaviour of a release or a proposal."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Switches(BaseModel):
+    """One value for every switch; the defaults are LiteLLM 1.84 with Redis attached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    codec: str = "exclude_none"
+    """A codec's name, or ``module:Class`` for one of your own."""
+    key_layout: Literal["raw_ids", "team_prefixed", "all_prefixed"] = "raw_ids"
+    """``raw_ids`` up to 1.90, ``team_prefixed`` from 1.91."""
+    membership_budget: Literal["required", "default_none"] = "required"
+    """Whether a reader needs the field; ``default_none`` from 1.89."""
+    redis: Literal["on", "off"] = "on"
+    """Upstream's default is off."""
+    memory_payload: Literal["encoded", "object"] = "encoded"
+    """What the memory tier holds; live objects up to 1.83."""
+    memory_entries: int = Field(200, ge=0, le=1_000_000)
+    """Upstream 200 for all objects of a worker together; 0 is no memory tier."""
+    backfill_ttl: Literal["fixed_600s", "entry_ttl"] = "fixed_600s"
+    """How long memory keeps what came from Redis; ``entry_ttl`` from 1.94."""
+    key_rewrite: Literal["on", "off"] = "on"
+    """Whether every request writes the key object again; off from 1.94."""
+    spend_path: Literal["read_modify_write", "write_behind"] = "read_modify_write"
+    """Cached copies updated by a pipeline, or increments kept local and flushed to Postgres."""
+    spend_ttl: Literal["fixed_60s", "entry_ttl"] = "fixed_60s"
+    """Time to live of what the spend pipeline writes; hard-coded to 60 s upstream."""
+    spend_write_back: Literal["both_tiers", "memory"] = "both_tiers"
+    """Where the spend pipeline writes; memory alone from 1.94."""
+    coalescing: Literal["none", "single_flight", "lease", "early_refresh"] = "none"
+    """How concurrent misses of one object are made one."""
+    negative_caching: Literal["off", "on"] = "off"
+    """Whether an absent user or membership is remembered."""
+    lookups: Literal["repeated", "once"] = "repeated"
+    """Whether the auth path asks again for what the same request has already been given."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Switches:
+        if self.codec == "raw" and self.memory_payload == "encoded":
+            raise ValueError("codec raw encodes nothing: it needs memory_payload = object")
+        if self.coalescing == "lease" and self.redis == "off":
+            raise ValueError("coalescing lease needs redis = on: the lease is kept there")
+        if self.redis == "off" and self.memory_entries == 0:
+            raise ValueError("redis = off with memory_entries = 0 leaves no tier at all")
+        return self

@@ -1,0 +1,117 @@
+"""What the cache did for one request, and who counts it.
+
+Lookups are collected in a trace and counted when the request is over, because the key scope that
+they are counted under is known only once the key itself has been looked up.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from harness.authcache.words import (
+    Coalesced,
+    KeyScope,
+    ObjectKind,
+    Op,
+    Outcome,
+    ReadReason,
+    Tier,
+    WriteOutcome,
+)
+
+
+class Lookup(NamedTuple):
+    """One question to one tier."""
+
+    tier: Tier
+    op: Op
+    outcome: Outcome
+    kind: ObjectKind
+
+
+class SourceRead(NamedTuple):
+    """One statement sent to Postgres."""
+
+    kind: ObjectKind
+    reason: ReadReason
+
+
+class Wait(NamedTuple):
+    """One lookup that took another's answer."""
+
+    kind: ObjectKind
+    stage: Coalesced
+
+
+class Trace:
+    """Collects the events of one request or background task."""
+
+    __slots__ = ("lookups", "scope", "source_reads", "waits")
+
+    def __init__(self, scope: KeyScope = KeyScope.UNKNOWN) -> None:
+        self.scope = scope
+        self.lookups: list[Lookup] = []
+        self.source_reads: list[SourceRead] = []
+        self.waits: list[Wait] = []
+
+
+class Recorder(Protocol):
+    """Counts what cannot wait for the end of a request, or belongs to none."""
+
+    def commit(self, trace: Trace) -> None:
+        """Count a finished trace under its scope."""
+
+    def source_read_error(self, kind: ObjectKind) -> None:
+        """A statement was sent or attempted and failed."""
+
+    def write(self, tier: Tier, outcome: WriteOutcome, kind: ObjectKind) -> None:
+        """One write to one tier."""
+
+    def encoded(self, kind: ObjectKind, size: int, seconds: float) -> None:
+        """One encode, with the payload's size in bytes."""
+
+    def decoded(self, kind: ObjectKind, seconds: float) -> None:
+        """One decode, successful or not."""
+
+    def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
+        """A tier answered with an object read from Postgres ``age_s`` ago."""
+
+    def redis_get(self, purpose: str) -> None:
+        """One GET was sent, for a ``lookup`` or as a ``lease_poll``."""
+
+    def redis_outage(self, error: BaseException) -> None:
+        """Redis stopped answering; called once per outage."""
+
+    def background(self, change: int) -> None:
+        """A background task of the cache started (+1) or ended (-1)."""
+
+
+class NullRecorder:
+    """Counts nothing: for tests and for benchmarks of what counting costs."""
+
+    def commit(self, trace: Trace) -> None:
+        """Count nothing."""
+
+    def source_read_error(self, kind: ObjectKind) -> None:
+        """Count nothing."""
+
+    def write(self, tier: Tier, outcome: WriteOutcome, kind: ObjectKind) -> None:
+        """Count nothing."""
+
+    def encoded(self, kind: ObjectKind, size: int, seconds: float) -> None:
+        """Count nothing."""
+
+    def decoded(self, kind: ObjectKind, seconds: float) -> None:
+        """Count nothing."""
+
+    def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
+        """Count nothing."""
+
+    def redis_get(self, purpose: str) -> None:
+        """Count nothing."""
+
+    def redis_outage(self, error: BaseException) -> None:
+        """Count nothing."""
+
+    def background(self, change: int) -> None:
+        """Count nothing."""
