@@ -1,0 +1,93 @@
+"""Errors of the reference proxy, in OpenAI's shape.
+
+ApiError                  anything that ends a request with an error reply
+├── BadRequestError       400, malformed or oversized body
+├── AuthError             401, unknown, expired or blocked key, or an object that cannot be built
+├── ModelNotAllowedError  403
+├── NotFoundError         404, no such route
+├── MethodError           405, a route that takes another method
+├── BudgetExceededError   429
+└── UnavailableError      503, Postgres is away and nothing is cached
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class ApiError(Exception):
+    """A reply with an error body."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    param: str | None = None
+
+    def body(self) -> bytes:
+        """The body, as OpenAI's clients expect it."""
+        error: dict[str, Any] = {
+            "message": str(self),
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        }
+        return msgspec.json.encode({"error": error})
+
+
+class BadRequestError(ApiError):
+    """The request cannot be understood."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "bad_request"
+
+
+class AuthError(ApiError):
+    """The key does not open the door."""
+
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"
+
+
+class ModelNotAllowedError(ApiError):
+    """The key, its user or its team may not call the model."""
+
+    status = 403
+    kind = "permission_error"
+    code = "model_not_allowed"
+    param = "model"
+
+
+class NotFoundError(ApiError):
+    """No such route."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "not_found"
+
+
+class MethodError(ApiError):
+    """The route exists, the method does not."""
+
+    status = 405
+    kind = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class BudgetExceededError(ApiError):
+    """A budget is used up."""
+
+    status = 429
+    kind = "budget_exceeded"
+    code = "budget_exceeded"
+
+
+class UnavailableError(ApiError):
+    """Postgres is away and nothing is cached."""
+
+    status = 503
+    kind = "server_error"
+    code = "database_unavailable"

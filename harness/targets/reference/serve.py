@@ -1,0 +1,128 @@
+"""Runs one replica: `python -m harness.targets.reference.serve`.
+
+A replica has one listening socket and, for each worker, a socket of its own on which that worker
+alone answers, so that every worker can be scraped by itself. With one worker this process is the
+worker; with more it starts them, ends with the first of them that ends, and takes the rest along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+import click
+import uvicorn
+from pydantic import ValidationError
+
+from harness.errors import UsageError, explain
+from harness.targets.reference.app import App
+from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
+from harness.targets.reference.worker import open_worker
+
+SHUTDOWN_S = 8.0
+
+
+def read_settings() -> ProxySettings:
+    """Settings from the environment. Raises UsageError."""
+    text = os.environ.get(SETTINGS_VARIABLE)
+    if text is None:
+        raise UsageError(f"The variable [{SETTINGS_VARIABLE}] is not set. It holds the settings.")
+    try:
+        return ProxySettings.model_validate_json(text)
+    except ValidationError as error:
+        raise UsageError(f"[{SETTINGS_VARIABLE}] is not valid. {explain(error)}") from error
+
+
+def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> None:
+    """Serve on sockets that are listening already, until SIGTERM or SIGINT."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    config = uvicorn.Config(
+        App(lambda: open_worker(settings)),
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=300,
+        timeout_graceful_shutdown=int(SHUTDOWN_S),
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=list(sockets))
+    if not server.started:
+        sys.exit(3)
+
+
+async def _run_workers(listen_fd: int, metrics_fds: Sequence[int]) -> int:
+    command = [sys.executable, "-m", "harness.targets.reference.serve", "--listen-fd"]
+    workers = [
+        await asyncio.create_subprocess_exec(
+            *command, str(listen_fd), "--metrics-fd", str(fd), pass_fds=(listen_fd, fd)
+        )
+        for fd in metrics_fds
+    ]
+    asked_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop.set)
+    ends = [asyncio.create_task(worker.wait()) for worker in workers]
+    stop = asyncio.create_task(asked_to_stop.wait())
+    await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
+    for worker in workers:
+        with contextlib.suppress(ProcessLookupError):
+            worker.send_signal(signal.SIGTERM)
+    stop.cancel()
+    codes = await asyncio.gather(*ends)
+    return 0 if asked_to_stop.is_set() else (max(codes, key=abs) or 1)
+
+
+@click.command()
+@click.option("--listen-fd", type=int, help="Listening socket to inherit.")
+@click.option("--metrics-fd", "metrics_fds", type=int, multiple=True, help="One for each worker.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Without --listen-fd.")
+@click.option("--port", type=int, default=4000, show_default=True, help="Without --listen-fd.")
+@click.option("--metrics-port", type=int, default=9400, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True)
+def main(
+    listen_fd: int | None,
+    metrics_fds: tuple[int, ...],
+    host: str,
+    port: int,
+    metrics_port: int,
+    workers: int,
+) -> None:
+    """Run one replica. Its settings are JSON in AUTHCACHE_PROXY_SETTINGS."""
+    try:
+        settings = read_settings()
+        if listen_fd is None:
+            listen_fd = _listen(host, port)
+            metrics_fds = tuple(_listen(host, metrics_port + i) for i in range(workers))
+    except UsageError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    if len(metrics_fds) > 1:
+        sys.exit(asyncio.run(_run_workers(listen_fd, metrics_fds)))
+    sockets = [socket.socket(fileno=fd) for fd in (listen_fd, *metrics_fds)]
+    run_worker(settings, sockets)
+
+
+def _listen(host: str, port: int) -> int:
+    try:
+        server = socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on [{host}:{port}]: {error.strerror}. Name a free port."
+        ) from error
+    return server.detach()
+
+
+if __name__ == "__main__":
+    main()

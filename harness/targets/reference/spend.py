@@ -1,0 +1,201 @@
+"""The spend path: what a reply's cost does to cached copies and to Postgres.
+
+``read_modify_write`` is upstream's: cached copies of key, user and team are read, increased and
+written back in one pipeline, without a lock; two workers overwrite each other. ``write_behind``
+leaves the caches alone but for the live object in this worker's memory. Either way the database
+gets increments, batched by a background writer that keeps what it could not write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from harness.authcache import logs
+from harness.authcache.cache import AuthCache, Entry, OnFailure, SourceUnavailableError
+from harness.authcache.layout import KeyLayout
+from harness.authcache.trace import Trace
+from harness.authcache.words import KeyScope, ObjectKind
+from harness.errors import DecodeError
+from harness.targets.reference.auth import Grant
+from harness.targets.reference.store import MICRO, Store
+
+PIPELINE_TTL_S = 60.0
+"""What LiteLLM's ``update_cache`` hard-codes."""
+
+Increment = tuple[str, tuple[str, ...]]
+
+
+class SpendWriter:
+    """Gathers increments and flushes them to Postgres every ``interval_s``.
+
+    Args:
+        store: Postgres.
+        interval_s: seconds between flushes.
+        pending: told +n for increments taken in and -n for increments written.
+    """
+
+    def __init__(self, store: Store, interval_s: float, pending: Callable[[int], None]) -> None:
+        self._store = store
+        self._interval_s = interval_s
+        self._pending = pending
+        self._waiting: Counter[Increment] = Counter()
+        self._count = 0
+        self._task: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    def add(self, kind: str, ids: tuple[str, ...], micro: int) -> None:
+        """Take in one increment, in micro-units."""
+        self._waiting[kind, ids] += micro
+        self._count += 1
+        self._pending(+1)
+
+    def start(self) -> None:
+        """Start flushing."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Flush what is left and stop. What Postgres refuses even now is logged as lost."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+        await self._flush()
+        if self._waiting:
+            logs.say(
+                logging.ERROR,
+                logs.Signature.SPEND_UPDATE_FAILED,
+                KeyScope.UNKNOWN,
+                "Spend of %d micro-units is lost: Postgres did not answer before shutdown",
+                sum(self._waiting.values()),
+            )
+
+    async def _run(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), self._interval_s)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        if not self._waiting:
+            return
+        batch, count = self._waiting, self._count
+        self._waiting, self._count = Counter(), 0
+        try:
+            await self._store.add_spend(batch)
+        except SourceUnavailableError:
+            self._waiting.update(batch)
+            self._count += count
+            return
+        self._pending(-count)
+
+
+class SpendPath:
+    """Charges requests."""
+
+    def __init__(
+        self, cache: AuthCache, layout: KeyLayout, writer: SpendWriter, *, time_scale: float
+    ) -> None:
+        self._cache = cache
+        self._layout = layout
+        self._writer = writer
+        self._memory_only = cache.switches.spend_write_back == "memory"
+        self._ttl_s = (
+            PIPELINE_TTL_S * time_scale if cache.switches.spend_ttl == "fixed_60s" else cache.ttl_s
+        )
+        self._updates_caches = cache.switches.spend_path == "read_modify_write"
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def charge(self, grant: Grant, scope: KeyScope, micro: int) -> None:
+        """Charge one reply, in micro-units. Returns at once; the work is counted as pending."""
+        if not self._updates_caches:
+            self._charge_live(grant, micro)
+            self._queue(grant, micro, user_too=True)
+            return
+        self._cache.recorder.background(+1)
+        task = asyncio.create_task(self._read_modify_write(grant, scope, micro))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for updates under way."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _charge_live(self, grant: Grant, micro: int) -> None:
+        # Reaches the next request of this worker when memory holds live objects; other workers
+        # learn it from Postgres within the sum of the TTLs.
+        cost = micro / MICRO
+        for value in (grant.key.value, grant.user, grant.team, grant.membership):
+            if value is not None:
+                value.spend = (value.spend or 0.0) + cost
+
+    def _queue(self, grant: Grant, micro: int, *, user_too: bool) -> None:
+        key = grant.key.value
+        self._writer.add("key", (key.token,), micro)
+        if grant.user_id is not None and user_too:
+            self._writer.add("user", (grant.user_id,), micro)
+        if grant.team_id is not None:
+            self._writer.add("team", (grant.team_id,), micro)
+        if grant.user_id is not None and grant.team_id is not None:
+            self._writer.add("membership", (grant.user_id, grant.team_id), micro)
+
+    async def _read_modify_write(self, grant: Grant, scope: KeyScope, micro: int) -> None:
+        trace = Trace(scope)
+        try:
+            await self._update_caches(grant, trace, micro / MICRO)
+            self._queue(grant, micro, user_too=await self._user_row_reachable(grant, trace))
+        except Exception as error:  # noqa: BLE001 - upstream swallows it too; here it is counted
+            logs.say(
+                logging.ERROR,
+                logs.Signature.SPEND_UPDATE_FAILED,
+                scope,
+                "Spend update failed: %s: %s",
+                type(error).__name__,
+                error,
+            )
+        finally:
+            self._cache.recorder.commit(trace)
+            self._cache.recorder.background(-1)
+
+    async def _update_caches(self, grant: Grant, trace: Trace, cost: float) -> None:
+        """Increase cached copies; what is not cached, or not readable, is left alone."""
+        key = grant.key.value
+        asked = [(ObjectKind.KEY, self._layout.key(key.token), OnFailure.PAIR)]
+        if grant.user_id is not None:
+            user_key = self._layout.user(grant.user_id)
+            asked.append((ObjectKind.USER, user_key, OnFailure.WARNING))
+        if grant.team_id is not None:
+            team_key = self._layout.team(grant.team_id)
+            asked.append((ObjectKind.TEAM, team_key, OnFailure.WARNING))
+        entries: list[Entry] = []
+        for kind, cache_key, on_failure in asked:
+            found = await self._cache.peek(kind, cache_key, trace, on_failure)
+            if found is None or found.value is None:
+                continue
+            value = found.value
+            value.spend = (value.spend or 0.0) + cost
+            for name in ("team_spend", "team_member_spend"):
+                if getattr(value, name, None) is not None:
+                    setattr(value, name, getattr(value, name) + cost)
+            entries.append(Entry(kind, cache_key, value, found.read_at))
+        if entries:
+            await self._cache.put_many(entries, self._ttl_s, memory_only=self._memory_only)
+
+    async def _user_row_reachable(self, grant: Grant, trace: Trace) -> bool:
+        """Whether the user's increment gets as far as Postgres.
+
+        ``_update_user_db`` of 1.84 first builds a user from whatever lies under the raw id, outside
+        its try: with a team there it raises, and the increment is lost without a word.
+        """
+        if grant.user_id is None:
+            return False
+        try:
+            await self._cache.peek(
+                ObjectKind.USER, self._layout.user(grant.user_id), trace, OnFailure.RAISE
+            )
+        except DecodeError:
+            return False
+        return True

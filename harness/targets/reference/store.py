@@ -1,0 +1,186 @@
+"""The objects' rows in Postgres: one statement for one source read, and the writes of spend."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import asyncpg
+
+from harness.authcache.cache import SourceUnavailableError
+from harness.authcache.objects import Key, Membership, Team, User
+
+COMBINED_VIEW = """
+SELECT v.token, v.key_name, v.key_alias, v.user_id, v.team_id, v.spend, v.expires, v.models,
+       v.max_budget, v.tpm_limit, v.rpm_limit, v.blocked, v.metadata, v.created_at, v.updated_at,
+       t.spend AS team_spend, t.team_alias, t.tpm_limit AS team_tpm_limit,
+       t.rpm_limit AS team_rpm_limit, t.max_budget AS team_max_budget,
+       t.soft_budget AS team_soft_budget, t.models AS team_models, t.blocked AS team_blocked,
+       t.metadata AS team_metadata, tm.spend AS team_member_spend,
+       b_tm.tpm_limit AS team_member_tpm_limit, b_tm.rpm_limit AS team_member_rpm_limit,
+       b.soft_budget
+FROM "LiteLLM_VerificationToken" AS v
+LEFT JOIN "LiteLLM_TeamTable" AS t ON v.team_id = t.team_id
+LEFT JOIN "LiteLLM_TeamMembership" AS tm ON v.team_id = tm.team_id AND tm.user_id = v.user_id
+LEFT JOIN "LiteLLM_BudgetTable" AS b_tm ON tm.budget_id = b_tm.budget_id
+LEFT JOIN "LiteLLM_BudgetTable" AS b ON v.budget_id = b.budget_id
+WHERE v.token = $1
+""".strip()
+
+_USER_COLUMNS = """u.user_id, u.user_alias, u.user_email, u.user_role, u.spend, u.max_budget,
+       u.tpm_limit, u.rpm_limit, u.models, u.teams, u.metadata, u.created_at, u.updated_at"""
+
+USER = f'SELECT {_USER_COLUMNS}\nFROM "LiteLLM_UserTable" AS u\nWHERE u.user_id = $1'
+
+PLANTED_USER = f"""
+SELECT {_USER_COLUMNS}
+FROM "LiteLLM_VerificationToken" AS v
+LEFT JOIN "LiteLLM_UserTable" AS u ON u.user_id = v.user_id
+WHERE v.key_alias = $1
+""".strip()  # noqa: S608 - constants
+
+TEAM = """
+SELECT t.team_id, t.team_alias, t.spend, t.max_budget, t.soft_budget, t.tpm_limit, t.rpm_limit,
+       t.models, t.blocked, t.metadata, t.members_with_roles, t.created_at, t.updated_at
+FROM "LiteLLM_TeamTable" AS t
+WHERE t.team_id = $1
+""".strip()
+
+MEMBERSHIP = """
+SELECT m.user_id, m.team_id, m.spend, m.budget_id, b.max_budget, b.soft_budget, b.tpm_limit,
+       b.rpm_limit
+FROM "LiteLLM_TeamMembership" AS m
+LEFT JOIN "LiteLLM_BudgetTable" AS b ON m.budget_id = b.budget_id
+WHERE m.user_id = $1 AND m.team_id = $2
+""".strip()
+
+ADD_SPEND: Mapping[str, str] = {
+    "key": 'UPDATE "LiteLLM_VerificationToken" SET spend = spend + $1 WHERE token = $2',
+    "user": 'UPDATE "LiteLLM_UserTable" SET spend = spend + $1 WHERE user_id = $2',
+    "team": 'UPDATE "LiteLLM_TeamTable" SET spend = spend + $1 WHERE team_id = $2',
+    "membership": (
+        'UPDATE "LiteLLM_TeamMembership" SET spend = spend + $1 WHERE user_id = $2 AND team_id = $3'
+    ),
+}
+
+MICRO = 1_000_000
+
+
+class _Connection(asyncpg.Connection):
+    def get_reset_query(self) -> str:
+        # Sessions keep no state here; the reset would be a second statement for every read.
+        return ""
+
+
+class Store:
+    """A pool of connections that reads objects and adds spend.
+
+    Args:
+        pool: made by `open_pool`.
+        membership: the model of a membership, by the variant's reading rule.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, membership: type[Membership]) -> None:
+        self._pool = pool
+        self._membership = membership
+
+    async def key(self, token: str) -> Key | None:
+        """A virtual key with its team's columns, by its hashed token."""
+        row = await self._row(COMBINED_VIEW, token)
+        if row is None:
+            return None
+        fields = {name: value for name, value in row.items() if value is not None}
+        return Key(**fields, last_refreshed_at=time.time())
+
+    async def user(self, user_id: str) -> User | None:
+        """A user by id."""
+        row = await self._row(USER, user_id)
+        return None if row is None else User(**row)
+
+    async def planted_user(self, alias: str) -> User | None:
+        """The premise: the all-NULL right side of a join, taken for a user without validation.
+
+        No release does this. It is the one way to get the object that issue #27874 describes: a
+        validated user with ``user_id=None`` cannot exist.
+        """
+        row = await self._row(PLANTED_USER, alias)
+        return None if row is None else User.model_construct(**row)
+
+    async def team(self, team_id: str) -> Team | None:
+        """A team by id."""
+        row = await self._row(TEAM, team_id)
+        if row is None:
+            return None
+        row["models"] = row["models"] or []
+        return Team(**row, last_refreshed_at=time.time())
+
+    async def membership(self, user_id: str, team_id: str) -> Membership | None:
+        """A membership with its budget, by user and team."""
+        row = await self._row(MEMBERSHIP, user_id, team_id)
+        if row is None:
+            return None
+        budget = None
+        if row["budget_id"] is not None:
+            names = ("budget_id", "max_budget", "soft_budget", "tpm_limit", "rpm_limit")
+            budget = {name: row[name] for name in names}
+        fields = {name: row[name] for name in ("user_id", "team_id", "spend", "budget_id")}
+        return self._membership(**fields, litellm_budget_table=budget)
+
+    async def add_spend(self, increments: Mapping[tuple[str, tuple[str, ...]], int]) -> None:
+        """Add increments, in micro-units, in one transaction.
+
+        Args:
+            increments: object and ids (as in `ADD_SPEND`) → micro-units.
+
+        Raises:
+            SourceUnavailableError: nothing was written.
+        """
+        # One order for all replicas: two flushes that lock the same rows in different orders
+        # would deadlock.
+        by_kind: dict[str, list[tuple[Any, ...]]] = {}
+        for (kind, ids), micro in sorted(increments.items()):
+            by_kind.setdefault(kind, []).append((micro / MICRO, *ids))
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                for kind, rows in by_kind.items():
+                    await connection.executemany(ADD_SPEND[kind], rows)
+        except _AWAY as error:
+            raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
+
+    async def answers(self) -> bool:
+        """Whether Postgres answers now."""
+        try:
+            return bool(await self._pool.fetchval("SELECT true"))
+        except _AWAY:
+            return False
+
+    async def _row(self, statement: str, *arguments: str) -> dict[str, Any] | None:
+        try:
+            row = await self._pool.fetchrow(statement, *arguments)
+        except _AWAY as error:
+            raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
+        return None if row is None else dict(row)
+
+
+_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+async def open_pool(dsn: str, size: int) -> asyncpg.Pool:
+    """A pool for one worker. Raises what asyncpg raises when Postgres refuses."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        command_timeout=5.0,
+        timeout=3.0,
+        connection_class=cast("Any", _Connection),
+        init=_read_json,
+    )
+
+
+async def _read_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+    )

@@ -1,0 +1,72 @@
+"""The reference proxy as a target."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+
+import harness
+from harness.authcache.variants import Variant
+from harness.errors import SetupError
+from harness.targets.base import ProcessSpec, ReplicaContext
+from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
+
+
+class ReferenceTarget:
+    """Runs one variant's switches on the reference proxy."""
+
+    kind = "reference"
+    version = harness.__version__
+    readiness_path = "/health/readiness"
+    ready_timeout_s = 60.0
+
+    def __init__(self, variant: Variant) -> None:
+        self._variant = variant
+        self.uses_redis = variant.switches.redis == "on"
+
+    async def prepare_database(self, dsn: str) -> None:
+        """Create the tables. Raises SetupError."""
+        schema = files("harness.targets.reference").joinpath("schema.sql").read_text("utf-8")
+        try:
+            connection = await asyncpg.connect(dsn)
+            try:
+                await connection.execute(schema)
+            finally:
+                await connection.close()
+        except (asyncpg.PostgresError, OSError) as error:
+            raise SetupError(f"The schema cannot be created: {error}.") from error
+
+    def process(self, context: ReplicaContext) -> ProcessSpec:
+        """One replica of the reference proxy."""
+        run = context.settings
+        settings = ProxySettings(
+            variant=self._variant.name,
+            version=self.version,
+            switches=self._variant.switches,
+            dsn=context.dsn,
+            redis_url=context.redis_url,
+            redis_namespace=context.redis_namespace,
+            replica=context.replica,
+            ttl_s=run.ttl_s,
+            time_scale=run.time_scale,
+            planted_null_user=run.planted_null_user,
+            mock_latency_ms=run.mock_latency_ms,
+            mock_completion_tokens=run.mock_completion_tokens,
+            cost_micro=run.cost_micro,
+            served_header=run.served_header,
+            spend_tracking=run.spend_tracking,
+            metrics=run.metrics,
+        )
+        argv = [sys.executable, "-m", "harness.targets.reference.serve"]
+        argv += ["--listen-fd", str(context.listen_fd)]
+        for fd in context.metrics_fds:
+            argv += ["--metrics-fd", str(fd)]
+        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.model_dump_json()})
+
+    def describe(self) -> Mapping[str, Any]:
+        """The variant's switches."""
+        return self._variant.switches.model_dump()

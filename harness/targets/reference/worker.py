@@ -1,0 +1,115 @@
+"""What one worker holds: connections, caches, counters. Built when the server starts."""
+
+from __future__ import annotations
+
+import logging
+
+import asyncpg
+from redis.asyncio import Redis
+
+from harness.authcache.cache import AuthCache, MemoryValue
+from harness.authcache.coalescing import CACHES
+from harness.authcache.codecs import load_codec
+from harness.authcache.layout import LAYOUTS
+from harness.authcache.objects import Key, Membership, MembershipDefaultNone
+from harness.authcache.tiers import Breaker, MemoryTier, RedisTier, redis_client
+from harness.authcache.trace import NullRecorder, Recorder, Trace
+from harness.served import Served
+from harness.targets.reference.auth import Asked, Authenticator, Grant
+from harness.targets.reference.metrics import LogCounter, Metrics
+from harness.targets.reference.mock_model import MockModel
+from harness.targets.reference.settings import ProxySettings
+from harness.targets.reference.spend import SpendPath, SpendWriter
+from harness.targets.reference.store import MICRO, Store, open_pool
+
+
+class Worker:
+    """One process of a replica. Make it with `open_worker`, end it with `close`."""
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        metrics: Metrics | None,
+        pool: asyncpg.Pool,
+        redis: Redis | None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.cost_header = f"{settings.cost_micro / MICRO:.6f}".encode()
+        self.model = MockModel(settings.mock_latency_ms, settings.mock_completion_tokens)
+        self._pool = pool
+        self._redis = redis
+        switches = settings.switches
+        recorder: Recorder = NullRecorder() if metrics is None else metrics
+        defaulting = switches.membership_budget == "default_none"
+        self.store = Store(pool, MembershipDefaultNone if defaulting else Membership)
+        self._layout = LAYOUTS[switches.key_layout]
+        memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries)
+        self.cache: AuthCache = CACHES[switches.coalescing](
+            switches=switches,
+            codec=load_codec(switches.codec),
+            memory=memory,
+            redis=self._redis_tier(recorder),
+            recorder=recorder,
+            ttl_s=settings.ttl_s,
+            time_scale=settings.time_scale,
+        )
+        self._auth = Authenticator(
+            self.cache, self._layout, self.store, planted_null_user=settings.planted_null_user
+        )
+        self._writer = SpendWriter(self.store, settings.spend_flush_s, recorder.background)
+        self._writer.start()
+        self.spend: SpendPath | None = None
+        if settings.spend_tracking:
+            self.spend = SpendPath(
+                self.cache, self._layout, self._writer, time_scale=settings.time_scale
+            )
+
+    async def authenticate(
+        self, secret: str, model: str, trace: Trace, served: list[Served] | None
+    ) -> Grant:
+        """Let a request pass. Raises ApiError."""
+        return await self._auth(secret, model, trace, served)
+
+    async def known_key(self, secret: str, trace: Trace) -> Key:
+        """The key behind a secret, without the checks of a chat. Raises ApiError."""
+        return await self._auth.known_key(secret, Asked(self.cache, trace, None))
+
+    async def close(self) -> None:
+        """Finish background writes, flush spend, close connections."""
+        await self._auth.close()
+        if self.spend is not None:
+            await self.spend.close()
+        await self._writer.close()
+        if self._redis is not None:
+            await self._redis.aclose()
+        await self._pool.close()
+
+    def _redis_tier(self, recorder: Recorder) -> RedisTier | None:
+        if self._redis is None:
+            return None
+        return RedisTier(
+            self._redis, recorder, namespace=self.settings.redis_namespace, breaker=Breaker()
+        )
+
+
+async def open_worker(settings: ProxySettings) -> Worker:
+    """Open connections and count from 0. Raises what Postgres or a codec raises."""
+    metrics: Metrics | None = None
+    if settings.metrics:
+        switches = settings.switches
+        metrics = Metrics(
+            settings.variant,
+            {
+                "codec": switches.codec,
+                "layout": switches.key_layout,
+                "target": "reference",
+                "version": settings.version,
+            },
+        )
+        logging.getLogger().addHandler(LogCounter(metrics))
+    pool = await open_pool(settings.dsn, settings.pool_size)
+    redis: Redis | None = None
+    if settings.switches.redis == "on" and settings.redis_url is not None:
+        redis = redis_client(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    return Worker(settings, metrics, pool, redis)
