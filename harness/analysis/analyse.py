@@ -1,0 +1,118 @@
+"""From evidence to result: pure, so that the same evidence always gives the same result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.analysis.expectations import applicable, hold
+from harness.analysis.facts import RunFacts
+from harness.analysis.variant import combined_view, variant_result
+from harness.analysis.verdict import invalidities, judge
+from harness.observe.evidence import Evidence
+from harness.observe.ledger import ledger, reconcile
+from harness.result import Generator, Result, VariantResult
+from harness.scenario.schema import Expectation, RatioExpectation
+
+
+def analyse(
+    run: RunFacts,
+    evidence: Sequence[Evidence],
+    samples_dir: Path,
+    *,
+    elapsed_s: float,
+    complete: bool,
+    interrupted: bool,
+    problem: str | None,
+) -> Result:
+    """The result of a run.
+
+    Args:
+        run: what the run is.
+        evidence: its whole windows, in order of time.
+        samples_dir: folder of the raw samples.
+        elapsed_s: from the first server's start to the last one's end.
+        complete: whether all planned windows were measured.
+        interrupted: whether somebody stopped it.
+        problem: what ended it before its time.
+    """
+    windows = {f.name: [e for e in evidence if e.variant == f.name] for f in run.variants}
+    variants = {
+        facts.name: variant_result(run, facts, windows[facts.name], samples_dir)
+        for facts in run.variants
+        if any(e.phase == "measured" for e in windows[facts.name])
+    }
+    book = ledger([equation for e in evidence for equation in reconcile(e)])
+    generator = generator_health(evidence)
+    names = [facts.name for facts in run.variants]
+    wanted = applicable(run.scenario.expect, names, premises=bool(run.premises))
+    expectations = hold([e for e in wanted if _can_be_held(e, variants)], variants)
+    judgement = judge(
+        interrupted=interrupted,
+        problem=problem,
+        invalid=invalidities(evidence, book, generator, run.scenario.limits),
+        measured=len(variants) == len(names),
+        expectations=expectations,
+    )
+    spoken_of = {e.variant for e in wanted}
+    return Result(
+        run_id=run.run_id,
+        started_at=run.started_at,
+        elapsed_s=round(elapsed_s, 1),
+        scenario=run.scenario.name,
+        title=run.scenario.title,
+        premises=list(run.premises),
+        stack=run.stack,
+        replicas=run.scenario.replicas,
+        workers=run.scenario.workers,
+        ttl_s=run.ttl_s,
+        time_scale=run.scenario.time_scale,
+        rounds=run.scenario.rounds,
+        seed=run.scenario.seed,
+        complete=complete,
+        verdict=judgement.word,
+        exit_code=judgement.exit_code,
+        reasons=list(judgement.reasons),
+        sizing=list(run.sizing),
+        variants=variants,
+        combined_view=combined_view(run, evidence),
+        ledger=book,
+        generator=generator,
+        expectations=expectations,
+        observed=[name for name in names if name not in spoken_of],
+        notes=list(run.notes),
+    )
+
+
+def _can_be_held(expectation: Expectation, variants: Mapping[str, VariantResult]) -> bool:
+    """Whether the variants it speaks of were measured; a run that was cut short has fewer."""
+    other = expectation.to if isinstance(expectation, RatioExpectation) else expectation.variant
+    return expectation.variant in variants and other in variants
+
+
+def generator_health(evidence: Sequence[Evidence]) -> Generator:
+    """The generator over all windows."""
+    results = [e.generator for e in evidence]
+    unanswered: Counter[str] = Counter()
+    for result in results:
+        unanswered.update(result.unanswered)
+    own = sum(r.cpu_s for r in results)
+    everyone = own + sum(sum(e.cpu_s.values()) for e in evidence)
+    shares = [
+        count * len(r.replicas) / sum(r.replicas)
+        for r in results
+        if sum(r.replicas)
+        for count in r.replicas
+    ]
+    return Generator(
+        planned=sum(r.planned for r in results),
+        sent=sum(r.sent for r in results),
+        answered=sum(r.answered for r in results),
+        unanswered=dict(unanswered),
+        late=sum(r.late for r in results),
+        max_delay_ms=max((r.delay_ms_max for r in results), default=0.0),
+        cpu_share=round(own / everyone, 4) if everyone else 0.0,
+        replica_share_min=round(min(shares, default=0.0), 4),
+        replica_share_max=round(max(shares, default=0.0), 4),
+    )

@@ -1,0 +1,146 @@
+"""Evidence of all windows of one variant, added up the way the report needs it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.authcache.words import ObjectKind
+from harness.observe.evidence import Evidence
+from harness.result import Range, Window
+
+LOOKUPS = "authcache_lookups_total"
+READS = "authcache_source_reads_total"
+LOGS = "authcache_log_records_total"
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The measured windows of one variant."""
+
+    windows: tuple[Evidence, ...]
+    scope_of_key: Mapping[int, str]
+    """By key index."""
+
+    @property
+    def scopes(self) -> list[str]:
+        """Scopes that had requests, in order of first appearance."""
+        seen = [scope for w in self.windows for scope in w.generator.statuses]
+        return list(dict.fromkeys(seen))
+
+    def requests(self) -> dict[str, dict[str, int]]:
+        """Answered requests by scope and status."""
+        sums: dict[str, Counter[str]] = {}
+        for window in self.windows:
+            for scope, statuses in window.generator.statuses.items():
+                sums.setdefault(scope, Counter()).update(statuses)
+        return {scope: dict(sorted(counts.items())) for scope, counts in sums.items()}
+
+    def by(self, name: str, *labels: str, **where: str) -> dict[tuple[str, ...], int]:
+        """A counter over all windows, by the values of some labels, zeros left out."""
+        sums: Counter[tuple[str, ...]] = Counter()
+        for window in self.windows:
+            for key, value in window.counted.by(name, *labels, **where).items():
+                sums[key] += round(value)
+        return {key: n for key, n in sums.items() if n}
+
+    def total(self, name: str, **where: str) -> float:
+        """A counter over all windows and series."""
+        return sum(window.counted.sum(name, **where) for window in self.windows)
+
+    def wrong_values(self) -> dict[str, dict[str, int]]:
+        """Objects served whose digest is not Postgres', by scope and object."""
+        sums: dict[str, Counter[str]] = {}
+        for window in self.windows:
+            for (scope, kind), n in window.wrong_values.items():
+                sums.setdefault(scope, Counter())[kind] += n
+        return {scope: dict(counts) for scope, counts in sums.items()}
+
+    def unexpected_statuses(self) -> dict[str, dict[str, int]]:
+        """Answers whose status is none that Postgres' state calls for, by scope.
+
+        All keys of a scope call for one status in the populations that `harness.load.keys` makes.
+        """
+        odd: dict[str, Counter[str]] = {}
+        for window in self.windows:
+            expected: dict[str, set[int]] = {}
+            for index, truth in window.truths.items():
+                expected.setdefault(self.scope_of_key[index], set()).add(truth.status)
+            for scope, statuses in window.generator.statuses.items():
+                for status, n in statuses.items():
+                    if int(status) not in expected.get(scope, set()):
+                        odd.setdefault(scope, Counter())[status] += n
+        return {scope: dict(counts) for scope, counts in odd.items()}
+
+    def per_round(self, scope: str, kind: ObjectKind | None = None) -> Range | None:
+        """Source reads per 1,000 answered requests: median and range over the windows."""
+        values = [
+            value
+            for window in self.windows
+            if (value := reads_per_1000(window, scope, kind)) is not None
+        ]
+        if not values:
+            return None
+        return Range(
+            median=statistics.median(values), min=min(values), max=max(values), rounds=len(values)
+        )
+
+
+def answered(window: Evidence, scope: str) -> int:
+    """Answered requests of a scope, or of all."""
+    statuses = window.generator.statuses
+    wanted = statuses.values() if scope == ALL else [statuses.get(scope, {})]
+    return sum(sum(counts.values()) for counts in wanted)
+
+
+def reads_per_1000(window: Evidence, scope: str, kind: ObjectKind | None = None) -> float | None:
+    """Source reads per 1,000 answered requests of a scope; None without requests."""
+    requests = answered(window, scope)
+    if not requests:
+        return None
+    where = {} if scope == ALL else {"key_scope": scope}
+    if kind is not None:
+        where["object"] = kind.value
+    return window.counted.sum(READS, **where) / requests * 1000
+
+
+def nested(counts: dict[tuple[str, ...], int]) -> dict[str, dict[str, int]]:
+    """Counts by pairs as a table of tables."""
+    table: dict[str, dict[str, int]] = {}
+    for (first, second), n in sorted(counts.items()):
+        table.setdefault(first, {})[second] = n
+    return table
+
+
+def window_result(window: Evidence) -> Window:
+    """One window as it stands in ``result.json``."""
+    counted = window.counted
+    reads = {key: round(n) for key, n in counted.by(READS, "key_scope", "object").items()}
+    lookups = {key: round(n) for key, n in counted.by(LOOKUPS, "tier", "outcome").items()}
+    rates = {scope: reads_per_1000(window, scope) for scope in (ALL, *window.generator.statuses)}
+    return Window(
+        name=window.name,
+        variant=window.variant,
+        phase="cold_fill" if window.phase == "cold_fill" else "measured",
+        round=window.round,
+        started_s=round(window.started_s, 3),
+        duration_s=window.duration_s,
+        requests=window.generator.statuses,
+        source_reads=nested(reads),
+        source_reads_per_1000={s: round(v, 3) for s, v in rates.items() if v is not None},
+        lookups=nested(lookups),
+        log_pairs=log_pairs([window]),
+    )
+
+
+def log_pairs(windows: Sequence[Evidence]) -> dict[str, int]:
+    """Log pairs by scope, counted by their ERROR."""
+    sums: Counter[str] = Counter()
+    for window in windows:
+        where = {"level": "error", "signature": "typed_read_failed"}
+        for (scope,), n in window.counted.by(LOGS, "key_scope", **where).items():
+            sums[scope] += round(n)
+    return dict(sums)

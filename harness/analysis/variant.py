@@ -1,0 +1,221 @@
+"""Everything measured of one variant, from its windows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.analysis.cells import Verdict
+from harness.analysis.cells import judge as judge_cell
+from harness.analysis.facts import RunFacts, VariantFacts
+from harness.analysis.latency import latency
+from harness.analysis.tally import (
+    ALL,
+    LOGS,
+    LOOKUPS,
+    READS,
+    Tally,
+    log_pairs,
+    nested,
+    window_result,
+)
+from harness.authcache.words import ObjectKind
+from harness.load.keys import objects_in_scope
+from harness.observe.evidence import Evidence
+from harness.result import CombinedViewRow, VariantResult
+
+NOT_DECODED = "deserialize_failure"
+
+
+def variant_result(
+    run: RunFacts, facts: VariantFacts, evidence: Sequence[Evidence], samples_dir: Path
+) -> VariantResult:
+    """One variant's part of ``result.json``.
+
+    Args:
+        run: the run.
+        facts: the variant.
+        evidence: all of its whole windows, the cold fill among them.
+        samples_dir: folder of the raw samples, one file a window.
+    """
+    measured = tuple(e for e in evidence if e.phase == "measured")
+    tally = Tally(measured, {key.index: key.scope for key in run.keys})
+    requests = tally.requests()
+    line = reference_line(run, measured, requests)
+    ranges = {scope: tally.per_round(scope) for scope in (ALL, *requests)}
+    by_object = {
+        scope: {
+            kind.value: round(found.median, 3)
+            for kind in ObjectKind
+            if (found := tally.per_round(scope, kind)) is not None and found.max > 0
+        }
+        for scope in requests
+    }
+    verdicts = _cells(tally, requests, {s: r.median for s, r in ranges.items() if r}, line)
+    cold = [e for e in evidence if e.phase == "cold_fill"]
+    return VariantResult(
+        target=facts.target,
+        version=facts.version,
+        title=facts.title,
+        switches=dict(facts.switches),
+        overridden=list(facts.overridden),
+        windows=[window_result(e) for e in evidence],
+        cells={scope: verdict.cell for scope, verdict in verdicts.items()},
+        cell_reasons={scope: verdict.reason for scope, verdict in verdicts.items()},
+        requests=requests,
+        unexpected_statuses=tally.unexpected_statuses(),
+        source_reads=round(tally.total(READS)),
+        source_reads_per_1000={s: round(r.median, 3) for s, r in ranges.items() if r},
+        source_reads_per_1000_range={s: r for s, r in ranges.items() if r},
+        source_reads_per_1000_by_object=by_object,
+        reference_line_per_1000={scope: round(value, 3) for scope, value in line.items()},
+        cold_fill_source_reads=round(sum(e.counted.sum(READS) for e in cold)) if cold else None,
+        lookups=nested(tally.by(LOOKUPS, "tier", "outcome")),
+        lookups_by_scope=_lookups_by_scope(tally),
+        deserialize_failures=nested(tally.by(LOOKUPS, "key_scope", "object", outcome=NOT_DECODED)),
+        coalesced={k: n for (k,), n in tally.by("authcache_coalesced_total", "stage").items()},
+        log_records={k: n for (k,), n in tally.by(LOGS, "signature").items()},
+        log_pairs=log_pairs(measured),
+        wrong_values=tally.wrong_values(),
+        entry_age_max_s=_entry_age_max(measured),
+        payload_bytes=_means(tally, "authcache_payload_bytes", 1.0),
+        codec_us={
+            op: _means(tally, "authcache_codec_seconds", 1e6, op=op) for op in ("encode", "decode")
+        },
+        spend_drift_micro=spend_drift(run, measured),
+        latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
+        cpu_ms_per_request=_cpu(facts.name, measured),
+        hard_coded=list(facts.hard_coded),
+    )
+
+
+def reference_line(
+    run: RunFacts, windows: Sequence[Evidence], requests: Mapping[str, Mapping[str, int]]
+) -> dict[str, float]:
+    """Objects requested x window / TTL, per 1,000 requests, by scope and for all."""
+    planted = run.scenario.premises.null_user_for_team_keys
+    ttls = sum(window.duration_s for window in windows) / run.ttl_s
+    line: dict[str, float] = {}
+    total_reads = total_requests = 0.0
+    for scope, statuses in requests.items():
+        count = sum(statuses.values())
+        reads = objects_in_scope(list(run.keys), scope, planted_null_user=planted) * ttls
+        line[scope] = reads / count * 1000
+        total_reads += reads
+        total_requests += count
+    if total_requests:
+        line[ALL] = total_reads / total_requests * 1000
+    return line
+
+
+def combined_view(run: RunFacts, windows: Sequence[Evidence]) -> list[CombinedViewRow]:
+    """PR #26202's table: the combined view at each checkpoint of the first measured window."""
+    scenario = run.scenario
+    workers = scenario.replicas * scenario.workers
+    rows = []
+    for window in windows:
+        if window.phase != "measured" or window.round != 1:
+            continue
+        for point in window.checkpoints:
+            count = point.count
+            rows.append(
+                CombinedViewRow(
+                    variant=window.variant,
+                    window_s=point.at_s,
+                    calls=count.calls,
+                    total_ms=round(count.total_ms, 3),
+                    avg_ms=round(count.total_ms / count.calls, 4) if count.calls else 0.0,
+                    rows=count.rows,
+                    expected_calls=workers * len(run.keys) * point.at_s / run.ttl_s,
+                )
+            )
+    return rows
+
+
+def spend_drift(run: RunFacts, windows: Sequence[Evidence]) -> dict[str, int]:
+    """Cost of the answered requests minus what Postgres gained, by object, in micro-units.
+
+    Scopes without a user cost no user anything, and so on; key spend is the ledger's.
+    """
+    has = {
+        ObjectKind.USER: ("user", "shared_id", "member"),
+        ObjectKind.TEAM: ("team", "shared_id", "member"),
+        ObjectKind.MEMBERSHIP: ("shared_id", "member"),
+    }
+    rows = {key.scope for key in run.keys if key.membership != "none"}
+    drift: Counter[str] = Counter()
+    for window in windows:
+        paid = {
+            scope: sum(n for status, n in statuses.items() if status.startswith("2"))
+            for scope, statuses in window.generator.statuses.items()
+        }
+        each = window.generator.cost_micro / total if (total := sum(paid.values())) else 0.0
+        for kind, scopes in has.items():
+            charged = [s for s in scopes if kind is not ObjectKind.MEMBERSHIP or s in rows]
+            cost = sum(paid.get(scope, 0) for scope in charged) * each
+            drift[kind.value] += round(cost) - window.spend_micro[kind]
+    return dict(drift)
+
+
+def _cells(
+    tally: Tally,
+    requests: Mapping[str, Mapping[str, int]],
+    reads: Mapping[str, float],
+    line: Mapping[str, float],
+) -> dict[str, Verdict]:
+    failures = nested(tally.by(LOOKUPS, "key_scope", "object", outcome=NOT_DECODED))
+    unexpected = tally.unexpected_statuses()
+    wrong = tally.wrong_values()
+    return {
+        scope: judge_cell(
+            requests=sum(statuses.values()),
+            failures=failures.get(scope, {}),
+            unexpected=unexpected.get(scope, {}),
+            wrong=wrong.get(scope, {}),
+            reads_per_1000=reads[scope],
+            reference_per_1000=line[scope],
+        )
+        for scope, statuses in requests.items()
+    }
+
+
+def _lookups_by_scope(tally: Tally) -> dict[str, dict[str, dict[str, int]]]:
+    table: dict[str, dict[str, dict[str, int]]] = {}
+    counts = tally.by(LOOKUPS, "key_scope", "tier", "outcome")
+    for (scope, tier, outcome), n in sorted(counts.items()):
+        table.setdefault(scope, {}).setdefault(tier, {})[outcome] = n
+    return table
+
+
+def _entry_age_max(windows: Sequence[Evidence]) -> dict[str, float]:
+    ages: dict[str, float] = {}
+    for window in windows:
+        for item in window.generator.served:
+            if item.age_ms_max is not None:
+                ages[item.tier] = max(ages.get(item.tier, 0.0), item.age_ms_max / 1000)
+    return ages
+
+
+def _means(tally: Tally, histogram: str, factor: float, **where: str) -> dict[str, float]:
+    means = {}
+    for kind in ObjectKind:
+        count = tally.total(f"{histogram}_count", object=kind.value, **where)
+        if count:
+            total = tally.total(f"{histogram}_sum", object=kind.value, **where)
+            means[kind.value] = round(total / count * factor, 2)
+    return means
+
+
+def _cpu(variant: str, windows: Sequence[Evidence]) -> dict[str, float]:
+    requests = sum(window.generator.answered for window in windows)
+    if not requests:
+        return {}
+    groups = {"replicas": f"fleet:{variant}", "redis": f"redis:{variant}", "postgres": "postgres"}
+    table = {
+        name: sum(window.cpu_s.get(group, 0.0) for window in windows) / requests * 1000
+        for name, group in groups.items()
+        if any(group in window.cpu_s for window in windows)
+    }
+    table["generator"] = sum(window.generator.cpu_s for window in windows) / requests * 1000
+    return {name: round(value, 4) for name, value in table.items()}

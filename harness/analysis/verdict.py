@@ -1,0 +1,93 @@
+"""The verdict: one word, an exit code, and the reasons. Invalid outranks every number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_PASS,
+    EXIT_REGRESSION,
+)
+from harness.observe.evidence import Evidence
+from harness.result import ExpectationResult, Generator, Ledger
+from harness.scenario.schema import Limits
+
+Word = Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its exit code and reasons, the most important first."""
+
+    word: Word
+    exit_code: int
+    reasons: tuple[str, ...]
+
+
+def invalidities(
+    windows: Sequence[Evidence], ledger: Ledger, generator: Generator, limits: Limits
+) -> list[str]:
+    """Why the numbers of a run cannot be trusted; empty when they can."""
+    reasons = [
+        f"Counters fell in window {w.name}: {', '.join(w.fallen)}. A worker was replaced."
+        for w in windows
+        if w.fallen
+    ]
+    reasons += [
+        f"The ledger does not balance: {e.name} of {e.variant} in {e.window}: "
+        f"{e.left:.0f} against {e.right:.0f}."
+        for e in ledger.equations
+        if e.kind == "validity" and e.status == "unbalanced"
+    ]
+    if generator.planned and generator.sent / generator.planned < limits.sent_share_min:
+        reasons.append(
+            f"The generator sent {generator.sent} of {generator.planned} planned requests; "
+            f"at least {limits.sent_share_min:.0%} are needed."
+        )
+    if generator.sent and generator.late / generator.sent > limits.late_share_max:
+        reasons.append(
+            f"The generator was late: {generator.late} of {generator.sent} requests started more "
+            f"than {limits.late_ms:.0f} ms after their time; at most {limits.late_share_max:.0%} "
+            "may. The machine is too busy for this load."
+        )
+    return reasons
+
+
+def judge(
+    *,
+    interrupted: bool,
+    problem: str | None,
+    invalid: Sequence[str],
+    measured: bool,
+    expectations: Sequence[ExpectationResult],
+) -> Judgement:
+    """Merge everything into one verdict; the worst wins.
+
+    Args:
+        interrupted: somebody stopped the run.
+        problem: what ended it before its time, e.g. a server that died.
+        invalid: from `invalidities`.
+        measured: whether every variant has at least one whole window.
+        expectations: held against the results.
+    """
+    if interrupted:
+        return Judgement("interrupted", EXIT_INTERRUPTED, ("The run was stopped before its end.",))
+    if problem is not None or invalid:
+        first = [problem] if problem is not None else []
+        return Judgement("invalid", EXIT_INVALID, (*first, *invalid))
+    failed = [e for e in expectations if not e.passed]
+    if failed:
+        reasons = tuple(
+            f"{e.variant}: {e.name} is {e.measured}, expected {e.limit}." for e in failed
+        )
+        return Judgement("regression", EXIT_REGRESSION, reasons)
+    if not measured:
+        return Judgement("inconclusive", EXIT_INCONCLUSIVE, ("Nothing was measured.",))
+    count = len(expectations)
+    text = f"All {count} expectations hold." if count else "No expectation was set: observed only."
+    return Judgement("pass", EXIT_PASS, (text,))

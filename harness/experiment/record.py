@@ -1,0 +1,266 @@
+"""Runs a plan: servers up, fleets up, population in, windows interleaved, everything down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+
+from harness.authcache.words import ObjectKind
+from harness.errors import HarnessError, InvalidRunError, ServerDiedError
+from harness.experiment.archive import write_window
+from harness.experiment.plan import RunPlan, Slot
+from harness.experiment.seed import seed_population
+from harness.load.client import LoadDriver
+from harness.load.keys import write_keys
+from harness.load.protocol import Progress as LoadProgress
+from harness.load.protocol import WindowCommand, WindowResult
+from harness.observe.evidence import Checkpoint, Evidence
+from harness.observe.postgres import StatementCount, truth
+from harness.observe.samples import Counters
+from harness.observe.snapshots import Observer, watch
+from harness.progress import Progress, Tick
+from harness.stack.base import Stack
+
+
+@dataclass(slots=True)
+class Recording:
+    """What a run left behind, whole or not."""
+
+    windows: list[Evidence] = field(default_factory=list)
+    complete: bool = False
+    interrupted: bool = False
+    problem: HarnessError | None = None
+    """What ended the run before its time."""
+    elapsed_s: float = 0.0
+    servers: dict[str, str] = field(default_factory=dict)
+    """Server versions and settings."""
+
+
+async def record(
+    plan: RunPlan, stack: Stack, run_dir: Path, progress: Progress, stop: asyncio.Event
+) -> Recording:
+    """Run a plan to its end, to the first problem, or until ``stop`` is set.
+
+    Whatever happens, everything that was started is ended, and whole windows are kept. A server
+    that dies unplanned is a problem of the recording, not an exception.
+
+    Raises:
+        SetupError: nothing was measured because something could not be started.
+    """
+    recording = Recording()
+    start = time.monotonic()
+    work = asyncio.create_task(_Run(plan, stack, run_dir, progress, recording).go(start))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            recording.interrupted = True
+            progress.phase("stopping: ending what was started, keeping what was measured")
+            work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        recording.complete = not recording.interrupted
+    except InvalidRunError as error:
+        recording.problem = error
+    finally:
+        stopped.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        recording.elapsed_s = time.monotonic() - start
+    return recording
+
+
+class _Run:
+    def __init__(
+        self, plan: RunPlan, stack: Stack, run_dir: Path, progress: Progress, recording: Recording
+    ) -> None:
+        self._plan = plan
+        self._stack = stack
+        self._dir = run_dir
+        self._progress = progress
+        self._recording = recording
+        self._keys_file = run_dir / "keys.json"
+        self._observers: dict[str, Observer] = {}
+        self._start = 0.0
+
+    async def go(self, start: float) -> None:
+        self._start = start
+        write_keys(self._keys_file, list(self._plan.keys))
+        try:
+            async with contextlib.AsyncExitStack() as open_things:
+                open_things.push_async_callback(self._stack.close)
+                self._progress.phase("starting servers")
+                await self._stack.open()
+                self._recording.servers = dict(self._stack.facts())
+                await self._until_death(lambda: self._measure(open_things))
+                self._progress.phase("stopping fleets and servers")
+        finally:
+            # Secrets of a population that no longer exists: nobody needs them after the run.
+            self._keys_file.unlink(missing_ok=True)
+
+    async def _until_death(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Work until it is done or something that was started dies. Raises ServerDiedError."""
+        task = asyncio.ensure_future(work())
+        death = asyncio.create_task(self._stack.died())
+        try:
+            await asyncio.wait({task, death}, return_when=asyncio.FIRST_COMPLETED)
+            if death.done():
+                raise ServerDiedError(f"{death.result()} The run ends here as invalid.")
+            await task
+        finally:
+            for each in (task, death):
+                each.cancel()
+            await asyncio.gather(task, death, return_exceptions=True)
+
+    async def _measure(self, open_things: contextlib.AsyncExitStack) -> None:
+        driver = LoadDriver(self._dir / "logs" / "load-driver.log")
+        open_things.push_async_callback(driver.close)
+        await asyncio.gather(driver.start(), self._start_fleets(open_things))
+        for slot in self._plan.slots:
+            evidence = await self._window(driver, slot)
+            self._recording.windows.append(evidence)
+            write_window(self._dir / "snapshots", evidence)
+
+    async def _start_fleets(self, open_things: contextlib.AsyncExitStack) -> None:
+        specs = [self._plan.fleet(arm) for arm in self._plan.arms]
+        workers = self._plan.scenario.replicas * self._plan.scenario.workers
+        self._progress.phase(f"starting {len(specs)} fleets of {workers} workers")
+        fleets = await asyncio.gather(*(self._stack.start(spec) for spec in specs))
+        self._recording.servers.update(self._stack.facts())
+        for fleet in fleets:
+            observer = await open_things.enter_async_context(watch(fleet))
+            await seed_population(observer.postgres, self._plan.keys)
+            self._observers[fleet.name] = observer
+
+    async def _window(self, driver: LoadDriver, slot: Slot) -> Evidence:
+        observer, load = self._observers[slot.variant], self._plan.scenario.load
+        total = len(self._plan.slots)
+        if slot.phase == "measured" and load.warmup_ttls:
+            self._progress.window(slot.number, total, slot.variant, "warm-up")
+            warmup_s = load.warmup_ttls * self._plan.ttl_s
+            await self._drive(driver, observer, self._command(slot, warmup_s, warmup=True))
+        self._progress.window(slot.number, total, slot.variant, slot.phase)
+        cold = slot.phase == "cold_fill"
+        duration_s = self._plan.ttl_s if cold else self._plan.window_s
+        before = await observer.at_rest()
+        used = self._stack.resource_use().cpu_s
+        started_s = time.monotonic() - self._start
+        checkpoints = asyncio.create_task(self._checkpoints(observer, cold=cold))
+        try:
+            command = self._command(slot, duration_s)
+            result = await self._drive(driver, observer, command)
+            points = await checkpoints
+        finally:
+            checkpoints.cancel()
+        after = await observer.at_rest()
+        now_used = self._stack.resource_use().cpu_s
+        planted = self._plan.settings.planted_null_user
+        return Evidence(
+            name=slot.name,
+            variant=slot.variant,
+            phase=slot.phase,
+            round=slot.round,
+            started_s=started_s,
+            duration_s=duration_s,
+            generator=result,
+            before=before,
+            after=after,
+            truths=await truth(observer.postgres, self._plan.keys, planted_null_user=planted),
+            has_redis=observer.fleet.redis_url is not None,
+            not_counted=dict(observer.fleet.not_counted_reason),
+            checkpoints=points,
+            cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
+        )
+
+    def _command(self, slot: Slot, duration_s: float, *, warmup: bool = False) -> WindowCommand:
+        scenario = self._plan.scenario
+        load = scenario.load
+        # The same arrivals for every variant of a round, other arrivals for every round.
+        seed = scenario.seed * 10_000 + slot.round * 10 + (1 if warmup else 0)
+        samples = self._dir / "samples" / f"{slot.name}.csv.gz"
+        return WindowCommand(
+            window=slot.name + ("-warmup" if warmup else ""),
+            hosts=list(self._observers[slot.variant].fleet.replica_urls),
+            keys_file=str(self._keys_file),
+            model=load.model,
+            duration_s=duration_s,
+            mix={str(scope): weight for scope, weight in load.mix.items()},
+            users=load.users,
+            rate_per_s=load.rate_per_s,
+            ramp_s=load.ramp_s * scenario.time_scale,
+            seed=seed,
+            late_ms=scenario.limits.late_ms,
+            timeout_s=load.timeout_s,
+            samples_file=None if warmup else str(samples),
+        )
+
+    async def _drive(
+        self, driver: LoadDriver, observer: Observer, command: WindowCommand
+    ) -> WindowResult:
+        base = await observer.live()
+        latest: list[LoadProgress] = []
+        watcher = asyncio.create_task(self._show(observer, base, latest, command.duration_s))
+        try:
+            return await driver.window(command, latest.append)
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _show(
+        self,
+        observer: Observer,
+        base: Counters,
+        latest: list[LoadProgress],
+        duration_s: float,
+    ) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            if not latest:
+                continue
+            with contextlib.suppress(InvalidRunError):
+                counted = (await observer.live()).since(base)
+                outcomes: dict[str, dict[str, int]] = {}
+                pairs = counted.by("authcache_lookups_total", "tier", "outcome")
+                for (tier, outcome), n in pairs.items():
+                    outcomes.setdefault(tier, {})[outcome] = int(n)
+                now = latest[-1]
+                self._progress.tick(
+                    Tick(
+                        now.elapsed_s,
+                        duration_s,
+                        now.requests_per_s,
+                        now.answered,
+                        outcomes,
+                        int(counted.sum("authcache_source_reads_total")),
+                    )
+                )
+
+    async def _checkpoints(self, observer: Observer, *, cold: bool) -> tuple[Checkpoint, ...]:
+        moments = [] if cold else self._plan.scenario.load.checkpoints_ttls
+        if not moments:
+            return ()
+        start = time.monotonic()
+        first = await self._combined_view(observer)
+        points = []
+        for moment in moments:
+            at_s = moment * self._plan.ttl_s
+            await asyncio.sleep(max(0.0, start + at_s - time.monotonic()))
+            count = await self._combined_view(observer)
+            if first is not None and count is not None:
+                points.append(Checkpoint(at_s, count.since(first)))
+        return tuple(points)
+
+    @staticmethod
+    async def _combined_view(observer: Observer) -> StatementCount | None:
+        try:
+            counts = await observer.statements()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise InvalidRunError(f"pg_stat_statements cannot be read: {error}.") from error
+        return None if counts is None else counts[ObjectKind.KEY]

@@ -1,0 +1,157 @@
+"""One run from a request to its reports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.analysis.analyse import analyse
+from harness.analysis.facts import RunFacts, VariantFacts
+from harness.authcache.codecs import load_codec
+from harness.authcache.codecs.probe import probe
+from harness.authcache.variants import Variant
+from harness.experiment.manifest import manifest
+from harness.experiment.plan import Arm, RunPlan, facts, make_plan
+from harness.experiment.record import Recording, record
+from harness.progress import Progress
+from harness.report.write import write_reports
+from harness.result import Result
+from harness.scenario.schema import Scenario
+from harness.stack.embedded import EmbeddedStack
+from harness.targets.reference.target import ReferenceTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """A user's own servers; None starts embedded ones."""
+
+    postgres_dsn: str | None = None
+    redis_url: str | None = None
+
+
+def reference_arms(variants: Sequence[Variant]) -> list[Arm]:
+    """Arms on the reference proxy, their codecs tried out. Raises CodecLoadError."""
+    for variant in variants:
+        codec = variant.switches.codec
+        probe(load_codec(codec), codec)
+    return [Arm(variant, ReferenceTarget(variant)) for variant in variants]
+
+
+async def run(
+    scenario: Scenario,
+    arms: Sequence[Arm],
+    *,
+    runs_dir: Path,
+    servers: Servers,
+    progress: Progress,
+    stop: asyncio.Event,
+) -> tuple[Result, Path]:
+    """Run a scenario and write its run directory.
+
+    Args:
+        scenario: with the command line's changes in it.
+        arms: variants with their targets.
+        runs_dir: where the run directory goes.
+        servers: whose Postgres and Redis.
+        progress: told what happens.
+        stop: set by whoever wants the run to end early.
+
+    Returns:
+        The result and the run directory. Interrupted and invalid runs have a result too.
+
+    Raises:
+        ScenarioError: the load is too thin for the population.
+        SetupError: a server, port or binary is not to be had; nothing is left running.
+    """
+    plan = make_plan(scenario, arms, stack=EmbeddedStack.name)
+    started = datetime.now(UTC)
+    run_dir = make_run_dir(runs_dir, scenario.name, started)
+    before = manifest(facts(plan), scenario.seed)
+    stack = EmbeddedStack(run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
+    recording = await record(plan, stack, run_dir, progress, stop)
+    _write_json(run_dir / "manifest.json", before | {"servers": recording.servers})
+    progress.phase("reconciling and writing the report")
+    result = analyse(
+        _facts(plan, run_dir.name, started, recording),
+        recording.windows,
+        run_dir / "samples",
+        elapsed_s=recording.elapsed_s,
+        complete=recording.complete,
+        interrupted=recording.interrupted,
+        problem=None if recording.problem is None else str(recording.problem),
+    )
+    write_result(run_dir, result)
+    write_reports(result, run_dir)
+    point_latest(runs_dir, run_dir)
+    return result, run_dir
+
+
+def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
+    """A new directory ``runs/<UTC time>-<scenario>``; never one that is there already."""
+    base = f"{started:%Y%m%d-%H%M%S}-{scenario}"
+    for attempt in range(100):
+        run_dir = runs_dir / (base if attempt == 0 else f"{base}-{attempt + 1}")
+        try:
+            run_dir.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        for name in ("logs", "samples", "snapshots"):
+            (run_dir / name).mkdir()
+        return run_dir
+    raise FileExistsError(base)
+
+
+def write_result(run_dir: Path, result: Result) -> None:
+    """Write ``result.json``."""
+    _write_json(run_dir / "result.json", result.model_dump(mode="json"))
+
+
+def point_latest(runs_dir: Path, run_dir: Path) -> None:
+    """Point ``runs/latest`` at a run, in one step."""
+    link = runs_dir / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(run_dir.name)
+    link.replace(runs_dir / "latest")
+
+
+def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) -> RunFacts:
+    scenario = plan.scenario
+    notes = [f"{name}: {value}" for name, value in sorted(recording.servers.items())]
+    if scenario.time_scale != 1.0:
+        notes.append(
+            f"Times are scaled by {scenario.time_scale:g}: the TTL of {scenario.ttl_s:g} s is "
+            f"{plan.ttl_s:g} s here, and the times that releases hard-code (600 s backfill, 60 s "
+            "spend pipeline) are scaled with it. TIME_SCALE=1 runs it as it is."
+        )
+    return RunFacts(
+        run_id=run_id,
+        started_at=started.isoformat(timespec="seconds"),
+        scenario=scenario,
+        stack=plan.stack,
+        ttl_s=plan.ttl_s,
+        window_s=plan.window_s,
+        premises=tuple(plan.premises),
+        keys=plan.keys,
+        sizing=plan.sizing,
+        variants=tuple(
+            VariantFacts(
+                name=arm.name,
+                title=arm.variant.title,
+                target=arm.target.kind,
+                version=arm.target.version,
+                switches=arm.target.describe(),
+                overridden=arm.variant.overridden,
+            )
+            for arm in plan.arms
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _write_json(path: Path, body: object) -> None:
+    path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")

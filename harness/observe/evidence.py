@@ -1,0 +1,92 @@
+"""Everything that is known of one window: generator, replicas, Redis, Postgres, and the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.authcache.words import ObjectKind
+from harness.load.protocol import WindowResult
+from harness.observe.postgres import KeyTruth, StatementCount
+from harness.observe.samples import Counters
+from harness.observe.snapshots import RedisCount, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The combined view's counts at a moment within a window, since its start."""
+
+    at_s: float
+    count: StatementCount
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One measured window of one fleet, from every side."""
+
+    name: str
+    variant: str
+    phase: str
+    """``cold_fill`` or ``measured``."""
+    round: int
+    started_s: float
+    duration_s: float
+    generator: WindowResult
+    before: Snapshot
+    after: Snapshot
+    truths: Mapping[int, KeyTruth]
+    has_redis: bool
+    not_counted: Mapping[str, str] = field(default_factory=dict)
+    """Why ``redis`` or ``postgres`` counters are missing, by server."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    cpu_s: Mapping[str, float] = field(default_factory=dict)
+    """CPU by group in the window, as `harness.stack.base.ResourceUse` names them."""
+
+    @property
+    def counted(self) -> Counters:
+        """What the replicas counted in the window."""
+        return self.after.total.since(self.before.total)
+
+    @property
+    def fallen(self) -> list[str]:
+        """Counters that fell within the window, by name: none unless a worker was replaced."""
+        if len(self.before.workers) != len(self.after.workers):
+            return ["workers"]
+        pairs = zip(self.before.workers, self.after.workers, strict=True)
+        return sorted({name for before, after in pairs for name in after.fallen(before)})
+
+    @property
+    def statements(self) -> dict[ObjectKind, StatementCount] | None:
+        """Statements that Postgres ran for the fleet's role in the window."""
+        before, after = self.before.statements, self.after.statements
+        if before is None or after is None:
+            return None
+        return {kind: after[kind].since(before[kind]) for kind in ObjectKind}
+
+    @property
+    def redis(self) -> RedisCount | None:
+        """Reads that the fleet's Redis counted in the window."""
+        before, after = self.before.redis, self.after.redis
+        if before is None or after is None:
+            return None
+        return RedisCount(
+            after.get_calls - before.get_calls,
+            after.mget_calls - before.mget_calls,
+            after.keys_read - before.keys_read,
+        )
+
+    @property
+    def spend_micro(self) -> dict[ObjectKind, int]:
+        """Spend that Postgres gained in the window, by object."""
+        return {kind: self.after.spend[kind] - self.before.spend[kind] for kind in ObjectKind}
+
+    @property
+    def wrong_values(self) -> dict[tuple[str, str], int]:
+        """Objects served whose digest is not Postgres', by scope and object."""
+        wrong: Counter[tuple[str, str]] = Counter()
+        for item in self.generator.served:
+            truth = self.truths.get(item.key_index)
+            if truth is None or truth.digests.get(item.object) != item.digest:
+                wrong[item.scope, item.object] += item.count
+        return dict(wrong)

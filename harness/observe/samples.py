@@ -1,0 +1,78 @@
+"""Counters of one worker, read from its ``/metrics`` page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client.parser import text_string_to_metric_families
+
+Series = tuple[str, frozenset[tuple[str, str]]]
+"""Sample name and labels."""
+
+_CUMULATIVE = ("_total", "_count", "_sum", "_bucket")
+
+
+class Counters:
+    """Sample values by name and labels; adds up and subtracts."""
+
+    def __init__(self, values: Mapping[Series, float] | None = None) -> None:
+        self._values: dict[Series, float] = dict(values or {})
+        self._by_name: dict[str, list[Series]] = {}
+        for series in self._values:
+            self._by_name.setdefault(series[0], []).append(series)
+
+    @classmethod
+    def parse(cls, text: str) -> Counters:
+        """The counters and gauges of one page, ``_created`` times left out."""
+        values: dict[Series, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if not sample.name.endswith("_created"):
+                    values[sample.name, frozenset(sample.labels.items())] = sample.value
+        return cls(values)
+
+    @classmethod
+    def total(cls, pages: Iterable[Counters]) -> Counters:
+        """Several workers added up."""
+        values: dict[Series, float] = {}
+        for page in pages:
+            for series, value in page.items():
+                values[series] = values.get(series, 0.0) + value
+        return cls(values)
+
+    def items(self) -> Iterator[tuple[Series, float]]:
+        """Series and values."""
+        return iter(self._values.items())
+
+    def since(self, earlier: Counters) -> Counters:
+        """What was counted after ``earlier``. A series that was not there before counts from 0."""
+        return Counters({s: v - earlier._values.get(s, 0.0) for s, v in self._values.items()})
+
+    def fallen(self, earlier: Counters) -> list[str]:
+        """Names of counters that are smaller than before, or gone: a worker was replaced."""
+        return sorted(
+            {
+                name
+                for (name, labels), value in earlier._values.items()
+                if name.endswith(_CUMULATIVE) and self._values.get((name, labels), -1.0) < value
+            }
+        )
+
+    def sum(self, name: str, **labels: str) -> float:
+        """The sum over all series of a name that carry the given labels."""
+        wanted = labels.items()
+        return sum(
+            self._values[series] for series in self._by_name.get(name, ()) if wanted <= series[1]
+        )
+
+    def by(self, name: str, *labels: str, **where: str) -> dict[tuple[str, ...], float]:
+        """Sums of a name by the values of some labels, zeros left out."""
+        sums: dict[tuple[str, ...], float] = {}
+        wanted = where.items()
+        for series in self._by_name.get(name, ()):
+            value = self._values[series]
+            if value and wanted <= series[1]:
+                have = dict(series[1])
+                key = tuple(have.get(label, "") for label in labels)
+                sums[key] = sums.get(key, 0.0) + value
+        return sums

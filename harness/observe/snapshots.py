@@ -1,0 +1,159 @@
+"""Snapshots of a fleet at rest: replicas, Postgres and Redis, read at the edges of a window.
+
+A snapshot is taken when the generator has nothing outstanding and every worker's
+``authcache_pending`` is 0, so that the numbers of all parties stand for the same requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from harness.authcache.words import ObjectKind
+from harness.errors import InvalidRunError, NotQuiescentError
+from harness.observe.postgres import StatementCount, role_of, spend_micro, statement_counts
+from harness.observe.samples import Counters
+from harness.stack.base import Fleet
+
+PENDING = "authcache_pending"
+LIVE = ("authcache_lookups_total", "authcache_source_reads_total")
+"""What the progress display reads while a window runs."""
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class RedisCount:
+    """What a Redis server has counted of its clients' reads."""
+
+    get_calls: int
+    mget_calls: int
+    keys_read: int
+    """Keyspace hits and misses: keys asked for by any read command."""
+
+    @property
+    def keys_asked(self) -> int:
+        """Keys asked for by GET and MGET."""
+        return self.get_calls if self.mget_calls == 0 else self.keys_read
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A fleet at rest."""
+
+    taken_at: float
+    """Monotonic seconds."""
+    workers: tuple[Counters, ...]
+    statements: Mapping[ObjectKind, StatementCount] | None
+    redis: RedisCount | None
+    spend: Mapping[ObjectKind, int]
+
+    @property
+    def total(self) -> Counters:
+        """All workers added up."""
+        return Counters.total(self.workers)
+
+
+class Observer:
+    """Reads one fleet from outside. Make it with `watch`."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        http: httpx.AsyncClient,
+        postgres: asyncpg.Connection,
+        redis: Redis | None,
+    ) -> None:
+        self.fleet = fleet
+        self.postgres = postgres
+        self._http = http
+        self._redis = redis
+        self._role = role_of(fleet.dsn)
+
+    async def at_rest(self, timeout_s: float = 20.0) -> Snapshot:
+        """Wait until nothing is pending, then take a snapshot.
+
+        Raises:
+            NotQuiescentError: something was still pending after ``timeout_s``.
+            InvalidRunError: a worker, Postgres or Redis did not answer.
+        """
+        deadline = time.monotonic() + timeout_s
+        while pending := (await self.live((PENDING,))).sum(PENDING):
+            if time.monotonic() > deadline:
+                raise NotQuiescentError(
+                    f"Fleet [{self.fleet.name}] still had [{pending:.0f}] requests or writes "
+                    f"pending {timeout_s:.0f} s after the load ended. Look at its logs."
+                )
+            await asyncio.sleep(_POLL_S)
+        try:
+            return Snapshot(
+                time.monotonic(),
+                tuple(await self._pages(())),
+                await self.statements(),
+                await self._redis_count(),
+                await spend_micro(self.postgres),
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
+            raise InvalidRunError(
+                f"Fleet [{self.fleet.name}] cannot be observed: {type(error).__name__}: {error}."
+            ) from error
+
+    async def live(self, names: tuple[str, ...] = LIVE) -> Counters:
+        """Some series of all workers added up, at rest or not. Raises InvalidRunError."""
+        return Counters.total(await self._pages(names))
+
+    async def statements(self) -> Mapping[ObjectKind, StatementCount] | None:
+        """Statement counts of the fleet's role; None where Postgres does not count them."""
+        if not self.fleet.counts_statements:
+            return None
+        return await statement_counts(self.postgres, self._role)
+
+    async def _pages(self, names: tuple[str, ...]) -> list[Counters]:
+        urls = [worker.metrics_url for worker in self.fleet.workers]
+        params: Any = [("name[]", name) for name in names]
+        try:
+            replies = await asyncio.gather(*(self._http.get(url, params=params) for url in urls))
+            return [Counters.parse(reply.raise_for_status().text) for reply in replies]
+        except httpx.HTTPError as error:
+            raise InvalidRunError(
+                f"A worker of fleet [{self.fleet.name}] cannot be scraped: "
+                f"{type(error).__name__}: {error}. Look at its logs."
+            ) from error
+
+    async def _redis_count(self) -> RedisCount | None:
+        if self._redis is None or not self.fleet.owns_redis:
+            return None
+        info: dict[str, Any] = await self._redis.info("commandstats")
+        stats: dict[str, Any] = await self._redis.info("stats")
+        return RedisCount(
+            int(info.get("cmdstat_get", {}).get("calls", 0)),
+            int(info.get("cmdstat_mget", {}).get("calls", 0)),
+            int(stats["keyspace_hits"]) + int(stats["keyspace_misses"]),
+        )
+
+
+@contextlib.asynccontextmanager
+async def watch(fleet: Fleet) -> AsyncIterator[Observer]:
+    """An observer with connections of its own to a fleet's workers and servers."""
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, trust_env=False))
+        postgres = await asyncpg.connect(fleet.admin_dsn)
+        stack.push_async_callback(_close_quietly, postgres)
+        redis: Redis | None = None
+        if fleet.redis_url is not None:
+            redis = Redis.from_url(fleet.redis_url)
+            stack.push_async_callback(redis.aclose)
+        yield Observer(fleet, http, postgres, redis)
+
+
+async def _close_quietly(connection: asyncpg.Connection) -> None:
+    with contextlib.suppress(Exception):
+        await connection.close(timeout=2.0)

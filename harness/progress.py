@@ -1,0 +1,36 @@
+"""What a run says while it runs. The display itself lives with the terminal report."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Tick(NamedTuple):
+    """One look at a running window."""
+
+    elapsed_s: float
+    duration_s: float
+    requests_per_s: float
+    answered: int
+    outcomes: dict[str, dict[str, int]]
+    """By tier and outcome, since the window's start."""
+    source_reads: int
+
+
+class Progress(Protocol):
+    """Told about phases and windows as they happen."""
+
+    def phase(self, text: str) -> None:
+        """A new phase has begun."""
+
+    def window(self, number: int, total: int, variant: str, phase: str) -> None:
+        """A window, or its warm-up, has begun."""
+
+    def tick(self, tick: Tick) -> None:
+        """About once a second within a window."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line of its own."""
+
+    def close(self) -> None:
+        """The run is over."""

@@ -1,0 +1,90 @@
+"""Scenarios by name or by file, with the command line's changes."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import ScenarioError, UnknownNameError, UsageError, explain
+from harness.scenario.schema import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the command line says instead of the scenario; None leaves the scenario's word."""
+
+    replicas: int | None = None
+    workers: int | None = None
+    variants: tuple[str, ...] | None = None
+    time_scale: float | None = None
+    rounds: int | None = None
+    seed: int | None = None
+    premises: bool | None = None
+
+
+def scenario_names() -> dict[str, str]:
+    """Built-in scenarios: name and title."""
+    folder = files("harness.scenario").joinpath("builtin")
+    names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml"))
+    return {
+        name.removesuffix(".toml"): tomllib.loads(
+            folder.joinpath(name).read_text(encoding="utf-8")
+        )["title"]
+        for name in names
+    }
+
+
+def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario:
+    """A built-in scenario by name, or a TOML file by path (anything with a slash or ``.toml``).
+
+    Raises:
+        UnknownNameError: there is no built-in of that name; suggests the nearest.
+        ScenarioError: no TOML, an unknown field, a wrong type, a size that breaks a rule.
+        UsageError: the file cannot be read.
+    """
+    changes = changes or Changes()
+    raw = _read(name_or_path)
+    for field in ("replicas", "workers", "variants", "time_scale", "rounds", "seed"):
+        value = getattr(changes, field)
+        if value is not None:
+            raw[field] = list(value) if isinstance(value, tuple) else value
+    if changes.premises is False:
+        raw["premises"] = {}
+    elif changes.premises is True and not any(raw.get("premises", {}).values()):
+        raise UsageError(
+            f"The scenario [{name_or_path}] plants nothing, so its premises cannot be switched on. "
+            "Leave PREMISE out."
+        )
+    try:
+        return Scenario.model_validate(raw)
+    except ValidationError as error:
+        raise ScenarioError(
+            f"The scenario [{name_or_path}] is not valid. {explain(error)}"
+        ) from error
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"The scenario file [{name_or_path}] cannot be read: {error}. Check the path."
+            ) from error
+    else:
+        names = scenario_names()
+        if name_or_path not in names:
+            raise UnknownNameError(
+                "scenario", name_or_path, names, "A file of your own is named by its path."
+            )
+        builtin = files("harness.scenario").joinpath("builtin", f"{name_or_path}.toml")
+        text = builtin.read_text(encoding="utf-8")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"The scenario [{name_or_path}] is no TOML: {error}.") from error

@@ -1,0 +1,59 @@
+"""The rule that population and rate follow: enough requests for every object and TTL.
+
+An object that is asked for less than twenty times a TTL is missing from the cache for a good part
+of it, and its source reads say more about the load than about the variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.errors import ScenarioError
+from harness.load.keys import VirtualKey, make_population, objects_in_scope
+from harness.result import Sizing
+from harness.scenario.schema import Scenario
+
+MODEL = "mock-model"
+
+
+def population(scenario: Scenario) -> list[VirtualKey]:
+    """The scenario's keys."""
+    people = scenario.population
+    rows = {"member": people.member_row, "shared_id": people.shared_id_row}
+    return make_population(people.counts(), rows, seed=scenario.seed, model=MODEL)
+
+
+def sizing(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> list[Sizing]:
+    """Requests per TTL and object of each scope; for a closed load 0, its rate is not known."""
+    weights = scenario.load.mix
+    total = sum(weights.values())
+    rows = []
+    for scope, weight in weights.items():
+        objects = objects_in_scope(
+            list(keys), scope, planted_null_user=scenario.premises.null_user_for_team_keys
+        )
+        requests = scenario.load.rate_per_s * ttl_s * weight / total
+        rows.append(
+            Sizing(
+                scope=scope,
+                keys=sum(key.scope == scope for key in keys),
+                objects=objects,
+                requests_per_ttl=round(requests, 1),
+                requests_per_object=round(requests / objects, 1),
+            )
+        )
+    return rows
+
+
+def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
+    """Raises ScenarioError for an open load that asks too seldom for the objects of a scope."""
+    least = scenario.limits.min_requests_per_object
+    if scenario.load.model == "closed":
+        return
+    for row in rows:
+        if row.requests_per_object < least:
+            raise ScenarioError(
+                f"Scope [{row.scope}] of scenario [{scenario.name}] gets [{row.requests_per_ttl}] "
+                f"requests a TTL for [{row.objects}] objects; [{least:g}] for each are needed. "
+                "Raise load.rate_per_s or its share of the mix, use fewer keys, or a longer TTL."
+            )
