@@ -39,7 +39,8 @@ class Percentiles(_Part):
 
 class Latency(_Part):
     """``from_intended`` counts from when the request should have started; in a closed load the
-    two are the same."""
+    two are the same.
+    """
 
     from_intended: Percentiles
     service: Percentiles

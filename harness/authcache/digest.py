@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 IDENTITY_AND_LIMITS: Mapping[str, tuple[str, ...]] = {
@@ -46,8 +47,14 @@ def digest(kind: str, fields: Mapping[str, Any] | None) -> str:
     """
     if fields is None:
         return ABSENT
-    values = [_plain(fields.get(name)) for name in IDENTITY_AND_LIMITS[kind]]
-    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+    return _digest(kind, tuple(_plain(fields.get(name)) for name in IDENTITY_AND_LIMITS[kind]))
+
+
+# A replica serves a handful of objects over and over; hashing them anew on every request would
+# cost more than the lookups under study.
+@lru_cache(maxsize=4096)
+def _digest(kind: str, values: tuple[Any, ...]) -> str:
+    text = json.dumps([kind, values], separators=(",", ":"))
     return hashlib.blake2s(text.encode(), digest_size=6).hexdigest()
 
 
@@ -57,12 +64,12 @@ def hash_token(secret: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or value is False or value == []:
+    if value is None or value is False or value == [] or value == ():
         return None
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):
         return float(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return tuple(_plain(item) for item in value)
     return str(value)

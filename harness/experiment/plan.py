@@ -86,7 +86,7 @@ class RunPlan:
 
 PREMISES = [
     (
-        "Planted: for a team key without a user the auth path looks a user up, under the key's "
+        "For a team key without a user the auth path looks a user up, under the key's "
         "alias, and takes the all-NULL row of a LEFT JOIN for one without validating it. No "
         "LiteLLM release does this: releases return early on user_id None and show no failure in "
         "scope team."

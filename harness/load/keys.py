@@ -6,7 +6,6 @@ Ids and tokens come from the seed: the same scenario makes the same population.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import uuid
@@ -15,10 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter
+
+from harness.authcache.digest import hash_token
 from harness.authcache.words import LOAD_SCOPES, KeyScope
+from harness.errors import UsageError
+
+MOCK_MODEL = "mock-model"
+"""What the load asks for; the model that every key, user and team of a run may call."""
 
 MembershipRow = Literal["budget", "cleared", "none"]
-"""``budget``: a row with a budget; ``cleared``: a row whose budget was cleared; ``none``: no row."""
+"""``budget``: a row with a budget; ``cleared``: one whose budget was cleared; ``none``: no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,6 @@ class VirtualKey:
     team_limits: Limits | None
     member_max_budget: float | None
     models: tuple[str, ...]
-
-
-def hash_token(secret: str) -> str:
-    """What LiteLLM stores of a virtual key: the SHA-256 of the secret, in hex."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def make_population(
@@ -137,9 +138,47 @@ def objects_in_scope(keys: list[VirtualKey], scope: str, *, planted_null_user: b
     return total
 
 
+@dataclass(frozen=True, slots=True)
+class LoadKey:
+    """What a load generator needs of a key."""
+
+    index: int
+    scope: str
+    secret: str
+
+
+_KEYS = TypeAdapter(list[LoadKey])
+
+
 def write_keys(path: Path, keys: list[VirtualKey]) -> None:
     """Write what the load driver needs of each key: index, scope and secret."""
     rows = [{"index": k.index, "scope": k.scope, "secret": k.secret} for k in keys]
     path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
+def read_keys(path: Path) -> list[LoadKey]:
+    """Read what `write_keys` wrote; the index of a key is its place in the list.
+
+    Raises:
+        UsageError: if the file is not to be read or is no keys file.
+    """
+    try:
+        keys = _KEYS.validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The keys file [{path}] cannot be read: {error}. Give one that the harness wrote."
+        ) from error
+    if [key.index for key in keys] != list(range(len(keys))):
+        raise UsageError(
+            f"The keys file [{path}] is not in the order of its indices. "
+            "Give one that the harness wrote."
+        )
+    return keys
+
+
+def by_scope(keys: list[LoadKey]) -> dict[str, list[int]]:
+    """Indices of the keys by scope."""
+    indices: dict[str, list[int]] = {}
+    for key in keys:
+        indices.setdefault(key.scope, []).append(key.index)
+    return indices

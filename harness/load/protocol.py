@@ -30,7 +30,7 @@ class WindowCommand(_Message):
     mix: dict[str, float]
     """Weight by key scope."""
     users: int
-    """Locust users: in the open model the pool that takes arrivals, in the closed model the load."""
+    """Locust users: in the open model the pool that takes arrivals, in the closed the load."""
     rate_per_s: float = 0.0
     """Open model: arrivals a second in all, a seeded Poisson process."""
     ramp_s: float = 0.0

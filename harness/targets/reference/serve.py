@@ -52,6 +52,7 @@ def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> Non
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody stands in front, and the middleware costs on every request
         timeout_keep_alive=300,
         timeout_graceful_shutdown=int(SHUTDOWN_S),
     )

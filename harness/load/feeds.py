@@ -1,0 +1,139 @@
+"""Where users get their next request from.
+
+A user asks its feed for arrivals and sends each one as soon as it gets it; the feed does the
+waiting. All feeds run in one gevent hub, so that nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+
+from harness.load.plan import Arrival, shuffled_rounds
+
+
+class Feed(Protocol):
+    """A source of requests."""
+
+    def arrivals(self, scope: str) -> Iterator[Arrival]:
+        """The requests of one user, each given out at the moment it is to be sent.
+
+        Args:
+            scope: key scope of the user's class; a feed with a plan follows the plan instead.
+        """
+
+
+class WindowFeed:
+    """What the feeds of a measured window share: a clock, and a common start."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        """Requests given out so far."""
+        self._begun = Event()
+        self._start = 0.0
+
+    def begin(self) -> None:
+        """Start the clock and let the waiting users go."""
+        self._start = perf_counter()
+        self._begun.set()
+
+    def at(self, moment: float) -> float:
+        """A reading of `time.perf_counter` as seconds since the start of the window."""
+        return moment - self._start
+
+    def now(self) -> float:
+        """Seconds since the start of the window."""
+        return perf_counter() - self._start
+
+    def sleep_until(self, moment_s: float) -> None:
+        """Return at this moment of the window or later, at once if it has passed."""
+        while (delay := moment_s - self.now()) > 0:
+            # a timer may fire a little early
+            gevent.sleep(delay)
+
+    def arrivals(self, scope: str) -> Iterator[Arrival]:
+        """See `Feed`."""
+        raise NotImplementedError
+
+
+class PlannedFeed(WindowFeed):
+    """The open model: the users are a pool that takes the arrivals of a plan in order.
+
+    The user that is free takes the next arrival and sleeps until its time. When all users are
+    busy, arrivals wait, and start late: that is measured, not hidden.
+
+    Args:
+        plan: arrivals in the order of their intended times.
+        last_start_s: nothing starts later than this; arrivals that are left then are not sent.
+            It bounds the window when the replicas or the generator cannot keep up.
+    """
+
+    def __init__(self, plan: Sequence[Arrival], *, last_start_s: float) -> None:
+        super().__init__()
+        self._plan = plan
+        self._last_start_s = last_start_s
+
+    def arrivals(self, scope: str) -> Iterator[Arrival]:  # noqa: ARG002  # the plan has the scopes
+        """The next arrivals of the plan, whatever their scope."""
+        self._begun.wait()
+        while self.taken < len(self._plan) and self.now() <= self._last_start_s:
+            arrival = self._plan[self.taken]
+            self.taken += 1
+            if arrival.intended_s is not None:
+                self.sleep_until(arrival.intended_s)
+            yield arrival
+
+
+class ClosedFeed(WindowFeed):
+    """The closed model: each user sends its next request as soon as it has the last reply.
+
+    Args:
+        choices: requests without end.
+        users: how many users will ask.
+        ramp_s: time over which they start, evenly spaced.
+        duration_s: nothing starts later than this.
+    """
+
+    def __init__(
+        self, choices: Iterator[Arrival], *, users: int, ramp_s: float, duration_s: float
+    ) -> None:
+        super().__init__()
+        self._choices = choices
+        self._gap_s = ramp_s / users
+        self._duration_s = duration_s
+        self._joined = 0
+
+    def arrivals(self, scope: str) -> Iterator[Arrival]:  # noqa: ARG002  # the choices have the scopes
+        """The next choices, whatever their scope, from this user's place in the ramp on."""
+        place = self._joined
+        self._joined += 1
+        self._begun.wait()
+        self.sleep_until(place * self._gap_s)
+        while self.now() < self._duration_s:
+            self.taken += 1
+            yield next(self._choices)
+
+
+class FreeFeed:
+    """Without a harness: keys of the user's scope at random, replicas evenly.
+
+    Args:
+        keys: indices of the keys by scope.
+        replicas: number of hosts.
+    """
+
+    def __init__(self, keys: Mapping[str, Sequence[int]], *, replicas: int) -> None:
+        self._keys = keys
+        self._rng = random.Random()
+        self._replicas = shuffled_rounds(replicas, self._rng)
+
+    def arrivals(self, scope: str) -> Iterator[Arrival]:
+        """Requests without end; the user's wait time sets the pace."""
+        keys = self._keys[scope]
+        while True:
+            yield Arrival(None, scope, self._rng.choice(keys), next(self._replicas))

@@ -1,0 +1,53 @@
+"""What a request's event says about how the request ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+from geventhttpclient.response import HTTPConnectionClosed
+from locust.contrib.fasthttp import FastResponse, LocustBadStatusCode
+
+from harness.load.recorder import Outcome
+from harness.served import COST_HEADER, SERVED_HEADER
+
+KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
+    ("timeout", (TimeoutError, gevent.Timeout)),
+    ("connection_refused", (ConnectionRefusedError,)),
+    ("connection_reset", (ConnectionResetError, BrokenPipeError, HTTPConnectionClosed)),
+)
+"""Kinds of unanswered requests and the errors that mean them."""
+OTHER = "other"
+"""The kind of all other errors, such as a reply that broke off or is no HTTP."""
+
+
+def outcome_of(response: FastResponse | None, exception: BaseException | None) -> Outcome:
+    """How a request ended, from the arguments of Locust's ``request`` event.
+
+    A request is answered when its whole reply was read, whatever the status. One whose reply
+    broke off counts as unanswered, even if the status line was there.
+    """
+    if response is None or not (exception is None or isinstance(exception, LocustBadStatusCode)):
+        return Outcome(0, unanswered_kind(exception))
+    return Outcome(
+        response.status_code,
+        "",
+        _header(response, COST_HEADER),
+        _header(response, SERVED_HEADER),
+    )
+
+
+def unanswered_kind(exception: BaseException | None) -> str:
+    """The kind of a transport error; see `KINDS`."""
+    # the client wraps a time-out in an error about retries, of which it makes none
+    cause = getattr(exception, "original", None) or exception
+    for kind, errors in KINDS:
+        if isinstance(cause, errors):
+            return kind
+    return OTHER
+
+
+def _header(response: FastResponse, name: str) -> str | None:
+    value: Any = response.headers.get(name) if response.headers is not None else None
+    # a header that came several times is a list; joined by commas it means the same
+    return ",".join(value) if isinstance(value, list) else value

@@ -1,0 +1,210 @@
+"""Draws charts with pygal: bars, grouped bars, stacked bars and lines, as inline SVG.
+
+Colours are the page's: a mark carries the class ``vN`` of its variant or ``oN`` of its outcome, so
+one drawing serves light, dark and paper. A chart is as wide as a phone; a page sets several
+side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pygal  # type: ignore[import-untyped]  # pygal ships no types
+from pygal.style import Style  # type: ignore[import-untyped]  # pygal ships no types
+
+from harness.report.scale import LogScale, round_ticks
+from harness.report.svg import inline
+
+WIDTH = 440
+"""Of every chart, in the units of its view box: about CSS pixels."""
+PALETTE = 8
+"""How many variant colours the page has; a ninth begins again, paler and dotted."""
+_FONT = 12
+_ROOM_FOR_LABEL = 0.17
+"""Part of the axis kept free behind the longest bar for its value."""
+_BAR = 17
+_BETWEEN_GROUPS = 7
+_AROUND_PLOT = 26
+"""Height of margins and tick labels: what pygal takes off a chart before it draws bars."""
+_NO_MAJOR_TICK = -1.0
+"""A position that no tick has. pygal chooses major ticks by itself when it is given none."""
+_LEAST_SHARE_WITH_LABEL = 9.0
+_STYLE = Style(
+    label_font_size=_FONT,
+    major_label_font_size=_FONT,
+    value_font_size=_FONT,
+    title_font_size=_FONT,
+    font_family="sans-serif",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar. ``value`` None draws none; ``text`` stands behind it."""
+
+    label: str
+    value: float | None
+    text: str
+    mark: str
+    """Class of the bar: the variant's colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One point of a line. ``hollow`` sets it apart: the cold fill."""
+
+    x: float
+    y: float
+    text: str
+    hollow: bool = False
+
+
+class _Bars(pygal.HorizontalBar):  # type: ignore[misc]  # pygal ships no types
+    _series_margin = 0.12
+    _serie_margin = 0.08
+
+
+class _Stacks(pygal.HorizontalStackedBar):  # type: ignore[misc]  # pygal ships no types
+    _series_margin = 0.12
+    _serie_margin = 0.08
+
+
+def mark(index: int) -> str:
+    """The class that gives the ``index``-th variant its colour, the same in every chart."""
+    return f"v{index % PALETTE}{' again' if index >= PALETTE else ''}"
+
+
+def log_bars(bars: Sequence[Bar], label: str, scale: LogScale, line: float | None = None) -> str:
+    """A bar a row on a logarithmic scale; ``line`` draws the reference line across."""
+    chart = _bars(_height(len(bars)), scale.length)
+    # pygal draws rows from the bottom up.
+    upward = list(reversed(bars))
+    chart.x_labels = [bar.label for bar in upward]
+    _ticks(chart, scale.ticks(), None if line is None else scale.place(line))
+    chart.add("", [_value(bar, scale.place) for bar in upward])
+    return inline(chart, label)
+
+
+def grouped_bars(groups: Sequence[str], series: Sequence[Sequence[Bar]], label: str) -> str:
+    """For each group one bar of each series, on a linear scale from 0."""
+    known = [bar.value for bars in series for bar in bars if bar.value is not None]
+    ticks = round_ticks(max(known, default=0))
+    # As much room between groups, whatever their size; pygal takes it in parts of a group.
+    group = _BAR * len(series) + 2 * _BETWEEN_GROUPS
+    chart = _bars(_AROUND_PLOT + group * len(groups), max(known, default=0) or ticks[-1])
+    chart._series_margin = _BETWEEN_GROUPS / group  # noqa: SLF001  # pygal has no option for it
+    chart.x_labels = list(reversed(groups))
+    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks[:-1] or ticks], None)
+    for bars in series:
+        chart.add("", [_value(bar, float) for bar in reversed(bars)])
+    return inline(chart, label)
+
+
+def stacked_shares(
+    rows: Sequence[str], series: Mapping[str, Sequence[float | None]], label: str
+) -> str:
+    """A row of 100 % split by series; shares in percent, None where there is no whole."""
+    chart = _configure(_Stacks, height=_height(len(rows)), range=(0, 100))
+    chart.x_labels = list(reversed(rows))
+    _ticks(chart, [(n, f"{n} %") for n in (0, 25, 50, 75, 100)], None)
+    for name, shares in series.items():
+        chart.add(name, [_share(name, share) for share in reversed(shares)])
+    return inline(chart, label)
+
+
+def log_lines(
+    series: Sequence[Sequence[Dot]],
+    label: str,
+    x_title: str,
+    scale: LogScale,
+    line: float | None = None,
+) -> str:
+    """One line a series over seconds, on a logarithmic scale."""
+    dots = [dot for dots in series for dot in dots]
+    seconds = round_ticks(max((dot.x for dot in dots), default=1.0))
+    chart = _configure(
+        pygal.XY,
+        height=250,
+        range=(0, scale.length),
+        xrange=(0, seconds[-1]),
+        dots_size=3.5,
+        x_title=x_title,
+    )
+    chart.x_labels = seconds
+    chart.x_value_formatter = lambda x: f"{x:,.10g}"
+    _ticks(chart, scale.ticks(), None if line is None else scale.place(line))
+    for one in series:
+        chart.add("", [_dot(dot, scale) for dot in one])
+    return inline(chart, label)
+
+
+def _configure(kind: type[pygal.graph.graph.Graph], **options: object) -> pygal.graph.graph.Graph:
+    return kind(
+        width=WIDTH,
+        margin=4,
+        margin_right=14,
+        spacing=6,
+        style=_STYLE,
+        css=[],
+        js=[],
+        no_prefix=True,
+        show_legend=False,
+        print_values=True,
+        print_values_position="center",
+        truncate_label=-1,
+        disable_xml_declaration=True,
+        **options,
+    )
+
+
+def _bars(height: int, longest: float) -> pygal.graph.graph.Graph:
+    # pygal itself widens the axis by a line of text, measured on the wrong side of the chart.
+    widened = 1.1 * _FONT / (height - _AROUND_PLOT)
+    chart = _configure(_Bars, height=height)
+    chart.range = (0, longest * (1 + max(0.0, _ROOM_FOR_LABEL - widened)))
+    chart.print_values_position = "top"
+    return chart
+
+
+def _height(rows: int) -> int:
+    return 34 + 26 * rows
+
+
+def _ticks(
+    chart: pygal.graph.graph.Graph, ticks: Sequence[tuple[float, str]], line: float | None
+) -> None:
+    labels: list[dict[str, object]] = [{"value": v, "label": text} for v, text in ticks]
+    if line is not None:
+        labels.append({"value": line, "label": ""})
+    chart.y_labels = labels
+    # The page draws the guide of a major tick as the reference line.
+    chart.y_labels_major = [_NO_MAJOR_TICK if line is None else line]
+
+
+def _value(bar: Bar, place: Callable[[float], float]) -> dict[str, object] | None:
+    if bar.value is None:
+        return None
+    return {
+        "value": place(bar.value),
+        "label": bar.label,
+        "formatter": _says(bar.text),
+        "node": {"class": f"rect {bar.mark}"},
+    }
+
+
+def _share(name: str, share: float | None) -> dict[str, object] | None:
+    if share is None:
+        return None
+    text = f"{share:.0f} %" if share >= _LEAST_SHARE_WITH_LABEL else ""
+    return {"value": share, "label": f"{name} {share:.1f} %", "formatter": _says(text)}
+
+
+def _dot(dot: Dot, scale: LogScale) -> dict[str, object]:
+    node = {"class": "dot hollow" if dot.hollow else "dot"}
+    value = (dot.x, scale.place(dot.y))
+    return {"value": value, "label": dot.text, "formatter": _says(""), "node": node}
+
+
+def _says(text: str) -> Callable[[object], str]:
+    return lambda _value: text

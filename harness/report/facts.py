@@ -1,0 +1,177 @@
+"""What a reader needs beside the figures: verdict, health, expectations, settings, words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from harness.report.matrix import rounds_text
+from harness.report.numbers import TIMES, count, plain, plural, rate, share
+from harness.report.table import Cell, Column, Row, Table
+from harness.result import ExpectationResult, Generator, Result
+
+VERDICT_WORDS = {
+    "pass": "Pass",
+    "regression": "Regression",
+    "usage": "Not run",
+    "inconclusive": "Inconclusive",
+    "invalid": "Invalid run",
+    "interrupted": "Interrupted",
+}
+NOTHING_PLANTED = "Nothing is planted in this run."
+
+
+def verdict_word(result: Result) -> str:
+    """The verdict as a word for a heading."""
+    return VERDICT_WORDS[result.verdict]
+
+
+def caution(result: Result) -> str:
+    """What stands above the figures of a run that proves nothing; empty for others."""
+    if result.verdict == "invalid":
+        return "The run is invalid: its figures are shown for the search of the fault only."
+    return ""
+
+
+def started(result: Result) -> str:
+    """When the run started, for people; as it stands where it is no ISO 8601 time."""
+    try:
+        at = datetime.fromisoformat(result.started_at)
+    except ValueError:
+        return result.started_at
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def set_up(result: Result) -> str:
+    """Replicas, TTL and rounds in one line."""
+    workers = f" {TIMES} {plural(result.workers, 'worker')}" if result.workers != 1 else ""
+    scaled = f" (time scale {plain(result.time_scale)})" if result.time_scale != 1 else ""
+    variants = plural(len(result.variants), "variant")
+    return (
+        f"{plural(result.replicas, 'replica')}{workers}, TTL {plain(result.ttl_s)} s{scaled}, "
+        f"{rounds_text(result)}, {variants}, stack {result.stack}"
+    )
+
+
+def generator_summary(generator: Generator) -> str:
+    """One line about the health of the load generator."""
+    unanswered = sum(generator.unanswered.values())
+    kinds = ", ".join(f"{kind} {n:,}" for kind, n in generator.unanswered.items() if n)
+    return (
+        f"Generator: {count(generator.sent)} of {count(generator.planned)} planned requests sent, "
+        f"{count(generator.answered)} answered, {unanswered:,} unanswered"
+        f"{f' ({kinds})' if kinds else ''}, {generator.late:,} late, "
+        f"greatest delay {rate(generator.max_delay_ms)} ms."
+    )
+
+
+def generator_table(result: Result) -> Table:
+    """Generator health, a row a figure."""
+    g = result.generator
+    unanswered = "\n".join(f"{kind} {n:,}" for kind, n in g.unanswered.items() if n)
+    figures = {
+        "planned requests": Cell(count(g.planned)),
+        "sent": Cell(count(g.sent), share(g.sent, g.planned)),
+        "answered": Cell(count(g.answered), share(g.answered, g.sent)),
+        "unanswered": Cell(count(sum(g.unanswered.values())), unanswered),
+        "late": Cell(count(g.late), share(g.late, g.sent)),
+        "greatest delay, ms": Cell(rate(g.max_delay_ms)),
+        "share of all CPU": Cell(share(g.cpu_share, 1)),
+        "least loaded replica, times its fair share": Cell(f"{g.replica_share_min:.2f}"),
+        "most loaded replica, times its fair share": Cell(f"{g.replica_share_max:.2f}"),
+    }
+    rows = tuple(Row(Cell(label), (cell,)) for label, cell in figures.items())
+    return Table("generator", "Load generator", "figure", (Column("value"),), rows, code=False)
+
+
+def failed_expectations(result: Result) -> list[ExpectationResult]:
+    """Expectations that did not hold."""
+    return [e for e in result.expectations if not e.passed]
+
+
+def expectation_summary(result: Result) -> str:
+    """One line: how many expectations hold."""
+    n = len(result.expectations)
+    if not n:
+        return "No expectations: every variant is observed only."
+    failed = len(failed_expectations(result))
+    line = f"Expectations: {n - failed:,} of {n:,} hold, {failed:,} failed."
+    observed = ", ".join(result.observed)
+    return f"{line} Observed only: {observed}." if observed else line
+
+
+def expectation_text(e: ExpectationResult) -> str:
+    """One expectation in full."""
+    return f"{e.variant}, scope {e.scope}, {e.name}: measured {e.measured}, expected {e.limit}"
+
+
+def expectation_table(result: Result) -> Table:
+    """All expectations, the failed ones first."""
+    ordered = sorted(result.expectations, key=lambda e: e.passed)
+    rows = tuple(
+        Row(
+            Cell(e.variant),
+            (
+                Cell(e.scope),
+                Cell(e.name),
+                Cell(e.measured),
+                Cell(e.limit),
+                Cell("holds" if e.passed else "failed", tone="healthy" if e.passed else "broken"),
+            ),
+        )
+        for e in ordered
+    )
+    labels = ("scope", "expectation", "measured", "limit", "outcome")
+    return Table(
+        "expectations",
+        "Expectations",
+        "variant",
+        tuple(Column(label, numeric=False) for label in labels),
+        rows,
+    )
+
+
+def sizing_table(result: Result) -> Table:
+    """The sizing rule by scope."""
+    rows = tuple(
+        Row(
+            Cell(s.scope),
+            (
+                Cell(count(s.keys)),
+                Cell(count(s.objects)),
+                Cell(rate(s.requests_per_ttl)),
+                Cell(rate(s.requests_per_object)),
+            ),
+        )
+        for s in result.sizing
+    )
+    labels = ("keys", "objects", "requests per TTL", "requests per object and TTL")
+    return Table(
+        "sizing",
+        "Sizing: how much load each object gets",
+        "scope",
+        tuple(Column(label) for label in labels),
+        rows,
+        "With few requests per object and TTL most reads would be first reads, "
+        "and variants would look alike.",
+    )
+
+
+def facts(result: Result) -> list[tuple[str, str]]:
+    """Settings of the run as pairs of name and value."""
+    variants = [f"{n} ({v.target} {v.version})" for n, v in result.variants.items()]
+    return [
+        ("run", result.run_id),
+        ("scenario", result.scenario),
+        ("started", started(result)),
+        ("elapsed", f"{result.elapsed_s:,.0f} s"),
+        ("complete", "yes" if result.complete else "no: the windows that it has are whole"),
+        ("stack", result.stack),
+        ("replicas", count(result.replicas)),
+        ("workers per replica", count(result.workers)),
+        ("TTL after scaling", f"{plain(result.ttl_s)} s"),
+        ("time scale", plain(result.time_scale)),
+        ("rounds", count(result.rounds)),
+        ("seed", str(result.seed)),
+        ("exit code", str(result.exit_code)),
+        ("variants", ", ".join(variants)),
+    ]

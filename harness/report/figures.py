@@ -1,0 +1,267 @@
+"""The charts of a report, each with its legend and the table that says the same in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.authcache.words import Tier
+from harness.report import details
+from harness.report.charts import (
+    Bar,
+    Dot,
+    grouped_bars,
+    log_bars,
+    log_lines,
+    mark,
+    stacked_shares,
+)
+from harness.report.matrix import SCOPE_NOTES, reference_line, reference_text, scopes_of
+from harness.report.measures import objects_of, outcomes_of, tiers_of, words
+from harness.report.numbers import rate, time_ms
+from harness.report.scale import LogScale
+from harness.report.series import VariantSeries
+from harness.report.table import Table
+from harness.result import Percentiles, Result, VariantResult
+
+_PERCENTILES = ("p50", "p95", "p99")
+_TIME = "seconds since the start"
+_LONG = 12
+"""Rows from which on a table is folded away below its chart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One drawing among those of a figure."""
+
+    title: str
+    note: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a legend: the class of the mark, what it stands for, and its shape."""
+
+    mark: str
+    label: str
+    shape: str = "box"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its panels, legend and table."""
+
+    name: str
+    title: str
+    short: str
+    """For the list of contents."""
+    lead: str
+    panels: tuple[Panel, ...]
+    legend: tuple[Key, ...]
+    table: Table
+
+    @property
+    def folded(self) -> bool:
+        """Whether its table is long."""
+        return len(self.table.rows) >= _LONG
+
+
+def figures(result: Result, series: Sequence[VariantSeries]) -> list[Figure]:
+    """All figures that the run has data for."""
+    made = [
+        _reads(result),
+        _outcomes(result),
+        _over_time(result, series),
+        _latency(result),
+        _payload(result),
+    ]
+    return [figure for figure in made if figure.panels]
+
+
+def _variants(result: Result, shape: str = "box") -> tuple[Key, ...]:
+    return tuple(Key(mark(i), name, shape) for i, name in enumerate(result.variants))
+
+
+def _middle(result: Result, scope: str) -> float | None:
+    line = reference_line(result, scope)
+    return None if line is None else sum(line) / 2
+
+
+def _scope_note(result: Result, scope: str) -> str:
+    note = SCOPE_NOTES.get(scope, "")
+    line = f"reference line {reference_text(result, scope)}"
+    return f"{note} · {line}" if note else line
+
+
+def _reads(result: Result) -> Figure:
+    panels = []
+    scopes = scopes_of(result)
+    # One scale for all panels: a bar twice as long means the same in each.
+    scale = LogScale.over(
+        (
+            n
+            for v in _all(result)
+            for by in (v.source_reads_per_1000, v.reference_line_per_1000)
+            for scope, n in by.items()
+            if scope in scopes
+        ),
+        from_one=True,
+    )
+    for scope in scopes:
+        bars = []
+        for i, (name, variant) in enumerate(result.variants.items()):
+            value = variant.source_reads_per_1000.get(scope)
+            bars.append(Bar(name, value, rate(value), mark(i)))
+        label = f"Source reads per 1,000 requests in scope {scope}: {_read_out(bars)}"
+        svg = log_bars(bars, label, scale, _middle(result, scope))
+        panels.append(Panel(scope, _scope_note(result, scope), svg))
+    return Figure(
+        "reads",
+        "Source reads by scope and variant",
+        "By scope",
+        "Per 1,000 requests, on a logarithmic scale: each step to the right is ten times as many "
+        "queries to Postgres.",
+        tuple(panels),
+        (Key("reference", "reference line", "dash"),),
+        details.reads_by_object_table(result),
+    )
+
+
+def _outcomes(result: Result) -> Figure:
+    outcomes = outcomes_of(result)
+    panels = []
+    for tier in tiers_of(result):
+        shares: dict[str, list[float | None]] = {words(o): [] for o in outcomes}
+        for variant in result.variants.values():
+            lookups = variant.lookups.get(tier, {})
+            whole = sum(lookups.values())
+            for outcome in outcomes:
+                n = lookups.get(outcome, 0)
+                shares[words(outcome)].append(100 * n / whole if whole else None)
+        label = f"Outcomes of lookups in {tier} by variant, in percent: the table has the figures"
+        svg = stacked_shares(list(result.variants), shares, label)
+        note = "in each worker" if tier == Tier.MEMORY else "shared by all replicas"
+        panels.append(Panel(tier, note, svg))
+    return Figure(
+        "outcomes",
+        "Outcomes of lookups, by tier",
+        "Outcomes",
+        "Each row is 100 % of a variant's lookups in that tier. A deserialize failure is neither "
+        "a hit nor a miss. An empty row asked that tier nothing.",
+        tuple(panels),
+        tuple(Key(f"o-{outcome}", words(outcome)) for outcome in outcomes),
+        details.outcomes_table(result),
+    )
+
+
+def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
+    by_name = {one.variant: one for one in series}
+    panels = []
+    scopes = scopes_of(result)
+    shown = [p.per_1000[s] for one in series for p in one.points for s in scopes if s in p.per_1000]
+    references = [n for s in scopes if (n := _middle(result, s)) is not None]
+    scale = LogScale.over([*shown, *references])
+    for scope in scopes:
+        lines = []
+        for name in result.variants:
+            points = by_name[name].points if name in by_name else ()
+            lines.append(
+                [
+                    Dot(p.at_s, n, f"{name}, {p.name}: {rate(n)}", hollow=p.cold)
+                    for p in points
+                    if (n := p.per_1000.get(scope)) is not None
+                ]
+            )
+        if any(lines):
+            label = f"Source reads per 1,000 requests in scope {scope} over time, a line a variant"
+            svg = log_lines(lines, label, _TIME, scale, _middle(result, scope))
+            panels.append(Panel(scope, _scope_note(result, scope), svg))
+    return Figure(
+        "over-time",
+        "Source reads over time",
+        "Over time",
+        "One point a window, per 1,000 requests, at the middle of the window. Hollow points are "
+        "the cold fill: it is no part of the medians.",
+        tuple(panels),
+        (*_variants(result, "line"), Key("reference", "reference line", "dash")),
+        details.windows_table(result),
+    )
+
+
+def _latency(result: Result) -> Figure:
+    notes = {
+        "from intended start": "ms from when a request should have started",
+        "service time": "ms from when it did start",
+    }
+    parts = {
+        "from intended start": [v.latency_ms.from_intended for v in _all(result)],
+        "service time": [v.latency_ms.service for v in _all(result)],
+    }
+    panels = []
+    for kind, part in parts.items():
+        groups = [p for p in _PERCENTILES if any(_has(percentiles, p) for percentiles in part)]
+        series = [[_percentile_bar(p, one, i) for p in groups] for i, one in enumerate(part)]
+        if groups:
+            svg = grouped_bars(groups, series, f"Latency in ms, {kind}, by percentile and variant")
+            panels.append(Panel(kind, notes[kind], svg))
+    return Figure(
+        "latency",
+        "Latency",
+        "Latency",
+        "Over all measured windows and scopes. The two differ where requests waited to be sent.",
+        tuple(panels),
+        _variants(result),
+        details.latency_table(result),
+    )
+
+
+def _payload(result: Result) -> Figure:
+    sizes = [v.payload_bytes for v in _all(result)]
+    times = [
+        {kind: ops["decode"] for kind, ops in v.codec_us.items() if "decode" in ops}
+        for v in _all(result)
+    ]
+    panels = [
+        Panel(title, note, _by_object(maps, f"{note}, by object and variant"))
+        for title, note, maps in (
+            ("payload", "bytes of one encoded object, mean", sizes),
+            ("decode", "µs to make an object of it, mean", times),
+        )
+        if any(maps)
+    ]
+    return Figure(
+        "payload",
+        "Payload and codec, by object",
+        "Payload",
+        "What one entry weighs in Redis and on the wire, and what every hit pays to read it.",
+        tuple(panels),
+        _variants(result),
+        details.payload_table(result),
+    )
+
+
+def _by_object(maps: Sequence[Mapping[str, float]], label: str) -> str:
+    objects = objects_of(list(maps))
+    series = [
+        [Bar(kind, by.get(kind), rate(by.get(kind)), mark(i)) for kind in objects]
+        for i, by in enumerate(maps)
+    ]
+    return grouped_bars(objects, series, label)
+
+
+def _all(result: Result) -> list[VariantResult]:
+    return list(result.variants.values())
+
+
+def _has(percentiles: Percentiles, name: str) -> bool:
+    return getattr(percentiles, name) is not None
+
+
+def _percentile_bar(name: str, percentiles: Percentiles, index: int) -> Bar:
+    value: float | None = getattr(percentiles, name)
+    return Bar(name, value, time_ms(value), mark(index))
+
+
+def _read_out(bars: Sequence[Bar]) -> str:
+    return ", ".join(f"{bar.label} {bar.text}" for bar in bars)

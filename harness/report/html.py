@@ -1,0 +1,134 @@
+"""``report.html``: one file that works offline, in light and dark, on paper, without a script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from harness.report import details, facts, ledger
+from harness.report.combined_view import check_combined_view, combined_view_table
+from harness.report.figures import Figure, figures
+from harness.report.glossary import GLOSSARY
+from harness.report.matrix import CELL_MARKS, headline_table, matrix_table
+from harness.report.measures import measures_table, outcomes_of
+from harness.report.numbers import count, rate
+from harness.report.series import VariantSeries, series_of
+from harness.result import Result
+
+
+def report_html(result: Result, series: Sequence[VariantSeries] | None = None) -> str:
+    """The report of a run as one HTML file.
+
+    ``series`` is what the chart over time shows, by default the windows of the run.
+    """
+    drawn = figures(result, series_of(result) if series is None else series)
+    page: str = _template().render(
+        result=result,
+        marks=CELL_MARKS,
+        outcomes=outcomes_of(result),
+        contents=_contents(result, drawn),
+        figures=drawn,
+        **_head(result),
+        **_tables(result),
+        **_trust(result),
+    )
+    return page
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _head(result: Result) -> dict[str, Any]:
+    g = result.generator
+    failed = len(facts.failed_expectations(result))
+    n = len(result.expectations)
+    checked = [e for e in result.ledger.equations if e.status != "not_checked"]
+    skipped = len(result.ledger.equations) - len(checked)
+    return {
+        "verdict": facts.verdict_word(result),
+        "caution": facts.caution(result),
+        "started": facts.started(result),
+        "set_up": facts.set_up(result),
+        "nothing_planted": facts.NOTHING_PLANTED,
+        "trust": [
+            (
+                "Ledger",
+                "Balanced" if result.ledger.balanced else "Not balanced",
+                f"{len(checked):,} equations checked, {skipped:,} not checked",
+            ),
+            (
+                "Expectations",
+                f"{n - failed:,} of {n:,} hold" if n else "None",
+                f"observed only: {', '.join(result.observed) or 'no variant'}",
+            ),
+            (
+                "Load",
+                f"{count(g.sent)} of {count(g.planned)} sent",
+                f"{count(g.late)} late, greatest delay {rate(g.max_delay_ms)} ms",
+            ),
+            (
+                "Answers",
+                f"{count(g.answered)} of {count(g.sent)}",
+                f"{count(sum(g.unanswered.values()))} unanswered",
+            ),
+        ],
+    }
+
+
+def _tables(result: Result) -> dict[str, Any]:
+    return {
+        "matrix": matrix_table(result),
+        "headline": headline_table(result),
+        "combined_view": combined_view_table(result),
+        "faults": check_combined_view(result.combined_view),
+        "measures": measures_table(result),
+        "others": details.other_tables(result),
+        "long_tables": details.long_tables(result),
+        "expectations": facts.expectation_table(result),
+        "generator": facts.generator_table(result),
+        "sizing": facts.sizing_table(result),
+        "switches": details.switches_table(result),
+    }
+
+
+def _trust(result: Result) -> dict[str, Any]:
+    return {
+        "ledger_summary": ledger.ledger_summary(result),
+        "unbalanced": [
+            {"kind": e.kind, "text": ledger.unbalanced_text(e)} for e in ledger.unbalanced(result)
+        ],
+        "not_checked": ledger.not_checked_reasons(result),
+        "equations": ledger.equation_table(result),
+        "ledger_tables": ledger.ledger_tables(result),
+        "expectation_summary": facts.expectation_summary(result),
+        "generator_summary": facts.generator_summary(result.generator),
+        "facts": facts.facts(result),
+        "hard_coded": {n: v.hard_coded for n, v in result.variants.items() if v.hard_coded},
+        "glossary": GLOSSARY,
+    }
+
+
+def _contents(result: Result, drawn: Sequence[Figure]) -> list[tuple[str, str]]:
+    combined = [("combined", "Combined view")] if result.combined_view else []
+    return [
+        ("cells", "Cells"),
+        ("source-reads", "Source reads"),
+        *combined,
+        *((f"{figure.name}-section", figure.short) for figure in drawn),
+        ("figures", "Further figures"),
+        ("ledger", "Ledger"),
+        ("expectations-section", "Expectations"),
+        ("load", "Load"),
+        ("settings", "Settings"),
+        ("words", "How to read this"),
+    ]

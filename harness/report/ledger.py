@@ -1,0 +1,109 @@
+"""The ledger as text and tables: what balanced, what could not be checked, what did not balance."""
+
+from __future__ import annotations
+
+from harness.report.numbers import NOT_MEASURED, exact, plural
+from harness.report.table import Cell, Column, Row, Table
+from harness.result import Equation, Result
+
+_COLUMNS = (
+    Column("window", numeric=False),
+    Column("left"),
+    Column("right"),
+    Column("residual"),
+    Column("status", numeric=False),
+    Column("kind", numeric=False),
+    Column("reason", numeric=False),
+)
+
+
+def ledger_summary(result: Result) -> str:
+    """One line: how many equations balanced, were not checked, did not balance."""
+    counts = {"balanced": 0, "not_checked": 0, "unbalanced": 0, "finding": 0}
+    for equation in result.ledger.equations:
+        counts[_standing(equation)] += 1
+    words = [f"{counts['balanced']:,} balanced", f"{counts['not_checked']:,} not checked"]
+    words.append(f"{counts['unbalanced']:,} unbalanced")
+    if counts["finding"]:
+        words.append(f"{plural(counts['finding'], 'finding')} about a variant")
+    state = "balanced" if result.ledger.balanced else "NOT BALANCED"
+    return f"Ledger {state}: {', '.join(words)}."
+
+
+def unbalanced(result: Result) -> list[Equation]:
+    """Every equation that does not balance: those that make a run invalid first, then findings."""
+    lines = [e for e in result.ledger.equations if e.status == "unbalanced"]
+    return sorted(lines, key=lambda e: e.kind != "validity")
+
+
+def unbalanced_text(equation: Equation) -> str:
+    """One unbalanced equation in full."""
+    kind = "makes the run invalid" if equation.kind == "validity" else "a finding about the variant"
+    text = (
+        f"{equation.variant}, window {equation.window}, {equation.name} ({kind}): "
+        f"{equation.description}: {exact(equation.left)} against {exact(equation.right)}, "
+        f"residual {exact(equation.residual)}"
+    )
+    return f"{text}: {equation.reason}" if equation.reason else text
+
+
+def not_checked_reasons(result: Result) -> list[str]:
+    """Why equations were not checked, one line a reason, with how often."""
+    reasons: dict[tuple[str, str], int] = {}
+    for equation in result.ledger.equations:
+        if equation.status == "not_checked":
+            key = (equation.name, equation.reason or "no reason given")
+            reasons[key] = reasons.get(key, 0) + 1
+    return [f"{name}, {plural(n, 'time')}: {why}" for (name, why), n in reasons.items()]
+
+
+def equation_table(result: Result) -> Table:
+    """What each equation says, once."""
+    texts: dict[str, Equation] = {}
+    for equation in result.ledger.equations:
+        texts.setdefault(equation.name, equation)
+    return Table(
+        "equations",
+        "The equations",
+        "equation",
+        (Column("left = right", numeric=False), Column("kind", numeric=False)),
+        tuple(Row(Cell(n), (Cell(e.description), Cell(e.kind))) for n, e in texts.items()),
+        "An unbalanced validity equation makes the run invalid; a finding is about the variant.",
+    )
+
+
+def ledger_tables(result: Result) -> list[Table]:
+    """All equations, a table a variant; equations of no known variant come under their own name."""
+    variants = dict.fromkeys([*result.variants, *(e.variant for e in result.ledger.equations)])
+    tables = []
+    for number, variant in enumerate(variants):
+        rows = tuple(_row(e) for e in result.ledger.equations if e.variant == variant)
+        if rows:
+            caption = f"Ledger of {variant}" if variant else "Ledger of the run"
+            tables.append(Table(f"ledger-{number}", caption, "equation", _COLUMNS, rows))
+    return tables
+
+
+def _standing(equation: Equation) -> str:
+    if equation.status == "unbalanced" and equation.kind == "finding":
+        return "finding"
+    return equation.status
+
+
+def _row(equation: Equation) -> Row:
+    status = equation.status.replace("_", " ")
+    tone = {"balanced": "", "not_checked": "quiet", "unbalanced": "broken"}[equation.status]
+    if _standing(equation) == "finding":
+        tone = "wasteful"
+    return Row(
+        Cell(equation.name),
+        (
+            Cell(equation.window),
+            Cell(exact(equation.left)),
+            Cell(exact(equation.right)),
+            Cell(exact(equation.residual)),
+            Cell(status, tone=tone),  # type: ignore[arg-type]  # the dict's values are tones
+            Cell(equation.kind),
+            Cell(equation.reason or NOT_MEASURED if equation.status != "balanced" else ""),
+        ),
+    )

@@ -1,0 +1,126 @@
+"""The two tables that a reader looks at first: the cells, and the source reads beside the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.authcache.words import LOAD_SCOPES
+from harness.report.numbers import NOT_MEASURED, between, rate, spread
+from harness.report.table import Cell, Column, Row, Table
+from harness.result import Result, VariantResult
+
+SCOPE_NOTES = {
+    "team": "a team, no user",
+    "user": "a user, no team",
+    "shared_id": "user_id equals team_id",
+    "member": "a user in a team",
+}
+CELL_MARKS = {"broken": "✕", "hidden": "◐", "wasteful": "▲", "healthy": "✓"}
+"""A shape for each cell, so that colour is never the only signal."""
+FAILS = "fails an expectation"
+"""How the reason of a cell begins that is not what the scenario expects."""
+
+
+def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Known names in their known order, then the others by name; each once."""
+    present = set(names)
+    head = [name for name in dict.fromkeys(known) if name in present]
+    return head + sorted(present - set(head))
+
+
+def scopes_of(result: Result) -> list[str]:
+    """The scopes that any variant had requests in. A scope without requests is absent."""
+    return in_order((s for v in result.variants.values() for s in v.requests), LOAD_SCOPES)
+
+
+def reference_line(result: Result, scope: str) -> tuple[float, float] | None:
+    """Least and greatest reference line of a scope: variants answer slightly different counts."""
+    lines = [
+        v.reference_line_per_1000[scope]
+        for v in result.variants.values()
+        if scope in v.reference_line_per_1000
+    ]
+    return (min(lines), max(lines)) if lines else None
+
+
+def reference_text(result: Result, scope: str) -> str:
+    """The reference line as text: one figure where all variants agree, else a range."""
+    line = reference_line(result, scope)
+    if line is None:
+        return NOT_MEASURED
+    return between(rate(line[0]), rate(line[1]))
+
+
+def matrix_table(result: Result) -> Table:
+    """Variant by scope: the cell, with its reason as the note."""
+    scopes = scopes_of(result)
+    failed = {(e.variant, e.scope) for e in result.expectations if not e.passed}
+    rows = tuple(
+        Row(
+            Cell(name, variant_note(name, variant, result)),
+            tuple(_matrix_cell(variant, scope, (name, scope) in failed) for scope in scopes),
+        )
+        for name, variant in result.variants.items()
+    )
+    return Table(
+        "matrix",
+        "Cells: what each cache variant does to each key scope",
+        "variant",
+        tuple(Column(s, SCOPE_NOTES.get(s, ""), numeric=False) for s in scopes),
+        rows,
+        "A cell is the first that applies of broken, hidden, wasteful, healthy.",
+    )
+
+
+def variant_note(name: str, variant: VariantResult, result: Result) -> str:
+    """The variant's title, and whatever makes its name say less than it seems to."""
+    parts = [variant.title]
+    if variant.overridden:
+        parts.append(f"changed on the command line: {', '.join(variant.overridden)}")
+    if name in result.observed:
+        parts.append("observed: no expectation")
+    return " · ".join(part for part in parts if part)
+
+
+def headline_table(result: Result) -> Table:
+    """Source reads per 1,000 requests: median with range by scope; last the reference line."""
+    scopes = scopes_of(result)
+    keys = [*scopes, "all"]
+    rows = [
+        Row(Cell(name), tuple(_reads(variant, key) for key in keys))
+        for name, variant in result.variants.items()
+    ]
+    line = tuple(Cell(reference_text(result, s), tone="quiet") for s in scopes)
+    rows.append(Row(Cell("reference line"), (*line, Cell(NOT_MEASURED)), reference=True))
+    return Table(
+        "headline",
+        "Source reads per 1,000 requests",
+        "variant",
+        (*(Column(s, SCOPE_NOTES.get(s, "")) for s in scopes), Column("all")),
+        tuple(rows),
+        f"Median of {rounds_text(result)}, range below it. The reference line is one read per "
+        "object and TTL. It is no floor: a variant can go below it by serving older data, "
+        "so read it with the greatest entry age.",
+    )
+
+
+def rounds_text(result: Result) -> str:
+    """How many rounds a median stands on."""
+    return f"{result.rounds} rounds" if result.rounds != 1 else "1 round"
+
+
+def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:
+    cell = variant.cells.get(scope)
+    if cell is None:
+        return Cell(NOT_MEASURED, tone="quiet")
+    reason = variant.cell_reasons.get(scope, "")
+    if failed:
+        reason = f"{FAILS}; {reason}" if reason else FAILS
+    return Cell(cell, reason, tone=cell)
+
+
+def _reads(variant: VariantResult, key: str) -> Cell:
+    return Cell(
+        rate(variant.source_reads_per_1000.get(key)),
+        spread(variant.source_reads_per_1000_range.get(key)),
+    )

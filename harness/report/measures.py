@@ -1,0 +1,153 @@
+"""One compact table of everything else that was measured: a row a measure, a column a variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
+from harness.report.matrix import in_order
+from harness.report.numbers import NOT_MEASURED, count, rate, seconds, time_ms
+from harness.report.table import Cell, Column, Row, Table
+from harness.result import Result, VariantResult
+
+Measure = Callable[[VariantResult], Cell]
+
+
+def measures_table(result: Result) -> Table:
+    """Requests, log pairs, wrong values, bytes, outcomes, ages and latency of every variant."""
+    rows = [
+        _row(result, "requests by status", _statuses),
+        _row(result, "unexpected statuses", _unexpected),
+        _row(result, "log pairs", _pairs),
+        _row(result, "wrong values served", _wrong),
+        _row(result, "deserialize failures", _failures),
+        *_outcome_rows(result),
+        _row(result, "source reads", lambda v: Cell(count(v.source_reads))),
+        _row(result, "source reads, cold fill", lambda v: Cell(count(v.cold_fill_source_reads))),
+        _row(result, "key payload, bytes", lambda v: Cell(rate(v.payload_bytes.get("key")))),
+        *_age_rows(result),
+        _row(result, "p50 / p95 from intended, ms", _intended),
+        _row(result, "p50 / p95 service, ms", _service),
+    ]
+    return Table(
+        "measures",
+        "The same windows in other measures",
+        "measure",
+        tuple(Column(name) for name in result.variants),
+        tuple(rows),
+        "Counts are sums over all measured windows, the cold fill apart.",
+        code=False,
+    )
+
+
+def total(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]]) -> int:
+    """The sum of a count, however deep it lies."""
+    return sum(n if isinstance(n, int) else sum(n.values()) for n in counts.values())
+
+
+def answered(variant: VariantResult) -> int:
+    """Requests answered in all measured windows, any status."""
+    return total(variant.requests)
+
+
+def tiers_of(result: Result) -> list[str]:
+    """The tiers that any variant looked into."""
+    return in_order((t for v in result.variants.values() for t in v.lookups), Tier)
+
+
+def outcomes_of(result: Result) -> list[str]:
+    """All outcomes but those rare ones that no variant had."""
+    seen = {
+        outcome
+        for v in result.variants.values()
+        for outcomes in v.lookups.values()
+        for outcome, n in outcomes.items()
+        if n or outcome != Outcome.BACKEND_ERROR
+    }
+    return in_order(seen, Outcome)
+
+
+def objects_of(maps: list[Mapping[str, object]]) -> list[str]:
+    """The objects that any of these maps names, in the order of every table."""
+    return in_order((name for one in maps for name in one), ObjectKind)
+
+
+def words(name: str) -> str:
+    """A label value as prose: ``deserialize_failure`` is ``deserialize failure``."""
+    return name.replace("_", " ")
+
+
+def _row(result: Result, label: str, measure: Measure) -> Row:
+    return Row(Cell(label), tuple(measure(v) for v in result.variants.values()))
+
+
+def _outcome_rows(result: Result) -> list[Row]:
+    def measure(tier: str, outcome: str) -> Measure:
+        return lambda v: Cell(count(v.lookups.get(tier, {}).get(outcome)))
+
+    return [
+        _row(result, f"{tier}: {words(outcome)}", measure(tier, outcome))
+        for tier in tiers_of(result)
+        for outcome in outcomes_of(result)
+    ]
+
+
+def _age_rows(result: Result) -> list[Row]:
+    def measure(tier: str) -> Measure:
+        return lambda v: Cell(seconds(v.entry_age_max_s.get(tier)))
+
+    tiers = in_order((t for v in result.variants.values() for t in v.entry_age_max_s), Tier)
+    return [_row(result, f"greatest entry age, {tier}, s", measure(tier)) for tier in tiers]
+
+
+def _statuses(variant: VariantResult) -> Cell:
+    by_status: dict[str, int] = {}
+    for statuses in variant.requests.values():
+        for status, n in statuses.items():
+            by_status[status] = by_status.get(status, 0) + n
+    if not by_status:
+        return Cell(NOT_MEASURED)
+    return Cell("\n".join(f"{status}: {n:,}" for status, n in sorted(by_status.items())))
+
+
+def _unexpected(variant: VariantResult) -> Cell:
+    return _listed(variant.unexpected_statuses)
+
+
+def _wrong(variant: VariantResult) -> Cell:
+    return _listed(variant.wrong_values)
+
+
+def _failures(variant: VariantResult) -> Cell:
+    return _listed(variant.deserialize_failures)
+
+
+def _pairs(variant: VariantResult) -> Cell:
+    return _noted(variant.log_pairs) if variant.log_pairs else Cell(NOT_MEASURED)
+
+
+def _listed(by_scope: Mapping[str, Mapping[str, int]]) -> Cell:
+    if not by_scope:
+        return Cell(NOT_MEASURED)
+    flat = {
+        f"{scope} {name}": n
+        for scope in in_order(by_scope, LOAD_SCOPES)
+        for name, n in by_scope[scope].items()
+    }
+    return _noted(flat)
+
+
+def _noted(counts: Mapping[str, int]) -> Cell:
+    """The sum, and where it comes from in the note."""
+    parts = [f"{name} {n:,}" for name, n in counts.items() if n]
+    return Cell(count(sum(counts.values())), "\n".join(parts))
+
+
+def _intended(variant: VariantResult) -> Cell:
+    figures = variant.latency_ms.from_intended
+    return Cell(f"{time_ms(figures.p50)} / {time_ms(figures.p95)}")
+
+
+def _service(variant: VariantResult) -> Cell:
+    figures = variant.latency_ms.service
+    return Cell(f"{time_ms(figures.p50)} / {time_ms(figures.p95)}")

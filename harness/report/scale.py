@@ -1,0 +1,61 @@
+"""Axes: a logarithmic scale that can show 0, and round ticks.
+
+pygal's own logarithmic scale drops values of 0 and has no say over where it begins; here a value is
+placed by its logarithm on a linear axis, and the ticks say what it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_STEPS = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class LogScale:
+    """From ``10 ** low`` at position 0 to ``10 ** high``. 0 and less stand at position 0."""
+
+    low: int
+    high: float
+
+    @classmethod
+    def over(cls, values: Iterable[float], *, from_one: bool = False) -> LogScale:
+        """From the decade of the least value up to the greatest; at least one decade long.
+
+        ``from_one`` begins at 1 or below, which gives bars a start that does not move. Values of
+        0 need a place below all others.
+        """
+        given = list(values)
+        logs = [math.log10(v) for v in given if v > 0] or [0.0]
+        low = math.floor(min(logs))
+        if from_one:
+            low = min(low, 0)
+        elif any(v <= 0 for v in given):
+            low -= 1
+        return cls(low, max(low + 1.0, *logs))
+
+    def place(self, value: float) -> float:
+        """Position of a value, in decades above the start."""
+        return max(0.0, math.log10(value) - self.low) if value > 0 else 0.0
+
+    @property
+    def length(self) -> float:
+        """In decades."""
+        return self.high - self.low
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Position and label of every decade."""
+        top = math.floor(self.high + 1e-9)
+        return [(n - self.low, f"{10.0**n:,.10g}") for n in range(self.low, top + 1)]
+
+
+def round_ticks(top: float, most: int = 5) -> list[float]:
+    """Round figures from 0 up to the first at or above ``top``, about ``most`` of them."""
+    if top <= 0:
+        return [0.0, 1.0]
+    raw = top / most
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(s * size for s in _STEPS if s * size >= raw * (1 - 1e-9))
+    return [step * i for i in range(math.ceil(top / step - 1e-9) + 1)]

@@ -1,0 +1,46 @@
+"""Source reads over time: the windows of each variant in the order in which they ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.result import Result, Window
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One window. ``per_1000`` is by scope, with ``all`` for the whole window."""
+
+    at_s: float
+    """Middle of the window, in seconds since the start of the run."""
+    name: str
+    cold: bool
+    per_1000: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSeries:
+    """The windows of one variant, in order of time."""
+
+    variant: str
+    points: tuple[Point, ...]
+
+
+def series_of(result: Result) -> list[VariantSeries]:
+    """A series for every variant of a run, in the order of its tables; empty without windows."""
+    return [
+        VariantSeries(name, tuple(sorted(map(_point, v.windows), key=lambda p: p.at_s)))
+        for name, v in result.variants.items()
+    ]
+
+
+def _point(window: Window) -> Point:
+    per_1000 = dict(window.source_reads_per_1000)
+    answered = sum(sum(statuses.values()) for statuses in window.requests.values())
+    if ALL not in per_1000 and answered:
+        reads = sum(sum(objects.values()) for objects in window.source_reads.values())
+        per_1000[ALL] = reads / answered * 1000
+    middle = window.started_s + window.duration_s / 2
+    return Point(middle, window.name, window.phase == "cold_fill", per_1000)

@@ -1,0 +1,81 @@
+"""A table before it is drawn: what all three kinds of report are made of.
+
+One builder a table, three renderers: the terminal, Markdown and HTML cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Tone = Literal["", "broken", "hidden", "wasteful", "healthy", "quiet", "strong"]
+"""Colour of a cell, beside its words. ``quiet`` stands back, ``strong`` stands out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One field. ``note`` is the smaller second line."""
+
+    text: str
+    note: str = ""
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading. ``numeric`` columns are set right-aligned; ``note`` explains the label."""
+
+    label: str
+    note: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row with its own heading. A ``reference`` row is set apart: it measures nothing."""
+
+    head: Cell
+    cells: tuple[Cell, ...]
+    reference: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``corner`` names what the row headings are."""
+
+    name: str
+    """Unique within a report; an id in HTML."""
+    caption: str
+    corner: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    foot: str = ""
+    code: bool = field(default=True)
+    """Whether the row headings are names as they stand in code."""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row.cells) == len(self.columns), (self.name, row.head.text)
+
+    def narrowed(self, columns: Sequence[int]) -> Table:
+        """The same table with only these columns."""
+        return Table(
+            self.name,
+            self.caption,
+            self.corner,
+            tuple(self.columns[i] for i in columns),
+            tuple(Row(r.head, tuple(r.cells[i] for i in columns), r.reference) for r in self.rows),
+            self.foot,
+            self.code,
+        )
+
+
+def cells(texts: Iterable[str]) -> tuple[Cell, ...]:
+    """Plain fields."""
+    return tuple(Cell(text) for text in texts)
+
+
+def columns(labels: Iterable[str], *, numeric: bool = True) -> tuple[Column, ...]:
+    """Plain headings."""
+    return tuple(Column(label, numeric=numeric) for label in labels)

@@ -1,0 +1,195 @@
+"""A Postgres server of the stack's own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from harness.errors import SetupError
+from harness.stack.embedded.binaries import PgBinaries, find_pg_bindir
+from harness.stack.embedded.guard import remove_shared_memory
+from harness.stack.embedded.privileges import Account, reachable_bindir
+from harness.stack.embedded.processes import Command, Process, Processes
+from harness.stack.embedded.sockets import LOOPBACK, free_port
+
+GROUP = "postgres"
+MAX_CONNECTIONS = 300
+_ADMIN = "authcache_admin"
+_PORT_TRIES = 5
+_INITDB_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 60.0
+_POLL_S = 0.02
+_PORT_CLASH = "Address already in use"
+
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": str(MAX_CONNECTIONS),
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track": "all",
+    "pg_stat_statements.max": "10000",
+    "pg_stat_statements.save": "off",
+    "compute_query_id": "on",
+    "track_io_timing": "on",
+    # Shared memory as files in the data folder, so that a killed server leaves none behind.
+    "dynamic_shared_memory_type": "mmap",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+}
+
+_FAST_AND_LOOSE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""The data live as long as the run; every report says that these are off."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A running server, with an administrator's address for its database ``postgres``."""
+
+    admin_dsn: str
+    binaries: PgBinaries
+    process: Process
+    data: Path
+    durable: bool
+
+    def facts(self) -> dict[str, str]:
+        """What a reader of the numbers should know; no path, no address."""
+        return {
+            "postgres_version": self.binaries.version,
+            "postgres_source": self.binaries.source,
+            "postgres_max_connections": str(MAX_CONNECTIONS),
+            "postgres_durability": "full"
+            if self.durable
+            else ", ".join(f"{name} {value}" for name, value in _FAST_AND_LOOSE.items()),
+        }
+
+    def forget(self) -> None:
+        """Free what a killed server leaves in the system. Call it after its end."""
+        remove_shared_memory(self.data)
+
+
+async def start_postgres(
+    processes: Processes, folder: Path, logs: Path, account: Account | None, *, durable: bool
+) -> PostgresServer:
+    """Create a cluster below `folder`, start its server and wait until it answers.
+
+    Args:
+        processes: Starts and keeps the processes.
+        folder: The stack's temporary folder.
+        logs: The server logs to ``postgres.log`` in it.
+        account: The user to run as, where the harness is root.
+        durable: Whether a commit waits for the disk.
+
+    Raises:
+        SetupError: No binaries, or the server does not come up.
+    """
+    binaries = find_pg_bindir()
+    home = folder / "postgres"
+    home.mkdir(mode=0o700)
+    if account:
+        account.own(home)
+    launcher = _Launcher(
+        processes=processes,
+        bindir=await asyncio.to_thread(
+            reachable_bindir, binaries.bindir, account, folder / "binaries"
+        ),
+        home=home,
+        log_file=logs / "postgres.log",
+        account=account,
+    )
+    password = secrets.token_urlsafe(24)
+    await launcher.initdb(password)
+    settings = _SETTINGS | ({} if durable else _FAST_AND_LOOSE)
+    for _ in range(_PORT_TRIES):
+        port = free_port()
+        process = launcher.start(settings | {"port": str(port)})
+        dsn = f"postgresql://{_ADMIN}:{password}@{LOOPBACK}:{port}/postgres?sslmode=disable"
+        if await _answers(process, dsn):
+            return PostgresServer(dsn, binaries, process, launcher.data, durable)
+    raise SetupError(
+        f"Postgres found its port taken [{_PORT_TRIES}] times in a row. "
+        "Try again, or give a server of your own as POSTGRES_DSN."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Launcher:
+    processes: Processes
+    bindir: Path
+    home: Path
+    log_file: Path
+    account: Account | None
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    async def initdb(self, password: str) -> None:
+        """Create the cluster; the password reaches initdb in a file that is gone after it."""
+        password_file = self.home / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(password)
+        if self.account:
+            self.account.own(password_file)
+        argv: list[str | Path] = [
+            *(self.bindir / "initdb", "--pgdata", self.data, "--username", _ADMIN),
+            *("--pwfile", password_file, "--auth", "scram-sha-256"),
+            *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
+        ]
+        await self.processes.run(self._command("initdb", argv), _INITDB_TIMEOUT_S)
+        password_file.unlink()
+
+    def start(self, settings: dict[str, str]) -> Process:
+        argv: list[str | Path] = [self.bindir / "postgres", "-D", self.data]
+        for name, value in settings.items():
+            argv += ["-c", f"{name}={value}"]
+        return self.processes.spawn(self._command("Postgres server", argv, ending="postgres"))
+
+    def _command(self, name: str, argv: list[str | Path], ending: str = "group") -> Command:
+        return Command(
+            name=name,
+            group=GROUP,
+            argv=argv,
+            log_file=self.log_file,
+            # Messages in English, because a port clash is known by its words.
+            env={"LANG": "C", "LC_ALL": "C", "TZ": "UTC"},
+            cwd=self.home.parent,
+            account=self.account,
+            # The immediate shutdown: the data are thrown away, so there is nothing to write.
+            end_signal=signal.SIGQUIT,
+            ending=ending,
+        )
+
+
+async def _answers(process: Process, dsn: str) -> bool:
+    """Wait until the server answers; False if its port was taken. Raises SetupError."""
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            while not process.ended():
+                if await _answers_now(dsn):
+                    return True
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        raise SetupError(
+            f"Postgres did not answer within [{_START_TIMEOUT_S:g} s], {process.epitaph()}"
+        ) from error
+    process.stopping = True
+    if _PORT_CLASH in process.log_text():
+        return False
+    raise SetupError(f"Postgres did not start, {process.epitaph()}")
+
+
+async def _answers_now(dsn: str) -> bool:
+    try:
+        connection = await asyncpg.connect(dsn, timeout=5)
+    # Another's server on our port refuses the password; ours ends because the port is taken.
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False
+    await connection.close()
+    return True

