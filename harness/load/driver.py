@@ -20,7 +20,7 @@ from gevent.fileobject import FileObject
 from gevent.queue import Queue
 from pydantic import BaseModel, ValidationError
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, explain
 from harness.load.protocol import COMMAND, Failed, Ready, Shutdown, WindowCommand, WindowResult
 from harness.load.window import run_window
 
@@ -71,7 +71,7 @@ def main() -> None:
         try:
             command = COMMAND.validate_json(text)
         except ValidationError as error:
-            line.send(Failed(message=f"The load driver got no valid command: {error}"))
+            line.send(Failed(message=f"The load driver got no valid command. {explain(error)}"))
             continue
         if isinstance(command, Shutdown):
             break

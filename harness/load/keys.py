@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from harness.authcache.digest import hash_token
 from harness.authcache.words import LOAD_SCOPES, KeyScope
-from harness.errors import UsageError
+from harness.errors import UsageError, explain
 
 MOCK_MODEL = "mock-model"
 """What the load asks for; the model that every key, user and team of a run may call."""
@@ -164,9 +164,14 @@ def read_keys(path: Path) -> list[LoadKey]:
     """
     try:
         keys = _KEYS.validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UsageError(
-            f"The keys file [{path}] cannot be read: {error}. Give one that the harness wrote."
+            f"The keys file [{path}] cannot be read: {error.strerror}. "
+            "Give one that the harness wrote."
+        ) from error
+    except ValidationError as error:
+        raise UsageError(
+            f"[{path}] is no keys file: {explain(error)} Give one that the harness wrote."
         ) from error
     if [key.index for key in keys] != list(range(len(keys))):
         raise UsageError(

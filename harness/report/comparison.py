@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from harness.authcache.words import LOAD_SCOPES
 from harness.errors import UsageError
-from harness.report.matrix import in_order
+from harness.report.matrix import ALL, in_order
 from harness.report.measures import answered, total
 from harness.report.numbers import (
     NOT_MEASURED,
@@ -26,7 +26,6 @@ from harness.report.numbers import (
     spread,
     time_ms,
 )
-from harness.report.series import ALL
 from harness.report.table import Cell, Column, Row, Table
 from harness.result import Range, Result, VariantResult
 
@@ -216,11 +215,11 @@ def _measure(
 
 
 def _pairs(variant: VariantResult) -> float | None:
-    return _per_1000(variant, total(variant.log_pairs)) if variant.log_pairs else None
+    return _per_1000(variant, total(variant.log_pairs))
 
 
 def _wrong(variant: VariantResult) -> float | None:
-    return _per_1000(variant, total(variant.wrong_values)) if variant.wrong_values else None
+    return _per_1000(variant, total(variant.wrong_values))
 
 
 def _per_1000(variant: VariantResult, n: int) -> float | None:

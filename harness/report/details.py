@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
-from harness.authcache.words import LOAD_SCOPES, ObjectKind, Tier
+from harness.authcache.words import LOAD_SCOPES, Tier
 from harness.report.matrix import in_order, scopes_of
-from harness.report.measures import objects_of, outcomes_of, tiers_of, words
+from harness.report.measures import counted, objects_of, outcomes_of, tiers_of, words
 from harness.report.numbers import NOT_MEASURED, TIMES, count, rate, seconds, share, time_ms
 from harness.report.table import Cell, Column, Row, Table
 from harness.result import Result, VariantResult, Window
@@ -24,7 +24,7 @@ def reads_by_object_table(result: Result) -> Table:
             whole = variant.source_reads_per_1000.get(scope)
             line = variant.reference_line_per_1000.get(scope)
             times = NOT_MEASURED if whole is None or not line else f"{whole / line:,.2f} {TIMES}"
-            figures = [*(by.get(o) for o in objects), whole, line]
+            figures = [*(by.get(o, 0.0) for o in objects), whole, line]
             cells = (Cell(scope), *(Cell(rate(n)) for n in figures), Cell(times))
             rows.append(Row(Cell(name), cells))
     columns = (
@@ -38,6 +38,9 @@ def reads_by_object_table(result: Result) -> Table:
         "reads-by-object", "Source reads per 1,000 requests by object", "variant", columns,
         tuple(rows),
     )  # fmt: skip
+
+
+Nested = Callable[[VariantResult], Mapping[str, Mapping[str, float]]]
 
 
 def outcomes_table(result: Result) -> Table:
@@ -69,7 +72,7 @@ def windows_table(result: Result) -> Table:
         Column("length, s"),
         Column("requests"),
         Column("source reads"),
-        *(Column(f"{scope}, per 1,000") for scope in scopes),
+        *(Column(scope, "per 1,000") for scope in scopes),
         Column("log pairs"),
     )
     rows = tuple(Row(Cell(w.name), _window(w, scopes)) for w in windows)
@@ -103,13 +106,13 @@ def latency_table(result: Result) -> Table:
 def payload_table(result: Result) -> Table:
     """Mean encoded size and mean time of one decode, by object."""
     objects = objects_of([v.payload_bytes for v in result.variants.values()])
-    decoded = objects_of([v.codec_us for v in result.variants.values()])
+    decoded = objects_of([v.codec_us.get("decode", {}) for v in result.variants.values()])
     rows = tuple(
         Row(
             Cell(name),
             (
                 *(Cell(rate(v.payload_bytes.get(o))) for o in objects),
-                *(Cell(rate(v.codec_us.get(o, {}).get("decode"))) for o in decoded),
+                *(Cell(rate(v.codec_us.get("decode", {}).get(o))) for o in decoded),
             ),
         )
         for name, v in result.variants.items()
@@ -129,44 +132,29 @@ def other_tables(result: Result) -> list[Table]:
         _flat(result, "drift", "Spend drift, millionths of a US dollar",
               lambda v: v.spend_drift_micro, _whole),
         _flat(result, "coalesced", "Lookups that waited for another's answer",
-              lambda v: v.coalesced, _whole),
-        _flat(result, "records", "Log records by signature", lambda v: v.log_records, _whole),
+              lambda v: v.coalesced, _whole, absent="0"),
+        _flat(result, "records", "Log records by signature",
+              lambda v: v.log_records, _whole, absent="0"),
     ]  # fmt: skip
     return [_explained(table) for table in tables if table.columns]
 
 
 def long_tables(result: Result) -> list[Table]:
     """Figures by variant and a second word; a table without figures is left out."""
-    scope, kind = ("scope", LOAD_SCOPES), ("object", ObjectKind)
+    scoped: list[tuple[str, str, Nested]] = [
+        ("statuses", "Requests by scope and status", lambda v: v.requests),
+        ("unexpected", "Unexpected statuses by scope", lambda v: v.unexpected_statuses),
+        ("wrong", "Wrong values served, by scope and object", lambda v: v.wrong_values),
+        ("failures", "Deserialize failures by scope and object", lambda v: v.deserialize_failures),
+    ]
     tables = [
-        # Of the statuses all are known: one that is absent did not occur.
-        _nested(result, "statuses", "Requests by scope and status", scope,
-                lambda v: v.requests, _whole, absent="0"),
-        _nested(result, "unexpected", "Unexpected statuses by scope", scope,
-                lambda v: v.unexpected_statuses, _whole, absent="0"),
-        _nested(result, "wrong", "Wrong values served, by scope and object", scope,
-                lambda v: v.wrong_values, _whole),
-        _nested(result, "failures", "Deserialize failures by scope and object", scope,
-                lambda v: v.deserialize_failures, _whole),
-        _nested(result, "codec", "Mean codec time, µs", kind, lambda v: v.codec_us, rate),
-        _scoped_outcomes(result),
-    ]  # fmt: skip
+        # Counters leave out what did not happen: in a scope with requests, absent is 0.
+        _nested(result, name, caption, "scope", _every_scope(part), _whole, absent="0")
+        for name, caption, part in scoped
+    ]
+    tables.append(_nested(result, "codec", "Mean codec time, µs", "object", _by_object, rate))
+    tables.append(_scoped_outcomes(result))
     return [table for table in tables if table.rows and len(table.columns) > 1]
-
-
-def switches_table(result: Result) -> Table:
-    """Every switch of every variant."""
-    base = next(iter(result.variants.values()), None)
-    names = list(dict.fromkeys(s for v in result.variants.values() for s in v.switches))
-    rows = tuple(
-        Row(Cell(name), tuple(_switch(v, name, base) for v in result.variants.values()))
-        for name in names
-    )
-    columns = tuple(Column(name, numeric=False) for name in result.variants)
-    return Table(
-        "switches", "Switches", "switch", columns, rows,
-        "Bold differs from the first variant; * was changed on the command line.",
-    )  # fmt: skip
 
 
 _FEET = {
@@ -188,14 +176,12 @@ def _flat(
     caption: str,
     part: Callable[[VariantResult], Mapping[str, float]],
     text: Callable[[float], str],
+    absent: str = NOT_MEASURED,
 ) -> Table:
     maps = {variant: part(v) for variant, v in result.variants.items()}
     labels = objects_of(list(maps.values()))
     rows = tuple(
-        Row(
-            Cell(variant),
-            tuple(Cell(text(by[n]) if n in by else NOT_MEASURED) for n in labels),
-        )
+        Row(Cell(variant), tuple(Cell(text(by[n]) if n in by else absent) for n in labels))
         for variant, by in maps.items()
     )
     return Table(name, caption, "variant", tuple(Column(n) for n in labels), rows)
@@ -205,8 +191,8 @@ def _nested(
     result: Result,
     name: str,
     caption: str,
-    second: tuple[str, Iterable[str]],
-    part: Callable[[VariantResult], Mapping[str, Mapping[str, float]]],
+    second: str,
+    part: Nested,
     text: Callable[[float], str],
     absent: str = NOT_MEASURED,
 ) -> Table:
@@ -214,12 +200,29 @@ def _nested(
     labels = objects_of([inner for outer in maps.values() for inner in outer.values()])
     rows = []
     for variant, by in maps.items():
-        for key in in_order(by, second[1]):
-            inner = by[key]
+        for key, inner in by.items():
             figures = (Cell(text(inner[n]) if n in inner else absent) for n in labels)
             rows.append(Row(Cell(variant), (Cell(key), *figures)))
-    columns = (Column(second[0], numeric=False), *(Column(n) for n in labels))
+    columns = (Column(second, numeric=False), *(Column(n) for n in labels))
     return Table(name, caption, "variant", columns, tuple(rows))
+
+
+def _every_scope(part: Nested) -> Nested:
+    """The part with all scopes that had requests, in the order of every table."""
+
+    def filled(variant: VariantResult) -> dict[str, Mapping[str, float]]:
+        by = part(variant)
+        return {s: by.get(s, {}) for s in in_order({*variant.requests, *by}, LOAD_SCOPES)}
+
+    return filled
+
+
+def _by_object(variant: VariantResult) -> dict[str, dict[str, float]]:
+    by_op = variant.codec_us
+    return {
+        kind: {op: times[kind] for op, times in by_op.items() if kind in times}
+        for kind in objects_of(list(by_op.values()))
+    }
 
 
 def _scoped_outcomes(result: Result) -> Table:
@@ -230,7 +233,7 @@ def _scoped_outcomes(result: Result) -> Table:
             (
                 Cell(scope),
                 Cell(tier),
-                *(Cell(count(variant.lookups_by_scope[scope][tier].get(o))) for o in outcomes),
+                *(Cell(count(counted(variant.lookups_by_scope[scope][tier], o))) for o in outcomes),
             ),
         )
         for name, variant in result.variants.items()
@@ -251,13 +254,13 @@ def _whole(value: float) -> str:
 
 
 def _outcomes(lookups: Mapping[str, int] | None, outcomes: list[str]) -> list[Cell]:
-    if lookups is None:
+    if not lookups:
         return [Cell(NOT_MEASURED)] * (len(outcomes) + 1)
     whole = sum(lookups.values())
     cells = [Cell(count(whole))]
     for outcome in outcomes:
-        n = lookups.get(outcome)
-        cells.append(Cell(count(n), "" if n is None or not whole else share(n, whole)))
+        n = lookups.get(outcome, 0)
+        cells.append(Cell(count(n), share(n, whole) if whole else ""))
     return cells
 
 
@@ -273,15 +276,6 @@ def _window(window: Window, scopes: list[str]) -> tuple[Cell, ...]:
         count(requests),
         count(reads),
         *(rate(window.source_reads_per_1000.get(scope)) for scope in scopes),
-        count(sum(window.log_pairs.values())) if window.log_pairs else NOT_MEASURED,
+        count(sum(window.log_pairs.values())) if window.requests else NOT_MEASURED,
     ]
     return tuple(Cell(text) for text in texts)
-
-
-def _switch(variant: VariantResult, name: str, base: VariantResult | None) -> Cell:
-    if name not in variant.switches:
-        return Cell(NOT_MEASURED)
-    value = variant.switches[name]
-    star = " *" if name in variant.overridden else ""
-    same = base is not None and base.switches.get(name) == value
-    return Cell(f"{value}{star}", tone="" if same else "strong")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from harness.report.matrix import rounds_text
-from harness.report.numbers import TIMES, count, plain, plural, rate, share
+from harness.report.numbers import NOT_MEASURED, TIMES, count, plain, plural, rate, share
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import ExpectationResult, Generator, Result
+from harness.result import ExpectationResult, Generator, Result, VariantResult
 
 VERDICT_WORDS = {
     "pass": "Pass",
@@ -156,6 +158,19 @@ def sizing_table(result: Result) -> Table:
     )
 
 
+def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A manifest as pairs of name and value: what lies in tables gets dotted names."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            pairs += flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            pairs.append((prefix + name, " ".join(map(str, value)) or NOT_MEASURED))
+        else:
+            pairs.append((prefix + name, NOT_MEASURED if value is None else str(value)))
+    return pairs
+
+
 def facts(result: Result) -> list[tuple[str, str]]:
     """Settings of the run as pairs of name and value."""
     variants = [f"{n} ({v.target} {v.version})" for n, v in result.variants.items()]
@@ -175,3 +190,27 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("exit code", str(result.exit_code)),
         ("variants", ", ".join(variants)),
     ]
+
+
+def switches_table(result: Result) -> Table:
+    """Every switch of every variant."""
+    base = next(iter(result.variants.values()), None)
+    names = list(dict.fromkeys(s for v in result.variants.values() for s in v.switches))
+    rows = tuple(
+        Row(Cell(name), tuple(_switch(v, name, base) for v in result.variants.values()))
+        for name in names
+    )
+    columns = tuple(Column(name, numeric=False) for name in result.variants)
+    return Table(
+        "switches", "Switches", "switch", columns, rows,
+        "Bold differs from the first variant; * was changed on the command line.",
+    )  # fmt: skip
+
+
+def _switch(variant: VariantResult, name: str, base: VariantResult | None) -> Cell:
+    if name not in variant.switches:
+        return Cell(NOT_MEASURED)
+    value = variant.switches[name]
+    star = " *" if name in variant.overridden else ""
+    same = base is not None and base.switches.get(name) == value
+    return Cell(f"{value}{star}", tone="" if same else "strong")

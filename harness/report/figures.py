@@ -218,10 +218,7 @@ def _latency(result: Result) -> Figure:
 
 def _payload(result: Result) -> Figure:
     sizes = [v.payload_bytes for v in _all(result)]
-    times = [
-        {kind: ops["decode"] for kind, ops in v.codec_us.items() if "decode" in ops}
-        for v in _all(result)
-    ]
+    times = [v.codec_us.get("decode", {}) for v in _all(result)]
     panels = [
         Panel(title, note, _by_object(maps, f"{note}, by object and variant"))
         for title, note, maps in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,10 +18,17 @@ from harness.report.series import VariantSeries, series_of
 from harness.result import Result
 
 
-def report_html(result: Result, series: Sequence[VariantSeries] | None = None) -> str:
+def report_html(
+    result: Result,
+    series: Sequence[VariantSeries] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+) -> str:
     """The report of a run as one HTML file.
 
-    ``series`` is what the chart over time shows, by default the windows of the run.
+    Args:
+        result: the run.
+        series: what the chart over time shows, by default the windows of the run.
+        manifest: machine and versions, as ``manifest.json`` has them; left out where it is None.
     """
     drawn = figures(result, series_of(result) if series is None else series)
     page: str = _template().render(
@@ -30,6 +37,7 @@ def report_html(result: Result, series: Sequence[VariantSeries] | None = None) -
         outcomes=outcomes_of(result),
         contents=_contents(result, drawn),
         figures=drawn,
+        machine=facts.flat(manifest or {}),
         **_head(result),
         **_tables(result),
         **_trust(result),
@@ -97,7 +105,7 @@ def _tables(result: Result) -> dict[str, Any]:
         "expectations": facts.expectation_table(result),
         "generator": facts.generator_table(result),
         "sizing": facts.sizing_table(result),
-        "switches": details.switches_table(result),
+        "switches": facts.switches_table(result),
     }
 
 

@@ -17,6 +17,8 @@ SCOPE_NOTES = {
 }
 CELL_MARKS = {"broken": "✕", "hidden": "◐", "wasteful": "▲", "healthy": "✓"}
 """A shape for each cell, so that colour is never the only signal."""
+ALL = "all"
+"""All scopes together, where a table has a scope's name."""
 FAILS = "fails an expectation"
 """How the reason of a cell begins that is not what the scenario expects."""
 
@@ -85,18 +87,18 @@ def variant_note(name: str, variant: VariantResult, result: Result) -> str:
 def headline_table(result: Result) -> Table:
     """Source reads per 1,000 requests: median with range by scope; last the reference line."""
     scopes = scopes_of(result)
-    keys = [*scopes, "all"]
+    keys = [*scopes, ALL]
     rows = [
         Row(Cell(name), tuple(_reads(variant, key) for key in keys))
         for name, variant in result.variants.items()
     ]
-    line = tuple(Cell(reference_text(result, s), tone="quiet") for s in scopes)
-    rows.append(Row(Cell("reference line"), (*line, Cell(NOT_MEASURED)), reference=True))
+    line = tuple(Cell(reference_text(result, key), tone="quiet") for key in keys)
+    rows.append(Row(Cell("reference line"), line, reference=True))
     return Table(
         "headline",
         "Source reads per 1,000 requests",
         "variant",
-        (*(Column(s, SCOPE_NOTES.get(s, "")) for s in scopes), Column("all")),
+        (*(Column(s, SCOPE_NOTES.get(s, "")) for s in scopes), Column(ALL)),
         tuple(rows),
         f"Median of {rounds_text(result)}, range below it. The reference line is one read per "
         "object and TTL. It is no floor: a variant can go below it by serving older data, "

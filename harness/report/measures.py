@@ -50,21 +50,29 @@ def answered(variant: VariantResult) -> int:
     return total(variant.requests)
 
 
+def counted(counts: Mapping[str, int] | None, name: str) -> int | None:
+    """One entry of a counter, None where the whole counter is absent or empty: not counted.
+
+    A result leaves entries of 0 out.
+    """
+    return counts.get(name, 0) if counts else None
+
+
 def tiers_of(result: Result) -> list[str]:
     """The tiers that any variant looked into."""
     return in_order((t for v in result.variants.values() for t in v.lookups), Tier)
 
 
 def outcomes_of(result: Result) -> list[str]:
-    """All outcomes but those rare ones that no variant had."""
+    """All outcomes, but backend errors only where there were any."""
     seen = {
         outcome
         for v in result.variants.values()
         for outcomes in v.lookups.values()
         for outcome, n in outcomes.items()
-        if n or outcome != Outcome.BACKEND_ERROR
+        if n
     }
-    return in_order(seen, Outcome)
+    return in_order(seen | {Outcome.HIT, Outcome.MISS, Outcome.DESERIALIZE_FAILURE}, Outcome)
 
 
 def objects_of(maps: list[Mapping[str, object]]) -> list[str]:
@@ -83,7 +91,7 @@ def _row(result: Result, label: str, measure: Measure) -> Row:
 
 def _outcome_rows(result: Result) -> list[Row]:
     def measure(tier: str, outcome: str) -> Measure:
-        return lambda v: Cell(count(v.lookups.get(tier, {}).get(outcome)))
+        return lambda v: Cell(count(counted(v.lookups.get(tier), outcome)))
 
     return [
         _row(result, f"{tier}: {words(outcome)}", measure(tier, outcome))
@@ -111,34 +119,35 @@ def _statuses(variant: VariantResult) -> Cell:
 
 
 def _unexpected(variant: VariantResult) -> Cell:
-    return _listed(variant.unexpected_statuses)
+    return _listed(variant, variant.unexpected_statuses)
 
 
 def _wrong(variant: VariantResult) -> Cell:
-    return _listed(variant.wrong_values)
+    return _listed(variant, variant.wrong_values)
 
 
 def _failures(variant: VariantResult) -> Cell:
-    return _listed(variant.deserialize_failures)
+    return _listed(variant, variant.deserialize_failures)
 
 
 def _pairs(variant: VariantResult) -> Cell:
-    return _noted(variant.log_pairs) if variant.log_pairs else Cell(NOT_MEASURED)
+    pairs = variant.log_pairs
+    return _noted(variant, {scope: pairs[scope] for scope in in_order(pairs, LOAD_SCOPES)})
 
 
-def _listed(by_scope: Mapping[str, Mapping[str, int]]) -> Cell:
-    if not by_scope:
-        return Cell(NOT_MEASURED)
+def _listed(variant: VariantResult, by_scope: Mapping[str, Mapping[str, int]]) -> Cell:
     flat = {
         f"{scope} {name}": n
         for scope in in_order(by_scope, LOAD_SCOPES)
         for name, n in by_scope[scope].items()
     }
-    return _noted(flat)
+    return _noted(variant, flat)
 
 
-def _noted(counts: Mapping[str, int]) -> Cell:
+def _noted(variant: VariantResult, counts: Mapping[str, int]) -> Cell:
     """The sum, and where it comes from in the note."""
+    if not variant.requests:
+        return Cell(NOT_MEASURED)
     parts = [f"{name} {n:,}" for name, n in counts.items() if n]
     return Cell(count(sum(counts.values())), "\n".join(parts))
 

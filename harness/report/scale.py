@@ -19,6 +19,8 @@ class LogScale:
 
     low: int
     high: float
+    zero: bool = False
+    """Whether the start of the scale stands for 0."""
 
     @classmethod
     def over(cls, values: Iterable[float], *, from_one: bool = False) -> LogScale:
@@ -32,9 +34,10 @@ class LogScale:
         low = math.floor(min(logs))
         if from_one:
             low = min(low, 0)
-        elif any(v <= 0 for v in given):
-            low -= 1
-        return cls(low, max(low + 1.0, *logs))
+            return cls(low, max(low + 1.0, *logs))
+        zero = any(v <= 0 for v in given)
+        low -= zero
+        return cls(low, max(low + 1.0, *logs), zero)
 
     def place(self, value: float) -> float:
         """Position of a value, in decades above the start."""
@@ -46,9 +49,12 @@ class LogScale:
         return self.high - self.low
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Position and label of every decade."""
+        """Position and label of every decade, from the start."""
         top = math.floor(self.high + 1e-9)
-        return [(n - self.low, f"{10.0**n:,.10g}") for n in range(self.low, top + 1)]
+        labels = [f"{10.0**n:,.10g}" for n in range(self.low, top + 1)]
+        if self.zero:
+            labels[0] = "0"
+        return [(float(n), label) for n, label in enumerate(labels)]
 
 
 def round_ticks(top: float, most: int = 5) -> list[float]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.report.matrix import ALL
 from harness.result import Result, Window
-
-ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,19 @@ from harness.result import SCHEMA_VERSION, Result
 RESULT = "result.json"
 SUMMARY = "summary.md"
 REPORT = "report.html"
+MANIFEST = "manifest.json"
 LATEST = "latest"
 
 
 def write_reports(result: Result, run_dir: Path) -> None:
     """Write ``summary.md`` and ``report.html`` into a run's folder, beside ``result.json``.
 
-    Both are made from the result alone: writing them again loses nothing. Raises UsageError
-    where the folder cannot be written.
+    The page also has what ``manifest.json`` says, where there is one. Both are made from what is
+    on disk: writing them again loses nothing. Raises UsageError where the folder cannot be
+    written.
     """
-    texts = {SUMMARY: summary_markdown(result), REPORT: report_html(result)}
+    page = report_html(result, manifest=_manifest(run_dir))
+    texts = {SUMMARY: summary_markdown(result), REPORT: page}
     for name, text in texts.items():
         path = run_dir / name
         try:
@@ -80,6 +83,15 @@ def run_ids(runs_dir: Path) -> list[str]:
     if not runs_dir.is_dir():
         return []
     return sorted(p.parent.name for p in runs_dir.glob(f"*/{RESULT}") if p.parent.name != LATEST)
+
+
+def _manifest(run_dir: Path) -> dict[str, Any] | None:
+    """What a reader can do without: a manifest that is missing or broken is left out."""
+    try:
+        data = json.loads((run_dir / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _text(run_dir: Path, path: Path) -> str:

@@ -1,0 +1,109 @@
+"""However a run ends: the documented exit code, what was measured kept, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.runs.support import Running, harness, started, tiny_scenario
+
+pytestmark = pytest.mark.integration
+
+REPLICA = "harness.targets.reference.serve"
+
+
+def _long_run(tmp_path: Path) -> tuple[str, ...]:
+    return ("loadtest", "--scenario", str(tiny_scenario(tmp_path, window_ttls=60)))
+
+
+def _result(running: Running) -> dict[str, object]:
+    loaded: dict[str, object] = json.loads(
+        (running.runs_dir / "latest" / "result.json").read_text()
+    )
+    return loaded
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_and_everything_it_started(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with started(tmp_path, *_long_run(tmp_path)) as running:
+        running.under_load()
+        running.process.send_signal(number)
+        assert running.end() == code, running.output()
+        assert running.leftovers() == []
+        result = _result(running)
+        assert result["verdict"] == "interrupted"
+        assert result["complete"] is False
+
+
+def test_a_signal_while_starting_leaves_nothing(tmp_path: Path) -> None:
+    with started(tmp_path, *_long_run(tmp_path)) as running:
+        running.wait_for("a server", lambda: running.find("valkey") or running.find("postgres"))
+        running.process.send_signal(signal.SIGTERM)
+        assert running.end() == 143, running.output()
+        assert running.leftovers() == []
+
+
+def test_a_killed_harness_leaves_nothing(tmp_path: Path) -> None:
+    with started(tmp_path, *_long_run(tmp_path)) as running:
+        running.under_load()
+        assert running.find(REPLICA)
+        assert running.find("valkey")
+        running.process.kill()
+        running.end()
+        assert running.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("victim", "name"),
+    [(REPLICA, "recommended"), ("valkey", "valkey"), ("postgres", "ostgres")],
+    ids=["replica", "valkey", "postgres"],
+)
+def test_a_server_that_dies_makes_the_run_invalid(tmp_path: Path, victim: str, name: str) -> None:
+    with started(tmp_path, *_long_run(tmp_path)) as running:
+        running.under_load()
+        # The first of them is the parent where a server has children of its own.
+        min(running.find(victim), key=lambda p: p.create_time()).kill()
+        assert running.end() == 4, running.output()
+        assert running.leftovers() == []
+        result = _result(running)
+        assert result["verdict"] == "invalid"
+        reasons = result["reasons"]
+        assert isinstance(reasons, list)
+        assert name in reasons[0]
+        assert list((running.runs_dir / "latest" / "logs").iterdir())
+
+
+def test_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
+    scenario = tiny_scenario(tmp_path, window_ttls=1)
+    with started(tmp_path, "loadtest", "--scenario", str(scenario), "--rounds", "50") as running:
+        running.wait_for(
+            "two windows", lambda: len(list(running.runs_dir.glob("*/snapshots/*"))) >= 2
+        )
+        running.process.send_signal(signal.SIGINT)
+        assert running.end() == 130, running.output()
+        variants = _result(running)["variants"]
+        assert isinstance(variants, dict)
+        assert len(variants["recommended"]["windows"]) >= 2
+        assert (running.runs_dir / "latest" / "report.html").stat().st_size > 10_000
+
+
+def test_a_run_passes_and_its_report_is_made_again(tmp_path: Path) -> None:
+    runs_dir = tmp_path / "runs"
+    scenario = str(tiny_scenario(tmp_path, window_ttls=1))
+    first = harness(runs_dir, "loadtest", "--scenario", scenario, "--runs-dir", str(runs_dir))
+    assert first.code == 0, first.output
+    assert first.result["ledger"]["balanced"] is True
+    statuses = {e["status"] for e in first.result["ledger"]["equations"]}
+    assert statuses == {"balanced"}
+    page = runs_dir / "latest" / "report.html"
+    before = page.read_text()
+    page.unlink()
+    again = harness(runs_dir, "report", "--runs-dir", str(runs_dir))
+    assert again.code == 0, again.output
+    assert page.read_text() == before
+    assert not (runs_dir / "latest" / "keys.json").exists(), "secrets outlived the run"

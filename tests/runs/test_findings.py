@@ -1,0 +1,75 @@
+"""What the default scenario claims, found by running, and each claim shown able to fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.runs.support import Ended, harness
+
+pytestmark = pytest.mark.integration
+
+
+def _smoke(tmp_path: Path, *arguments: str) -> Ended:
+    runs_dir = tmp_path / "runs"
+    return harness(
+        runs_dir, "loadtest", "--scenario", "smoke", "--runs-dir", str(runs_dir), *arguments
+    )
+
+
+def test_the_matrix(tmp_path: Path) -> None:
+    names = "litellm_1_84,fix_optional_user_id,fix_keep_required_none,all_prefixed,recommended"
+    ended = _smoke(tmp_path, "--variants", names)
+    assert ended.code == 0, ended.output
+    variants = ended.result["variants"]
+    assert {name: result["cells"] for name, result in variants.items()} == {
+        "litellm_1_84": _cells("broken", "healthy", "broken", "broken"),
+        "fix_optional_user_id": _cells("healthy", "healthy", "hidden", "broken"),
+        "fix_keep_required_none": _cells("broken", "healthy", "broken", "healthy"),
+        "all_prefixed": _cells("broken", "healthy", "healthy", "broken"),
+        "recommended": _cells("healthy", "healthy", "healthy", "healthy"),
+    }
+    release = variants["litellm_1_84"]
+    assert release["source_reads_per_1000_by_object"]["team"]["user"] >= 900
+    pairs = release["log_pairs"]["shared_id"] / sum(release["requests"]["shared_id"].values())
+    assert 0.9 <= pairs <= 1.6, "the pair of the issue, once a request and a little more"
+    assert variants["fix_optional_user_id"]["wrong_values"]["shared_id"]["user"] > 0
+    assert variants["fix_optional_user_id"]["deserialize_failures"].get("shared_id") is None
+    assert set(release["requests"]["member"]) == {"401"}
+    assert ended.result["premises"], "what is planted is named"
+    assert ended.result["ledger"]["balanced"] is True
+
+
+def test_without_the_premise_the_issue_account_shows_nothing(tmp_path: Path) -> None:
+    ended = _smoke(tmp_path, "--variants", "litellm_1_84,fix_keep_none", "--premise", "off")
+    assert ended.code == 0, ended.output
+    assert ended.result["premises"] == []
+    for result in ended.result["variants"].values():
+        assert result["cells"]["team"] == "healthy"
+        assert result["log_pairs"].get("team") is None
+
+
+def test_a_healthy_codec_under_a_broken_name_fails(tmp_path: Path) -> None:
+    ended = _smoke(
+        tmp_path,
+        "--variants",
+        "litellm_1_84",
+        "--override",
+        "litellm_1_84:codec=msgspec,litellm_1_84:key_layout=all_prefixed",
+    )
+    assert ended.code == 1, ended.output
+    assert ended.result["verdict"] == "regression"
+    assert ended.result["variants"]["litellm_1_84"]["overridden"] == ["codec", "key_layout"]
+
+
+def test_a_broken_codec_under_a_healthy_name_fails(tmp_path: Path) -> None:
+    ended = _smoke(
+        tmp_path, "--variants", "recommended", "--override", "recommended:codec=exclude_none"
+    )
+    assert ended.code == 1, ended.output
+    assert any("recommended" in reason for reason in ended.result["reasons"])
+
+
+def _cells(team: str, user: str, shared_id: str, member: str) -> dict[str, str]:
+    return {"team": team, "user": user, "shared_id": shared_id, "member": member}
