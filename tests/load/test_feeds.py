@@ -1,0 +1,79 @@
+"""Where users get their requests from."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import gevent
+import pytest
+
+from harness.load.feeds import ClosedFeed, FreeFeed, PlannedFeed
+from harness.load.plan import Arrival
+
+PLAN = [Arrival(n / 1000, "team", n, 0) for n in range(20)]
+
+
+def drain(feed: PlannedFeed | ClosedFeed, users: int) -> list[Arrival]:
+    taken: list[Arrival] = []
+
+    def user() -> None:
+        for arrival in feed.arrivals("user"):
+            if arrival.intended_s is not None:
+                assert feed.now() >= arrival.intended_s
+            taken.append(arrival)
+            gevent.sleep(0)
+
+    crowd = [gevent.spawn(user) for _ in range(users)]
+    gevent.sleep(0)
+    assert taken == [], "nobody starts before the clock"
+    feed.begin()
+    gevent.joinall(crowd, raise_error=True)
+    return taken
+
+
+@pytest.mark.parametrize("users", [1, 3, 50])
+def test_users_share_a_plan_in_order_and_never_start_early(users: int) -> None:
+    feed = PlannedFeed(PLAN, last_start_s=60)
+    assert drain(feed, users) == PLAN
+    assert feed.taken == len(PLAN)
+
+
+def test_arrivals_are_dropped_when_the_window_is_over() -> None:
+    feed = PlannedFeed(PLAN, last_start_s=-1)
+    assert drain(feed, 2) == []
+    assert feed.taken == 0
+
+
+def test_closed_users_go_on_until_the_time_is_over() -> None:
+    numbers = (Arrival(None, "team", n, 0) for n in itertools.count())
+    feed = ClosedFeed(numbers, users=3, ramp_s=0, duration_s=0.05)
+    taken = drain(feed, 3)
+    assert [a.key for a in taken] == list(range(feed.taken))
+    assert feed.taken > 3
+    assert feed.now() >= 0.05
+
+
+def test_closed_users_start_over_the_ramp() -> None:
+    feed = ClosedFeed(itertools.repeat(PLAN[0]), users=4, ramp_s=0.2, duration_s=60)
+    starts: list[float] = []
+
+    def user() -> None:
+        next(feed.arrivals("team"))
+        starts.append(feed.now())
+
+    crowd = [gevent.spawn(user) for _ in range(4)]
+    gevent.sleep(0)
+    feed.begin()
+    gevent.joinall(crowd, raise_error=True)
+    assert all(start >= place * 0.05 for place, start in enumerate(sorted(starts)))
+
+
+def test_a_free_user_draws_keys_of_its_scope_and_all_users_share_the_replicas() -> None:
+    feed = FreeFeed({"team": [0, 1], "user": [2]}, replicas=4)
+    team, user = feed.arrivals("team"), feed.arrivals("user")
+    taken = [next(team if n % 3 else user) for n in range(80)]
+    assert {a.key for a in taken if a.scope == "team"} == {0, 1}
+    assert {a.key for a in taken if a.scope == "user"} == {2}
+    assert set(Counter(a.replica for a in taken).values()) == {20}
+    assert {a.intended_s for a in taken} == {None}

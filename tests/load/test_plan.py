@@ -1,0 +1,176 @@
+"""The arrival plan."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from harness.load.plan import Arrival, choices, open_plan, poisson_times, shuffled_rounds
+
+Load = dict[str, Any]
+SCOPES = ("team", "user", "shared_id", "member")
+
+
+@st.composite
+def loads(draw: st.DrawFn) -> Load:
+    scopes = draw(st.lists(st.sampled_from(SCOPES), min_size=1, unique=True))
+    first = 0
+    keys: dict[str, list[int]] = {}
+    for scope in scopes:
+        count = draw(st.integers(1, 5))
+        keys[scope] = list(range(first, first + count))
+        first += count
+    return {
+        "mix": {scope: draw(st.floats(0.1, 10)) for scope in scopes},
+        "keys": keys,
+        "replicas": draw(st.integers(1, 9)),
+        "seed": draw(st.integers(0, 2**40)),
+    }
+
+
+def plan_of(load: Load, rate: float = 200.0, duration: float = 1.0) -> list[Arrival]:
+    return open_plan(
+        load["mix"],
+        load["keys"],
+        rate_per_s=rate,
+        duration_s=duration,
+        replicas=load["replicas"],
+        seed=load["seed"],
+    )
+
+
+@given(loads())
+def test_an_arrival_is_within_the_window_in_order_and_names_a_key_of_its_scope(load: Load) -> None:
+    plan = plan_of(load)
+    times = [a.intended_s for a in plan if a.intended_s is not None]
+    assert len(times) == len(plan)
+    assert times == sorted(times)
+    assert all(0 <= t < 1.0 for t in times)
+    assert all(a.key in load["keys"][a.scope] for a in plan)
+
+
+@given(loads())
+def test_replicas_differ_by_one_request_at_most(load: Load) -> None:
+    counts = Counter(a.replica for a in plan_of(load))
+    per_replica = [counts[r] for r in range(load["replicas"])]
+    assert sum(per_replica) == sum(counts.values())
+    assert max(per_replica) - min(per_replica) <= 1
+
+
+@given(loads())
+def test_the_same_seed_makes_the_same_plan_and_another_seed_another(load: Load) -> None:
+    assert plan_of(load) == plan_of(load)
+    assert plan_of(load) != plan_of({**load, "seed": load["seed"] + 1})
+
+
+@given(loads(), st.integers(1, 9))
+def test_the_number_of_replicas_changes_neither_times_nor_keys(load: Load, replicas: int) -> None:
+    other = plan_of({**load, "replicas": replicas})
+    assert [a[:3] for a in other] == [a[:3] for a in plan_of(load)]
+
+
+@given(loads())
+def test_a_shorter_window_is_the_beginning_of_a_longer_one(load: Load) -> None:
+    short, long = plan_of(load, duration=0.5), plan_of(load, duration=1.0)
+    assert long[: len(short)] == short
+    assert all(a.intended_s is not None and a.intended_s >= 0.5 for a in long[len(short) :])
+
+
+def test_the_plan_is_the_same_on_every_machine_and_python() -> None:
+    plan = open_plan(
+        {"team": 3, "user": 1},
+        {"team": [0, 1], "user": [2]},
+        rate_per_s=10,
+        duration_s=1,
+        replicas=3,
+        seed=42,
+    )
+    assert [(round(a.intended_s or 0, 6), *a[1:]) for a in plan[:4]] == [
+        (0.074276, "team", 1, 2),
+        (0.438532, "team", 1, 0),
+        (0.578923, "team", 0, 1),
+        (0.668444, "team", 1, 0),
+    ]
+
+
+def test_times_are_those_of_a_poisson_process() -> None:
+    # variance of the counts per 10 ms over their mean is 1 for a Poisson process (and 0 for
+    # evenly spaced arrivals); 3000 bins put 1 +- 0.1 at about four standard errors
+    times = list(poisson_times(500, 30, seed=7))
+    counts = Counter(int(t * 100) for t in times)
+    bins = [counts[i] for i in range(3000)]
+    mean = sum(bins) / len(bins)
+    variance = sum((n - mean) ** 2 for n in bins) / (len(bins) - 1)
+    assert mean == pytest.approx(5.0, rel=0.05)
+    assert variance / mean == pytest.approx(1.0, abs=0.1)
+
+
+def test_one_key_gets_a_poisson_process_of_its_own() -> None:
+    keys = {"team": list(range(10))}
+    plan = open_plan({"team": 1}, keys, rate_per_s=1000, duration_s=60, replicas=4, seed=3)
+    times = [a.intended_s or 0.0 for a in plan if a.key == 4]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    # of an exponential distribution, the share above the mean is 1/e
+    share = sum(g > 0.01 for g in gaps) / len(gaps)
+    assert share == pytest.approx(0.368, abs=0.03)
+
+
+def test_scopes_come_by_weight_and_keys_alike() -> None:
+    picks = choices({"team": 3, "user": 1}, {"team": [0, 1], "user": [2]}, replicas=1, seed=1)
+    counts = Counter((a.scope, a.key) for a in itertools.islice(picks, 8000))
+    assert counts["user", 2] / 8000 == pytest.approx(0.25, abs=0.02)
+    assert counts["team", 0] / 8000 == pytest.approx(0.375, abs=0.025)
+    assert counts["team", 1] / 8000 == pytest.approx(0.375, abs=0.025)
+
+
+def test_choices_have_no_time_of_their_own() -> None:
+    picks = choices({"team": 1}, {"team": [0]}, replicas=2, seed=1)
+    assert {a.intended_s for a in itertools.islice(picks, 10)} == {None}
+
+
+@given(st.integers(1, 20), st.integers(0, 5))
+def test_every_round_has_every_number_once(count: int, seed: int) -> None:
+    numbers = list(itertools.islice(shuffled_rounds(count, random.Random(seed)), 3 * count))
+    for start in range(0, 3 * count, count):
+        assert sorted(numbers[start : start + count]) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mix": {}}, r"mix is empty \[\]"),
+        ({"mix": {"team": 0}}, r"scope \[team\] is \[0\]"),
+        ({"mix": {"team": float("nan")}}, r"\[nan\]"),
+        ({"mix": {"user": 1}}, r"drives scope \[user\], but the keys file has no key"),
+        ({"replicas": 0}, r"at least one host; it got \[0\]"),
+        ({"rate_per_s": 0}, r"rate of an open load is \[0\]"),
+        ({"rate_per_s": float("inf")}, r"\[inf\]"),
+        ({"duration_s": float("inf")}, r"lasts \[inf\] s"),
+    ],
+)
+def test_what_cannot_be_driven_is_refused(change: Load, message: str) -> None:
+    load = {
+        "mix": {"team": 1},
+        "keys": {"team": [0], "user": []},
+        "rate_per_s": 1,
+        "duration_s": 1,
+        "replicas": 1,
+        "seed": 1,
+        **change,
+    }
+    mix, keys = load.pop("mix"), load.pop("keys")
+    with pytest.raises(UsageError, match=message):
+        open_plan(mix, keys, **load)
+
+
+@pytest.mark.parametrize("replicas", [0, -1])
+def test_choices_are_refused_before_anyone_draws(replicas: int) -> None:
+    with pytest.raises(UsageError):
+        choices({"team": 1}, {"team": [0]}, replicas=replicas, seed=1)
