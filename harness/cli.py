@@ -15,7 +15,9 @@ from rich.console import Console
 import harness
 from harness.authcache.variants import BASELINE, Variant, differences, load_variants, override, pick
 from harness.errors import EXIT_TERMINATED, HarnessError, UnknownNameError, UsageError
+from harness.experiment.stop import Stop
 from harness.scenario.loader import Changes, load_scenario, scenario_names
+from harness.scenario.schema import Scenario
 
 T = TypeVar("T")
 DEFAULT_SCENARIO = "issue-27874"
@@ -127,10 +129,10 @@ def loadtest(
     console = Console()
     changes = Changes(replicas, workers, variants, time_scale, rounds, seed, _switched(premise))
     loaded = load_scenario(scenario, changes)
-    arms = reference_arms(_variants(loaded.variants, variants_file, overrides))
+    arms = reference_arms(_variants(loaded, variants_file, overrides))
     progress = progress_for(console)
 
-    async def go(stop: asyncio.Event) -> tuple[Any, Path]:
+    async def go(stop: Stop) -> tuple[Any, Path]:
         try:
             return await run(
                 loaded,
@@ -172,9 +174,9 @@ def fleet(
     console = Console()
     changes = Changes(replicas, workers, variants, premises=_switched(premise))
     loaded = load_scenario(scenario, changes)
-    arms = reference_arms(_variants(loaded.variants, variants_file, overrides))
+    arms = reference_arms(_variants(loaded, variants_file, overrides))
 
-    async def go(stop: asyncio.Event) -> None:
+    async def go(stop: Stop) -> None:
         await keep_up(
             loaded,
             arms,
@@ -274,9 +276,13 @@ def _switched(premise: str | None) -> bool | None:
 
 
 def _variants(
-    names: list[str], variants_file: Path | None, overrides: tuple[str, ...]
+    scenario: Scenario, variants_file: Path | None, overrides: tuple[str, ...]
 ) -> list[Variant]:
-    known = load_variants(variants_file)
+    known, names = load_variants(variants_file), scenario.variants
+    for expectation in scenario.expect:
+        # An expectation of a variant that nobody knows could never fail.
+        if expectation.variant not in known:
+            raise UnknownNameError("variant in [[expect]]", expectation.variant, known)
     for name, changes in _parse_overrides(overrides).items():
         if name not in names:
             raise UnknownNameError("variant to override in this run", name, names)
@@ -299,28 +305,21 @@ def _parse_overrides(overrides: tuple[str, ...]) -> dict[str, dict[str, str]]:
     return parsed
 
 
-def _with_signals(work: Callable[[asyncio.Event], Awaitable[T]]) -> tuple[T, int]:
+def _with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
     """Run async work that ends early, and cleanly, on SIGINT and SIGTERM.
 
     Returns:
         What the work returned, and 0, 130 or 143 by the signal that came.
     """
-    code = 0
 
-    async def go() -> T:
-        stop = asyncio.Event()
-
-        def on_signal(number: signal.Signals) -> None:
-            nonlocal code
-            code = code or 128 + number
-            stop.set()
-
+    async def go() -> tuple[T, int]:
+        stop = Stop()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, on_signal, number)
-        return await work(stop)
+            loop.add_signal_handler(number, stop.ask, number)
+        return await work(stop), stop.exit_code
 
-    return asyncio.run(go()), code
+    return asyncio.run(go())
 
 
 if __name__ == "__main__":

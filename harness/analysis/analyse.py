@@ -23,7 +23,7 @@ def analyse(
     *,
     elapsed_s: float,
     complete: bool,
-    interrupted: bool,
+    interrupted: int,
     problem: str | None,
 ) -> Result:
     """The result of a run.
@@ -34,7 +34,7 @@ def analyse(
         samples_dir: folder of the raw samples.
         elapsed_s: from the first server's start to the last one's end.
         complete: whether all planned windows were measured.
-        interrupted: whether somebody stopped it.
+        interrupted: the exit code of the signal that stopped it, 0 when none did.
         problem: what ended it before its time.
     """
     windows = {f.name: [e for e in evidence if e.variant == f.name] for f in run.variants}

@@ -8,7 +8,6 @@ from typing import Literal
 
 from harness.errors import (
     EXIT_INCONCLUSIVE,
-    EXIT_INTERRUPTED,
     EXIT_INVALID,
     EXIT_PASS,
     EXIT_REGRESSION,
@@ -60,7 +59,7 @@ def invalidities(
 
 def judge(
     *,
-    interrupted: bool,
+    interrupted: int,
     problem: str | None,
     invalid: Sequence[str],
     measured: bool,
@@ -69,14 +68,14 @@ def judge(
     """Merge everything into one verdict; the worst wins.
 
     Args:
-        interrupted: somebody stopped the run.
+        interrupted: the exit code of the signal that stopped the run, 0 when none did.
         problem: what ended it before its time, e.g. a server that died.
         invalid: from `invalidities`.
         measured: whether every variant has at least one whole window.
         expectations: held against the results.
     """
     if interrupted:
-        return Judgement("interrupted", EXIT_INTERRUPTED, ("The run was stopped before its end.",))
+        return Judgement("interrupted", interrupted, ("The run was stopped before its end.",))
     if problem is not None or invalid:
         first = [problem] if problem is not None else []
         return Judgement("invalid", EXIT_INVALID, (*first, *invalid))

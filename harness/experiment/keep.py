@@ -13,6 +13,7 @@ from harness.errors import ServerDiedError
 from harness.experiment.plan import Arm, make_plan
 from harness.experiment.run import Servers, make_run_dir
 from harness.experiment.seed import seed_population
+from harness.experiment.stop import Stop
 from harness.load.keys import write_keys
 from harness.observe.snapshots import watch
 from harness.scenario.schema import Scenario
@@ -28,9 +29,9 @@ async def keep_up(
     servers: Servers,
     base_port: int | None,
     say: Callable[[str], None],
-    stop: asyncio.Event,
+    stop: Stop,
 ) -> None:
-    """Start one fleet for each arm and hold them until ``stop`` is set.
+    """Start one fleet for each arm and hold them until somebody asks.
 
     Args:
         scenario: gives population, premises, TTL and mock model; its load is not driven.
@@ -39,7 +40,7 @@ async def keep_up(
         servers: whose Postgres and Redis.
         base_port: the first replica's port, the others count up from it; None takes free ones.
         say: prints a line.
-        stop: set by whoever wants it to end.
+        stop: asked by whoever wants it to end.
 
     Raises:
         SetupError: something could not be started; nothing is left running.

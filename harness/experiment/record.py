@@ -16,6 +16,7 @@ from harness.errors import HarnessError, InvalidRunError, ServerDiedError
 from harness.experiment.archive import write_window
 from harness.experiment.plan import RunPlan, Slot
 from harness.experiment.seed import seed_population
+from harness.experiment.stop import Stop
 from harness.load.client import LoadDriver
 from harness.load.keys import write_keys
 from harness.load.protocol import Progress as LoadProgress
@@ -43,9 +44,9 @@ class Recording:
 
 
 async def record(
-    plan: RunPlan, stack: Stack, run_dir: Path, progress: Progress, stop: asyncio.Event
+    plan: RunPlan, stack: Stack, run_dir: Path, progress: Progress, stop: Stop
 ) -> Recording:
-    """Run a plan to its end, to the first problem, or until ``stop`` is set.
+    """Run a plan to its end, to the first problem, or until somebody asks it to stop.
 
     Whatever happens, everything that was started is ended, and whole windows are kept. A server
     that dies unplanned is a problem of the recording, not an exception.

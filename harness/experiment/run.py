@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from harness.authcache.variants import Variant
 from harness.experiment.manifest import manifest
 from harness.experiment.plan import Arm, RunPlan, facts, make_plan
 from harness.experiment.record import Recording, record
+from harness.experiment.stop import Stop
 from harness.progress import Progress
 from harness.report.write import write_reports
 from harness.result import Result
@@ -49,7 +49,7 @@ async def run(
     runs_dir: Path,
     servers: Servers,
     progress: Progress,
-    stop: asyncio.Event,
+    stop: Stop,
 ) -> tuple[Result, Path]:
     """Run a scenario and write its run directory.
 
@@ -59,7 +59,7 @@ async def run(
         runs_dir: where the run directory goes.
         servers: whose Postgres and Redis.
         progress: told what happens.
-        stop: set by whoever wants the run to end early.
+        stop: asked by whoever wants the run to end early.
 
     Returns:
         The result and the run directory. Interrupted and invalid runs have a result too.
@@ -82,7 +82,7 @@ async def run(
         run_dir / "samples",
         elapsed_s=recording.elapsed_s,
         complete=recording.complete,
-        interrupted=recording.interrupted,
+        interrupted=stop.exit_code if recording.interrupted else 0,
         problem=None if recording.problem is None else str(recording.problem),
     )
     write_result(run_dir, result)
