@@ -48,9 +48,14 @@ class SingleFlight(AuthCache):
             try:
                 answer = await asyncio.shield(flight)
             except asyncio.CancelledError:
-                if not flight.cancelled():
+                task = asyncio.current_task()
+                if not flight.cancelled() or (task is not None and task.cancelling()):
                     raise
                 continue  # The leader's request was given up; somebody else leads now.
+            except Exception:
+                # An error is an answer too: this lookup asks neither Redis nor Postgres itself.
+                trace.waits.append(Wait(kind, self._stage))
+                raise
             trace.waits.append(Wait(kind, self._stage))
             return answer
         return await self._lead(kind, key, read, trace)

@@ -71,6 +71,8 @@ async def keep_up(
     finally:
         stopped.cancel()
         await stack.close()
+        for problem in stack.problems:
+            say(problem)
         with contextlib.suppress(OSError):
             keys_file.unlink()
 

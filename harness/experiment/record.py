@@ -75,6 +75,8 @@ async def record(
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         recording.elapsed_s = time.monotonic() - start
+        for problem in stack.problems:
+            progress.note(problem)
     return recording
 
 

@@ -39,7 +39,7 @@ def _cleaner(label: str) -> Callable[[ET.Element], ET.Element]:
 
 def _prune(element: ET.Element) -> None:
     for child in list(element):
-        if not isinstance(child.tag, str) or child.tag in _UNWANTED or _is_tooltip(child):
+        if not isinstance(child.tag, str) or child.tag in _UNWANTED or _shows_nothing(child):
             element.remove(child)
         else:
             _prune(child)
@@ -60,8 +60,12 @@ def _tenth(match: re.Match[str]) -> str:
     return f"{float(match[0]):.1f}"
 
 
-def _is_tooltip(element: ET.Element) -> bool:
-    return "tooltip-overlay" in element.get("class", "")
+def _shows_nothing(element: ET.Element) -> bool:
+    """The box for scripted tooltips, and bars of no length: pygal draws those of absent values."""
+    kinds = element.get("class", "").split()
+    if "bar" in kinds:
+        return not any(float(rect.get("width", 0)) for rect in element.iter("rect"))
+    return "tooltip-overlay" in kinds
 
 
 def _titles(element: ET.Element) -> None:

@@ -79,6 +79,8 @@ class Stack(Protocol):
     """Life cycle of servers and fleets. `close` ends everything, whatever state it is in."""
 
     name: str
+    problems: list[str]
+    """What `close` could not undo, for a person to read."""
 
     async def open(self) -> None:
         """Start what all fleets share. Raises SetupError."""

@@ -3,7 +3,8 @@
 A msgspec struct is made from each model: the same fields in the same order, named by position in
 base 36, every one nullable, defaults left out. The first bytes name type and schema, so a payload
 of another kind or of another version of the models is told apart before anything is decoded; the
-short names are safe because the schema hash covers the order of the fields.
+short names are safe because the schema hash covers the order of the fields and their defaults,
+those of nested models too. An aware datetime comes back as the same instant in UTC.
 
 Every field may be None on the way: what the writer held is what the reader gets. Whether an object
 is fit to be served is for the auth path to say, not for the transport.
@@ -11,14 +12,13 @@ is fit to be served is for the auth path to say, not for the transport.
 
 from __future__ import annotations
 
-import types
 from functools import lru_cache
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union
 
 import msgspec
 
 from harness.authcache.codecs.base import ForeignPayloadError, T
-from harness.authcache.codecs.envelope import schema_hash
+from harness.authcache.codecs.envelope import nested_model, schema_hash
 from harness.authcache.codecs.registry import register
 from harness.authcache.objects import CachedObject
 from harness.authcache.words import ObjectKind
@@ -50,7 +50,9 @@ class Compact:
         wire = _wire(kind, type(value))
         try:
             return wire.tag + wire.encoder.encode(_to_struct(wire, value))
-        except (msgspec.MsgspecError, TypeError, OverflowError) as error:
+        except Exception as error:
+            # msgspec raises errors of Python's own too: UnicodeEncodeError on a lone surrogate,
+            # OverflowError on an integer beyond 64 bits, RecursionError on deep nesting.
             raise EncodeError(f"{kind} cannot be written as MessagePack: {error}") from error
 
     def decode(self, kind: ObjectKind, payload: bytes, model: type[T]) -> T:
@@ -63,7 +65,8 @@ class Compact:
             )
         try:
             struct = wire.decoder.decode(memoryview(payload)[size:])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            # A ValueError is text that is no UTF-8, which msgspec leaves to Python.
             raise DecodeError(f"{kind} payload does not fit its schema: {error}") from error
         return _from_struct(wire.nested, struct, model)
 
@@ -73,7 +76,7 @@ def _wire(kind: ObjectKind | None, model: type[CachedObject]) -> _Wire:
     nested: dict[str, type[CachedObject]] = {}
     fields: list[tuple[str, Any, Any]] = []
     for name, info in model.model_fields.items():
-        inner = _nested_model(info.annotation)
+        inner = nested_model(info.annotation)
         annotation: Any = info.annotation
         if inner is not None:
             nested[name] = inner
@@ -97,14 +100,6 @@ def _wire(kind: ObjectKind | None, model: type[CachedObject]) -> _Wire:
         msgspec.msgpack.Decoder(struct),
         nested,
     )
-
-
-def _nested_model(annotation: Any) -> type[CachedObject] | None:
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
-    for option in options or (annotation,):
-        if isinstance(option, type) and issubclass(option, CachedObject):
-            return option
-    return None
 
 
 def _base36(number: int) -> str:

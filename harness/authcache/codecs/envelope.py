@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import types
 from functools import lru_cache
 from hashlib import blake2s
+from typing import Any, Union, get_args, get_origin
 
 from harness.authcache.codecs.base import ForeignPayloadError, T
 from harness.authcache.codecs.json_models import KeepNone, validate_json
@@ -14,9 +16,24 @@ from harness.authcache.words import ObjectKind
 
 @lru_cache(maxsize=32)
 def schema_hash(model: type[CachedObject]) -> str:
-    """Eight hex digits over a model's field names, types and whether they are required."""
-    fields = [(n, repr(f.annotation), f.is_required()) for n, f in model.model_fields.items()]
-    return blake2s(repr(fields).encode(), digest_size=4).hexdigest()
+    """Eight hex digits over a model's fields: names, order, types, defaults, nested models."""
+    # The default belongs to it: a codec that leaves defaults out has the reader fill in its own.
+    fields = [
+        (name, repr(f.annotation), repr(f.get_default(call_default_factory=True)))
+        for name, f in model.model_fields.items()
+    ]
+    inner = [nested_model(field.annotation) for field in model.model_fields.values()]
+    schema = (fields, [schema_hash(one) for one in inner if one is not None])
+    return blake2s(repr(schema).encode(), digest_size=4).hexdigest()
+
+
+def nested_model(annotation: Any) -> type[CachedObject] | None:
+    """The cached model in a field's type, such as ``Budget`` in ``Budget | None``."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
+    for option in options or (annotation,):
+        if isinstance(option, type) and issubclass(option, CachedObject):
+            return option
+    return None
 
 
 @register

@@ -1,4 +1,8 @@
-"""MessagePack of every field: the same names and values as ``keep_none``, in binary."""
+"""MessagePack of every field: the same names and values as ``keep_none``, in binary.
+
+Datetimes travel as RFC 3339 text, so seconds in an offset from UTC are lost, as in JSON. Integers
+beyond 64 bits are refused.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,11 @@ def probe(codec: Codec, name: str) -> None:
             payload = codec.encode(kind, value)
             if not isinstance(payload, bytes):
                 raise TypeError(f"encode returned {type(payload).__name__}, not bytes")  # noqa: TRY301 - told like any other mistake
-            codec.decode(kind, payload, type(value))
+            back = codec.decode(kind, payload, type(value))
+            if not isinstance(back, type(value)):
+                raise TypeError(  # noqa: TRY301 - told like any other mistake
+                    f"decode returned {type(back).__name__}, not {type(value).__name__}"
+                )
         except CodecError:
             continue
         except Exception as error:

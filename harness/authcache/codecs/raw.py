@@ -36,6 +36,6 @@ class Raw:
             value: Any = json.loads(payload)
             if kind is ObjectKind.KEY and isinstance(value, dict):
                 return model(**value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DecodeError(f"{kind}: {error}") from error
         raise DecodeError(f"{type(value).__name__!r} object has no attribute 'spend'")

@@ -104,6 +104,14 @@ class EmbeddedStack:
         """CPU and memory of every process that the stack started, by group."""
         return self._meter.measure(self._running.started)
 
+    def pids(self) -> dict[str, list[int]]:
+        """Ids of the processes that still run, by the groups of `resource_use`."""
+        found: dict[str, list[int]] = {}
+        for process in self._running.started:
+            if not process.ended():
+                found.setdefault(process.command.group, []).append(process.pid)
+        return found
+
     def facts(self) -> Mapping[str, str]:
         """Server versions and settings that a reader of the numbers needs."""
         return dict(self._facts)

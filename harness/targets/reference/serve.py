@@ -22,10 +22,9 @@ from pydantic import ValidationError
 
 from harness.errors import UsageError, explain
 from harness.targets.reference.app import App
+from harness.targets.reference.server import server_config
 from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
 from harness.targets.reference.worker import open_worker
-
-SHUTDOWN_S = 8.0
 
 
 def read_settings() -> ProxySettings:
@@ -44,19 +43,7 @@ def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> Non
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    config = uvicorn.Config(
-        App(lambda: open_worker(settings)),
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,  # nobody stands in front, and the middleware costs on every request
-        timeout_keep_alive=300,
-        timeout_graceful_shutdown=int(SHUTDOWN_S),
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(App(lambda: open_worker(settings))))
     server.run(sockets=list(sockets))
     if not server.started:
         sys.exit(3)

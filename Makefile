@@ -1,0 +1,120 @@
+# Every target sets up what it needs; when nothing has changed, that costs no network and no time.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+# uv must use the Python that was found, and never fetch one of its own.
+# Compiled at once: many processes start at a time, and some users forbid writing bytecode later.
+INSTALL = UV_PYTHON_DOWNLOADS=never $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
+COMPILE = UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+
+# $(call option,VARIABLE,name): "--name 'value'" where the variable is set, else nothing.
+option = $(if $($(1)),--$(2) '$($(1))')
+
+.PHONY: help
+help: ## List targets and variables
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 } \
+		/^#= / { sub(/^#= /, ""); split($$0, part, / +- +/); \
+			variables = variables sprintf("  %-17s %s\n", part[1], part[2]) } \
+		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
+
+#= REPLICAS=n       - replicas of each variant (loadtest, fleet)
+#= VARIANTS=a,b     - variants to compare (loadtest, fleet)
+#= SCENARIO=name    - what to run (loadtest, fleet); default issue-27874
+#= WORKERS=n        - worker processes of each replica (loadtest, fleet)
+#= PREMISE=on|off   - with or without what the scenario plants (loadtest, fleet)
+#= STACK=embedded   - where the servers come from (loadtest)
+#= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
+#= ROUNDS=n         - rounds of windows (loadtest)
+#= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest)
+#= PORT=n           - first port of the replicas (fleet)
+#= VARIANT=name     - show the switches of one variant (variants)
+#= RUN=id           - which run (report); default latest
+#= RUNS='a b'       - which runs (compare)
+#= ARGS='-k word'   - more for pytest (test, test-unit)
+#= PYTHON=python3   - the Python to make .venv with
+#= UPGRADE=1        - move to the newest versions (lock)
+
+.PHONY: loadtest
+loadtest: runtime ## Run a scenario against several variants and give a verdict
+	@exec $(BIN)/harness loadtest $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
+		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
+		$(call option,STACK,stack) $(call option,TIME_SCALE,time-scale) \
+		$(call option,PREMISE,premise) $(call option,ROUNDS,rounds) \
+		$(call option,OVERRIDE,override)
+
+.PHONY: fleet
+fleet: runtime ## Keep fleets up to drive them by hand
+	@exec $(BIN)/harness fleet $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
+		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
+		$(call option,PREMISE,premise) $(call option,PORT,port)
+
+.PHONY: variants
+variants: runtime ## List the variants, or the switches of one
+	@exec $(BIN)/harness variants $(if $(VARIANT),'$(VARIANT)')
+
+.PHONY: report
+report: runtime ## Make the report of a run again from its data
+	@exec $(BIN)/harness report '$(or $(RUN),latest)'
+
+.PHONY: compare
+compare: runtime ## Put runs side by side
+	@exec $(BIN)/harness compare $(or $(RUNS),$(error Name the runs: make compare RUNS='a b'))
+
+.PHONY: bench
+bench: dev ## Measure CPU per request, codecs and start-up
+	@exec $(BIN)/harness bench
+
+.PHONY: test
+test: dev ## Run every test, with coverage
+	@exec $(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: test-unit
+test-unit: dev ## Run the tests that start no server
+	@exec $(BIN)/pytest -m 'not integration' $(ARGS)
+
+.PHONY: lint
+lint: dev ## Check style and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+.PHONY: lock
+lock: $(VENV)/uv.stamp ## Pin the requirements again
+	$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	@if grep -n '://' requirements/*.txt; then echo 'An address got into the files.'; exit 1; fi
+
+.PHONY: clean
+clean: ## Remove .venv and caches, keep runs
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: runtime dev
+runtime: $(VENV)/project.stamp
+dev: $(VENV)/project.stamp $(VENV)/dev.stamp
+
+$(VENV)/uv.stamp: requirements/uv.txt
+	@echo 'Setting up $(VENV) (once; needs the package index)' >&2
+	@python=$$(sh requirements/find-python.sh '$(PYTHON)') && "$$python" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt $(VENV)/uv.stamp
+	@$(INSTALL) --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
+	@$(INSTALL) --require-hashes -r $<
+	@touch $@
+
+$(VENV)/project.stamp: pyproject.toml $(VENV)/runtime.stamp
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@

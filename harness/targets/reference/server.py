@@ -1,0 +1,26 @@
+"""How uvicorn serves the reference proxy, and the benchmark's floor beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+SHUTDOWN_S = 8
+
+
+def server_config(app: Callable[..., Any]) -> uvicorn.Config:
+    """The configuration of one worker; its sockets come from outside."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # nobody stands in front, and the middleware costs on every request
+        timeout_keep_alive=300,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )

@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from harness.errors import SetupError
+from harness.stack.base import Fleet, Stack
+from harness.stack.embedded import EmbeddedStack, postgres, valkey
+from harness.stack.embedded import stack as stack_module
+from harness.stack.embedded.processes import Process
+from harness.stack.embedded.sockets import free_port, listen
+from harness.stack.embedded.valkey import connect
+from tests.stack.fakes import PATIENCE_S, FakeTarget, descendants, eventually, runs, spec
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+def processes(stack: EmbeddedStack, group: str) -> list[Process]:
+    return [one for one in stack._running.started if one.command.group == group]
+
+
+def port_of(url: str) -> int:
+    port = httpx.URL(url).port
+    assert port is not None
+    return port
+
+
+async def fetch(dsn: str, query: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(query)
+        return rows
+    finally:
+        await connection.close()
+
+
+async def two_fleets(stack: EmbeddedStack) -> tuple[Fleet, Fleet]:
+    first = await stack.start(spec("one", replicas=2, workers=2))
+    second = await stack.start(spec("two", replicas=2))
+    return first, second
+
+
+async def test_is_a_stack(tmp_path: Path) -> None:
+    stack: Stack = EmbeddedStack(tmp_path)
+    await stack.close()
+
+
+async def test_every_replica_and_every_worker_answers(stack: EmbeddedStack) -> None:
+    first, second = await two_fleets(stack)
+
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for url in (*first.replica_urls, *second.replica_urls):
+            assert (await client.get(f"{url}/health/readiness")).status_code == 200
+        answers = [(await client.get(one.metrics_url)).text for one in first.workers]
+
+    assert [(one.replica, one.worker) for one in first.workers] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert len({answer.splitlines()[0] for answer in answers}) == 4
+    assert [path.name for path in first.log_files] == ["one-0.log", "one-1.log"]
+    assert all("fake replica" in path.read_text() for path in first.log_files)
+
+
+async def test_fleets_start_at_the_same_time(stack: EmbeddedStack) -> None:
+    first, second = await asyncio.gather(stack.start(spec("one")), stack.start(spec("two")))
+
+    assert first.dsn != second.dsn
+    assert first.redis_url != second.redis_url
+
+
+async def test_a_replica_gets_a_minimal_environment(
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret of the caller")
+    fleet = await stack.start(spec("one"))
+
+    async with httpx.AsyncClient(trust_env=False) as client:
+        names = (await client.get(fleet.replica_urls[0])).text.split()
+
+    assert "FAKE" in names
+    assert "PATH" in names
+    assert "OPENAI_API_KEY" not in names
+
+
+async def test_a_fleet_cannot_enter_the_database_of_another(stack: EmbeddedStack) -> None:
+    first, second = await two_fleets(stack)
+    foreign = httpx.URL(second.dsn).copy_with(userinfo=httpx.URL(first.dsn).userinfo)
+
+    assert await fetch(first.dsn, "SELECT id FROM thing") == []
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await fetch(str(foreign), "SELECT 1")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await fetch(str(httpx.URL(first.dsn).copy_with(path="/postgres")), "SELECT 1")
+
+
+async def test_another_user_of_the_machine_cannot_connect(stack: EmbeddedStack) -> None:
+    fleet = await stack.start(spec("one"))
+    assert fleet.redis_url is not None
+    anonymous = httpx.URL(fleet.admin_dsn).copy_with(userinfo=b"authcache_admin:guess")
+
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await fetch(str(anonymous), "SELECT 1")
+    port = port_of(fleet.redis_url)
+    async with connect(f"redis://127.0.0.1:{port}") as client:
+        with pytest.raises(RedisError, match="authenticat"):
+            await client.ping()
+
+
+async def test_statements_are_counted_under_the_role_of_their_fleet(stack: EmbeddedStack) -> None:
+    first, second = await two_fleets(stack)
+    for fleet, times in ((first, 3), (second, 5)):
+        for _ in range(times):
+            await fetch(fleet.dsn, "SELECT id FROM thing WHERE id = 1")
+
+    rows = await fetch(
+        first.admin_dsn,
+        "SELECT rolname, calls FROM pg_stat_statements JOIN pg_roles ON pg_roles.oid = userid"
+        " WHERE query LIKE 'SELECT id FROM thing WHERE%'",
+    )
+
+    calls = {row["rolname"]: row["calls"] for row in rows}
+    roles = [httpx.URL(fleet.dsn).username for fleet in (first, second)]
+    assert calls == {roles[0]: 3, roles[1]: 5}
+    assert first.counts_statements
+    assert first.not_counted_reason == {}
+
+
+async def test_each_fleet_has_a_redis_of_its_own(stack: EmbeddedStack) -> None:
+    first, second = await two_fleets(stack)
+    assert first.redis_url is not None
+    assert second.redis_url is not None
+
+    async with Redis.from_url(first.redis_url) as one, Redis.from_url(second.redis_url) as two:
+        await one.set("name", "value")
+        assert await two.get("name") is None
+    assert first.owns_redis
+    assert first.redis_namespace == ""
+
+
+async def test_a_variant_without_redis_gets_none(stack: EmbeddedStack) -> None:
+    fleet = await stack.start(spec("memory_only", FakeTarget(uses_redis=False)))
+
+    assert fleet.redis_url is None
+    assert processes(stack, "redis:memory_only") == []
+
+
+@pytest.mark.parametrize("group", ["fleet:one", "redis:one", "postgres"])
+async def test_a_process_that_ends_unplanned_is_told(
+    stack: EmbeddedStack, group: str, tmp_path: Path
+) -> None:
+    await stack.start(spec("one", replicas=2))
+    before = descendants()
+    watch = asyncio.create_task(stack.died())
+    victim = processes(stack, group)[-1]
+
+    os.kill(victim.pid, signal.SIGKILL)
+    message = await asyncio.wait_for(watch, PATIENCE_S)
+
+    assert victim.command.name in message
+    assert "[SIGKILL]" in message
+    assert f"logs/{victim.command.log_file.name}" in message
+    await stack.close()
+    assert stack.problems == []
+    assert await eventually(lambda: not any(runs(pid) for pid in before))
+    assert (tmp_path / "run" / "logs" / "one-0.log").exists()
+
+
+async def test_the_exit_code_of_a_replica_is_told(stack: EmbeddedStack) -> None:
+    await stack.start(spec("one"))
+    watch = asyncio.create_task(stack.died())
+
+    os.kill(processes(stack, "fleet:one")[0].pid, signal.SIGTERM)
+
+    assert "exit code [0]" in await asyncio.wait_for(watch, PATIENCE_S)
+
+
+async def test_a_planned_end_is_no_death(stack: EmbeddedStack) -> None:
+    await stack.start(spec("one"))
+    watch = asyncio.create_task(stack.died())
+
+    await stack.close()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(watch, 0.5)
+
+
+async def test_close_leaves_no_process_no_folder_and_no_port(tmp_path: Path) -> None:
+    before = descendants()
+    stack = EmbeddedStack(tmp_path / "run")
+    await stack.open()
+    fleet = await stack.start(spec("one", FakeTarget("stray"), replicas=2, workers=2))
+    started = descendants() - before
+    folder = stack._folder
+    assert folder is not None
+    assert folder.exists()
+    assert len(started) > 8
+
+    await stack.close()
+    await stack.close()
+
+    assert stack.problems == []
+    assert not any(runs(pid) for pid in started)
+    assert not folder.exists()
+    for url in (*fleet.replica_urls, *(one.metrics_url for one in fleet.workers), fleet.dsn):
+        listen(port_of(url)).close()
+    assert sorted(path.name for path in (tmp_path / "run" / "logs").iterdir()) == [
+        "one-0.log",
+        "one-1.log",
+        "postgres.log",
+        "valkey-one.log",
+    ]
+
+
+async def test_a_deaf_replica_is_killed_with_its_workers(
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack_module, "_REPLICA_GRACE_S", 0.2)
+    await stack.start(spec("one", FakeTarget("deaf"), workers=3))
+    started = descendants()
+
+    await stack.close()
+
+    assert not any(runs(pid) for pid in started)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (FakeTarget("exit"), ["replica", "exit code [7]", "cannot read the codec", "logs/one-"]),
+        (FakeTarget("never_ready", ready_timeout_s=1.0), ["within [1 s]", "/health/readiness"]),
+    ],
+)
+async def test_a_fleet_that_does_not_come_up_ends_everything(
+    tmp_path: Path, target: FakeTarget, words: list[str]
+) -> None:
+    before = descendants()
+    stack = EmbeddedStack(tmp_path)
+    await stack.open()
+    folder = stack._folder
+    assert folder is not None
+
+    with pytest.raises(SetupError) as error:
+        await stack.start(spec("one", target, replicas=2))
+
+    for word in words:
+        assert word in str(error.value)
+    assert descendants() <= before
+    assert not folder.exists()
+
+
+async def test_a_start_that_is_cancelled_ends_everything(tmp_path: Path) -> None:
+    before = descendants()
+    stack = EmbeddedStack(tmp_path)
+    await stack.open()
+    starting = asyncio.create_task(stack.start(spec("one", FakeTarget("never_ready"))))
+    assert await eventually(lambda: bool(processes(stack, "fleet:one")))
+
+    starting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert descendants() <= before
+
+
+async def test_a_port_in_use_is_named(stack: EmbeddedStack) -> None:
+    with listen() as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SetupError, match=rf"Port \[{port}\].*is in use.*PORT"):
+            await stack.start(spec("one", replicas=1, base_port=port))
+
+
+async def test_replicas_listen_on_the_ports_asked_for(stack: EmbeddedStack) -> None:
+    with listen() as probe:
+        port = probe.getsockname()[1]
+
+    fleet = await stack.start(spec("one", base_port=port))
+
+    assert fleet.replica_urls == (f"http://127.0.0.1:{port}",)
+
+
+async def test_a_name_is_taken_once(stack: EmbeddedStack) -> None:
+    await stack.start(spec("one"))
+
+    with pytest.raises(SetupError, match=r"\[one\] runs already"):
+        await stack.start(spec("one"))
+
+
+async def test_a_release_may_be_the_name_of_a_fleet(stack: EmbeddedStack) -> None:
+    fleet = await stack.start(spec("litellm==1.84.0rc1"))
+    odd = await stack.start(spec("../up and away"))
+
+    assert fleet.log_files[0].name == "litellm==1.84.0rc1-0.log"
+    assert odd.log_files[0].parent == fleet.log_files[0].parent
+    assert await fetch(fleet.dsn, "SELECT id FROM thing") == []
+
+
+async def test_use_and_facts_cover_all_groups(stack: EmbeddedStack) -> None:
+    await stack.start(spec("one", workers=2))
+
+    use = stack.resource_use()
+
+    assert set(use.cpu_s) == {"postgres", "redis:one", "fleet:one"}
+    assert all(rss > 1_000_000 for rss in use.rss_bytes.values())
+    facts = stack.facts()
+    assert facts["postgres_version"].startswith(("17", "18"))
+    assert facts["redis_version"].startswith("valkey 9")
+    assert "fsync off" in facts["postgres_durability"]
+    assert not any("/" in value for value in facts.values())
+
+
+async def test_durable_on_request(tmp_path: Path) -> None:
+    stack = EmbeddedStack(tmp_path, durable=True)
+    await stack.open()
+    try:
+        fleet = await stack.start(spec("one", FakeTarget(uses_redis=False)))
+        assert (await fetch(fleet.dsn, "SHOW fsync"))[0][0] == "on"
+        assert stack.facts()["postgres_durability"] == "full"
+    finally:
+        await stack.close()
+
+
+async def test_a_server_that_finds_its_port_taken_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        for module in (postgres, valkey):
+            ports = iter([taken.getsockname()[1], free_port()])
+            monkeypatch.setattr(module, "free_port", ports.__next__)
+        stack = EmbeddedStack(tmp_path)
+        await stack.open()
+        try:
+            fleet = await stack.start(spec("one"))
+            assert fleet.redis_url is not None
+            assert taken.getsockname()[1] not in {port_of(fleet.dsn), port_of(fleet.redis_url)}
+            assert len(processes(stack, "redis:one")) == 2
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(stack.died(), 0.5)
+        finally:
+            await stack.close()
+
+
+async def test_a_valkey_that_does_not_start(
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack_module, "find_valkey", lambda: Path("/bin/false"))
+
+    with pytest.raises(SetupError, match=r"Valkey did not start, exit code \[1\]"):
+        await stack.start(spec("one"))
+
+
+async def test_a_postgres_that_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres._SETTINGS, "shared_preload_libraries", "no_such_library")
+    before = descendants()
+
+    with pytest.raises(SetupError, match=r"(?s)Postgres did not start.*no_such_library"):
+        await EmbeddedStack(tmp_path).open()
+
+    assert descendants() <= before

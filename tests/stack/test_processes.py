@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SetupError
+from harness.stack.embedded.guard_link import GuardLink
+from harness.stack.embedded.processes import Command, Processes
+from tests.stack.fakes import eventually, runs
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
+    link = GuardLink("processes", tmp_path / "guard.log")
+    started = Processes("processes", link)
+    yield started
+    await started.stop("", 5.0)
+    link.done()
+
+
+def python(code: str, tmp_path: Path) -> Command:
+    return Command("helper", "test", [sys.executable, "-c", code], tmp_path / "logs.log", {})
+
+
+async def test_one_that_ends_by_itself(processes: Processes, tmp_path: Path) -> None:
+    await processes.run(python("print('done')", tmp_path), 60)
+
+    assert processes.started == []
+    assert (tmp_path / "logs.log").read_text() == "done\n"
+
+
+async def test_one_that_fails(processes: Processes, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"(?s)helper failed, exit code \[3\].*no room"):
+        await processes.run(python("print('no room'); raise SystemExit(3)", tmp_path), 60)
+
+
+async def test_one_that_takes_too_long(processes: Processes, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"did not end within \[0.1 s\]: still running"):
+        await processes.run(python("import signal; signal.pause()", tmp_path), 0.1)
+
+
+def test_a_program_that_is_not_there(processes: Processes, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"could not be started.*/no/such/program"):
+        processes.spawn(Command("helper", "test", ["/no/such/program"], tmp_path / "log", {}))
+
+
+def test_nothing_starts_while_closing(processes: Processes, tmp_path: Path) -> None:
+    processes.refuse()
+
+    with pytest.raises(SetupError, match="is closing"):
+        processes.spawn(python("", tmp_path))
+
+
+async def test_only_its_own_lines_are_shown(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "logs.log").write_text("of one before\n")
+    many = "\n".join(f"print('line {number}')" for number in range(100))
+    process = processes.spawn(python(many, tmp_path))
+
+    assert await eventually(process.ended)
+
+    assert "line 99" in process.epitaph()
+    assert "line 50" not in process.epitaph()
+    assert "of one before" not in process.log_text()
+
+
+async def test_what_is_left_of_a_process_group_is_ended_too(
+    processes: Processes, tmp_path: Path
+) -> None:
+    code = """
+import os, signal
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(os.getpid(), flush=True)
+signal.pause()
+"""
+    process = processes.spawn(python(code, tmp_path))
+    assert await eventually(lambda: bool(process.log_text()))
+    child = int(process.log_text())
+
+    await processes.stop("", 5.0)
+
+    assert process.popen.returncode == -signal.SIGTERM
+    assert await eventually(lambda: not runs(child))
+
+
+async def test_input_and_silence(processes: Processes, tmp_path: Path) -> None:
+    quiet = Command(
+        *("helper", "test", [sys.executable, "-c", "import sys; sys.exit(len(sys.stdin.read()))"]),
+        *(tmp_path / "log", {}),
+        stdin=b"12345",
+    )
+    process = processes.spawn(quiet)
+
+    assert await eventually(process.ended)
+
+    assert "exit code [5]; it wrote nothing" in process.epitaph()

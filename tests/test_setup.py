@@ -1,0 +1,130 @@
+"""The Makefile and the requirement files: what a stranger meets first."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "requirements").glob("*.txt"))
+PINNED = re.compile(r"^([a-z0-9.-]+)==\S+( ; .*)? \\$", re.MULTILINE)
+
+
+def make(*arguments: str) -> str:
+    shown = subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=~! \[]", one, maxsplit=1)[0] for one in requirements}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_everything_is_pinned_by_hash_and_from_nowhere_in_particular(path: Path) -> None:
+    text = path.read_text()
+    entries = re.split(r"\n(?=[a-z])", text)
+
+    assert PINNED.search(text)
+    for entry in entries:
+        assert PINNED.match(entry)
+        assert "--hash=sha256:" in entry
+    assert "://" not in text
+    assert not re.search(r"--(index|extra-index|find-links|trusted)", text)
+    assert "/" not in text
+
+
+def test_what_the_project_asks_for_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pinned = {path.stem: dict(PINNED.findall(path.read_text())) for path in FILES}
+
+    assert names(project["project"]["dependencies"]) <= set(pinned["runtime"])
+    assert names(project["dependency-groups"]["dev"]) <= set(pinned["dev"])
+    assert set(pinned["runtime"]) <= set(pinned["dev"])
+    assert names(project["build-system"]["requires"]) | {"editables"} <= set(pinned["build"])
+
+
+def test_help_names_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^\.PHONY: ([a-z-]+)$", makefile, re.MULTILINE))
+
+    shown = make()
+
+    assert {"loadtest", "fleet", "test", "bench", "lint", "clean"} <= targets
+    for target in targets:
+        assert re.search(rf"^  make {target} +\S", shown, re.MULTILINE)
+    for variable in ("REPLICAS", "VARIANTS", "SCENARIO", "TIME_SCALE", "PREMISE"):
+        assert re.search(rf"^  {variable}=", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["loadtest"], "loadtest"),
+        (
+            ["loadtest", "REPLICAS=8", "VARIANTS=a,b", "PREMISE=off", "TIME_SCALE=1"],
+            "loadtest --replicas '8' --variants 'a,b' --time-scale '1' --premise 'off'",
+        ),
+        (["fleet", "PORT=8000", "WORKERS=2"], "fleet --workers '2' --port '8000'"),
+        (["report"], "report 'latest'"),
+        (["compare", "RUNS=a b"], "compare a b"),
+        (["variants", "VARIANT=recommended"], "variants 'recommended'"),
+    ],
+)
+def test_a_target_passes_on_what_is_set_and_nothing_else(
+    arguments: list[str], command: str
+) -> None:
+    last = make("--dry-run", "--assume-old=runtime", *arguments).partition("exec .venv/bin/")[2]
+
+    assert " ".join(last.replace("\\\n", " ").split()) == f"harness {command}"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 3", r"older than 3\.11"),
+        ("exit 4", r"without venv; on Debian: apt install"),
+        ("exit 1", r"No usable Python"),
+    ],
+)
+def test_an_unfit_python_is_refused_with_its_reason(
+    tmp_path: Path, script: str, reason: str
+) -> None:
+    unfit = tmp_path / "python3.9"
+    unfit.write_text(f"#!/bin/sh\n{script}\n")
+    unfit.chmod(0o755)
+
+    refused = subprocess.run(
+        ["sh", str(ROOT / "requirements" / "find-python.sh"), str(unfit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert re.search(reason, refused.stderr)
+    assert "make PYTHON=" in refused.stderr
+
+
+def test_this_python_is_fit() -> None:
+    found = subprocess.run(
+        ["sh", str(ROOT / "requirements" / "find-python.sh"), sys.executable],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert found.stdout.strip() == sys.executable
