@@ -36,6 +36,6 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 
 def _percentile(ranked: Sequence[float], share: float) -> float | None:
     rank = int(share * len(ranked))
-    if len(ranked) - rank < BEYOND:
+    if len(ranked) - rank - 1 < BEYOND:
         return None
     return round(ranked[rank], 3)

@@ -88,5 +88,5 @@ def judge(
     if not measured:
         return Judgement("inconclusive", EXIT_INCONCLUSIVE, ("Nothing was measured.",))
     count = len(expectations)
-    text = f"All {count} expectations hold." if count else "No expectation was set: observed only."
+    text = f"{count} of {count} expectations hold." if count else "No expectation was set."
     return Judgement("pass", EXIT_PASS, (text,))

@@ -1,7 +1,7 @@
 """Runs side by side, before they are drawn. The first run is the baseline of all differences.
 
 No significance is claimed: a run has few rounds. A difference is called ``within range`` where
-either median lies within the other run's range, that is, where rounds of one and the same run
+each median lies within the other run's range, that is, where rounds of one and the same run
 differ as much.
 """
 
@@ -67,7 +67,7 @@ def tables(results: Sequence[Result]) -> list[Table]:
 
 
 def within_range(old: Range, new: Range) -> bool:
-    """Whether either median lies within the other's range."""
+    """Whether each median lies within the other's range."""
     return old.min <= new.median <= old.max and new.min <= old.median <= new.max
 
 
@@ -160,7 +160,7 @@ def _reads(results: Sequence[Result]) -> Table:
             rows.append(Row(Cell(f"{name}, {scope}"), tuple(cells)))
     columns = tuple(Column(label) for label in labels(results))
     foot = (
-        "Median, range over the rounds, difference. Within range: either median lies within the "
+        "Median, range over the rounds, difference. Within range: each median lies within the "
         "other run's range. Nothing here is a test of significance."
     )
     return Table(

@@ -100,15 +100,21 @@ def headline_table(result: Result) -> Table:
         "variant",
         (*(Column(s, SCOPE_NOTES.get(s, "")) for s in scopes), Column(ALL)),
         tuple(rows),
-        f"Median of {rounds_text(result)}, range below it. The reference line is one read per "
-        "object and TTL. It is no floor: a variant can go below it by serving older data, "
-        "so read it with the greatest entry age.",
+        f"{_what_figures_are(result)} The reference line is one read per object and TTL. It is no "
+        "floor: a variant can go below it by serving older data, so read it with the greatest "
+        "entry age.",
     )
 
 
 def rounds_text(result: Result) -> str:
     """How many rounds a median stands on."""
     return f"{result.rounds} rounds" if result.rounds != 1 else "1 round"
+
+
+def _what_figures_are(result: Result) -> str:
+    if result.rounds == 1:
+        return "One round: a single figure, no range."
+    return f"Median of {rounds_text(result)}, range below it."
 
 
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:

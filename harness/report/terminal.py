@@ -46,7 +46,7 @@ def print_result(result: Result, console: Console, run_dir: Path | None = None) 
 
 def _verdict(result: Result, console: Console) -> None:
     line = Text(facts.verdict_word(result).upper(), style=_VERDICT_STYLES[result.verdict])
-    line.append(f"  {result.scenario}: {result.title} (exit code {result.exit_code})", style="")
+    line.append(f" (exit code {result.exit_code})  {result.scenario}: {result.title}", style="")
     console.print(line, width=page_width(console))
     if caution := facts.caution(result):
         say(console, caution, "bold red")

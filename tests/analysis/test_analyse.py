@@ -1,0 +1,197 @@
+"""From evidence to result and verdict, with scenario and samples made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.analysis.analyse import analyse
+from harness.analysis.facts import RunFacts, VariantFacts
+from harness.authcache.words import ObjectKind
+from harness.load.samples import Sample, SampleWriter
+from harness.observe.evidence import Checkpoint, Evidence
+from harness.observe.postgres import KeyTruth, StatementCount
+from harness.result import Result
+from harness.scenario.schema import Scenario
+from harness.scenario.sizing import population, sizing
+from tests.observe.build import BALANCED, evidence, series
+
+SCENARIO: dict[str, Any] = {
+    "name": "made-up",
+    "title": "Made up",
+    "ttl_s": 2.0,
+    "variants": ["a"],
+    "population": {"team": 1},
+    "load": {"rate_per_s": 100, "mix": {"team": 1}},
+}
+
+
+def _facts(expect: Sequence[dict[str, Any]] = (), *, premises: tuple[str, ...] = ()) -> RunFacts:
+    scenario = Scenario.model_validate(SCENARIO | {"expect": list(expect)})
+    keys = population(scenario)
+    return RunFacts(
+        run_id="id",
+        started_at="2026-01-01T00:00:00+00:00",
+        scenario=scenario,
+        stack="embedded",
+        ttl_s=2.0,
+        window_s=4.0,
+        premises=premises,
+        keys=tuple(keys),
+        sizing=tuple(sizing(scenario, keys, 2.0)),
+        variants=(VariantFacts("a", "A", "reference", "0", {}),),
+    )
+
+
+def _analyse(
+    tmp_path: Path,
+    windows: Sequence[Evidence],
+    expect: Sequence[dict[str, Any]] = (),
+    **changes: Any,
+) -> Result:
+    for window in windows:
+        path = tmp_path / f"{window.name}.csv.gz"
+        if not path.exists():
+            with SampleWriter(path) as writer:
+                writer.write(Sample(window.name, "team", 0, 0, 0.1, 0.11, 0.12, 200, "", 250, ""))
+    settings: dict[str, Any] = {
+        "elapsed_s": 10.0,
+        "complete": True,
+        "interrupted": 0,
+        "problem": None,
+    }
+    facts = _facts(expect, premises=changes.pop("premises", ()))
+    return analyse(facts, windows, tmp_path, **(settings | changes))
+
+
+HEALTHY = {"kind": "cell", "variant": "a", "scope": "team", "is": "healthy"}
+BROKEN = HEALTHY | {"is": "broken"}
+
+
+def _sound() -> Evidence:
+    """100 requests, 2 source reads, nothing that does not decode."""
+    kept = [item for item in BALANCED if "deserialize_failure" not in str(item[0])]
+    reads = series("authcache_source_reads_total", 3, object="key", reason="miss", key_scope="team")
+    values = dict(kept) | dict([reads])
+    return evidence(counted=tuple(values.items()), calls={ObjectKind.KEY: 4})
+
+
+def test_a_sound_window_passes(tmp_path: Path) -> None:
+    result = _analyse(tmp_path, [_sound()], [HEALTHY])
+    assert (result.verdict, result.exit_code) == ("pass", 0)
+    variant = result.variants["a"]
+    assert variant.cells == {"team": "healthy"}
+    assert variant.source_reads_per_1000["team"] == 40.0
+    # One key with one team: two objects, two TTLs, 100 requests.
+    assert variant.reference_line_per_1000["team"] == 40.0
+    assert variant.entry_age_max_s == {"memory": 1.5}
+    assert variant.spend_drift_micro["team"] == 25_000
+    assert variant.cpu_ms_per_request["replicas"] == 3.0
+    assert result.generator.cpu_share == 0.2
+
+
+def test_the_figure_is_the_median_of_the_rounds_with_its_range(tmp_path: Path) -> None:
+    windows = []
+    for number, reads in enumerate((3, 9, 5), start=1):
+        item = series(
+            "authcache_source_reads_total", reads, object="key", reason="miss", key_scope="team"
+        )
+        windows.append(replace(evidence(more=(item,)), name=f"w{number}", round=number))
+    variant = _analyse(tmp_path, windows).variants["a"]
+    spread = variant.source_reads_per_1000_range["team"]
+    assert (spread.min, spread.median, spread.max, spread.rounds) == (40.0, 60.0, 100.0, 3)
+    assert variant.source_reads_per_1000["team"] == 60.0
+    assert variant.source_reads == 20
+
+
+def test_a_failed_expectation_is_a_regression(tmp_path: Path) -> None:
+    result = _analyse(tmp_path, [_sound()], [BROKEN])
+    assert (result.verdict, result.exit_code) == ("regression", 1)
+    assert result.reasons == ["a: cell in team is healthy, expected broken."]
+
+
+def test_a_deserialize_failure_breaks_a_cell(tmp_path: Path) -> None:
+    result = _analyse(tmp_path, [evidence()], [BROKEN])
+    assert result.verdict == "pass"
+    assert result.variants["a"].deserialize_failures == {"team": {"key": 2}}
+
+
+def test_a_status_that_postgres_does_not_call_for_breaks_a_cell(tmp_path: Path) -> None:
+    blocked = replace(_sound(), truths={0: KeyTruth({"key": "right"}, 401)})
+    variant = _analyse(tmp_path, [blocked]).variants["a"]
+    assert variant.unexpected_statuses == {"team": {"200": 100}}
+    assert variant.cells == {"team": "broken"}
+
+
+@pytest.mark.parametrize(
+    ("window", "word"),
+    [
+        (evidence(gets=7), "redis_gets"),
+        (evidence(generator={"late": 2}), "late"),
+        (evidence(generator={"planned": 103}), "sent 100 of 103"),
+    ],
+    ids=["ledger", "late", "short"],
+)
+def test_invalid_outranks_every_number(tmp_path: Path, window: Evidence, word: str) -> None:
+    result = _analyse(tmp_path, [window], [HEALTHY])
+    assert (result.verdict, result.exit_code) == ("invalid", 4)
+    assert word in result.reasons[0]
+
+
+def test_a_death_and_a_signal(tmp_path: Path) -> None:
+    dead = _analyse(tmp_path, [_sound()], [HEALTHY], problem="Valkey died.", complete=False)
+    assert (dead.verdict, dead.reasons[0]) == ("invalid", "Valkey died.")
+    stopped = _analyse(tmp_path, [], [HEALTHY], interrupted=143, complete=False)
+    assert (stopped.verdict, stopped.exit_code) == ("interrupted", 143)
+    assert stopped.variants == {}
+
+
+def test_nothing_measured_is_inconclusive(tmp_path: Path) -> None:
+    assert _analyse(tmp_path, [], [HEALTHY]).verdict == "inconclusive"
+
+
+def test_a_variant_nobody_expects_anything_of_is_observed(tmp_path: Path) -> None:
+    result = _analyse(tmp_path, [_sound()])
+    assert result.observed == ["a"]
+    assert result.verdict == "pass"
+
+
+def test_expectations_by_premise(tmp_path: Path) -> None:
+    only_planted = BROKEN | {"premises": "on"}
+    assert _analyse(tmp_path, [_sound()], [only_planted]).expectations == []
+    planted = _analyse(tmp_path, [_sound()], [only_planted], premises=("planted",))
+    assert [e.passed for e in planted.expectations] == [False]
+
+
+@pytest.mark.parametrize(
+    ("limit", "passed"),
+    [
+        ({"metric": "source_reads_per_1000", "min": 40, "max": 40}, True),
+        ({"metric": "source_reads_per_1000", "max": 39.9}, False),
+        ({"metric": "source_reads_per_1000", "object": "key", "min": 40}, True),
+        ({"metric": "source_reads_per_1000", "object": "user", "max": 0}, True),
+        ({"metric": "source_reads_over_reference_line", "max": 1.0}, True),
+        ({"metric": "source_reads_over_reference_line", "max": 0.99}, False),
+        ({"metric": "wrong_values", "max": 0}, True),
+        ({"metric": "wrong_values", "min": 1}, False),
+        ({"metric": "log_pairs_per_1000", "max": 0}, True),
+        ({"metric": "deserialize_failures_per_1000", "min": 1}, False),
+        ({"metric": "source_reads_per_1000", "scope": "member", "max": 1e9}, False),
+    ],
+)
+def test_limits(tmp_path: Path, limit: dict[str, Any], passed: bool) -> None:
+    expectation = {"kind": "limit", "variant": "a", "scope": "team"} | limit
+    result = _analyse(tmp_path, [_sound()], [expectation])
+    assert [e.passed for e in result.expectations] == [passed]
+
+
+def test_a_combined_view_row_for_each_checkpoint(tmp_path: Path) -> None:
+    points = (Checkpoint(2.0, StatementCount(3, 1.5, 3)), Checkpoint(4.0, StatementCount(4, 2, 4)))
+    rows = _analyse(tmp_path, [replace(_sound(), checkpoints=points)]).combined_view
+    assert [(row.window_s, row.calls, row.avg_ms) for row in rows] == [(2, 3, 0.5), (4, 4, 0.5)]
+    # 8 replicas x 1 worker x 1 key x 4 s / 2 s
+    assert rows[1].expected_calls == 16

@@ -1,0 +1,126 @@
+"""Evidence made by hand: a window in which everything balances, and ways to spoil it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.authcache.words import ObjectKind
+from harness.load.protocol import ServedCount, WindowResult
+from harness.observe.evidence import Evidence
+from harness.observe.postgres import KeyTruth, StatementCount
+from harness.observe.samples import Counters, Series
+from harness.observe.snapshots import RedisCount, Snapshot
+
+NOTHING = dict.fromkeys(ObjectKind, StatementCount())
+
+
+def series(name: str, value: float, **labels: str) -> tuple[Series, float]:
+    return (name, frozenset(labels.items())), value
+
+
+def page(*items: tuple[Series, float]) -> Counters:
+    return Counters(dict(items))
+
+
+BALANCED = (
+    # 100 requests; 100 loads in memory: 90 hits, 8 misses (2 of them waited), 2 failures.
+    series(
+        "http_requests_total", 100, route="/v1/chat/completions", status="200", key_scope="team"
+    ),
+    *(
+        series(
+            "authcache_lookups_total",
+            n,
+            tier="memory",
+            op="load",
+            outcome=outcome,
+            object="key",
+            key_scope="team",
+        )
+        for outcome, n in (("hit", 90), ("miss", 8), ("deserialize_failure", 2))
+    ),
+    *(
+        series(
+            "authcache_lookups_total",
+            n,
+            tier="redis",
+            op="load",
+            outcome=outcome,
+            object="key",
+            key_scope="team",
+        )
+        for outcome, n in (("hit", 3), ("miss", 3))
+    ),
+    series("authcache_coalesced_total", 2, object="key", stage="before_redis", key_scope="team"),
+    series("authcache_source_reads_total", 5, object="key", reason="miss", key_scope="team"),
+    series("authcache_source_reads_total", 1, object="key", reason="refresh", key_scope="team"),
+    series("authcache_redis_gets_total", 6, purpose="lookup"),
+)
+
+
+def evidence(
+    *,
+    counted: tuple[tuple[Series, float], ...] = BALANCED,
+    more: tuple[tuple[Series, float], ...] = (),
+    calls: Mapping[ObjectKind, int] | None = None,
+    gets: int | None = 6,
+    key_spend: int = 25_000,
+    generator: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Evidence:
+    """A balanced window of 100 requests, with changes."""
+    result = WindowResult(
+        window="05-measured-a",
+        planned=100,
+        sent=100,
+        answered=100,
+        unanswered={},
+        late=0,
+        delay_ms_max=1.0,
+        statuses={"team": {"200": 100}},
+        cost_micro=25_000,
+        served=[
+            ServedCount(
+                scope="team",
+                key_index=0,
+                object="key",
+                tier="memory",
+                digest="right",
+                count=100,
+                age_ms_max=1500,
+            )
+        ],
+        replicas=[50, 50],
+        elapsed_s=4.0,
+        cpu_s=0.1,
+    ).model_copy(update=dict(generator or {}))
+    ran = {kind: StatementCount((calls or {}).get(kind, 0)) for kind in ObjectKind}
+    if calls is None:
+        ran[ObjectKind.KEY] = StatementCount(6, 1.0, 6)
+    values = dict(counted)
+    values.update(more)
+    before = Snapshot(0.0, (page(),), NOTHING, RedisCount(0, 0, 0), dict.fromkeys(ObjectKind, 0))
+    after = Snapshot(
+        4.0,
+        (Counters(values),),
+        ran,
+        None if gets is None else RedisCount(gets, 0, gets),
+        {**dict.fromkeys(ObjectKind, 0), ObjectKind.KEY: key_spend},
+    )
+    whole = Evidence(
+        name="05-measured-a",
+        variant="a",
+        phase="measured",
+        round=1,
+        started_s=1.0,
+        duration_s=4.0,
+        generator=result,
+        before=before,
+        after=after,
+        truths={0: KeyTruth({"key": "right"}, 200)},
+        has_redis=True,
+        cpu_s={"fleet:a": 0.3, "postgres": 0.1},
+    )
+    return replace(whole, **changes)

@@ -1,0 +1,100 @@
+"""Every equation balances when it should, and each is shown to be able to fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.authcache.words import ObjectKind
+from harness.observe.ledger import RULES, ledger, reconcile
+from harness.result import Equation
+from tests.observe.build import evidence, series
+
+
+def _by_name(**changes: Any) -> dict[str, Equation]:
+    return {equation.name: equation for equation in reconcile(evidence(**changes))}
+
+
+def test_a_whole_window_balances() -> None:
+    equations = _by_name()
+    assert {e.status for e in equations.values()} == {"balanced"}
+    assert ledger(list(equations.values())).balanced
+    assert set(equations) == {rule.name for rule in RULES}
+
+
+EXTRA_GET = series("authcache_redis_gets_total", 7, purpose="lookup")
+EXTRA_READ = series(
+    "authcache_source_reads_total", 6, object="key", reason="miss", key_scope="team"
+)
+OTHER_STATUS = series(
+    "http_requests_total", 1, route="/v1/chat/completions", status="401", key_scope="team"
+)
+EXTRA_REDIS = series(
+    "authcache_lookups_total",
+    4,
+    tier="redis",
+    op="load",
+    outcome="miss",
+    object="key",
+    key_scope="team",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "spoiled"),
+    [
+        ({"generator": {"statuses": {"team": {"200": 99}}}}, {"requests"}),
+        ({"generator": {"statuses": {"user": {"200": 100}}}}, {"requests"}),
+        ({"more": (OTHER_STATUS,)}, {"requests"}),
+        ({"generator": {"unanswered": {"timeout": 1}}}, {"unanswered"}),
+        ({"more": (EXTRA_REDIS,)}, {"redis_lookups"}),
+        ({"more": (EXTRA_GET,)}, {"redis_gets"}),
+        ({"gets": 7}, {"redis_gets"}),
+        ({"more": (EXTRA_READ,)}, {"source_reads", "statements"}),
+        ({"calls": {ObjectKind.KEY: 7}}, {"statements"}),
+        ({"calls": {ObjectKind.KEY: 5, ObjectKind.USER: 1}}, {"statements"}),
+        ({"key_spend": 24_999}, {"key_spend"}),
+    ],
+    ids=[
+        "a request nobody sent",
+        "another scope",
+        "another status",
+        "no answer",
+        "a Redis lookup without a memory miss",
+        "a GET that Redis did not see",
+        "a GET that nobody sent",
+        "a read that no lookup called for",
+        "a statement that nobody sent",
+        "two objects' mistakes of opposite sign",
+        "a lost millionth",
+    ],
+)
+def test_each_equation_can_fail(changes: dict[str, Any], spoiled: set[str]) -> None:
+    equations = _by_name(**changes)
+    assert {name for name, e in equations.items() if e.status == "unbalanced"} == spoiled
+    assert not ledger(list(equations.values())).balanced
+
+
+def test_a_failed_source_read_is_no_statement() -> None:
+    error = series("authcache_source_read_errors_total", 1, object="key")
+    equations = _by_name(more=(error,), calls={ObjectKind.KEY: 5})
+    assert equations["statements"].status == "balanced"
+
+
+def test_without_redis_no_lookup_may_ask_it() -> None:
+    equations = _by_name(has_redis=False)
+    assert equations["redis_lookups"].status == "unbalanced"
+    assert equations["redis_gets"].status == "not_checked"
+    assert "no Redis tier" in equations["redis_gets"].reason
+
+
+def test_what_cannot_be_counted_is_not_checked_and_says_why() -> None:
+    window = evidence(gets=None, not_counted={"redis": "others use it", "postgres": "no extension"})
+    window = replace(window, after=replace(window.after, statements=None))
+    equations = {e.name: e for e in reconcile(window)}
+    assert equations["redis_gets"].reason == "others use it"
+    assert equations["statements"].reason == "no extension"
+    assert equations["statements"].left is None
+    assert ledger(list(equations.values())).balanced

@@ -1,0 +1,166 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.errors import UsageError
+from harness.report.compare import compare_markdown, compare_terminal
+from harness.report.comparison import within_range
+from harness.result import Range, Result
+from tests.report.behaviours import MATRIX
+from tests.report.reading import ReadTable, markdown_tables
+from tests.report.sample import issue_27874
+from tests.report.sample_pr import pr_26202
+
+
+def other(**changes: object) -> Result:
+    result = issue_27874()
+    return result.model_copy(update={"run_id": "20260715-080000-issue-27874", **changes})
+
+
+def with_variant(result: Result, name: str, **changes: object) -> Result:
+    result.variants[name] = result.variants[name].model_copy(update=changes)
+    return result
+
+
+def with_reads(median: float, low: float, high: float) -> Result:
+    result = other()
+    ranges = dict(result.variants["litellm_1_84"].source_reads_per_1000_range)
+    ranges["team"] = Range(median=median, min=low, max=high, rounds=3)
+    return with_variant(result, "litellm_1_84", source_reads_per_1000_range=ranges)
+
+
+def tables(*results: Result) -> dict[str, ReadTable]:
+    read = markdown_tables(compare_markdown(results))
+    return dict(zip(("runs", "cells", "reads", "measures"), read, strict=True))
+
+
+def warned(*results: Result) -> list[str]:
+    return [line for line in compare_markdown(results).splitlines() if "Warning:" in line]
+
+
+@pytest.mark.parametrize("results", [[], [issue_27874()]])
+def test_comparing_takes_two_runs(results: list[Result]) -> None:
+    with pytest.raises(UsageError, match="two runs or more"):
+        compare_markdown(results)
+    with pytest.raises(UsageError, match="two runs or more"):
+        compare_terminal(results, Console(file=io.StringIO()))
+
+
+def test_runs_are_named_in_order() -> None:
+    runs = tables(issue_27874(), other())["runs"]
+    assert [row[:3] for row in runs.rows] == [
+        ["A", "20260714-101502-issue-27874", "pass"],
+        ["B", "20260715-080000-issue-27874", "pass"],
+    ]
+
+
+def test_equal_runs_have_no_difference_and_no_warning() -> None:
+    assert warned(issue_27874(), other()) == []
+    read = tables(issue_27874(), other())
+    assert "no difference" in read["reads"].cell("litellm_1_84, team", "B")
+    assert "was" not in read["cells"].cell("litellm_1_84, team", "B")
+
+
+def test_a_changed_cell_is_marked() -> None:
+    result = other()
+    cells = {**result.variants["litellm_1_84"].cells, "team": "healthy"}
+    read = tables(issue_27874(), with_variant(result, "litellm_1_84", cells=cells))["cells"]
+    assert read.cell("litellm_1_84, team", "A") == "\u2715 **broken"
+    assert read.cell("litellm_1_84, team", "B") == "\u2713 **healthy**<br><sub>was broken</sub>"
+
+
+def test_differences_are_absolute_and_relative() -> None:
+    read = tables(issue_27874(), with_reads(50, 48, 55))["reads"]
+    assert read.cell("litellm_1_84, team", "A") == "2,007<br><sub>2,003\u20132,017</sub>"
+    assert read.cell("litellm_1_84, team", "B") == (
+        "50.0<br><sub>48.0\u201355.0<br>\u22121,957 (\u221297.5 %)</sub>"
+    )
+
+
+def test_a_difference_inside_both_ranges_is_called_within_range() -> None:
+    read = tables(issue_27874(), with_reads(2010, 2000, 2020))["reads"]
+    assert "+2.9 (+0.1 %), within range" in read.cell("litellm_1_84, team", "B")
+    # Inside the first run's range, but that run's median is outside the second's.
+    read = tables(issue_27874(), with_reads(2010, 2009, 2011))["reads"]
+    assert "within range" not in read.cell("litellm_1_84, team", "B")
+
+
+def test_within_range_asks_both_ways() -> None:
+    wide, narrow = (
+        Range(median=5, min=0, max=10, rounds=3),
+        Range(median=8, min=7, max=9, rounds=3),
+    )
+    assert not within_range(wide, narrow)
+    assert not within_range(narrow, wide)
+    assert within_range(wide, Range(median=8, min=4, max=9, rounds=3))
+
+
+def test_a_variant_of_one_run_only_is_a_dash_in_the_other() -> None:
+    fewer = issue_27874({n: b for n, b in MATRIX.items() if n != "fix_keep_none"})
+    for pair in ((issue_27874(), fewer), (fewer, issue_27874())):
+        missing = "B" if pair[1] is fewer else "A"
+        there = "A" if missing == "B" else "B"
+        read = tables(*pair)
+        for name in ("cells", "reads"):
+            assert read[name].cell("fix_keep_none, team", missing) == "\u2013"
+            assert read[name].cell("fix_keep_none, team", there) != "\u2013"
+        assert read["measures"].cell("fix_keep_none, log pairs", missing) == "\u2013"
+
+
+def test_other_measures_are_per_1000_requests() -> None:
+    read = tables(issue_27874(), with_variant(other(), "litellm_1_84", log_pairs={"team": 600}))
+    measures = read["measures"]
+    assert measures.cell("litellm_1_84, log pairs", "A") == "1,490"
+    assert measures.cell("litellm_1_84, log pairs", "B").startswith("100<br>")
+    assert measures.cell("fix_optional_user_id, wrong values", "A") == "198"
+    assert measures.cell("litellm_1_84, p50 service", "A") == "6.40"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"replicas": 4}, "replicas: \\[4\\], not \\[8\\]"),
+        ({"workers": 2}, "workers: \\[2\\], not \\[1\\]"),
+        ({"ttl_s": 5.0}, "TTL: \\[5 s\\], not \\[2 s\\]"),
+        ({"time_scale": 1.0}, "time scale: \\[1\\], not \\[0.4\\]"),
+        ({"scenario": "smoke"}, "scenario: \\[smoke\\], not \\[issue-27874\\]"),
+        ({"premises": []}, "premises: \\[nothing planted\\], not \\[For a team key"),
+        (
+            {"verdict": "invalid", "reasons": ["late"]},
+            "B is invalid, its figures prove nothing: late",
+        ),
+        ({"complete": False}, "B was cut short"),
+    ],
+)
+def test_runs_that_are_not_alike_are_warned_about(
+    changes: dict[str, object], expected: str
+) -> None:
+    lines = warned(issue_27874(), other(**changes))
+    assert len(lines) == 1
+    assert expected in lines[0]
+
+
+def test_an_invalid_baseline_is_warned_about() -> None:
+    invalid = other(verdict="invalid", reasons=[])
+    assert warned(invalid, issue_27874()) == ["- Warning: A is invalid, its figures prove nothing"]
+
+
+def test_another_switch_behind_the_same_name_is_warned_about() -> None:
+    switches = {**issue_27874().variants["recommended"].switches, "codec": "envelope"}
+    lines = warned(issue_27874(), with_variant(other(), "recommended", switches=switches))
+    assert lines == [
+        "- Warning: B: recommended has another codec: \\[envelope\\], not \\[keep_required_none\\]"
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_terminal_says_the_same_within_its_width(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    compare_terminal([issue_27874(), with_reads(50, 48, 55), pr_26202()], console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "Warning: C differs from A in scenario" in text
+    assert "\u22121,957 (\u221297.5 %)" in text
+    assert "test of significance" in " ".join(text.split())

@@ -1,0 +1,89 @@
+import re
+
+from harness.report.markdown import escape, summary_markdown
+from harness.result import Result
+from tests.report.behaviours import MATRIX, PREMISE
+from tests.report.reading import ReadTable, markdown_tables
+from tests.report.sample import issue_27874
+from tests.report.sample_pr import pr_26202
+
+
+def tables(result: Result) -> list[ReadTable]:
+    return markdown_tables(summary_markdown(result))
+
+
+def test_the_matrix_comes_first() -> None:
+    text = summary_markdown(issue_27874())
+    assert text.startswith("## issue-27874: pass\n")
+    assert text.index("| variant | team") < text.index("**Pass**") < text.index("Planted")
+    matrix = tables(issue_27874())[0]
+    assert matrix.head == ["variant", "team", "user", "shared_id", "member"]
+    assert matrix.cell("fix_optional_user_id", "shared_id").startswith("\u25d0 **hidden**")
+    assert "with the team's limits" in matrix.cell("fix_optional_user_id", "shared_id")
+    assert matrix.cell("recommended", "team") == "\u2713 **healthy"
+
+
+def test_the_headline_has_the_reference_line() -> None:
+    headline = tables(issue_27874())[1]
+    assert headline.cell("litellm_1_84", "team") == "2,007<br><sub>2,003\u20132,017</sub>"
+    assert headline.cell("reference line", "member") == "50.0"
+    assert headline.cell("reference line", "all") == "47.0"
+
+
+def test_all_tables_are_well_formed() -> None:
+    # The reader fails on rows of another length than their heading.
+    assert len(tables(issue_27874())) == 4
+    assert len(tables(pr_26202())) == 4
+
+
+def test_premises_are_named_as_planted() -> None:
+    result = issue_27874().model_copy(update={"premises": [PREMISE, "Another | one"]})
+    text = summary_markdown(result)
+    assert f"> **Planted:** {PREMISE}" in text
+    assert "> **Planted:** Another \\| one" in text
+    assert "Nothing is planted in this run." in summary_markdown(pr_26202())
+
+
+def test_text_from_elsewhere_cannot_break_a_table() -> None:
+    result = issue_27874({"a|b`c": MATRIX["litellm_1_84"]})
+    variant = result.variants["a|b`c"]
+    variant.cell_reasons["team"] = "one\ntwo | three <img src=x>"
+    matrix = tables(result)[0]
+    assert matrix.rows[0][0] == "a\\|b\\`c"
+    assert "one<br>two \\| three \\<img src=x\\>" in matrix.rows[0][1]
+
+
+def test_names_keep_their_underscores() -> None:
+    assert escape("litellm_1_84 _emphasis_") == "litellm_1_84 \\_emphasis\\_"
+    assert escape("#27874 [x](y)") == "\\#27874 \\[x\\](y)"
+
+
+def test_a_healthy_cell_that_was_not_expected_says_so() -> None:
+    result = issue_27874()
+    result.expectations[1] = result.expectations[1].model_copy(update={"passed": False})
+    assert "fails an expectation" in tables(result)[0].cell("litellm_1_84", "user")
+
+
+def test_what_decides_about_trust_is_there() -> None:
+    text = summary_markdown(issue_27874())
+    assert "- Ledger balanced: 92 balanced, 4 not checked, 0 unbalanced, 1 finding" in text
+    assert "residual 4,250" in text
+    assert "- Generator: 28,000 of 28,000" in text
+    assert "- Expectations: 18 of 18 hold, 0 failed." in text
+
+
+def test_scopes_without_requests_are_absent() -> None:
+    text = summary_markdown(pr_26202())
+    assert markdown_tables(text)[0].head == ["variant", "user"]
+    assert "shared_id" not in text
+
+
+def test_the_combined_view_is_there_where_it_was_measured() -> None:
+    view = next(t for t in tables(pr_26202()) if "calls" in t.head)
+    assert view.rows[2] == ["litellm_1_84", "30", "77", "16.17", "0.210", "77", "1,200"]
+    assert not any("calls" in t.head for t in tables(issue_27874()))
+
+
+def test_details_are_closed() -> None:
+    text = summary_markdown(issue_27874())
+    assert len(re.findall("<details>", text)) == len(re.findall("</details>", text)) == 3
