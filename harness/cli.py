@@ -14,7 +14,14 @@ from rich.console import Console
 
 import harness
 from harness.authcache.variants import BASELINE, Variant, differences, load_variants, override, pick
-from harness.errors import EXIT_TERMINATED, HarnessError, UnknownNameError, UsageError
+from harness.bench.options import GROUPS, Group, Options
+from harness.errors import (
+    EXIT_REGRESSION,
+    EXIT_TERMINATED,
+    HarnessError,
+    UnknownNameError,
+    UsageError,
+)
 from harness.experiment.stop import Stop
 from harness.scenario.loader import Changes, load_scenario, scenario_names
 from harness.scenario.schema import Scenario
@@ -269,6 +276,39 @@ def compare(runs: tuple[str, ...], markdown: bool, runs_dir: Path) -> None:
         click.echo(compare_markdown(results))
     else:
         compare_terminal(results, Console())
+
+
+@main.command()
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--only", type=click.Choice(GROUPS), multiple=True, help="Repeatable.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    help="Instead of a new file in runs/bench/.",
+)
+@click.option("--no-bars", is_flag=True, help="Exit with 0 even where a bar is missed.")
+@click.option("--quick", is_flag=True, help="Tiny counts, to test the benchmark itself.")
+def bench(
+    *, rounds: int, only: tuple[Group, ...], json_file: Path | None, no_bars: bool, quick: bool
+) -> None:
+    """Measure what each part costs, against bars. Exits with 1 where a bar is missed."""
+    from harness.bench.report import finish  # noqa: PLC0415
+    from harness.bench.run import run_bench  # noqa: PLC0415
+    from harness.report.progress import progress_for  # noqa: PLC0415
+
+    console = Console()
+    progress = progress_for(console)
+
+    async def go(stop: Stop) -> Any:
+        try:
+            return await run_bench(Options(rounds, only or GROUPS, quick), progress, stop)
+        finally:
+            progress.close()
+
+    measured, code = _with_signals(go)
+    held = finish(measured, console, json_file)
+    sys.exit(code or (0 if held or no_bars else EXIT_REGRESSION))
 
 
 def _switched(premise: str | None) -> bool | None:

@@ -20,6 +20,9 @@ class Tick(NamedTuple):
 class Progress(Protocol):
     """Told about phases and windows as they happen."""
 
+    live: bool
+    """Whether it wants ticks while a window runs; each costs a scrape of every worker."""
+
     def phase(self, text: str) -> None:
         """A new phase has begun."""
 
@@ -27,7 +30,7 @@ class Progress(Protocol):
         """A window, or its warm-up, has begun."""
 
     def tick(self, tick: Tick) -> None:
-        """About once a second within a window."""
+        """At the end of a window, and about once a second within it where the display is live."""
 
     def note(self, text: str) -> None:
         """Something worth a line of its own."""

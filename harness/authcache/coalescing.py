@@ -167,11 +167,11 @@ class EarlyRefresh(SingleFlight):
         left_s = slot.deadline - time.monotonic()
         if left_s > -self._read_s * self.beta * math.log(1.0 - random.random()):
             return
-        task = asyncio.create_task(self._refresh(kind, key, read, trace))
-        self._refreshing[key] = task
+        # Before the task has begun: a snapshot in between would take the worker for quiescent.
+        self.recorder.background(+1)
+        self._refreshing[key] = asyncio.create_task(self._refresh(kind, key, read, trace))
 
     async def _refresh(self, kind: ObjectKind, key: str, read: ReadSource, cause: Trace) -> None:
-        self.recorder.background(+1)
         trace = Trace(cause.scope)
         start = time.perf_counter()
 

@@ -98,9 +98,7 @@ def run(job: Job, connections: list[_Connection]) -> Shot:
             selector.register(connection.socket, selectors.EVENT_READ, connection)
         busy = len(connections)
         while busy:
-            events = selector.select(TIMEOUT_S)
-            if not events:
-                raise UnexpectedReplyError(f"no reply within {TIMEOUT_S:g} s")
+            events = selector.select(0)
             for key, _ in events:
                 if key.data.receive() and not key.data.send():
                     busy -= 1

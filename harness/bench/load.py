@@ -18,6 +18,7 @@ from harness.bench.machine import pin
 from harness.errors import InvalidRunError
 
 _TIMEOUT_S = 120.0
+_PACKAGE = str(Path(harness.__file__).resolve().parents[1])
 
 Fire = Callable[[], Awaitable[Shot]]
 
@@ -42,7 +43,7 @@ async def aim(job: Job, core: int | None) -> AsyncIterator[Fire]:
         stderr=asyncio.subprocess.PIPE,
         # Ctrl-C is for the harness, which then ends the client.
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(harness.__file__).resolve().parents[1])},
+        env={**os.environ, "PYTHONPATH": _PACKAGE},
     )
 
     async def fire() -> Shot:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -120,7 +121,7 @@ class RequestStep:
         """The worker's counters once nothing is pending; None where it does not count."""
         if not (self._arm.variant and self._arm.metrics):
             return None
-        params = [("name[]", name) for name in _COUNTED]
+        params: Any = [("name[]", name) for name in _COUNTED]
         deadline = time.monotonic() + _QUIET_TIMEOUT_S
         async with httpx.AsyncClient(trust_env=False, timeout=_QUIET_TIMEOUT_S) as http:
             while True:

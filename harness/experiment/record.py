@@ -22,6 +22,7 @@ from harness.load.keys import write_keys
 from harness.load.protocol import Progress as LoadProgress
 from harness.load.protocol import WindowCommand, WindowResult
 from harness.observe.evidence import Checkpoint, Evidence
+from harness.observe.ledger import LOOKUPS, READS
 from harness.observe.postgres import StatementCount, truth
 from harness.observe.samples import Counters
 from harness.observe.snapshots import Observer, watch
@@ -165,7 +166,7 @@ class _Run:
         after = await observer.at_rest()
         now_used = self._stack.resource_use().cpu_s
         planted = self._plan.settings.planted_null_user
-        return Evidence(
+        evidence = Evidence(
             name=slot.name,
             variant=slot.variant,
             phase=slot.phase,
@@ -181,6 +182,11 @@ class _Run:
             checkpoints=points,
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
         )
+        rate = result.answered / result.elapsed_s if result.elapsed_s else 0.0
+        self._progress.tick(
+            _tick(evidence.counted, result.elapsed_s, duration_s, rate, result.answered)
+        )
+        return evidence
 
     def _command(self, slot: Slot, duration_s: float, *, warmup: bool = False) -> WindowCommand:
         scenario = self._plan.scenario
@@ -207,6 +213,8 @@ class _Run:
     async def _drive(
         self, driver: LoadDriver, observer: Observer, command: WindowCommand
     ) -> WindowResult:
+        if not self._progress.live:
+            return await driver.window(command)
         base = await observer.live()
         latest: list[LoadProgress] = []
         watcher = asyncio.create_task(self._show(observer, base, latest, command.duration_s))
@@ -217,33 +225,17 @@ class _Run:
             await asyncio.gather(watcher, return_exceptions=True)
 
     async def _show(
-        self,
-        observer: Observer,
-        base: Counters,
-        latest: list[LoadProgress],
-        duration_s: float,
+        self, observer: Observer, base: Counters, latest: list[LoadProgress], duration_s: float
     ) -> None:
         while True:
             await asyncio.sleep(1.0)
             if not latest:
                 continue
+            now = latest[-1]
             with contextlib.suppress(InvalidRunError):
                 counted = (await observer.live()).since(base)
-                outcomes: dict[str, dict[str, int]] = {}
-                pairs = counted.by("authcache_lookups_total", "tier", "outcome")
-                for (tier, outcome), n in pairs.items():
-                    outcomes.setdefault(tier, {})[outcome] = int(n)
-                now = latest[-1]
-                self._progress.tick(
-                    Tick(
-                        now.elapsed_s,
-                        duration_s,
-                        now.requests_per_s,
-                        now.answered,
-                        outcomes,
-                        int(counted.sum("authcache_source_reads_total")),
-                    )
-                )
+                rate = now.requests_per_s
+                self._progress.tick(_tick(counted, now.elapsed_s, duration_s, rate, now.answered))
 
     async def _checkpoints(self, observer: Observer, *, cold: bool) -> tuple[Checkpoint, ...]:
         moments = [] if cold else self._plan.scenario.load.checkpoints_ttls
@@ -267,3 +259,13 @@ class _Run:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise InvalidRunError(f"pg_stat_statements cannot be read: {error}.") from error
         return None if counts is None else counts[ObjectKind.KEY]
+
+
+def _tick(
+    counted: Counters, elapsed_s: float, duration_s: float, requests_per_s: float, answered: int
+) -> Tick:
+    outcomes: dict[str, dict[str, int]] = {}
+    for (tier, outcome), n in counted.by(LOOKUPS, "tier", "outcome").items():
+        outcomes.setdefault(tier, {})[outcome] = round(n)
+    reads = round(counted.sum(READS))
+    return Tick(elapsed_s, duration_s, requests_per_s, answered, outcomes, reads)

@@ -16,6 +16,8 @@ def progress_for(console: Console) -> Progress:
 class PlainProgress:
     """One line for each phase and window; nothing moves."""
 
+    live = False
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: Tick | None = None
@@ -32,7 +34,7 @@ class PlainProgress:
             self._say(f"window {number} of {total}: {variant}, {phase}")
 
     def tick(self, tick: Tick) -> None:
-        """Kept for the line at the window's end."""
+        """Kept for the line that closes the window."""
         self._last = tick
 
     def note(self, text: str) -> None:
@@ -54,6 +56,8 @@ class PlainProgress:
 
 class LiveProgress:
     """A spinner with the phase, the window and its figures so far."""
+
+    live = True
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -279,6 +279,8 @@ def _replica_command(fleet: Fleet, index: int, sockets: ReplicaSockets, log_file
 def _readiness_urls(fleet: Fleet, replicas: list[Process]) -> list[tuple[Process, str]]:
     path = fleet.spec.target.readiness_path
     clients = [(replicas[index], base + path) for index, base in enumerate(fleet.replica_urls)]
+    if not fleet.spec.settings.metrics:
+        return clients
     workers = [(replicas[one.replica], one.metrics_url) for one in fleet.workers]
     return clients + workers
 
