@@ -142,6 +142,17 @@ def test_invalid_outranks_every_number(tmp_path: Path, window: Evidence, word: s
     assert word in result.reasons[0]
 
 
+def test_a_late_cold_fill_is_noted_and_spoils_nothing(tmp_path: Path) -> None:
+    late = evidence(generator={"late": 50, "planned": 110})
+    cold = replace(late, name="01-cold_fill-a", phase="cold_fill", round=0)
+    result = _analyse(tmp_path, [cold, _sound()])
+    assert result.verdict == "pass"
+    assert result.generator.late == 0
+    assert "cold fill of a was driven late: 50 of 110" in result.notes[-1]
+    spoiled = replace(evidence(gets=7), name="01-cold_fill-a", phase="cold_fill", round=0)
+    assert _analyse(tmp_path, [spoiled, _sound()]).verdict == "invalid"
+
+
 def test_a_death_and_a_signal(tmp_path: Path) -> None:
     dead = _analyse(tmp_path, [_sound()], [HEALTHY], problem="Valkey died.", complete=False)
     assert (dead.verdict, dead.reasons[0]) == ("invalid", "Valkey died.")
