@@ -126,8 +126,8 @@ def cold_notes(evidence: Sequence[Evidence]) -> list[str]:
     whose counts stay exact, and says nothing about the measured windows.
     """
     return [
-        f"The cold fill of {e.variant} was driven late: {e.generator.late} of {e.generator.planned} "
-        f"requests, by up to {e.generator.delay_ms_max:.0f} ms. Its counts are exact, its pace is "
+        f"The cold fill of {e.variant} was driven late: {e.generator.late} of "
+        f"{e.generator.planned} requests, by up to {e.generator.delay_ms_max:.0f} ms. Its counts are exact, its pace is "
         "not the planned one."
         for e in evidence
         if e.phase == "cold_fill" and e.generator.late
