@@ -127,8 +127,8 @@ def cold_notes(evidence: Sequence[Evidence]) -> list[str]:
     """
     return [
         f"The cold fill of {e.variant} was driven late: {e.generator.late} of "
-        f"{e.generator.planned} requests, by up to {e.generator.delay_ms_max:.0f} ms. Its counts are exact, its pace is "
-        "not the planned one."
+        f"{e.generator.planned} requests, by up to {e.generator.delay_ms_max:.0f} ms. Its counts "
+        "are exact, its pace is not the planned one."
         for e in evidence
         if e.phase == "cold_fill" and e.generator.late
     ]
