@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from harness.authcache.words import ObjectKind
 from harness.load.protocol import WindowResult
@@ -21,7 +22,7 @@ class Checkpoint:
     count: StatementCount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """One measured window of one fleet, from every side."""
 
@@ -43,7 +44,7 @@ class Evidence:
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     """CPU by group in the window, as `harness.stack.base.ResourceUse` names them."""
 
-    @property
+    @cached_property
     def counted(self) -> Counters:
         """What the replicas counted in the window."""
         return self.after.total.since(self.before.total)
@@ -81,7 +82,7 @@ class Evidence:
         """Spend that Postgres gained in the window, by object."""
         return {kind: self.after.spend[kind] - self.before.spend[kind] for kind in ObjectKind}
 
-    @property
+    @cached_property
     def wrong_values(self) -> dict[tuple[str, str], int]:
         """Objects served whose digest is not Postgres', by scope and object."""
         wrong: Counter[tuple[str, str]] = Counter()
