@@ -38,9 +38,7 @@ class Percentiles(_Part):
 
 
 class Latency(_Part):
-    """``from_intended`` counts from when the request should have started; in a closed load the
-    two are the same.
-    """
+    """From the intended and from the actual start; in a closed load the two are the same."""
 
     from_intended: Percentiles
     service: Percentiles

@@ -8,10 +8,11 @@ unreadable. Nothing is read or written under a missing key.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 from harness.authcache import logs
 from harness.authcache.codecs import Codec, ForeignPayloadError
@@ -38,6 +39,18 @@ REMEMBERED_ABSENT = (ObjectKind.USER, ObjectKind.MEMBERSHIP)
 ReadSource = Callable[[], Awaitable[CachedObject | None]]
 
 
+def _lookups(tier: Tier, outcome: Outcome) -> Mapping[tuple[Op, ObjectKind], Lookup]:
+    return {key: Lookup(tier, key[0], outcome, key[1]) for key in product(Op, ObjectKind)}
+
+
+# Made once: to look up a member of an enum, and to build a named tuple, is a Python call each, and
+# every request would make a dozen of them.
+_MEMORY, _REDIS = Tier.MEMORY, Tier.REDIS
+_LOAD, _PEEK, _MISS = Op.LOAD, Op.PEEK, ReadReason.MISS
+_MEMORY_HIT, _MEMORY_MISS = _lookups(_MEMORY, Outcome.HIT), _lookups(_MEMORY, Outcome.MISS)
+_REDIS_HIT, _REDIS_MISS = _lookups(_REDIS, Outcome.HIT), _lookups(_REDIS, Outcome.MISS)
+
+
 class SourceUnavailableError(Exception):
     """Postgres did not answer, and no tier had the object."""
 
@@ -53,8 +66,7 @@ class OnFailure(StrEnum):
     """Raise DecodeError: an untyped read whose model is built without a net."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a lookup found. ``value`` is None for a remembered or fresh absence."""
 
     value: Any
@@ -127,9 +139,9 @@ class AuthCache:
         """
         if key is None:
             return None
-        found = self.ask_memory(kind, key, Op.PEEK, trace, on_failure)
-        if found is ReadReason.MISS and self.redis is not None:
-            found = await self.ask_redis(kind, key, Op.PEEK, trace, on_failure)
+        found = self.ask_memory(kind, key, _PEEK, trace, on_failure)
+        if found is _MISS and self.redis is not None:
+            found = await self.ask_redis(kind, key, _PEEK, trace, on_failure)
         return found if isinstance(found, Found) else None
 
     async def load(
@@ -142,12 +154,38 @@ class AuthCache:
         """
         if key is None:
             return None
-        found = self.ask_memory(kind, key, Op.LOAD, trace)
-        if found is ReadReason.MISS and self.redis is not None:
-            found = await self.ask_redis(kind, key, Op.LOAD, trace)
+        found = self.load_at_once(kind, key, read, trace)
         if isinstance(found, Found):
             return found
-        return await self.read_source(kind, key, found, read, trace)
+        return await self.load_beyond(kind, key, found, read, trace)
+
+    def load_at_once(
+        self,
+        kind: ObjectKind,
+        key: str,
+        read: ReadSource,  # noqa: ARG002 - for caches that refresh early
+        trace: Trace,
+    ) -> Found | ReadReason:
+        """The first half of a load, which waits for nothing: an answer, or why there is none.
+
+        A caller that goes through both halves itself saves a coroutine for every hit.
+        """
+        return self.ask_memory(kind, key, _LOAD, trace)
+
+    async def load_beyond(
+        self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
+    ) -> Found | None:
+        """The second half of a load, after memory gave a reason to look further.
+
+        Raises:
+            SourceUnavailableError: no tier had it and Postgres did not answer.
+        """
+        if reason is _MISS and self.redis is not None:
+            found = await self.ask_redis(kind, key, _LOAD, trace)
+            if isinstance(found, Found):
+                return found
+            reason = found
+        return await self.read_source(kind, key, reason, read, trace)
 
     def ask_memory(
         self,
@@ -160,8 +198,8 @@ class AuthCache:
         """One lookup in the memory tier. Raises DecodeError with ``OnFailure.RAISE``."""
         slot = self.memory.get(key)
         if slot is None:
-            trace.lookups.append(Lookup(Tier.MEMORY, op, Outcome.MISS, kind))
-            return ReadReason.MISS
+            trace.lookups.append(_MEMORY_MISS[op, kind])
+            return _MISS
         value: Any = slot.value
         if isinstance(value, bytes):
             value = self._decode_or_log(kind, key, Tier.MEMORY, op, value, trace, on_failure)
@@ -172,9 +210,9 @@ class AuthCache:
             # Postgres without a word.
             trace.lookups.append(Lookup(Tier.MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
             return ReadReason.DESERIALIZE_FAILURE
-        trace.lookups.append(Lookup(Tier.MEMORY, op, Outcome.HIT, kind))
-        self.recorder.served(Tier.MEMORY, kind, time.time() - slot.read_at)
-        return Found(value, slot.read_at, Tier.MEMORY)
+        trace.lookups.append(_MEMORY_HIT[op, kind])
+        self.recorder.served(_MEMORY, kind, time.time() - slot.read_at)
+        return Found(value, slot.read_at, _MEMORY)
 
     async def ask_redis(
         self,
@@ -185,15 +223,14 @@ class AuthCache:
         on_failure: OnFailure = OnFailure.PAIR,
     ) -> Found | ReadReason:
         """One lookup in Redis, with backfill of memory. Raises DecodeError as `ask_memory`."""
-        assert self.redis is not None
         try:
-            framed = await self.redis.get(key)
+            framed = await self.fetch(key, op)
         except RedisUnavailableError:
             trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.BACKEND_ERROR, kind))
             return ReadReason.BACKEND_ERROR
         if framed is None:
-            trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.MISS, kind))
-            return ReadReason.MISS
+            trace.lookups.append(_REDIS_MISS[op, kind])
+            return _MISS
         payload, read_at = framed
         if self._encoded_memory:
             # Before decoding, as upstream: what cannot be read is backfilled all the same.
@@ -206,9 +243,14 @@ class AuthCache:
                 return ReadReason.DESERIALIZE_FAILURE
         if not self._encoded_memory:
             self._set_memory(kind, key, value, read_at, self._backfill_ttl_s)
-        trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.HIT, kind))
-        self.recorder.served(Tier.REDIS, kind, time.time() - read_at)
-        return Found(value, read_at, Tier.REDIS)
+        trace.lookups.append(_REDIS_HIT[op, kind])
+        self.recorder.served(_REDIS, kind, time.time() - read_at)
+        return Found(value, read_at, _REDIS)
+
+    async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:  # noqa: ARG002 - for those who treat loads in their own way
+        """Payload and read time from Redis, None when absent. Raises RedisUnavailableError."""
+        assert self.redis is not None
+        return await self.redis.get(key)
 
     async def read_source(
         self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
@@ -293,8 +335,12 @@ class AuthCache:
         self.recorder.write(Tier.MEMORY, WriteOutcome.OK, kind)
 
     async def _set_redis(
-        self, kinds: Sequence[ObjectKind], wires: list[tuple[str, bytes, float]], ttl_s: float
-    ) -> None:
+        self,
+        kinds: Sequence[ObjectKind],
+        wires: list[tuple[str, bytes, float]],
+        ttl_s: float,
+    ) -> bool:
+        """Write payloads and count; whether it was done."""
         assert self.redis is not None
         outcome = WriteOutcome.OK
         try:
@@ -302,7 +348,8 @@ class AuthCache:
         except RedisUnavailableError as error:
             outcome = WriteOutcome.ERROR if error.asked else WriteOutcome.SKIPPED
         for kind in kinds:
-            self.recorder.write(Tier.REDIS, outcome, kind)
+            self.recorder.write(_REDIS, outcome, kind)
+        return outcome is WriteOutcome.OK
 
     def _encode_or_log(self, entry: Entry) -> bytes | None:
         start = time.perf_counter()

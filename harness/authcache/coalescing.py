@@ -8,9 +8,11 @@ al., VLDB 2015: refresh when ``-delta * beta * ln(random)`` reaches the time lef
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
@@ -32,18 +34,12 @@ class SingleFlight(AuthCache):
         self._flights: dict[str, asyncio.Future[Found | None]] = {}
         self._stage = Coalesced.BEFORE_SOURCE if self.redis is None else Coalesced.BEFORE_REDIS
 
-    async def load(
-        self, kind: ObjectKind, key: str | None, read: ReadSource, trace: Trace
+    async def load_beyond(
+        self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """As `AuthCache.load`; a lookup that finds a flight under way takes its answer."""
-        if key is None:
-            return None
-        found = self.ask_memory(kind, key, Op.LOAD, trace)
-        if isinstance(found, Found):
-            self.hit_memory(kind, key, read, trace)
-            return found
-        if found is not ReadReason.MISS:
-            return await self.read_source(kind, key, found, read, trace)
+        """As `AuthCache.load_beyond`; one that finds a flight under way takes its answer."""
+        if reason is not ReadReason.MISS:
+            return await self.read_source(kind, key, reason, read, trace)
         while (flight := self._flights.get(key)) is not None:
             try:
                 answer = await asyncio.shield(flight)
@@ -60,19 +56,11 @@ class SingleFlight(AuthCache):
             return answer
         return await self._lead(kind, key, read, trace)
 
-    def hit_memory(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
-        """Called for every load that memory answered."""
-
     async def beyond_memory(
         self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
     ) -> Found | None:
         """What the leader of a flight does."""
-        if self.redis is None:
-            return await self.read_source(kind, key, ReadReason.MISS, read, trace)
-        found = await self.ask_redis(kind, key, Op.LOAD, trace)
-        if isinstance(found, Found):
-            return found
-        return await self.read_source(kind, key, found, read, trace)
+        return await super().load_beyond(kind, key, ReadReason.MISS, read, trace)
 
     async def _lead(
         self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
@@ -95,58 +83,80 @@ class SingleFlight(AuthCache):
 
 
 class Lease(SingleFlight):
-    """Across replicas: who takes the lease reads Postgres, the others poll Redis for its answer."""
+    """Across replicas: who claims the key reads Postgres, the others poll Redis for its answer.
+
+    The claim lies under the key itself and is made by the very command that looks the key up, so a
+    miss costs no command more than without a lease, and storing the object ends the claim.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._claims: set[str] = set()
+        """Keys that are claimed by us and not stored yet."""
+        self._taken: set[str] = set()
+        """Keys that were found claimed by another worker just now."""
+
+    async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:
+        """As `AuthCache.fetch`; a load claims what is absent."""
+        if op is not Op.LOAD:
+            return await super().fetch(key, op)
+        assert self.redis is not None
+        found = await self.redis.get_or_claim(key, LEASE_TTL_S)
+        if isinstance(found, tuple):
+            return found
+        (self._claims if found else self._taken).add(key)
+        return None
 
     async def beyond_memory(
         self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """Ask Redis, then read Postgres under a lease."""
-        assert self.redis is not None
-        found = await self.ask_redis(kind, key, Op.LOAD, trace)
-        if isinstance(found, Found):
-            return found
-        if found is not ReadReason.MISS:
+        """Ask Redis, then read Postgres or wait for who does."""
+        try:
+            found = await self.ask_redis(kind, key, Op.LOAD, trace)
+            if isinstance(found, Found):
+                return found
+            if key in self._taken:
+                answer = await self._answer_of_another(kind, key, trace)
+                if answer is not None:
+                    return answer
             return await self.read_source(kind, key, found, read, trace)
-        try:
-            mine = await self.redis.acquire(key, LEASE_TTL_S)
-            # Whoever held the lease before may have filled Redis since our miss: look once more.
-            answer = await self._poll(kind, key, trace, tries=1 if mine else self._tries())
-        except RedisUnavailableError:
-            return await self.read_source(kind, key, ReadReason.BACKEND_ERROR, read, trace)
-        if answer is not None:
-            if mine:
-                await self._release(key)
-            return answer
-        try:
-            return await self.read_source(kind, key, ReadReason.MISS, read, trace)
         finally:
-            if mine:
-                await self._release(key)
+            self._taken.discard(key)
+            await self._give_back(key)
 
-    @staticmethod
-    def _tries() -> int:
-        return round(LEASE_WAIT_S / LEASE_POLL_S)
-
-    async def _poll(self, kind: ObjectKind, key: str, trace: Trace, *, tries: int) -> Found | None:
+    async def _answer_of_another(self, kind: ObjectKind, key: str, trace: Trace) -> Found | None:
+        """What the holder of the claim stores; None when that takes too long."""
         assert self.redis is not None
-        for attempt in range(tries):
-            if attempt:
-                await asyncio.sleep(LEASE_POLL_S)
-            framed = await self.redis.get(key, "lease_poll")
-            if framed is None:
-                continue
-            answer = self.take(kind, key, *framed, trace)
-            if answer is not None:
-                trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
-            return answer
+        for _ in range(round(LEASE_WAIT_S / LEASE_POLL_S)):
+            await asyncio.sleep(LEASE_POLL_S)
+            try:
+                framed = await self.redis.get(key, "lease_poll")
+            except RedisUnavailableError:
+                return None
+            if framed is not None:
+                answer = self.take(kind, key, *framed, trace)
+                if answer is not None:
+                    trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
+                return answer
         return None
 
-    async def _release(self, key: str) -> None:
+    async def _set_redis(
+        self, kinds: Sequence[ObjectKind], wires: list[tuple[str, bytes, float]], ttl_s: float
+    ) -> bool:
+        """As `AuthCache._set_redis`; what is stored is claimed no longer."""
+        stored = await super()._set_redis(kinds, wires, ttl_s)
+        if stored:
+            self._claims.difference_update(key for key, *_ in wires)
+        return stored
+
+    async def _give_back(self, key: str) -> None:
+        """End a claim under which nothing was stored: absent rows, failed reads."""
+        if key not in self._claims:
+            return
+        self._claims.discard(key)
         assert self.redis is not None
-        try:
-            await self.redis.release(key)
-        except RedisUnavailableError:
-            return  # It expires by itself.
+        with contextlib.suppress(RedisUnavailableError):  # It expires by itself.
+            await self.redis.delete(key)
 
 
 class EarlyRefresh(SingleFlight):
@@ -159,7 +169,16 @@ class EarlyRefresh(SingleFlight):
         self._read_s = 0.005
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
-    def hit_memory(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
+    def load_at_once(
+        self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
+    ) -> Found | ReadReason:
+        """As `AuthCache.load_at_once`; a hit may start a refresh."""
+        found = super().load_at_once(kind, key, read, trace)
+        if isinstance(found, Found):
+            self._refresh_early(kind, key, read, trace)
+        return found
+
+    def _refresh_early(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
         """Start a refresh when its time has come and none is under way."""
         slot = self.memory.get(key)
         if slot is None or key in self._refreshing:

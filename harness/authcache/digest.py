@@ -64,7 +64,7 @@ def hash_token(secret: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or value is False or value == [] or value == ():
+    if value is None or value is False or value in ([], ()):
         return None
     if isinstance(value, bool | str):
         return value

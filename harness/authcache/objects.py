@@ -8,6 +8,7 @@ error reads as it does there. Two rules differ between releases and are models o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -253,9 +254,8 @@ MODELS: dict[ObjectKind, type[CachedObject]] = {
 """What each object is written as, and, with the rules of 1.84, read as."""
 
 
-def limit_fields(value: CachedObject) -> dict[str, Any]:
-    """The fields that `harness.authcache.digest.digest` looks at, by name."""
-    fields = dict(value.__dict__)
+def limit_fields(value: CachedObject) -> Mapping[str, Any]:
+    """The fields that `harness.authcache.digest.digest` looks at, by name; not to be changed."""
     if isinstance(value, Membership):
-        fields["budget_max"] = value.budget_max
-    return fields
+        return {**value.__dict__, "budget_max": value.budget_max}
+    return value.__dict__

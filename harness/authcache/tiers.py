@@ -6,16 +6,16 @@ read from Postgres, so that the age of what is served can be told however often 
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from harness.authcache.batching import BatchingClient, Reply
 
 V = TypeVar("V")
 
@@ -145,7 +145,7 @@ class RedisTier:
     """
 
     def __init__(
-        self, client: Redis, observer: RedisObserver, *, namespace: str = "", breaker: Breaker
+        self, client: BatchingClient, observer: RedisObserver, *, namespace: str, breaker: Breaker
     ) -> None:
         self._client = client
         self._observer = observer
@@ -156,13 +156,30 @@ class RedisTier:
         """Payload and read time of a key, None when absent. Raises RedisUnavailableError."""
         self._check()
         self._observer.redis_get(purpose)
-        try:
-            wire = await self._client.get(self._namespace + key)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._fail(error) from error
-        self._breaker.succeeded()
-        # The client does not decode responses, so a value is always bytes.
-        return _unframe(wire) if isinstance(wire, bytes) else None
+        (wire,) = await self._answers(self._client.send("GET", self._namespace + key))
+        return None if wire is None or wire == CLAIM else _unframe(wire)
+
+    async def get_or_claim(self, key: str, ttl_s: float) -> tuple[bytes, float] | bool:
+        """As `get`; a key that is absent is claimed in the same command.
+
+        ``SET NX GET`` gives what lies under the key, and where nothing does puts the claim there:
+        no other command can come in between. It needs Redis 7 or Valkey.
+
+        Returns:
+            Payload and read time; or True where the claim is ours now, False where another holds
+            it.
+
+        Raises:
+            RedisUnavailableError: perhaps the key was claimed.
+        """
+        self._check()
+        self._observer.redis_get("lookup")
+        (wire,) = await self._answers(
+            self._client.send("SET", self._namespace + key, CLAIM, "NX", "GET", "PX", _ms(ttl_s))
+        )
+        if wire is None:
+            return True
+        return False if wire == CLAIM else _unframe(wire)
 
     async def set(self, key: str, payload: bytes, read_at: float, ttl_s: float) -> None:
         """Store a payload. Raises RedisUnavailableError."""
@@ -171,49 +188,40 @@ class RedisTier:
     async def set_many(self, items: Sequence[tuple[str, bytes, float]], ttl_s: float) -> None:
         """Store payloads in one round trip, not one transaction. Raises RedisUnavailableError."""
         self._check()
-        ttl_ms = max(1, round(ttl_s * 1000))
-        try:
-            if len(items) == 1:
-                key, payload, read_at = items[0]
-                await self._client.set(self._namespace + key, _frame(payload, read_at), px=ttl_ms)
-            else:
-                pipeline = self._client.pipeline(transaction=False)
-                for key, payload, read_at in items:
-                    pipeline.set(self._namespace + key, _frame(payload, read_at), px=ttl_ms)
-                await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._fail(error) from error
-        self._breaker.succeeded()
-
-    async def acquire(self, key: str, ttl_s: float) -> bool:
-        """Take a lease; False when another holds it. Raises RedisUnavailableError."""
-        self._check()
-        try:
-            taken = await self._client.set(
-                f"{self._namespace}{key}:lease", b"1", nx=True, px=max(1, round(ttl_s * 1000))
+        px = _ms(ttl_s)
+        await self._answers(
+            *(
+                self._client.send("SET", self._namespace + key, _frame(payload, read_at), "PX", px)
+                for key, payload, read_at in items
             )
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._fail(error) from error
-        self._breaker.succeeded()
-        return bool(taken)
+        )
 
-    async def release(self, key: str) -> None:
-        """Give a lease back. Raises RedisUnavailableError."""
+    async def delete(self, key: str) -> None:
+        """Forget a key, or give a claim back. Raises RedisUnavailableError."""
         self._check()
-        try:
-            await self._client.delete(f"{self._namespace}{key}:lease")
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self._fail(error) from error
-        self._breaker.succeeded()
+        await self._answers(self._client.send("DEL", self._namespace + key))
 
     def _check(self) -> None:
         if not self._breaker.allows():
             raise RedisUnavailableError("the breaker is open", asked=False)
 
-    def _fail(self, error: BaseException) -> RedisUnavailableError:
-        if self._breaker.failed():
-            self._observer.redis_outage(error)
-        return RedisUnavailableError(f"{type(error).__name__}: {error}", asked=True)
+    async def _answers(self, *futures: asyncio.Future[Reply]) -> list[Reply]:
+        try:
+            answers = [await future for future in futures]
+        except (RedisError, OSError, TimeoutError) as error:
+            if self._breaker.failed():
+                self._observer.redis_outage(error)
+            raise RedisUnavailableError(f"{type(error).__name__}: {error}", asked=True) from error
+        self._breaker.succeeded()
+        return answers
+
+
+CLAIM = b"claimed"
+"""Lies under a key while somebody reads its object from Postgres; no frame looks like it."""
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 def _frame(payload: bytes, read_at: float) -> bytes:
@@ -227,17 +235,3 @@ def _unframe(wire: bytes) -> tuple[bytes, float]:
     except ValueError:
         # Planted or foreign: all of it is payload, and nobody knows how old it is.
         return wire, time.time()
-
-
-def redis_client(url: str, *, timeout_s: float) -> Redis:
-    """A client that sends each command once: no retries, short time-outs.
-
-    Retries are off so that one lookup is one GET; redis-py 8 would otherwise multiply an outage.
-    """
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-    )

@@ -55,7 +55,7 @@ class Sizes:
     postgres: int
 
 
-FULL = Sizes(memory=16_000, redis=8_000, postgres=3_200)
+FULL = Sizes(memory=8_000, redis=4_800, postgres=2_400)
 QUICK = Sizes(memory=64, redis=64, postgres=64)
 
 _NO_MEMORY = {"memory_entries": "0"}

@@ -33,7 +33,7 @@ BARS: tuple[Bar, ...] = (
     Bar(
         "memory",
         "requests",
-        "CPU per request, memory answers / raw handler",
+        "memory answers / raw handler",
         "memory.cpu_us",
         1.8,
         "x",
@@ -43,7 +43,7 @@ BARS: tuple[Bar, ...] = (
     Bar(
         "redis",
         "requests",
-        "CPU per request, Redis answers / raw handler",
+        "Redis answers / raw handler",
         "redis.cpu_us",
         8.0,
         "x",
@@ -53,7 +53,7 @@ BARS: tuple[Bar, ...] = (
     Bar(
         "postgres",
         "requests",
-        "CPU per request, Postgres answers / raw handler",
+        "Postgres answers / raw handler",
         "postgres.cpu_us",
         16.0,
         "x",
@@ -63,7 +63,7 @@ BARS: tuple[Bar, ...] = (
     Bar(
         "metrics",
         "requests",
-        "CPU per request, metrics and accounting on / off",
+        "metrics and accounting on / off",
         "memory.cpu_us",
         1.10,
         "x",
@@ -73,7 +73,7 @@ BARS: tuple[Bar, ...] = (
     Bar(
         "encode",
         "codecs",
-        "encode of recommended's codec / LiteLLM's way",
+        "encode, msgspec / LiteLLM's way",
         "codecs.msgspec.encode_us",
         0.40,
         "x",
@@ -82,7 +82,7 @@ BARS: tuple[Bar, ...] = (
     Bar(
         "decode",
         "codecs",
-        "decode of recommended's codec / LiteLLM's way",
+        "decode, msgspec / LiteLLM's way",
         "codecs.msgspec.decode_us",
         0.50,
         "x",

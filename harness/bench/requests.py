@@ -50,6 +50,8 @@ class RequestStep:
         secrets: of its keys; a cold arm takes new ones in every round.
     """
 
+    every = 1
+
     def __init__(
         self,
         arm: Arm,

@@ -75,8 +75,9 @@ async def run_bench(options: Options, progress: Progress, stop: Stop) -> Measure
 
 
 def in_turn(steps: Sequence[Step], number: int) -> list[Step]:
-    """The steps in the order of a round: A B C, C B A, A B C …."""
-    return list(steps) if number % 2 else list(reversed(steps))
+    """The steps of a round, from 1 on, in its order: A B C, C B A, A B C …."""
+    due = [step for step in steps if (number - 1) % step.every == 0]
+    return due if number % 2 else due[::-1]
 
 
 async def _run(measured: Measured, progress: Progress) -> None:

@@ -38,6 +38,8 @@ class StartStep:
         load_s: seconds of load by Locust; 0 for none.
     """
 
+    every = 2  # It takes as long as all other steps together.
+
     def __init__(
         self,
         name: str,

@@ -10,9 +10,11 @@ Figures = Mapping[str, float]
 
 
 class Step(Protocol):
-    """Measured once a round; the order of steps turns round after every round."""
+    """Measured once a round, or more seldom; the order of steps turns round after every round."""
 
     name: str
+    every: int
+    """1 for every round, 2 for every second one, from the first on."""
 
     async def measure(self) -> Figures:
         """One round. Raises InvalidRunError where what was measured is not what was meant."""

@@ -31,27 +31,21 @@ def bars_table(judged: list[Judged]) -> Table:
     rows = []
     for one in judged:
         unit = TIMES if one.bar.unit == "x" else f" {one.bar.unit}"
-        verdict = Cell("held", tone="healthy") if one.held else Cell("missed", tone="broken")
-        floor = NOT_MEASURED if one.floor is None else f"{_number(one.floor)}{unit}"
         above = one.above_floor
-        rows.append(
-            Row(
-                Cell(one.bar.title),
-                (
-                    Cell(f"{_number(one.measured.median)}{unit}"),
-                    Cell(_range(one.measured)),
-                    Cell(f"{one.bar.limit:g}{unit}"),
-                    verdict,
-                    Cell(floor),
-                    Cell(NOT_MEASURED if above is None else f"{_number(above)}{TIMES}"),
-                ),
-            )
+        fields = (
+            Cell(f"{_number(one.measured.median)}{unit}"),
+            Cell(_range(one.measured)),
+            Cell(f"{one.bar.limit:g}{unit}"),
+            Cell("held", tone="healthy") if one.held else Cell("missed", tone="broken"),
+            Cell(NOT_MEASURED if one.floor is None else f"{_number(one.floor)}{unit}"),
+            Cell(NOT_MEASURED if above is None else f"{_number(above)}{TIMES}"),
         )
+        rows.append(Row(Cell(one.bar.title), fields))
     return Table(
         "bars",
-        "Bars",
+        "Bars: CPU per request and call, start, memory",
         "",
-        columns(("median", "range", "bar", "", "floor", "above floor")),
+        columns(("median", "range", "bar", "", "floor", "above it")),
         tuple(rows),
         "A ratio is taken in each round; the median over the rounds decides.",
         code=False,
@@ -85,9 +79,9 @@ def requests_table(measured: Measured) -> Table:
         "requests",
         "CPU per request of one worker, in microseconds (recommended, a team key)",
         "",
-        columns(("server", "range", "/ floor", "Valkey", "Postgres", "load", "requests/s")),
+        columns(("server", "range", "/ floor", "Valkey", "Postgres", "load", "req/s")),
         tuple(rows),
-        f"{where if measured.pinned else 'nothing is pinned'}; requests/s belongs to this machine.",
+        f"{where if measured.pinned else 'nothing is pinned'}; req/s belongs to this machine.",
         code=False,
     )
 

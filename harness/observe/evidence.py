@@ -71,11 +71,7 @@ class Evidence:
         before, after = self.before.redis, self.after.redis
         if before is None or after is None:
             return None
-        return RedisCount(
-            after.get_calls - before.get_calls,
-            after.mget_calls - before.mget_calls,
-            after.keys_read - before.keys_read,
-        )
+        return RedisCount(after.keys_read - before.keys_read)
 
     @property
     def spend_micro(self) -> dict[ObjectKind, int]:

@@ -66,7 +66,7 @@ def _redis_lookups(e: Evidence) -> Sides:
 
 def _gets(e: Evidence) -> Sides:
     assert e.redis is not None
-    return _difference(e.counted.sum("authcache_redis_gets_total"), float(e.redis.keys_asked))
+    return _difference(e.counted.sum("authcache_redis_gets_total"), float(e.redis.keys_read))
 
 
 def _source_reads(e: Evidence) -> Sides:
@@ -129,7 +129,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "redis_gets",
-        "GETs and MGET keys sent by the clients = those counted by the fleet's Redis",
+        "keys that the clients asked Redis for (GET, SET GET) = keys read, as the fleet's Redis "
+        "counted them",
         "validity",
         _gets,
         _no_redis_count,

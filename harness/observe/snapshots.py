@@ -34,15 +34,8 @@ _POLL_S = 0.02
 class RedisCount:
     """What a Redis server has counted of its clients' reads."""
 
-    get_calls: int
-    mget_calls: int
     keys_read: int
-    """Keyspace hits and misses: keys asked for by any read command."""
-
-    @property
-    def keys_asked(self) -> int:
-        """Keys asked for by GET and MGET."""
-        return self.get_calls if self.mget_calls == 0 else self.keys_read
+    """Keyspace hits and misses: keys asked for by GET, MGET and SET GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +124,8 @@ class Observer:
     async def _redis_count(self) -> RedisCount | None:
         if self._redis is None or not self.fleet.owns_redis:
             return None
-        info: dict[str, Any] = await self._redis.info("commandstats")
         stats: dict[str, Any] = await self._redis.info("stats")
-        return RedisCount(
-            int(info.get("cmdstat_get", {}).get("calls", 0)),
-            int(info.get("cmdstat_mget", {}).get("calls", 0)),
-            int(stats["keyspace_hits"]) + int(stats["keyspace_misses"]),
-        )
+        return RedisCount(int(stats["keyspace_hits"]) + int(stats["keyspace_misses"]))
 
 
 @contextlib.asynccontextmanager

@@ -36,6 +36,9 @@ class _Wire(NamedTuple):
     decoder: msgspec.msgpack.Decoder[Any]
     nested: dict[str, type[CachedObject]]
     """Fields that hold another model."""
+    names: list[str]
+    fields_set: set[str]
+    """Every field: what Pydantic is told was set. One set for all, as nothing can be added."""
 
 
 @register
@@ -68,7 +71,7 @@ class Compact:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             # A ValueError is text that is no UTF-8, which msgspec leaves to Python.
             raise DecodeError(f"{kind} payload does not fit its schema: {error}") from error
-        return _from_struct(wire.nested, struct, model)
+        return _from_struct(wire, struct, model)
 
 
 @lru_cache(maxsize=32)
@@ -99,6 +102,8 @@ def _wire(kind: ObjectKind | None, model: type[CachedObject]) -> _Wire:
         msgspec.msgpack.Encoder(),
         msgspec.msgpack.Decoder(struct),
         nested,
+        list(model.model_fields),
+        set(model.model_fields),
     )
 
 
@@ -114,21 +119,22 @@ def _to_struct(wire: _Wire, value: CachedObject) -> msgspec.Struct:
         for name, inner in wire.nested.items():
             if fields.get(name) is not None:
                 fields[name] = _to_struct(_wire(None, inner), fields[name])
+    # By position it takes a quarter of the time; validated objects have their fields in order.
+    if list(fields) == wire.names:
+        return wire.struct(*fields.values())
     return wire.struct(**fields)
 
 
-def _from_struct(
-    nested: dict[str, type[CachedObject]], struct: msgspec.Struct, model: type[T]
-) -> T:
+def _from_struct(wire: _Wire, struct: msgspec.Struct, model: type[T]) -> T:
     fields = msgspec.structs.asdict(struct)
-    for name, inner in nested.items():
+    for name, inner in wire.nested.items():
         if fields[name] is not None:
-            fields[name] = _from_struct({}, fields[name], inner)
+            fields[name] = _from_struct(_wire(None, inner), fields[name], inner)
     # The struct decoder has checked every type against a schema that was made from the model and
     # whose hash matched; model_construct would look at each field again, ten times as slowly.
     value = model.__new__(model)
     object.__setattr__(value, "__dict__", fields)
-    object.__setattr__(value, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(value, "__pydantic_fields_set__", wire.fields_set)
     object.__setattr__(value, "__pydantic_extra__", None)
     object.__setattr__(value, "__pydantic_private__", None)
     return value

@@ -9,32 +9,22 @@ reservation, which builds the membership from whatever lies in the cache without
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from harness.authcache.cache import (
-    AuthCache,
-    Entry,
-    Found,
-    OnFailure,
-    ReadSource,
-    SourceUnavailableError,
-)
-from harness.authcache.digest import digest, hash_token
+from harness.authcache.cache import AuthCache, Entry, Found, OnFailure
+from harness.authcache.digest import hash_token
 from harness.authcache.layout import KeyLayout
-from harness.authcache.objects import Key, Membership, Team, User, limit_fields
+from harness.authcache.objects import Key, Membership, Team, User
 from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind, key_scope
 from harness.errors import DecodeError
 from harness.served import Served
-from harness.targets.reference.problems import (
-    AuthError,
-    BudgetExceededError,
-    ModelNotAllowedError,
-    UnavailableError,
-)
+from harness.targets.reference.asked import Answer, Asked, Waiting
+from harness.targets.reference.problems import AuthError, BudgetExceededError, ModelNotAllowedError
 from harness.targets.reference.store import Store
+
+_KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
 
 
 class Grant(NamedTuple):
@@ -46,51 +36,6 @@ class Grant(NamedTuple):
     user: User | None
     team: Team | None
     membership: Membership | None
-
-
-class Asked:
-    """The objects that one request has asked for.
-
-    With ``lookups = once`` a second question for the same object is answered from here and never
-    reaches the cache; with ``repeated`` every question is a lookup, as upstream.
-    """
-
-    def __init__(self, cache: AuthCache, trace: Trace, served: list[Served] | None) -> None:
-        self.trace = trace
-        self._cache = cache
-        self._served = served
-        self._once = cache.switches.lookups == "once"
-        self._known: dict[ObjectKind, Found | None] = {}
-
-    async def load(self, kind: ObjectKind, cache_key: str, read: ReadSource) -> Found | None:
-        """An object, from wherever it is. Raises UnavailableError."""
-        if self._once and kind in self._known:
-            return self._known[kind]
-        try:
-            found = await self._cache.load(kind, cache_key, read, self.trace)
-        except SourceUnavailableError as error:
-            raise UnavailableError(
-                f"The database does not answer and the {kind} is not cached. Try again later."
-            ) from error
-        self._known[kind] = found
-        self.serve(kind, found)
-        return found
-
-    def knows(self, kind: ObjectKind) -> bool:
-        """Whether a further question for this object would be answered from here."""
-        return self._once and kind in self._known
-
-    def serve(self, kind: ObjectKind, found: Found | None) -> None:
-        """Note what the request was served with, for the response header."""
-        if self._served is None:
-            return
-        if found is None or found.value is None:
-            tier = "source" if found is None else str(found.tier)
-            self._served.append(Served(kind.value, tier, digest(kind, None), None))
-            return
-        age_ms = max(0, round((time.time() - found.read_at) * 1000))
-        fingerprint = digest(kind, limit_fields(found.value))
-        self._served.append(Served(kind.value, str(found.tier), fingerprint, age_ms))
 
 
 class Authenticator:
@@ -128,54 +73,59 @@ class Authenticator:
         Raises:
             ApiError: 401, 403, 429 or 503.
         """
-        asked = Asked(self._cache, trace, served)
-        found_key = await self._key(secret, asked)
+        asked = Asked(self._cache, trace, served, once=not self._repeated)
+        answer = self._key(secret, asked)
+        found_key = _known(await answer if isinstance(answer, Waiting) else answer, trace)
         key: Key = found_key.value
         _check_key(key, model)
-        user_id, team_id = key.user_id, key.team_id
-        user = await self._user(key, asked)
-        if key.team_member_spend is not None and user_id is not None and team_id is not None:
-            member = await self._membership(
-                self._layout.member(user_id, team_id), user_id, team_id, asked
-            )
-            if member is not None:
-                _check_budget("Team member", key.team_member_spend, member.budget_max)
+        answer = self._user(key, asked)
+        user: User | None = _value(await answer if isinstance(answer, Waiting) else answer)
+        if key.team_member_spend is not None:
+            await self._check_team_member(key, key.team_member_spend, asked)
         _check_budget("Key", key.spend, key.max_budget)
-        team = await self._team(key, asked)
+        answer = self._team(key, asked)
+        found_team = await answer if isinstance(answer, Waiting) else answer
+        team: Team | None = _value(found_team)
+        if self._repeated and found_team is not None and team is not None:
+            await self._copy_team(team, found_team.read_at)
         if self._rewrite:
             self._rewrite_later(found_key, key)
-        return await self._common_checks(found_key, model, asked, user, team)
-
-    async def _common_checks(
-        self, found_key: Found, model: str, asked: Asked, user: User | None, team: Team | None
-    ) -> Grant:
-        key: Key = found_key.value
-        user_id, team_id = key.user_id, key.team_id
         if self._repeated:
-            if team_id is not None:
-                team = await self._load_team(team_id, asked)
-            user = await self._user(key, asked)
-        if team is not None:
-            if team.blocked:
-                raise AuthError("The team of this key is blocked.")
-            _check_model("team", team.models, model)
-            _check_budget("Team", team.spend, team.max_budget)
-        if user is not None:
-            _check_model("user", user.models, model)
-            _check_budget("User", user.spend, user.max_budget)
+            if key.team_id is not None:
+                answer = self._team(key, asked)
+                team = _value(await answer if isinstance(answer, Waiting) else answer)
+            answer = self._user(key, asked)
+            user = _value(await answer if isinstance(answer, Waiting) else answer)
+        _check_limits(team, user, model)
         membership = None
-        if user_id is not None and team_id is not None:
-            cache_key = self._layout.membership(user_id, team_id)
-            membership = await self._membership(cache_key, user_id, team_id, asked)
-            if membership is not None:
-                _check_budget("Team member", membership.spend, membership.budget_max)
-            if user is not None and not asked.knows(ObjectKind.MEMBERSHIP):
-                await self._reserve(cache_key, asked)
-        return Grant(found_key, user_id, team_id, user, team, membership)
+        if key.user_id is not None and key.team_id is not None:
+            membership = await self._check_membership(key.user_id, key.team_id, user, asked)
+        return Grant(found_key, key.user_id, key.team_id, user, team, membership)
 
-    async def known_key(self, secret: str, asked: Asked) -> Key:
+    async def _check_team_member(self, key: Key, spend: float, asked: Asked) -> None:
+        if key.user_id is None or key.team_id is None:
+            return
+        cache_key = self._layout.member(key.user_id, key.team_id)
+        member = await self._membership(cache_key, key.user_id, key.team_id, asked)
+        if member is not None:
+            _check_budget("Team member", spend, member.budget_max)
+
+    async def _check_membership(
+        self, user_id: str, team_id: str, user: User | None, asked: Asked
+    ) -> Membership | None:
+        cache_key = self._layout.membership(user_id, team_id)
+        membership = await self._membership(cache_key, user_id, team_id, asked)
+        if membership is not None:
+            _check_budget("Team member", membership.spend, membership.budget_max)
+        if user is not None and not asked.knows(ObjectKind.MEMBERSHIP):
+            await self._reserve(cache_key, asked)
+        return membership
+
+    async def known_key(self, secret: str, trace: Trace) -> Key:
         """The key behind a secret, blocked and expired ones refused. Raises ApiError."""
-        key: Key = (await self._key(secret, asked)).value
+        answer = self._key(secret, Asked(self._cache, trace, None, once=not self._repeated))
+        found = _known(await answer if isinstance(answer, Waiting) else answer, trace)
+        key: Key = found.value
         _check_alive(key)
         return key
 
@@ -184,75 +134,61 @@ class Authenticator:
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _key(self, secret: str, asked: Asked) -> Found:
+    def _key(self, secret: str, asked: Asked) -> Answer:
         if not secret.startswith("sk-"):
             raise AuthError("A virtual key is expected: it starts with sk-.")
         token = hash_token(secret)
-        cache_key = self._layout.key(token)
-        found: Found | None = None
         if self._repeated:
-            found = await self._cache.peek(ObjectKind.KEY, cache_key, asked.trace)
-            if found is not None:
-                asked.serve(ObjectKind.KEY, found)
+            return self._peek_and_load_key(token, asked)  # type: ignore[return-value]  # as in Asked.load
+        return asked.load(_KEY, self._layout.key(token), lambda: self._store.key(token))
+
+    async def _peek_and_load_key(self, token: str, asked: Asked) -> Found | None:
+        cache_key = self._layout.key(token)
+        found = await self._cache.peek(_KEY, cache_key, asked.trace)
         if found is None:
-            found = await asked.load(ObjectKind.KEY, cache_key, lambda: self._store.key(token))
-            if found is None:
-                raise AuthError("This virtual key is not known. Create it, or check its spelling.")
-            _enter_scope(asked.trace, found.value)
-        else:
-            _enter_scope(asked.trace, found.value)
-            if found.value.team_id is not None:
-                await self._cache.peek(
-                    ObjectKind.TEAM, self._layout.team(found.value.team_id), asked.trace
-                )
+            answer = asked.load(_KEY, cache_key, lambda: self._store.key(token))
+            return await answer if isinstance(answer, Waiting) else answer
+        asked.serve(_KEY, found)
+        _enter_scope(asked.trace, found.value)
+        if found.value.team_id is not None:
+            team_key = self._layout.team(found.value.team_id)
+            await self._cache.peek(_TEAM, team_key, asked.trace)
         return found
 
-    async def _user(self, key: Key, asked: Asked) -> User | None:
-        if key.user_id is not None:
-            user_id = key.user_id
-            found = await asked.load(
-                ObjectKind.USER, self._layout.user(user_id), lambda: self._store.user(user_id)
-            )
-        elif self._planted_null_user and key.team_id is not None and key.key_alias is not None:
+    def _user(self, key: Key, asked: Asked) -> Answer:
+        user_id = key.user_id
+        if user_id is not None:
+            return asked.load(_USER, self._layout.user(user_id), lambda: self._store.user(user_id))
+        if self._planted_null_user and key.team_id is not None and key.key_alias is not None:
             alias = key.key_alias
-            found = await asked.load(
-                ObjectKind.USER, self._layout.user(alias), lambda: self._store.planted_user(alias)
+            return asked.load(
+                _USER, self._layout.user(alias), lambda: self._store.planted_user(alias)
             )
-        else:
-            return None
-        return None if found is None else found.value
+        return None
 
-    async def _team(self, key: Key, asked: Asked) -> Team | None:
-        if key.team_id is None:
+    def _team(self, key: Key, asked: Asked) -> Answer:
+        team_id = key.team_id
+        if team_id is None:
             return None
-        found = await asked.load(
-            ObjectKind.TEAM,
-            self._layout.team(key.team_id),
-            lambda: self._store.team(key.team_id or ""),
-        )
-        if found is None or found.value is None:
-            return None
-        if self._repeated:
-            # Upstream keeps a second copy of every team; up to 1.90 under the raw id, where it
-            # overwrites a user of the same id.
-            copy_key = self._layout.team_copy(key.team_id)
-            await self._cache.put(Entry(ObjectKind.TEAM, copy_key, found.value, found.read_at))
-        team: Team = found.value
-        return team
+        return asked.load(_TEAM, self._layout.team(team_id), lambda: self._store.team(team_id))
 
-    async def _load_team(self, team_id: str, asked: Asked) -> Team | None:
-        found = await asked.load(
-            ObjectKind.TEAM, self._layout.team(team_id), lambda: self._store.team(team_id)
-        )
-        return None if found is None else found.value
+    async def _copy_team(self, team: Team, read_at: float) -> None:
+        """Upstream keeps a second copy of every team.
+
+        Up to 1.90 it lies under the raw id, where it overwrites a user of the same id.
+        """
+        copy_key = self._layout.team_copy(team.team_id)
+        await self._cache.put(Entry(_TEAM, copy_key, team, read_at))
 
     async def _membership(
         self, cache_key: str, user_id: str, team_id: str, asked: Asked
     ) -> Membership | None:
-        found = await asked.load(
+        answer = asked.load(
             ObjectKind.MEMBERSHIP, cache_key, lambda: self._store.membership(user_id, team_id)
         )
-        return None if found is None else found.value
+        member: Membership | None
+        member = _value(await answer if isinstance(answer, Waiting) else answer)
+        return member
 
     async def _reserve(self, cache_key: str, asked: Asked) -> None:
         """Read the membership untyped and build it without a net, as the budget reservation does.
@@ -283,6 +219,17 @@ class Authenticator:
             self._cache.recorder.background(-1)
 
 
+def _value(found: Found | None) -> Any:
+    return None if found is None else found.value
+
+
+def _known(found: Found | None, trace: Trace) -> Found:
+    if found is None:
+        raise AuthError("This virtual key is not known. Create it, or check its spelling.")
+    _enter_scope(trace, found.value)
+    return found
+
+
 def _enter_scope(trace: Trace, key: Key) -> None:
     trace.scope = key_scope(key.user_id, key.team_id)
 
@@ -299,6 +246,17 @@ def _check_alive(key: Key) -> None:
         expires = key.expires if key.expires.tzinfo else key.expires.replace(tzinfo=UTC)
         if expires < datetime.now(UTC):
             raise AuthError(f"This virtual key expired at {expires.isoformat()}.")
+
+
+def _check_limits(team: Team | None, user: User | None, model: str) -> None:
+    if team is not None:
+        if team.blocked:
+            raise AuthError("The team of this key is blocked.")
+        _check_model("team", team.models, model)
+        _check_budget("Team", team.spend, team.max_budget)
+    if user is not None:
+        _check_model("user", user.models, model)
+        _check_budget("User", user.spend, user.max_budget)
 
 
 def _check_model(owner: str, allowed: list[str] | None, model: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterable
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from harness.authcache import logs
@@ -23,10 +23,13 @@ from harness.authcache.words import (
     Tier,
     WriteOutcome,
 )
+from harness.targets.reference.counters import Counters, Gauge, Histograms
 
 STATUSES = (200, 400, 401, 403, 404, 405, 429, 500, 503)
 CHAT_ROUTE = "/v1/chat/completions"
-ROUTES = (CHAT_ROUTE, "/v1/models", "other")
+MODELS_ROUTE = "/v1/models"
+OTHER_ROUTE = "other"
+ROUTES = (CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE)
 CODEC_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
 SIZE_BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 16384)
 AGE_BUCKETS = (0.1, 0.5, 1, 2, 4, 5, 10, 20, 60, 120, 300, 600)
@@ -39,72 +42,62 @@ class Metrics:
     def __init__(self, variant: str, build: dict[str, str]) -> None:
         self.registry = CollectorRegistry()
         self._variant = variant
-        self._lookups = self._counters(
-            "authcache_lookups",
-            "Lookups by tier and outcome.",
-            {"tier": Tier, "op": Op, "outcome": Outcome, "object": ObjectKind},
-        )
-        self._reads = self._counters(
-            "authcache_source_reads",
-            "Statements sent to Postgres for an object.",
-            {"object": ObjectKind, "reason": ReadReason},
-        )
-        self._waits = self._counters(
-            "authcache_coalesced",
-            "Lookups that took another's answer.",
-            {"object": ObjectKind, "stage": Coalesced},
-        )
-        self._by_scope = {
-            scope: _Scope(
-                {Lookup(*k): c for k, c in self._lookups[scope].items()},
-                {SourceRead(*k): c for k, c in self._reads[scope].items()},
-                {Wait(*k): c for k, c in self._waits[scope].items()},
-            )
-            for scope in KeyScope
-        }
-        self._bind_unscoped()
+        self._scopes = self._bind_scopes()
+        self._bind_cache()
         self._bind_http()
+        self._pending = Gauge(
+            self.registry,
+            "authcache_pending",
+            "Requests, spend writes and background writes not finished.",
+            {"variant": variant},
+        )
         Gauge(
+            self.registry,
             "authcache_build_info",
             "What this worker runs.",
-            ["variant", *build],
-            registry=self.registry,
-        ).labels(variant, *build.values()).set(1)
+            {"variant": variant, **build},
+            value=1,
+        )
+
+    @property
+    def pending(self) -> int:
+        """Requests, spend writes and background writes that are not finished."""
+        return self._pending.value
 
     def commit(self, trace: Trace) -> None:
         """Count a finished trace under its scope."""
-        counters = self._by_scope[trace.scope]
+        lookups, reads, waits = self._scopes[trace.scope]
         for lookup in trace.lookups:
-            counters.lookups[lookup].inc()
+            lookups[lookup] += 1
         for read in trace.source_reads:
-            counters.reads[read].inc()
+            reads[read] += 1
         for wait in trace.waits:
-            counters.waits[wait].inc()
+            waits[wait] += 1
 
     def source_read_error(self, kind: ObjectKind) -> None:
         """A statement failed."""
-        self._read_errors[kind].inc()
+        self._read_errors[kind] += 1
 
     def write(self, tier: Tier, outcome: WriteOutcome, kind: ObjectKind) -> None:
         """One write to one tier."""
-        self._writes[tier, outcome, kind].inc()
+        self._writes[tier, outcome, kind] += 1
 
     def encoded(self, kind: ObjectKind, size: int, seconds: float) -> None:
         """One encode."""
-        self._codec["encode", kind].observe(seconds)
+        self._encodes[kind].observe(seconds)
         self._sizes[kind].observe(size)
 
     def decoded(self, kind: ObjectKind, seconds: float) -> None:
         """One decode."""
-        self._codec["decode", kind].observe(seconds)
+        self._decodes[kind].observe(seconds)
 
     def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
         """A tier answered."""
-        self._ages[tier, kind].observe(age_s)
+        self._ages[tier][kind].observe(age_s)
 
     def redis_get(self, purpose: str) -> None:
         """One GET was sent."""
-        self._gets[purpose].inc()
+        self._gets[purpose] += 1
 
     def redis_outage(self, error: BaseException) -> None:
         """Redis stopped answering."""
@@ -112,23 +105,23 @@ class Metrics:
 
     def background(self, change: int) -> None:
         """A background task started or ended."""
-        self._pending.inc(change)
+        self._pending.value += change
 
     def request_started(self) -> None:
         """A request came in."""
-        self._pending.inc()
+        self._pending.value += 1
 
     def request_done(self, route: str, status: int, scope: KeyScope, seconds: float) -> None:
         """A request was answered."""
-        self._requests[route, status, scope].inc()
+        self._requests[route, status, scope] += 1
         self._latency[route].observe(seconds)
-        self._pending.dec()
+        self._pending.value -= 1
 
     def log_record(self, level: str, signature: Signature, scope: KeyScope) -> None:
         """A record was logged."""
-        counter = self._logs.get((level, signature, scope))
-        if counter is not None:
-            counter.inc()
+        key = (level, signature, scope)
+        if key in self._logs:
+            self._logs[key] += 1
 
     def render(self, names: Iterable[str] = ()) -> tuple[bytes, str]:
         """Prometheus text and its content type; only the named series where any are named."""
@@ -138,123 +131,120 @@ class Metrics:
             registry = self.registry.restricted_registry(wanted)
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
-    def _counters(
-        self, name: str, text: str, labels: dict[str, Any]
-    ) -> dict[KeyScope, dict[tuple[Any, ...], Counter]]:
-        names = [*labels, "key_scope", "variant"]
-        counter = Counter(name, text, names, registry=self.registry)
+    def _counters(self, name: str, text: str, *labels: str) -> Counters:
+        return Counters(self.registry, name, text, (*labels, "variant"))
+
+    def _histograms(
+        self, name: str, text: str, *labels: str, bounds: tuple[float, ...]
+    ) -> Histograms:
+        return Histograms(self.registry, name, text, (*labels, "variant"), bounds)
+
+    def _bind_scopes(self) -> dict[KeyScope, _Scope]:
+        lookups = self._counters(
+            "authcache_lookups",
+            "Lookups by tier and outcome.",
+            *("tier", "op", "outcome", "object", "key_scope"),
+        )
+        reads = self._counters(
+            "authcache_source_reads",
+            "Statements sent to Postgres for an object.",
+            *("object", "reason", "key_scope"),
+        )
+        waits = self._counters(
+            "authcache_coalesced",
+            "Lookups that took another's answer.",
+            *("object", "stage", "key_scope"),
+        )
+        variant = self._variant
         return {
-            scope: {
-                values: counter.labels(*values, scope.value, self._variant)
-                for values in itertools.product(*labels.values())
-            }
+            scope: _Scope(
+                lookups.table(
+                    {
+                        Lookup(*key): (*key, scope, variant)
+                        for key in product(Tier, Op, Outcome, ObjectKind)
+                    }
+                ),
+                reads.table(
+                    {
+                        SourceRead(*key): (*key, scope, variant)
+                        for key in product(ObjectKind, ReadReason)
+                    }
+                ),
+                waits.table(
+                    {Wait(*key): (*key, scope, variant) for key in product(ObjectKind, Coalesced)}
+                ),
+            )
             for scope in KeyScope
         }
 
-    def _bind_unscoped(self) -> None:
-        variant, registry = self._variant, self.registry
-        errors = Counter(
-            "authcache_source_read_errors",
-            "Source reads that failed.",
-            ["object", "variant"],
-            registry=registry,
+    def _bind_cache(self) -> None:
+        variant = self._variant
+        errors = self._counters(
+            "authcache_source_read_errors", "Source reads that failed.", "object"
         )
-        self._read_errors = {kind: errors.labels(kind, variant) for kind in ObjectKind}
-        writes = Counter(
-            "authcache_writes",
-            "Writes by tier.",
-            ["tier", "outcome", "object", "variant"],
-            registry=registry,
+        self._read_errors = errors.table({kind: (kind, variant) for kind in ObjectKind})
+        writes = self._counters("authcache_writes", "Writes by tier.", "tier", "outcome", "object")
+        self._writes = writes.table(
+            {key: (*key, variant) for key in product(Tier, WriteOutcome, ObjectKind)}
         )
-        self._writes = {
-            key: writes.labels(*key, variant)
-            for key in itertools.product(Tier, WriteOutcome, ObjectKind)
-        }
-        codec = Histogram(
+        codec = self._histograms(
             "authcache_codec_seconds",
             "Time of one encode or decode.",
-            ["op", "object", "variant"],
-            buckets=CODEC_BUCKETS,
-            registry=registry,
+            *("op", "object"),
+            bounds=CODEC_BUCKETS,
         )
-        self._codec = {
-            key: codec.labels(*key, variant)
-            for key in itertools.product(("encode", "decode"), ObjectKind)
-        }
-        sizes = Histogram(
+        self._encodes = codec.table({kind: ("encode", kind, variant) for kind in ObjectKind})
+        self._decodes = codec.table({kind: ("decode", kind, variant) for kind in ObjectKind})
+        sizes = self._histograms(
             "authcache_payload_bytes",
             "Encoded size of one object.",
-            ["object", "variant"],
-            buckets=SIZE_BUCKETS,
-            registry=registry,
+            "object",
+            bounds=SIZE_BUCKETS,
         )
-        self._sizes = {kind: sizes.labels(kind, variant) for kind in ObjectKind}
-        ages = Histogram(
+        self._sizes = sizes.table({kind: (kind, variant) for kind in ObjectKind})
+        ages = self._histograms(
             "authcache_entry_age_seconds",
             "Time since the read from Postgres, when a tier answers.",
-            ["tier", "object", "variant"],
-            buckets=AGE_BUCKETS,
-            registry=registry,
+            *("tier", "object"),
+            bounds=AGE_BUCKETS,
         )
         self._ages = {
-            key: ages.labels(*key, variant) for key in itertools.product(Tier, ObjectKind)
+            tier: ages.table({kind: (tier, kind, variant) for kind in ObjectKind}) for tier in Tier
         }
-        gets = Counter(
-            "authcache_redis_gets", "GETs sent.", ["purpose", "variant"], registry=registry
-        )
-        self._gets = {p: gets.labels(p, variant) for p in ("lookup", "lease_poll")}
-        self._pending = Gauge(
-            "authcache_pending",
-            "Requests, spend writes and background writes not finished.",
-            ["variant"],
-            registry=registry,
-        ).labels(variant)
-        records = Counter(
+        gets = self._counters("authcache_redis_gets", "GETs sent.", "purpose")
+        self._gets = gets.table({p: (p, variant) for p in ("lookup", "lease_poll")})
+        records = self._counters(
             "authcache_log_records",
             "Log records of level WARNING and above.",
-            ["level", "signature", "key_scope", "variant"],
-            registry=registry,
+            *("level", "signature", "key_scope"),
         )
-        self._logs = {
-            key: records.labels(*key, variant)
-            for key in itertools.product(("warning", "error"), Signature, KeyScope)
-        }
+        self._logs = records.table(
+            {key: (*key, variant) for key in product(("warning", "error"), Signature, KeyScope)}
+        )
 
     def _bind_http(self) -> None:
-        requests = Counter(
-            "http_requests",
-            "Requests answered.",
-            ["route", "status", "key_scope", "variant"],
-            registry=self.registry,
+        variant = self._variant
+        requests = self._counters(
+            "http_requests", "Requests answered.", *("route", "status", "key_scope")
         )
-        self._requests = {
-            key: requests.labels(key[0], str(key[1]), key[2], self._variant)
-            for key in itertools.product(ROUTES, STATUSES, KeyScope)
-        }
-        latency = Histogram(
+        self._requests = requests.table(
+            {key: (*key, variant) for key in product(ROUTES, STATUSES, KeyScope)}
+        )
+        latency = self._histograms(
             "http_request_duration_seconds",
             "Time from the request's head to the end of the reply.",
-            ["route", "variant"],
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
+            "route",
+            bounds=LATENCY_BUCKETS,
         )
-        self._latency = {route: latency.labels(route, self._variant) for route in ROUTES}
+        self._latency = latency.table({route: (route, variant) for route in ROUTES})
 
 
-class _Scope:
-    """The counters of one key scope, bound once."""
+class _Scope(NamedTuple):
+    """What is counted under one key scope."""
 
-    __slots__ = ("lookups", "reads", "waits")
-
-    def __init__(
-        self,
-        lookups: dict[Lookup, Counter],
-        reads: dict[SourceRead, Counter],
-        waits: dict[Wait, Counter],
-    ) -> None:
-        self.lookups = lookups
-        self.reads = reads
-        self.waits = waits
+    lookups: dict[Lookup, int]
+    reads: dict[SourceRead, int]
+    waits: dict[Wait, int]
 
 
 class LogCounter(logging.Handler):

@@ -30,7 +30,8 @@ def parse_chat(body: bytes) -> ChatRequest:
     """A chat request. Raises BadRequestError."""
     try:
         return _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        # Text that is no UTF-8 is Python's UnicodeDecodeError, endless nesting its RecursionError.
         raise BadRequestError(f"The body is not a chat request: {error}.") from error
 
 
@@ -43,41 +44,34 @@ class MockModel:
     """
 
     def __init__(self, latency_ms: float, completion_tokens: int) -> None:
-        self._latency_s = latency_ms / 1000
+        self.latency_s = latency_ms / 1000
         self._words = list(itertools.islice(itertools.cycle(_WORDS), completion_tokens))
-        self._text = " ".join(self._words)
         self._ids = itertools.count(1)
+        # All but five values are the same in every reply.
+        self._template = (
+            b'{"id":"chatcmpl-%%d","object":"chat.completion","created":%%d,"model":%%b,'
+            b'"choices":[{"index":0,"message":{"role":"assistant","content":"%b"},'
+            b'"finish_reason":"stop"}],'
+            b'"usage":{"prompt_tokens":%%d,"completion_tokens":%d,"total_tokens":%%d}}'
+        ) % (" ".join(self._words).encode(), completion_tokens)
 
     async def reply(self, chat: ChatRequest) -> bytes:
-        """One complete reply as JSON."""
-        if self._latency_s:
-            await asyncio.sleep(self._latency_s)
+        """One complete reply as JSON, after the latency."""
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        return self.compose(chat)
+
+    def compose(self, chat: ChatRequest) -> bytes:
+        """One complete reply as JSON, at once."""
         prompt = prompt_tokens(chat)
-        return msgspec.json.encode(
-            {
-                "id": f"chatcmpl-{next(self._ids)}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": chat.model,
-                "choices": [
-                    {
-                        "index": 0,
-                        "message": {"role": "assistant", "content": self._text},
-                        "finish_reason": "stop",
-                    }
-                ],
-                "usage": {
-                    "prompt_tokens": prompt,
-                    "completion_tokens": len(self._words),
-                    "total_tokens": prompt + len(self._words),
-                },
-            }
-        )
+        model = msgspec.json.encode(chat.model)
+        total = prompt + len(self._words)
+        return self._template % (next(self._ids), int(time.time()), model, prompt, total)
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[bytes]:
         """The same reply as server-sent events, one word an event."""
-        if self._latency_s:
-            await asyncio.sleep(self._latency_s)
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
         frame: dict[str, Any] = {
             "id": f"chatcmpl-{next(self._ids)}",
             "object": "chat.completion.chunk",
@@ -95,8 +89,12 @@ class MockModel:
 
 def prompt_tokens(chat: ChatRequest) -> int:
     """Words in the messages that are plain text."""
-    texts = (message.get("content") for message in chat.messages)
-    return sum(len(text.split()) for text in texts if isinstance(text, str))
+    words = 0
+    for message in chat.messages:
+        text = message.get("content")
+        if isinstance(text, str):
+            words += len(text.split())
+    return words
 
 
 def _choice(delta: dict[str, str], reason: str | None) -> dict[str, Any]:

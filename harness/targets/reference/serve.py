@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -24,7 +25,10 @@ from harness.errors import UsageError, explain
 from harness.targets.reference.app import App
 from harness.targets.reference.server import server_config
 from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
-from harness.targets.reference.worker import open_worker
+from harness.targets.reference.worker import Worker, open_worker
+
+COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+"""Objects, and runs of the younger generation, between two runs of the collector."""
 
 
 def read_settings() -> ProxySettings:
@@ -43,10 +47,23 @@ def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> Non
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    server = uvicorn.Server(server_config(App(lambda: open_worker(settings))))
+    # What the format does not show need not be found out for every record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - as the logging HOWTO says, under Optimization
+    server = uvicorn.Server(server_config(App(lambda: _open(settings))))
     server.run(sockets=list(sockets))
     if not server.started:
         sys.exit(3)
+
+
+async def _open(settings: ProxySettings) -> Worker:
+    worker = await open_worker(settings)
+    # A cache keeps what it makes, and the collector would walk through all of it again and again:
+    # a sixth of the CPU of a request that fills the cache. What is there by now is never garbage.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
+    return worker
 
 
 async def _run_workers(listen_fd: int, metrics_fds: Sequence[int]) -> int:

@@ -16,6 +16,8 @@ def server_config(app: Callable[..., Any]) -> uvicorn.Config:
         app,
         loop="uvloop",
         http="httptools",
+        ws="none",
+        interface="asgi3",
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import asyncpg
+import msgspec
 
 from harness.authcache.cache import SourceUnavailableError
 from harness.authcache.objects import Key, Membership, Team, User
+from harness.targets.reference.readers import Readers
 
 COMBINED_VIEW = """
 SELECT v.token, v.key_name, v.key_alias, v.user_id, v.team_id, v.spend, v.expires, v.models,
@@ -84,6 +86,7 @@ class Store:
 
     def __init__(self, pool: asyncpg.Pool, membership: type[Membership]) -> None:
         self._pool = pool
+        self._readers = Readers(pool)
         self._membership = membership
 
     async def key(self, token: str) -> Key | None:
@@ -92,12 +95,13 @@ class Store:
         if row is None:
             return None
         fields = {name: value for name, value in row.items() if value is not None}
-        return Key(**fields, last_refreshed_at=time.time())
+        fields["last_refreshed_at"] = time.time()
+        return Key.model_validate(fields)
 
     async def user(self, user_id: str) -> User | None:
         """A user by id."""
         row = await self._row(USER, user_id)
-        return None if row is None else User(**row)
+        return None if row is None else User.model_validate(row)
 
     async def planted_user(self, alias: str) -> User | None:
         """The premise: the all-NULL right side of a join, taken for a user without validation.
@@ -114,7 +118,8 @@ class Store:
         if row is None:
             return None
         row["models"] = row["models"] or []
-        return Team(**row, last_refreshed_at=time.time())
+        row["last_refreshed_at"] = time.time()
+        return Team.model_validate(row)
 
     async def membership(self, user_id: str, team_id: str) -> Membership | None:
         """A membership with its budget, by user and team."""
@@ -156,9 +161,13 @@ class Store:
         except _AWAY:
             return False
 
+    async def close(self) -> None:
+        """Give all connections back to the pool, which is the caller's to close."""
+        await self._readers.close()
+
     async def _row(self, statement: str, *arguments: str) -> dict[str, Any] | None:
         try:
-            row = await self._pool.fetchrow(statement, *arguments)
+            row = await self._readers.fetchrow(statement, *arguments)
         except _AWAY as error:
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
         return None if row is None else dict(row)
@@ -168,11 +177,11 @@ _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 async def open_pool(dsn: str, size: int) -> asyncpg.Pool:
-    """A pool for one worker. Raises what asyncpg raises when Postgres refuses."""
+    """A pool of at least two connections. Raises what asyncpg raises when Postgres refuses."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
-        max_size=size,
+        max_size=max(2, size),
         command_timeout=5.0,
         timeout=3.0,
         connection_class=cast("Any", _Connection),
@@ -182,5 +191,5 @@ async def open_pool(dsn: str, size: int) -> asyncpg.Pool:
 
 async def _read_json(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
-        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+        "jsonb", encoder=json.dumps, decoder=msgspec.json.decode, schema="pg_catalog"
     )

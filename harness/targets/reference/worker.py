@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 import asyncpg
-from redis.asyncio import Redis
 
+from harness.authcache.batching import BatchingClient
 from harness.authcache.cache import AuthCache, MemoryValue
 from harness.authcache.coalescing import CACHES
 from harness.authcache.codecs import load_codec
 from harness.authcache.layout import LAYOUTS
 from harness.authcache.objects import Key, Membership, MembershipDefaultNone
-from harness.authcache.tiers import Breaker, MemoryTier, RedisTier, redis_client
+from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
 from harness.authcache.trace import NullRecorder, Recorder, Trace
-from harness.served import Served
-from harness.targets.reference.auth import Asked, Authenticator, Grant
+from harness.errors import SetupError
+from harness.served import COST_HEADER, Served
+from harness.targets.reference.auth import Authenticator, Grant
 from harness.targets.reference.metrics import LogCounter, Metrics
 from harness.targets.reference.mock_model import MockModel
 from harness.targets.reference.settings import ProxySettings
@@ -31,11 +33,13 @@ class Worker:
         settings: ProxySettings,
         metrics: Metrics | None,
         pool: asyncpg.Pool,
-        redis: Redis | None,
+        redis: BatchingClient | None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.cost_header = f"{settings.cost_micro / MICRO:.6f}".encode()
+        self.tells_served = settings.served_header
+        self.body_limit = settings.body_limit_bytes
+        self.cost_header = (COST_HEADER.encode(), f"{settings.cost_micro / MICRO:.6f}".encode())
         self.model = MockModel(settings.mock_latency_ms, settings.mock_completion_tokens)
         self._pool = pool
         self._redis = redis
@@ -65,15 +69,15 @@ class Worker:
                 self.cache, self._layout, self._writer, time_scale=settings.time_scale
             )
 
-    async def authenticate(
+    def authenticate(
         self, secret: str, model: str, trace: Trace, served: list[Served] | None
-    ) -> Grant:
-        """Let a request pass. Raises ApiError."""
-        return await self._auth(secret, model, trace, served)
+    ) -> Awaitable[Grant]:
+        """Let a request pass. Raises ApiError when awaited."""
+        return self._auth(secret, model, trace, served)
 
     async def known_key(self, secret: str, trace: Trace) -> Key:
         """The key behind a secret, without the checks of a chat. Raises ApiError."""
-        return await self._auth.known_key(secret, Asked(self.cache, trace, None))
+        return await self._auth.known_key(secret, trace)
 
     async def close(self) -> None:
         """Finish background writes, flush spend, close connections."""
@@ -83,6 +87,7 @@ class Worker:
         await self._writer.close()
         if self._redis is not None:
             await self._redis.aclose()
+        await self.store.close()
         await self._pool.close()
 
     def _redis_tier(self, recorder: Recorder) -> RedisTier | None:
@@ -94,7 +99,7 @@ class Worker:
 
 
 async def open_worker(settings: ProxySettings) -> Worker:
-    """Open connections and count from 0. Raises what Postgres or a codec raises."""
+    """Open connections and count from 0. Raises SetupError, or what a codec raises."""
     metrics: Metrics | None = None
     if settings.metrics:
         switches = settings.switches
@@ -108,8 +113,14 @@ async def open_worker(settings: ProxySettings) -> Worker:
             },
         )
         logging.getLogger().addHandler(LogCounter(metrics))
-    pool = await open_pool(settings.dsn, settings.pool_size)
-    redis: Redis | None = None
+    try:
+        pool = await open_pool(settings.dsn, settings.pool_size)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise SetupError(
+            f"Postgres refuses [{type(error).__name__}: {error}]. Check the DSN of the replica "
+            "and that the server runs."
+        ) from error
+    redis: BatchingClient | None = None
     if settings.switches.redis == "on" and settings.redis_url is not None:
-        redis = redis_client(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        redis = BatchingClient(settings.redis_url, timeout_s=settings.redis_timeout_s)
     return Worker(settings, metrics, pool, redis)

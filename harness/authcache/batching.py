@@ -1,0 +1,110 @@
+"""All Redis commands of a worker on one connection of redis-py's, batch by batch.
+
+redis-py lends every command a connection of its own, which costs several times what the command
+itself does (docs/benchmarks.md). Here commands that are asked for while others are under way go out
+together as the next batch, in one system call, and are answered in order. Connecting, encoding and
+parsing stay redis-py's, with hiredis; addresses, TLS and authentication with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import hiredis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+Reply = Any
+"""Bytes, an int, or None."""
+Words = tuple[str | bytes | int, ...]
+
+
+class BatchingClient:
+    """Sends each command once: no retries, and a time-out for each batch.
+
+    A batch that is not answered in time takes the connection along, because its answers would come
+    before those of the next; the next batch connects anew.
+
+    Args:
+        url: as redis-py takes it.
+        timeout_s: for one batch, the connection included.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        pool = ConnectionPool.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,
+            socket_connect_timeout=timeout_s,
+            health_check_interval=0,
+        )
+        self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py types it not
+        self._timeout_s = timeout_s
+        self._waiting: list[tuple[Words, asyncio.Future[Reply]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    def send(self, *words: str | bytes | int) -> asyncio.Future[Reply]:
+        """Send one command with the next batch. Awaiting it raises RedisError or TimeoutError."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((words, future))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_all())
+        return future
+
+    async def aclose(self) -> None:
+        """Close the connection; commands under way fail."""
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
+        await self._connection.disconnect(nowait=True)
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._exchange(batch)
+        finally:
+            self._sender = None
+
+    async def _exchange(self, batch: list[tuple[Words, asyncio.Future[Reply]]]) -> None:
+        connection = self._connection
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if not connection.is_connected:
+                    await connection.connect()
+                # redis-py's own packing does without hiredis' and takes twice as long.
+                packed = b"".join([hiredis.pack_command(words) for words, _ in batch])  # type: ignore[arg-type]  # its stub allows for one word only
+                await connection.send_packed_command(packed, check_health=False)
+                for _, future in batch:
+                    await self._answer(future)
+        except (RedisError, OSError, TimeoutError) as error:
+            await connection.disconnect(nowait=True)
+            _fail(batch, error)
+        except asyncio.CancelledError:
+            _fail(batch, ConnectionError("the client was closed"))
+            raise
+
+    async def _answer(self, future: asyncio.Future[Reply]) -> None:
+        try:
+            reply = await self._connection.read_response()
+        except ResponseError as error:
+            _fail([((), future)], error)
+        else:
+            if not future.done():
+                future.set_result(reply)
+
+
+def _fail(batch: list[tuple[Words, asyncio.Future[Reply]]], error: BaseException) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+            # Seen: after the first error of a batch nobody may ask for the rest.
+            future.exception()
+
+
+async def together(*answers: asyncio.Future[Reply]) -> list[Reply]:
+    """The answers of commands that were sent at once. Raises the first error."""
+    return [await answer for answer in answers]

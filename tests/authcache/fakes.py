@@ -1,0 +1,208 @@
+"""Parts of a cache that a test can look into: a clock, a Redis, a source, a recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from harness.authcache.cache import AuthCache, MemoryValue, SourceUnavailableError
+from harness.authcache.coalescing import CACHES
+from harness.authcache.codecs import load_codec
+from harness.authcache.objects import CachedObject, Team
+from harness.authcache.switches import Switches
+from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
+from harness.authcache.trace import Trace
+from harness.authcache.words import KeyScope, ObjectKind, Tier, WriteOutcome
+
+TTL_S = 60.0
+PLAIN = Switches(codec="keep_none", memory_payload="encoded")
+"""Switches that show one behaviour at a time: both tiers, no defect, nothing coalesced."""
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeClient:
+    """What `RedisTier` needs of a Redis client. Two tiers over one client share a Redis."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.ttl_ms: dict[str, int] = {}
+        self.sent: Counter[str] = Counter()
+        """Commands by name; ``batch`` counts turns of the loop in which any were sent."""
+        self.away = False
+        self.hold = asyncio.Event()
+        """Commands that read wait for it; set by default."""
+        self.hold.set()
+        self._in_batch = False
+
+    def send(self, *words: str | bytes | int) -> asyncio.Future[Any]:
+        name = str(words[0])
+        self.sent["SET GET" if "GET" in words[1:] else name] += 1
+        if not self._in_batch:
+            self._in_batch = True
+            self.sent["batch"] += 1
+            asyncio.get_running_loop().call_soon(self._end_batch)
+        return asyncio.ensure_future(self._run(name, words))
+
+    def _end_batch(self) -> None:
+        self._in_batch = False
+
+    async def _run(self, name: str, words: tuple[Any, ...]) -> Any:
+        await asyncio.sleep(0)
+        if "GET" in words:
+            await self.hold.wait()
+        if self.away:
+            raise RedisConnectionError("connection refused")
+        key = words[1]
+        held = self.held.get(key)
+        if name == "DEL":
+            return 0 if self.held.pop(key, None) is None else 1
+        if name == "SET" and not ("NX" in words and held is not None):
+            self.held[key] = words[2]
+            self.ttl_ms[key] = words[words.index("PX") + 1]
+        return held
+
+
+class Recording:
+    """A recorder that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.traces: list[Trace] = []
+        self.writes: Counter[tuple[Tier, WriteOutcome, ObjectKind]] = Counter()
+        self.read_errors: Counter[ObjectKind] = Counter()
+        self.gets: Counter[str] = Counter()
+        self.sizes: list[int] = []
+        self.decodes = 0
+        self.ages: list[tuple[Tier, ObjectKind, float]] = []
+        self.outages: list[BaseException] = []
+        self.pending = 0
+
+    def commit(self, trace: Trace) -> None:
+        self.traces.append(trace)
+
+    def source_read_error(self, kind: ObjectKind) -> None:
+        self.read_errors[kind] += 1
+
+    def write(self, tier: Tier, outcome: WriteOutcome, kind: ObjectKind) -> None:
+        self.writes[tier, outcome, kind] += 1
+
+    def encoded(self, kind: ObjectKind, size: int, seconds: float) -> None:
+        assert kind in ObjectKind
+        assert seconds >= 0
+        self.sizes.append(size)
+
+    def decoded(self, kind: ObjectKind, seconds: float) -> None:
+        assert kind in ObjectKind
+        assert seconds >= 0
+        self.decodes += 1
+
+    def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
+        self.ages.append((tier, kind, age_s))
+
+    def redis_get(self, purpose: str) -> None:
+        self.gets[purpose] += 1
+
+    def redis_outage(self, error: BaseException) -> None:
+        self.outages.append(error)
+
+    def background(self, change: int) -> None:
+        self.pending += change
+
+
+class Source:
+    """Postgres, for one object."""
+
+    def __init__(self, value: CachedObject | None = None) -> None:
+        self.value: CachedObject | None = Team(team_id="t") if value is None else value
+        self.reads = 0
+        self.failure: BaseException | None = None
+        self.hold = asyncio.Event()
+        """Reads wait for it; set by default."""
+        self.hold.set()
+
+    async def __call__(self) -> CachedObject | None:
+        self.reads += 1
+        await asyncio.sleep(0)
+        await self.hold.wait()
+        if self.failure is not None:
+            raise self.failure
+        return None if self.value is None else self.value.model_copy()
+
+    def absent(self) -> Source:
+        self.value = None
+        return self
+
+    def away(self) -> Source:
+        self.failure = SourceUnavailableError("Postgres is away")
+        return self
+
+
+class World:
+    """One worker's cache, with its memory's clock, its Redis and what it recorded."""
+
+    def __init__(
+        self,
+        switches: Switches = PLAIN,
+        *,
+        client: Any = None,
+        namespace: str = "",
+        time_scale: float = 1.0,
+    ) -> None:
+        self.clock = Clock()
+        self.recorder = Recording()
+        fake: Any = FakeClient()
+        self.client: Any = client if client is not None else fake
+        self.breaker = Breaker(clock=self.clock)
+        memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries, self.clock)
+        redis = RedisTier(self.client, self.recorder, namespace=namespace, breaker=self.breaker)
+        self.cache: AuthCache = CACHES[switches.coalescing](
+            switches=switches,
+            codec=load_codec(switches.codec),
+            memory=memory,
+            redis=redis if switches.redis == "on" else None,
+            recorder=self.recorder,
+            ttl_s=TTL_S,
+            time_scale=time_scale,
+        )
+
+    def peer(self, switches: Switches | None = None) -> World:
+        """Another worker over the same Redis."""
+        return World(switches or self.cache.switches, client=self.client)
+
+    def forget_memory(self) -> None:
+        """Let every memory entry expire."""
+        self.clock.now += 10_000.0
+
+
+def switched(base: Switches = PLAIN, **changes: Any) -> Switches:
+    return Switches(**{**base.model_dump(), **changes})
+
+
+def trace() -> Trace:
+    return Trace(KeyScope.TEAM)
+
+
+def seen(one: Trace) -> list[str]:
+    """The lookups of a trace as ``tier op outcome``, in their order."""
+    return [f"{look.tier} {look.op} {look.outcome}" for look in one.lookups]
+
+
+async def until(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
+    """Let other tasks run until the condition holds."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        await asyncio.sleep(0)

@@ -1,0 +1,205 @@
+"""Codecs of a user's own: by path, by entry point, and what is wrong with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.authcache.codecs import codec_names, load_codec, register
+from harness.authcache.codecs import registry as registry_module
+from harness.authcache.codecs.base import T
+from harness.authcache.codecs.json_models import KeepNone
+from harness.authcache.codecs.probe import PLAIN, probe
+from harness.authcache.objects import CachedObject, Team
+from harness.authcache.words import ObjectKind
+from harness.errors import CodecLoadError, DecodeError, EncodeError, UnknownNameError
+
+TEAM = PLAIN[ObjectKind.TEAM]
+
+GOOD = """
+from harness.authcache.codecs.json_models import KeepNone
+
+class Mine(KeepNone):
+    name = "mine"
+    summary = "the user's"
+
+class NeedsMore(KeepNone):
+    def __init__(self, level): ...
+
+class OnlyEncode:
+    def encode(self, kind, value): ...
+
+instance = Mine()
+"""
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed packages, with the module ``users_codecs`` in it."""
+    (tmp_path / "users_codecs.py").write_text(GOOD)
+    (tmp_path / "broken_codecs.py").write_text("import no_such_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("users_codecs", None)
+
+
+def install(packages: Path, package: str, **codecs: str) -> None:
+    """Leave what an installed package with entry points leaves."""
+    info = packages / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    points = "\n".join(f"{name} = {value}" for name, value in codecs.items())
+    (info / "entry_points.txt").write_text(f"[harness.codecs]\n{points}\n")
+
+
+def round_trips(name: str) -> bool:
+    codec = load_codec(name)
+    back: CachedObject = codec.decode(
+        ObjectKind.TEAM, codec.encode(ObjectKind.TEAM, TEAM), type(TEAM)
+    )
+    return back == TEAM
+
+
+@pytest.mark.usefixtures("packages")
+def test_by_its_path() -> None:
+    assert round_trips("users_codecs:Mine")
+    assert "users_codecs:Mine" not in codec_names()
+
+
+def test_by_an_entry_point(packages: Path) -> None:
+    install(packages, "users-package", mine="users_codecs:Mine")
+
+    assert codec_names()["mine"] == "entry point users_codecs:Mine"
+    assert round_trips("mine")
+
+
+def test_the_same_entry_point_found_twice_is_one(packages: Path) -> None:
+    install(packages, "users-package", mine="users_codecs:Mine")
+    install(packages, "users-package-again", mine="users_codecs:Mine")
+
+    assert round_trips("mine")
+
+
+def test_an_entry_point_may_not_take_a_name_of_ours(packages: Path) -> None:
+    install(packages, "users-package", keep_none="users_codecs:Mine")
+
+    with pytest.raises(CodecLoadError, match=r"\[keep_none\] is taken twice: by \[.*:KeepNone\]"):
+        load_codec("keep_none")
+    # Not only where it is asked for: which of the two it would be is nobody's guess.
+    with pytest.raises(CodecLoadError, match=r"\[users_codecs:Mine\]. Rename one of them"):
+        load_codec("exclude_none")
+
+
+def test_two_entry_points_may_not_have_one_name(packages: Path) -> None:
+    install(packages, "users-package", mine="users_codecs:Mine")
+    install(packages, "another-package", mine="users_codecs:OnlyEncode")
+
+    with pytest.raises(CodecLoadError, match=r"\[mine\] is taken twice"):
+        codec_names()
+
+
+def test_a_class_may_not_register_under_a_name_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry_module, "_classes", {"keep_none": KeepNone})
+
+    class Usurper(KeepNone):
+        pass
+
+    with pytest.raises(CodecLoadError, match=r"taken twice: by \[.*:KeepNone\] and by \[.*Usurp"):
+        register(Usurper)
+    assert register(KeepNone) is KeepNone
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("no_such_module:Codec", r"\[no_such_module:Codec\].*No module named.*PYTHONPATH"),
+        ("broken_codecs:Codec", r"No module named 'no_such_package'"),
+        ("users_codecs:Missing", r"has no attribute 'Missing'"),
+        ("users_codecs:OnlyEncode", r"is no codec: it lacks decode\. Give the class encode"),
+        ("users_codecs:instance", r"is no codec: it lacks a constructor"),
+        ("users_codecs:NeedsMore", r"cannot be made: .*'level'.*must take no arguments"),
+        ("builtins:len", r"is no codec: it lacks encode and decode"),
+        (":", r"\[:\] cannot be loaded"),
+    ],
+)
+@pytest.mark.usefixtures("packages")
+def test_a_path_that_leads_to_no_codec(path: str, words: str) -> None:
+    with pytest.raises(CodecLoadError, match=words):
+        load_codec(path)
+
+
+def test_an_entry_point_that_leads_to_no_codec(packages: Path) -> None:
+    install(packages, "users-package", mine="broken_codecs:Codec")
+
+    with pytest.raises(CodecLoadError, match=r"\[mine\] from entry point \[broken_codecs:Codec\]"):
+        load_codec("mine")
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"codec \[keepnone\].*\[keep_none\].*module:Class"):
+        load_codec("keepnone")
+
+
+class Refuses(KeepNone):
+    def encode(self, kind: ObjectKind, value: CachedObject) -> bytes:
+        if kind is ObjectKind.KEY:
+            raise EncodeError("no keys")
+        return super().encode(kind, value)
+
+    def decode(self, kind: ObjectKind, payload: bytes, model: type[T]) -> T:
+        if kind is ObjectKind.TEAM:
+            raise DecodeError("no teams")
+        return super().decode(kind, payload, model)
+
+
+class Text(KeepNone):
+    def encode(self, kind: ObjectKind, value: CachedObject) -> bytes:
+        return super().encode(kind, value).decode()  # type: ignore[return-value]  # the mistake
+
+
+class Crashes(KeepNone):
+    def decode(self, kind: ObjectKind, payload: bytes, model: type[T]) -> T:
+        if kind is ObjectKind.MEMBERSHIP:
+            raise ZeroDivisionError("at the last object")
+        return super().decode(kind, payload, model)
+
+
+class Mapping(KeepNone):
+    def decode(self, kind: ObjectKind, payload: bytes, model: type[T]) -> T:
+        return super().decode(kind, payload, model).model_dump()  # type: ignore[return-value]  # the mistake
+
+
+class AnotherKind(KeepNone):
+    def decode(self, kind: ObjectKind, payload: bytes, model: type[T]) -> T:
+        del kind, payload, model
+        return Team(team_id="t")  # type: ignore[return-value]  # the mistake
+
+
+@pytest.mark.parametrize("name", codec_names())
+def test_our_own_pass_the_probe(name: str) -> None:
+    probe(load_codec(name), name)
+
+
+def test_a_refusal_is_a_finding_of_the_run() -> None:
+    codec: Any = Refuses()
+    probe(codec, "mine")
+
+
+@pytest.mark.parametrize(
+    ("codec", "words"),
+    [
+        (Text(), r"\[mine\] fails on a plain key: TypeError: encode returned str, not bytes"),
+        (Crashes(), r"on a plain membership: ZeroDivisionError: at the last object\. Repair it"),
+        (Mapping(), r"on a plain key: TypeError: decode returned dict, not Key"),
+        (AnotherKind(), r"on a plain key: TypeError: decode returned Team, not Key"),
+    ],
+)
+def test_a_mistake_is_found_before_the_load(codec: Any, words: str) -> None:
+    with pytest.raises(CodecLoadError, match=words):
+        probe(codec, "mine")

@@ -1,0 +1,233 @@
+"""The Redis tier, and the caches above it, over a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError, ResponseError
+
+from harness.authcache import coalescing
+from harness.authcache.batching import BatchingClient
+from harness.authcache.cache import Entry
+from harness.authcache.objects import Team
+from harness.authcache.switches import Switches
+from harness.authcache.variants import load_variants
+from harness.authcache.words import Coalesced, ObjectKind, Outcome, Tier, WriteOutcome
+from tests.authcache.crowd import TEAM, Crowd, balanced
+from tests.authcache.fakes import Source, World, seen, switched, trace, until
+from tests.authcache.valkey import PATIENCE_S, Valkey, eventually, keys_read
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+SHARING = {
+    name: variant.switches
+    for name, variant in load_variants().items()
+    if variant.switches.redis == "on" and variant.switches.codec != "raw"
+}
+
+
+Connect = Callable[[float], Any]
+
+
+@pytest.fixture
+async def connect(server: Valkey) -> AsyncIterator[Connect]:
+    """Makes clients of a time-out in seconds."""
+    opened: list[BatchingClient] = []
+
+    def make(timeout_s: float) -> BatchingClient:
+        opened.append(BatchingClient(server.url, timeout_s=timeout_s))
+        return opened[-1]
+
+    yield make
+    for client in opened:
+        await client.aclose()
+
+
+@pytest.mark.parametrize("switches", SHARING.values(), ids=SHARING)
+async def test_a_peer_reads_what_was_written(
+    valkey: Any, connect: Connect, switches: Switches
+) -> None:
+    client = connect(PATIENCE_S)
+    world, source, one = World(switches, client=client, namespace="fleet:"), Source(), trace()
+    await world.cache.load(TEAM, "t", source, trace())
+    assert [key async for key in valkey.scan_iter()] == [b"fleet:t"]
+    peer = World(switches, client=connect(PATIENCE_S), namespace="fleet:")
+    found = await peer.cache.load(TEAM, "t", source, one)
+
+    assert found is not None
+    assert found.value == source.value
+    assert seen(one) == ["memory load miss", "redis load hit"]
+    sent = sum((world.recorder.gets + peer.recorder.gets).values())
+    assert await keys_read(valkey) == sent
+    # Last, because the server counts it as a read.
+    assert 0 < await valkey.pttl("fleet:t") <= 60_000
+
+
+async def test_what_has_expired_is_a_miss(valkey: Any, connect: Connect) -> None:
+    world, one = World(client=connect(PATIENCE_S)), trace()
+    entry = Entry(TEAM, "t", Team(team_id="t"), time.time())
+    await world.cache.put(entry, ttl_s=0.001)
+    world.forget_memory()
+
+    async def gone() -> bool:
+        return not await valkey.exists("t")
+
+    await eventually(gone)
+    assert await world.cache.peek(TEAM, "t", one) is None
+
+    assert seen(one) == ["memory peek miss", "redis peek miss"]
+
+
+async def test_one_lookup_is_one_read_even_when_nobody_answers(
+    server: Valkey, valkey: Any, connect: Connect
+) -> None:
+    world = World(client=connect(0.05))
+    await world.cache.peek(TEAM, "t", trace())
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        one = trace()
+        await world.cache.peek(TEAM, "t", one)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+    async def counted() -> bool:
+        return await keys_read(valkey) >= 2
+
+    await eventually(counted)
+    await world.cache.peek(TEAM, "t", trace())
+
+    assert seen(one) == ["memory peek miss", "redis peek backend_error"]
+    assert await keys_read(valkey) == world.recorder.gets["lookup"] == 3
+
+
+@pytest.mark.usefixtures("valkey")
+async def test_a_server_that_hangs_is_asked_five_times_and_told_of_once(
+    server: Valkey, connect: Connect
+) -> None:
+    world, source, one = World(client=connect(0.02)), Source(), trace()
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        for i in range(20):
+            assert await world.cache.load(TEAM, f"t{i}", source, one) is not None
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+    errors = [look for look in one.lookups if look.outcome is Outcome.BACKEND_ERROR]
+    assert len(errors) == source.reads == 20
+    asked = world.recorder.writes[Tier.REDIS, WriteOutcome.ERROR, TEAM]
+    assert world.recorder.gets["lookup"] + asked == 5
+    assert len(world.recorder.outages) == 1
+
+
+async def test_replicas_that_share_a_server_read_once(
+    valkey: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalescing, "LEASE_WAIT_S", PATIENCE_S)
+    lease = switched(coalescing="lease")
+    worlds = [World(lease, client=connect(PATIENCE_S)) for _ in range(3)]
+    source = Source()
+    source.hold.clear()
+    crowds = [Crowd(world, source, 4) for world in worlds]
+    await until(lambda: sum(world.recorder.gets["lease_poll"] > 0 for world in worlds) == 2)
+    source.hold.set()
+
+    found = [answer for crowd in crowds for answer in await crowd.found()]
+
+    assert len(found) == 12
+    assert source.reads == 1
+    waits = [wait for crowd in crowds for wait in crowd.waits]
+    assert waits.count(Coalesced.BEFORE_SOURCE) == 2
+    assert waits.count(Coalesced.BEFORE_REDIS) == 9
+    assert all(balanced(crowd) for crowd in crowds)
+    assert await keys_read(valkey) == sum(sum(world.recorder.gets.values()) for world in worlds)
+    assert [key async for key in valkey.scan_iter()] == [b"t"]
+
+
+async def test_a_claim_expires_by_itself(valkey: Any, connect: Connect) -> None:
+    world = World(switched(coalescing="lease"), client=connect(PATIENCE_S))
+    redis = world.cache.redis
+    assert redis is not None
+    assert await redis.get_or_claim("t", 30.0) is True
+    assert await redis.get_or_claim("t", 30.0) is False
+    await valkey.pexpire("t", 1)
+
+    async def taken() -> bool:
+        return await redis.get_or_claim("t", 30.0) is True
+
+    await eventually(taken)
+    assert 0 < await valkey.pttl("t") <= 30_000
+
+
+async def test_a_dead_server_costs_no_answer(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+    client = BatchingClient(server.url, timeout_s=PATIENCE_S)
+    world, source = World(client=client), Source()
+    server.close()
+
+    for i in range(20):
+        assert await world.cache.load(ObjectKind.TEAM, f"t{i}", source, trace()) is not None
+
+    assert len(world.recorder.outages) == 1
+    await client.aclose()
+
+
+async def test_commands_of_one_turn_are_one_batch_and_answered_in_order(
+    valkey: Any, connect: Connect
+) -> None:
+    client, before = connect(PATIENCE_S), len(await valkey.client_list())
+    sets = [client.send("SET", f"k{i}", str(i), "PX", 60_000) for i in range(50)]
+    answers = [client.send("GET", f"k{i}") for i in range(50)]
+
+    assert [await answer for answer in sets] == [b"OK"] * 50
+    assert [await answer for answer in answers] == [str(i).encode() for i in range(50)]
+    assert len(await valkey.client_list()) == before + 1
+
+
+@pytest.mark.usefixtures("valkey")
+async def test_an_error_of_one_command_is_its_own(connect: Connect) -> None:
+    client = connect(PATIENCE_S)
+    good, bad, after = client.send("GET", "a"), client.send("NONSENSE"), client.send("GET", "b")
+
+    assert await good is None
+    with pytest.raises(ResponseError):
+        await bad
+    assert await after is None
+
+
+async def test_a_lost_connection_is_made_anew(valkey: Any, connect: Connect) -> None:
+    client = connect(PATIENCE_S)
+    await client.send("SET", "a", "1", "PX", 60_000)
+    await valkey.client_kill_filter(skipme=True, _type="normal")
+
+    async def answered() -> bool:
+        try:
+            return bool(await client.send("GET", "a") == b"1")
+        except (RedisError, OSError):
+            return False
+
+    await eventually(answered)
+
+
+async def test_who_gives_up_takes_nobody_else_along(connect: Connect) -> None:
+    client = connect(PATIENCE_S)
+    given_up, other = client.send("GET", "a"), client.send("GET", "b")
+    given_up.cancel()
+
+    assert await other is None
+    assert await client.send("GET", "c") is None
+
+
+async def test_a_closed_client_fails_what_is_under_way(server: Valkey) -> None:
+    client = BatchingClient(server.url, timeout_s=PATIENCE_S)
+    answer = client.send("GET", "a")
+    await asyncio.sleep(0)
+    await client.aclose()
+
+    with pytest.raises((OSError, RedisError)):
+        await answer

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+
+from harness.stack.base import Fleet
+from tests.targets.chat import Make
+from tests.targets.world import Servers
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """One Postgres for all tests of this folder."""
+    # The stack is asynchronous and outlives the event loop of any test.
+    with ThreadPoolExecutor(1) as thread:
+        runner = asyncio.Runner()
+
+        def run(coroutine: Any) -> Any:
+            return thread.submit(runner.run, coroutine).result()
+
+        started = Servers(tmp_path_factory.mktemp("targets"), run)
+        try:
+            yield started
+        finally:
+            started.close()
+            thread.submit(runner.close).result()
+
+
+@pytest.fixture(scope="session")
+def baseline(servers: Servers) -> Fleet:
+    """A replica with two workers as LiteLLM 1.84 behaves."""
+    return servers.fleet("litellm_1_84", "litellm_1_84", workers=2)
+
+
+@pytest.fixture(scope="session")
+def recommended(servers: Servers) -> Fleet:
+    """A replica as we would ship it."""
+    return servers.fleet("recommended", "recommended")
+
+
+@pytest.fixture(params=["baseline", "recommended"])
+def fleet(request: pytest.FixtureRequest) -> Fleet:
+    """Both ways through the auth path say the same to a client."""
+    found: Fleet = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+async def client(fleet: Fleet) -> AsyncIterator[Make]:
+    async with openai.DefaultAsyncHttpxClient(trust_env=False) as http:
+
+        def make(secret: str) -> openai.AsyncOpenAI:
+            base = f"{fleet.replica_urls[0]}/v1"
+            return openai.AsyncOpenAI(
+                api_key=secret, base_url=base, max_retries=0, http_client=http
+            )
+
+        yield make

@@ -1,0 +1,85 @@
+"""A replica started by hand, as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from harness.stack.embedded.sockets import free_port
+from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
+from tests.targets.world import MODEL, PATIENCE_S
+
+
+@dataclass
+class Replica:
+    process: asyncio.subprocess.Process
+    url: str
+    metrics_url: str
+    log: Path
+    http: httpx.AsyncClient
+
+    async def chat(self, secret: str) -> httpx.Response:
+        """One chat completion."""
+        return await self.http.post(
+            f"{self.url}/v1/chat/completions",
+            json={"model": MODEL, "messages": [{"role": "user", "content": "hello"}]},
+            headers={"authorization": f"Bearer {secret}"},
+        )
+
+    async def ready(self) -> int | None:
+        """The status of its readiness, None where it does not answer."""
+        with contextlib.suppress(httpx.TransportError):
+            return (await self.http.get(f"{self.url}/health/readiness")).status_code
+        return None
+
+    async def becomes_ready(self) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.ready() != httpx.codes.OK:
+                assert self.process.returncode is None, self.log.read_text()
+                await asyncio.sleep(0.05)
+
+    async def ends(self) -> int:
+        """Its exit code."""
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+
+
+def arguments(*options: str) -> list[str]:
+    return [sys.executable, "-m", "harness.targets.reference.serve", *options]
+
+
+@contextlib.asynccontextmanager
+async def replica(
+    settings: ProxySettings, folder: Path, *, workers: int = 1
+) -> AsyncIterator[Replica]:
+    """A replica on free ports, ready; killed at the end if it still runs."""
+    port, metrics_port = free_port(), free_port()
+    log = folder / "replica.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *arguments("--port", str(port), "--metrics-port", str(metrics_port)),
+            *("--workers", str(workers)),
+            env={**os.environ, SETTINGS_VARIABLE: settings.model_dump_json()},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    # No connection is kept: with several workers each request goes to whoever takes it.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, limits=limits) as http:
+        base = "http://127.0.0.1"
+        one = Replica(process, f"{base}:{port}", f"{base}:{metrics_port}/metrics", log, http)
+        try:
+            await one.becomes_ready()
+            yield one
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()

@@ -1,0 +1,167 @@
+"""What the proxy does when Redis or Postgres is away: each for a real reason, in a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from harness.observe.samples import Counters
+from harness.stack.base import Fleet
+from tests.targets.chat import chat
+from tests.targets.gate import gate_to
+from tests.targets.replica import replica
+from tests.targets.world import (
+    VARIANTS,
+    Servers,
+    node,
+    node_settings,
+    one_key,
+    right_digests,
+    seed,
+    served_digests,
+)
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+async def page(url: str) -> Counters:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return Counters.parse((await http.get(url)).text)
+
+
+@pytest.mark.parametrize("variant", ["litellm_1_84", "recommended"])
+async def test_no_caller_notices_that_redis_has_died(servers: Servers, variant: str) -> None:
+    name = f"redis away, {variant}"
+    fleet = servers.fleet(name, variant)
+    keys = await seed(fleet.dsn, {"team": 20, "user": 20, "member": 20})
+    chats = f"{fleet.replica_urls[0]}/v1/chat/completions"
+    body = {"model": "mock-model", "messages": [{"role": "user", "content": "hello"}]}
+    (pid,) = servers.pids(f"redis:{name}")
+
+    async with httpx.AsyncClient(trust_env=False, timeout=60.0) as http:
+
+        async def statuses() -> set[int]:
+            secrets = [key.secret for several in keys.values() for key in several]
+            answers = [
+                await http.post(chats, json=body, headers={"authorization": f"Bearer {one}"})
+                for one in secrets
+            ]
+            return {answer.status_code for answer in answers}
+
+        assert await statuses() == {200}
+        os.kill(pid, signal.SIGKILL)
+        more = await seed(fleet.dsn, {"team": 20, "user": 20, "member": 20})
+        keys = {scope: [*keys[scope], *more[scope]] for scope in keys}
+        assert await statuses() == {200}
+
+    counted = await page(fleet.workers[0].metrics_url)
+    assert counted.sum("authcache_lookups_total", tier="redis", outcome="backend_error") >= 40
+    assert counted.sum("authcache_source_reads_total", reason="backend_error") >= 40
+    # One record for the outage, and none for a request.
+    assert counted.sum("authcache_log_records_total", signature="redis_outage") == 1
+    assert counted.sum("authcache_log_records_total") == 1
+    log = fleet.log_files[0].read_text()
+    assert log.count("Redis does not answer") == 1
+    assert len(log.splitlines()) == 1
+
+
+async def test_redis_is_asked_again_when_it_is_back(
+    baseline: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = (await seed(baseline.dsn, {"user": 40}))["user"]
+    address = httpx.URL(baseline.redis_url or "")
+    assert address.port is not None
+    async with gate_to(address.port) as gate:
+        through = str(address.copy_with(port=gate.port))
+        switches = VARIANTS["litellm_1_84"].switches
+        async with node(baseline, switches, redis_url=through) as one:
+            await one.ok(keys[0])
+            for outage in (1, 2):
+                await gate.shut()
+                for key in keys[1:10]:
+                    await one.ok(key)
+                assert len(caplog.records) == outage
+                await gate.open()
+                assert one.worker.cache.redis is not None
+                one.worker.cache.redis._breaker._open_until = 0.0  # its time is up
+                asked = one.counters().sum("authcache_redis_gets_total")
+                key = keys[10 * outage]
+                await one.ok(key)
+                assert one.counters().sum("authcache_redis_gets_total") > asked
+                await one.ok(key)
+
+            counted = one.counters()
+    assert counted.sum("authcache_writes_total", tier="redis", outcome="error") > 0
+    assert counted.sum("authcache_writes_total", tier="redis", outcome="skipped") > 0
+    assert {record.__dict__["signature"] for record in caplog.records} == {"redis_outage"}
+
+
+@pytest.mark.parametrize("variant", ["litellm_1_84", "recommended"])
+async def test_without_postgres_what_is_cached_is_served(
+    baseline: Fleet, variant: str, tmp_path: Path
+) -> None:
+    cached, unknown = await one_key(baseline.dsn, "member"), await one_key(baseline.dsn, "member")
+    address = httpx.URL(baseline.dsn)
+    assert address.port is not None
+    async with gate_to(address.port) as gate:
+        settings = node_settings(
+            baseline,
+            VARIANTS[variant].switches,
+            dsn=str(address.copy_with(port=gate.port)),
+        )
+        async with replica(settings, tmp_path) as one:
+            assert (await one.chat(cached.secret)).status_code == 200
+            await gate.shut()
+
+            for _ in range(3):
+                answer = await one.chat(cached.secret)
+                assert answer.status_code == 200
+                right = {kind: {value} for kind, value in right_digests(cached).items()}
+                assert served_digests(answer) == right
+                refused = await one.chat(unknown.secret)
+                assert refused.status_code == 503
+                assert refused.json()["error"]["code"] == "database_unavailable"
+                assert "key is not cached" in refused.json()["error"]["message"]
+            assert await one.ready() == 503
+            async with openai.AsyncOpenAI(
+                api_key=unknown.secret,
+                base_url=f"{one.url}/v1",
+                max_retries=0,
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+            ) as client:
+                with pytest.raises(openai.InternalServerError, match="database does not answer"):
+                    await chat(client)
+
+            await gate.open()
+            await one.becomes_ready()
+            assert (await one.chat(unknown.secret)).status_code == 200
+            counted = await page(one.metrics_url)
+            assert counted.sum("authcache_source_read_errors_total", object="key") >= 3
+            assert counted.sum("http_requests_total", status="503") == 4
+
+
+async def test_without_postgres_the_object_that_is_missing_is_named(baseline: Fleet) -> None:
+    key = await one_key(baseline.dsn, "member")
+    address = httpx.URL(baseline.dsn)
+    assert address.port is not None
+    async with gate_to(address.port) as gate:
+        through = str(address.copy_with(port=gate.port))
+        switches = VARIANTS["recommended"].switches
+        async with node(baseline, switches, dsn=through) as one:
+            await one.ok(key)
+            cache_key, redis = f"user_id:{key.user_id}", one.worker.cache.redis
+            one.worker.cache.memory.delete(cache_key)
+            assert redis is not None
+            await redis.delete(cache_key)
+            await gate.shut()
+
+            refused = await one.chat(key.secret)
+
+            assert refused.status_code == 503
+            assert "the user is not cached" in refused.json()["error"]["message"]
+            await gate.open()
