@@ -279,7 +279,7 @@ def compare(runs: tuple[str, ...], markdown: bool, runs_dir: Path) -> None:
 
 
 @main.command()
-@click.option("--rounds", type=click.IntRange(1, 100), default=9, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--only", type=click.Choice(GROUPS), multiple=True, help="Repeatable.")
 @click.option(
     "--json",

@@ -15,7 +15,7 @@ import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 Reply = Any
 """Bytes, an int, or None."""
@@ -55,10 +55,13 @@ class BatchingClient:
         return future
 
     async def aclose(self) -> None:
-        """Close the connection; commands under way fail."""
+        """Close the connection; commands under way, and those that wait for them, fail."""
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
+            self._sender = None
+        waiting, self._waiting = self._waiting, []
+        _fail(waiting, ConnectionError("the client was closed"))
         await self._connection.disconnect(nowait=True)
 
     async def _send_all(self) -> None:
@@ -80,7 +83,7 @@ class BatchingClient:
                 await connection.send_packed_command(packed, check_health=False)
                 for _, future in batch:
                     await self._answer(future)
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             await connection.disconnect(nowait=True)
             _fail(batch, error)
         except asyncio.CancelledError:

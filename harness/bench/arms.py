@@ -34,7 +34,7 @@ class Arm:
     title: str
     tier: str
     requests: int
-    """In each round."""
+    """In one shot."""
     variant: str = "recommended"
     overrides: Mapping[str, str] = field(default_factory=dict)
     spend: bool = False
@@ -48,14 +48,14 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Requests of each arm in each round, by the tier that answers."""
+    """Requests of one shot, by the tier that answers."""
 
     memory: int
     redis: int
     postgres: int
 
 
-FULL = Sizes(memory=8_000, redis=4_800, postgres=2_400)
+FULL = Sizes(memory=4_800, redis=2_400, postgres=1_200)
 QUICK = Sizes(memory=64, redis=64, postgres=64)
 
 _NO_MEMORY = {"memory_entries": "0"}

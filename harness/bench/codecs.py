@@ -27,7 +27,7 @@ class CodecStep:
     """Times all codecs in this process, in blocks of calls that take turns."""
 
     name = "codecs"
-    every = 1
+    shots = 1
 
     def __init__(self, *, quick: bool) -> None:
         self._calls, self._repeats = (20, 3) if quick else (400, 15)

@@ -54,10 +54,12 @@ async def aim(job: Job, core: int | None) -> AsyncIterator[Fire]:
         answer = await _ask(process, json.dumps(asdict(job)))
         assert answer == READY, answer
         yield fire
+        await process.wait()
     finally:
         if process.returncode is None:
+            # Not by the process' own method: that would take the exit code from under asyncio.
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
+                os.kill(process.pid, signal.SIGKILL)
         await process.communicate()
 
 

@@ -16,13 +16,14 @@ from harness.bench.client import Job, Shot
 from harness.bench.load import aim
 from harness.bench.machine import CpuTimes, cpu_times, pin, two_cores, used_s
 from harness.bench.population import copy_population, team_keys
-from harness.bench.step import Figures
+from harness.bench.step import CPU, Figures
 from harness.errors import InvalidRunError
-from harness.load.session import CHAT_PATH
 from harness.observe.samples import Counters
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
+from harness.targets.reference.metrics import CHAT_ROUTE
 
+SHOTS = 3
 _COUNTED = ("authcache_lookups_total", "authcache_source_reads_total", "authcache_pending")
 _OBJECTS = 2
 """Of a team key: the key and its team."""
@@ -47,10 +48,10 @@ class RequestStep:
         arm: what to measure.
         fleet: its running fleet.
         pids: process ids of the stack, by group.
-        secrets: of its keys; a cold arm takes new ones in every round.
+        secrets: of its keys; a cold arm takes new ones for every shot.
     """
 
-    every = 1
+    shots = SHOTS
 
     def __init__(
         self,
@@ -69,12 +70,12 @@ class RequestStep:
         self._client_core = None if cores is None else cores[1]
 
     async def warm(self) -> None:
-        """One round that does not count: it fills the caches, so the tiers do not hold yet."""
+        """A shot that does not count: it fills the caches, so the tiers do not hold yet."""
         await self._drive()
         await self._at_rest()
 
     async def measure(self) -> Figures:
-        """One round. Raises InvalidRunError where another tier answered than the arm is for."""
+        """One shot. Raises InvalidRunError where another tier answered than the arm is for."""
         earlier = await self._at_rest()
         figures = await self._drive()
         counters = await self._at_rest()
@@ -94,10 +95,10 @@ class RequestStep:
         if arm.cold:
             secrets = secrets[self._next : self._next + arm.requests]
             self._next += arm.requests
-            assert len(secrets) == arm.requests, "a cold arm has keys for every round"
+            assert len(secrets) == arm.requests, "a cold arm has keys for every shot"
         assert url.hostname is not None
         assert url.port is not None
-        return Job(url.hostname, url.port, CHAT_PATH, BODY, secrets, CONNECTIONS, arm.requests)
+        return Job(url.hostname, url.port, CHAT_ROUTE, BODY, secrets, CONNECTIONS, arm.requests)
 
     def _read(self) -> _Reading:
         pids, name = self._pids(), self._arm.name
@@ -112,7 +113,7 @@ class RequestStep:
             return cpu_s * _MICRO / shot.requests
 
         return {
-            "cpu_us": each(used_s(before.server, after.server)),
+            CPU: each(used_s(before.server, after.server)),
             "redis_cpu_us": each(used_s(before.redis, after.redis)),
             "postgres_cpu_us": each(used_s(before.postgres, after.postgres)),
             "client_cpu_us": each(shot.cpu_s),
@@ -163,8 +164,8 @@ def _check_tier(arm: Arm, counted: Counters) -> None:
 async def open_arm(arm: Arm, stack: EmbeddedStack, rounds: int) -> RequestStep:
     """Start an arm's server, write its keys, and warm it up."""
     fleet = await stack.start(await fleet_spec(arm))
-    # A round more, for the warm-up.
-    keys = team_keys(arm.requests * (rounds + 1) if arm.cold else CONNECTIONS)
+    # One shot more, for the warm-up.
+    keys = team_keys(arm.requests * (rounds * SHOTS + 1) if arm.cold else CONNECTIONS)
     if arm.variant:
         await copy_population(fleet.dsn, keys)
     step = RequestStep(arm, fleet, stack.pids, [key.secret for key in keys])

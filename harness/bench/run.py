@@ -19,7 +19,7 @@ from harness.bench.machine import two_cores
 from harness.bench.options import Options
 from harness.bench.requests import open_arm
 from harness.bench.startup import StartStep
-from harness.bench.step import Step
+from harness.bench.step import Figures, Step, in_turn, least
 from harness.errors import ServerDiedError
 from harness.experiment.stop import Stop
 from harness.progress import Progress
@@ -28,7 +28,7 @@ from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import RunSettings
 from harness.targets.reference.target import ReferenceTarget
 
-_LOAD_S = 5.0
+_LOAD_S = 3.0
 _QUICK_LOAD_S = 1.0
 
 
@@ -72,12 +72,6 @@ async def run_bench(options: Options, progress: Progress, stop: Stop) -> Measure
             each.cancel()
         await asyncio.gather(work, stopped, return_exceptions=True)
     return measured
-
-
-def in_turn(steps: Sequence[Step], number: int) -> list[Step]:
-    """The steps of a round, from 1 on, in its order: A B C, C B A, A B C …."""
-    due = [step for step in steps if (number - 1) % step.every == 0]
-    return due if number % 2 else due[::-1]
 
 
 async def _run(measured: Measured, progress: Progress) -> None:
@@ -148,10 +142,15 @@ async def _start_steps(stack: EmbeddedStack, folder: Path, *, quick: bool) -> li
 async def _rounds(measured: Measured, steps: Sequence[Step], progress: Progress) -> None:
     rounds = measured.options.rounds
     for number in range(1, rounds + 1):
-        figures: dict[str, float] = {}
+        progress.phase(f"round {number} of {rounds}")
+        shots: dict[str, list[Figures]] = {}
         for step in in_turn(steps, number):
-            progress.phase(f"round {number} of {rounds}: {step.name}")
-            found = await step.measure()
-            figures |= {f"{step.name}.{name}": value for name, value in found.items()}
-        measured.rounds.append(figures)
+            shots.setdefault(step.name, []).append(await step.measure())
+        measured.rounds.append(
+            {
+                f"{name}.{figure}": value
+                for name, figures in shots.items()
+                for figure, value in least(figures).items()
+            }
+        )
         measured.load_averages.append(psutil.getloadavg()[0])

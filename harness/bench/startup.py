@@ -38,7 +38,7 @@ class StartStep:
         load_s: seconds of load by Locust; 0 for none.
     """
 
-    every = 2  # It takes as long as all other steps together.
+    shots = 1
 
     def __init__(
         self,

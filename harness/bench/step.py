@@ -1,20 +1,42 @@
-"""One thing that is measured once in every round."""
+"""One thing that is measured in every round."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 Figures = Mapping[str, float]
-"""What one round gave, by name; units stand in the names."""
+"""What one measurement gave, by name; units stand in the names."""
+
+CPU = "cpu_us"
 
 
 class Step(Protocol):
-    """Measured once a round, or more seldom; the order of steps turns round after every round."""
+    """Something to measure.
+
+    ``shots`` is how often it is measured in a round, other steps in between. The shot that took
+    the least CPU counts: whatever else the machine does can only add to it.
+    """
 
     name: str
-    every: int
-    """1 for every round, 2 for every second one, from the first on."""
+    shots: int
 
     async def measure(self) -> Figures:
-        """One round. Raises InvalidRunError where what was measured is not what was meant."""
+        """One shot. Raises InvalidRunError where what was measured is not what was meant."""
+
+
+def in_turn(steps: Sequence[Step], number: int) -> list[Step]:
+    """The steps of a round, from 1 on, in its order: A B C, C B A, A B C ….
+
+    Those with more than one shot are passed again, and back, as often as they have shots.
+    """
+    order: list[Step] = []
+    for shot in range(max((step.shots for step in steps), default=0)):
+        due = [step for step in steps if step.shots > shot]
+        order += due if (number + shot) % 2 else due[::-1]
+    return order
+
+
+def least(shots: Sequence[Figures]) -> Figures:
+    """The figures of the shot that took the least CPU; of the only one where there is one."""
+    return shots[0] if len(shots) == 1 else min(shots, key=lambda shot: shot[CPU])

@@ -17,7 +17,7 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """One Valkey for all tests of this folder."""
     started = Valkey(tmp_path_factory.mktemp("valkey"))

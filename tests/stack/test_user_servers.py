@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from harness.errors import SetupError
 from harness.stack.base import Fleet
-from harness.stack.embedded import EmbeddedStack
+from harness.stack.embedded import EmbeddedStack, user_redis
 from harness.stack.embedded.sockets import free_port
 from tests.stack.fakes import FakeTarget, descendants, spec
 
@@ -175,3 +175,27 @@ def test_an_address_of_another_kind(value: str, tmp_path: Path) -> None:
         EmbeddedStack(tmp_path, postgres_dsn=value)
 
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [
+        ("redis 6.2.14", True),
+        ("redis 7.0.15", False),
+        ("redis 8.0.2", False),
+        ("valkey 7.2", False),
+    ],
+)
+async def test_a_redis_that_is_too_old_is_refused(
+    monkeypatch: pytest.MonkeyPatch, version: str, refused: bool
+) -> None:
+    async def answer(_: str) -> str:
+        return version
+
+    monkeypatch.setattr(user_redis, "server_version", answer)
+    given = user_redis.UserRedis("redis://127.0.0.1:1/0", "token")
+    if refused:
+        with pytest.raises(SetupError, match=r"\[redis 6.2.14\]; Redis 7 or later"):
+            await given.check()
+    else:
+        assert (await given.check())["redis_version"] == version

@@ -13,7 +13,7 @@ from tests.targets.chat import Make
 from tests.targets.world import Servers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """One Postgres for all tests of this folder."""
     # The stack is asynchronous and outlives the event loop of any test.
@@ -31,13 +31,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
             thread.submit(runner.close).result()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def baseline(servers: Servers) -> Fleet:
     """A replica with two workers as LiteLLM 1.84 behaves."""
     return servers.fleet("litellm_1_84", "litellm_1_84", workers=2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def recommended(servers: Servers) -> Fleet:
     """A replica as we would ship it."""
     return servers.fleet("recommended", "recommended")

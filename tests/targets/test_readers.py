@@ -44,6 +44,8 @@ class FakePool:
         self.out: list[FakeConnection] = []
         self.made: list[FakeConnection] = []
         self.refuses = False
+        self.most: int | None = None
+        """Connections that the server gives at a time."""
         self.holds = False
         """Whether reads wait in the connections that it makes."""
 
@@ -54,6 +56,8 @@ class FakePool:
         await asyncio.sleep(0)
         if self.refuses:
             raise ConnectionRefusedError
+        if self.most is not None and len(self.out) >= self.most:
+            raise asyncpg.TooManyConnectionsError
         assert len(self.out) < self._size
         one = FakeConnection()
         if self.holds:
@@ -185,6 +189,27 @@ async def test_while_the_pool_refuses_each_read_is_told_and_none_hangs() -> None
 
     assert [type(answer) for answer in answers] == [ConnectionRefusedError] * 4
     pool.refuses = False
+    assert await read(one, "read") == ("read",)
+
+
+async def test_with_fewer_connections_than_it_may_have_no_read_fails() -> None:
+    one, pool = readers(size=6)
+    pool.most = 2
+
+    answers = await asyncio.gather(*(read(one, "read", str(i)) for i in range(20)))
+
+    assert answers == [("read", str(i)) for i in range(20)]
+    assert len(pool.made) == len(pool.out) == 2
+
+
+async def test_without_any_connection_each_read_is_told_and_none_hangs() -> None:
+    one, pool = readers(size=4)
+    pool.most = 0
+
+    answers = await asyncio.gather(*(read(one, "read") for _ in range(5)), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [asyncpg.TooManyConnectionsError] * 5
+    pool.most = None
     assert await read(one, "read") == ("read",)
 
 

@@ -31,6 +31,11 @@ class UserRedis:
                 f"Redis at [{shown(self.address)}] refuses: {text.rstrip('.')}. "
                 "Check REDIS_URL and that the server runs."
             ) from None
+        if _too_old(version):
+            raise SetupError(
+                f"Redis at [{shown(self.address)}] is [{version}]; Redis 7 or later, or Valkey, is "
+                "needed: a lookup under a lease sends SET NX GET. Name another in REDIS_URL."
+            )
         return {"redis_version": version, "redis_source": "given by the user"}
 
     def namespace(self, fleet: str) -> str:
@@ -53,3 +58,9 @@ class UserRedis:
             text = without_secrets(str(error) or type(error).__name__, self.address)
             return [f"Keys [{self._prefix}*] remain on [{shown(self.address)}]: {text}"]
         return []
+
+
+def _too_old(version: str) -> bool:
+    name, _, number = version.partition(" ")
+    major = number.partition(".")[0]
+    return name == "redis" and major.isdigit() and int(major) < 7  # noqa: PLR2004 - said above

@@ -58,23 +58,32 @@ class Readers:
             await self._give_back(self._free.pop())
 
     async def _borrow(self) -> Any:
-        while self._held >= self._most:
-            turn = asyncio.get_running_loop().create_future()
-            self._queue.append(turn)
+        while True:
+            while self._held >= self._most:
+                connection = await self._turn()
+                if connection is not None:
+                    return connection
+            self._held += 1
             try:
-                connection = await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._lend(turn.result())
+                return await self._pool.acquire()
+            except BaseException as error:
+                self._held -= 1
+                if isinstance(error, asyncpg.TooManyConnectionsError) and self._held:
+                    # The server has no more; those that we hold will do.
+                    self._most = self._held
+                    continue
+                self._wake(None)
                 raise
-            if connection is not None:
-                return connection
-        self._held += 1
+
+    async def _turn(self) -> Any:
+        """Wait for a connection, or with None for the right to take a new one."""
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
         try:
-            return await self._pool.acquire()
-        except BaseException:
-            self._held -= 1
-            self._wake(None)
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._lend(turn.result())
             raise
 
     def _lend(self, connection: Any) -> None:

@@ -35,4 +35,4 @@ class ProxySettings(BaseModel):
     spend_flush_s: float = 0.2
     redis_timeout_s: float = 0.25
     body_limit_bytes: int = 1_048_576
-    pool_size: int = 4
+    pool_size: int = 6
