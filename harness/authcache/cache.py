@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from harness.authcache import logs
 from harness.authcache.codecs import Codec, ForeignPayloadError
@@ -66,7 +67,7 @@ class OnFailure(StrEnum):
     """Raise DecodeError: an untyped read whose model is built without a net."""
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """What a lookup found. ``value`` is None for a remembered or fresh absence."""
 
     value: Any
@@ -76,8 +77,7 @@ class Found(NamedTuple):
     """``memory``, ``redis`` or ``source``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One object to write."""
 
     kind: ObjectKind

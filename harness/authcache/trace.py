@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from harness.authcache.words import (
     Coalesced,
     KeyScope,
@@ -43,16 +45,13 @@ class Wait(NamedTuple):
     stage: Coalesced
 
 
-class Trace:
+class Trace(msgspec.Struct, eq=False):
     """Collects the events of one request or background task."""
 
-    __slots__ = ("lookups", "scope", "source_reads", "waits")
-
-    def __init__(self, scope: KeyScope = KeyScope.UNKNOWN) -> None:
-        self.scope = scope
-        self.lookups: list[Lookup] = []
-        self.source_reads: list[SourceRead] = []
-        self.waits: list[Wait] = []
+    scope: KeyScope = KeyScope.UNKNOWN
+    lookups: list[Lookup] = []
+    source_reads: list[SourceRead] = []
+    waits: list[Wait] = []
 
 
 class Recorder(Protocol):

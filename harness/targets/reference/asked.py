@@ -6,6 +6,8 @@ import time
 from types import CoroutineType
 from typing import Any, TypeAlias
 
+import msgspec
+
 from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
 from harness.authcache.digest import digest
 from harness.authcache.objects import limit_fields
@@ -22,37 +24,28 @@ Memory answers most questions at once; to make a coroutine for each would cost m
 """
 
 
-class Asked:
-    """The objects that one request has asked for.
+class Asked(msgspec.Struct, eq=False):
+    """The objects that one request has asked for."""
 
-    Args:
-        cache: the cache under study.
-        trace: collects the lookups.
-        served: collects what was served, None where nobody wants to know.
-        once: whether a second question for an object is answered from here and never reaches the
-            cache; if not, every question is a lookup, as upstream.
-    """
-
-    __slots__ = ("_cache", "_known", "_once", "_served", "trace")
-
-    def __init__(
-        self, cache: AuthCache, trace: Trace, served: list[Served] | None, *, once: bool
-    ) -> None:
-        self.trace = trace
-        self._cache = cache
-        self._served = served
-        self._once = once
-        self._known: dict[ObjectKind, Found | None] = {}
+    cache: AuthCache
+    trace: Trace
+    """Collects the lookups."""
+    served: list[Served] | None
+    """Collects what was served, None where nobody wants to know."""
+    once: bool
+    """Whether a second question for an object is answered from here and never reaches the cache;
+    if not, every question is a lookup, as upstream."""
+    known: dict[ObjectKind, Found | None] = {}
 
     def load(self, kind: ObjectKind, cache_key: str, read: ReadSource) -> Answer:
         """An object, from wherever it is. Raises UnavailableError when awaited."""
-        if self._once and kind in self._known:
-            return self._known[kind]
-        found = self._cache.load_at_once(kind, cache_key, read, self.trace)
+        if self.once and kind in self.known:
+            return self.known[kind]
+        found = self.cache.load_at_once(kind, cache_key, read, self.trace)
         if not isinstance(found, Found):
             return self._load_beyond(kind, cache_key, found, read)  # type: ignore[return-value]  # it is what an async def gives
-        self._known[kind] = found
-        if self._served is not None:
+        self.known[kind] = found
+        if self.served is not None:
             self.serve(kind, found)
         return found
 
@@ -60,27 +53,27 @@ class Asked:
         self, kind: ObjectKind, cache_key: str, reason: ReadReason, read: ReadSource
     ) -> Found | None:
         try:
-            found = await self._cache.load_beyond(kind, cache_key, reason, read, self.trace)
+            found = await self.cache.load_beyond(kind, cache_key, reason, read, self.trace)
         except SourceUnavailableError as error:
             raise UnavailableError(
                 f"The database does not answer and the {kind} is not cached. Try again later."
             ) from error
-        self._known[kind] = found
+        self.known[kind] = found
         self.serve(kind, found)
         return found
 
     def knows(self, kind: ObjectKind) -> bool:
         """Whether a further question for this object would be answered from here."""
-        return self._once and kind in self._known
+        return self.once and kind in self.known
 
     def serve(self, kind: ObjectKind, found: Found | None) -> None:
         """Note what the request was served with, for the response header."""
-        if self._served is None:
+        if self.served is None:
             return
         if found is None or found.value is None:
             tier = "source" if found is None else str(found.tier)
-            self._served.append(Served(kind.value, tier, digest(kind, None), None))
+            self.served.append(Served(kind.value, tier, digest(kind, None), None))
             return
         age_ms = max(0, round((time.time() - found.read_at) * 1000))
         fingerprint = digest(kind, limit_fields(found.value))
-        self._served.append(Served(kind.value, str(found.tier), fingerprint, age_ms))
+        self.served.append(Served(kind.value, str(found.tier), fingerprint, age_ms))

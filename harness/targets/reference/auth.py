@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from harness.authcache.cache import AuthCache, Entry, Found, OnFailure
 from harness.authcache.digest import hash_token
@@ -27,7 +29,7 @@ from harness.targets.reference.store import Store
 _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
 
 
-class Grant(NamedTuple):
+class Grant(msgspec.Struct, frozen=True):
     """What a request may go on with."""
 
     key: Found
@@ -73,7 +75,7 @@ class Authenticator:
         Raises:
             ApiError: 401, 403, 429 or 503.
         """
-        asked = Asked(self._cache, trace, served, once=not self._repeated)
+        asked = Asked(self._cache, trace, served, not self._repeated)
         answer = self._key(secret, asked)
         found_key = _known(await answer if isinstance(answer, Waiting) else answer, trace)
         key: Key = found_key.value
@@ -123,7 +125,7 @@ class Authenticator:
 
     async def known_key(self, secret: str, trace: Trace) -> Key:
         """The key behind a secret, blocked and expired ones refused. Raises ApiError."""
-        answer = self._key(secret, Asked(self._cache, trace, None, once=not self._repeated))
+        answer = self._key(secret, Asked(self._cache, trace, None, not self._repeated))
         found = _known(await answer if isinstance(answer, Waiting) else answer, trace)
         key: Key = found.value
         _check_alive(key)
