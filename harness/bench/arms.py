@@ -39,6 +39,8 @@ class Arm:
     overrides: Mapping[str, str] = field(default_factory=dict)
     spend: bool = False
     metrics: bool = True
+    shots: int = 3
+    """In each round; more for what a bar is made of."""
 
     @property
     def cold(self) -> bool:
@@ -66,11 +68,11 @@ def arms(sizes: Sizes) -> list[Arm]:
     memory, redis, postgres = sizes.memory, sizes.redis, sizes.postgres
     old = "litellm_1_84"
     return [
-        Arm(FLOOR, "raw ASGI handler", "", memory, variant=""),
-        Arm("memory", "memory answers", "memory", memory),
-        Arm("memory_uncounted", "memory, no metrics", "memory", memory, metrics=False),
-        Arm("redis", "Redis answers", "redis", redis, overrides=_NO_MEMORY),
-        Arm("postgres", "Postgres answers", "postgres", postgres),
+        Arm(FLOOR, "raw ASGI handler", "", memory, variant="", shots=5),
+        Arm("memory", "memory answers", "memory", memory, shots=5),
+        Arm("memory_uncounted", "memory, no metrics", "memory", memory, metrics=False, shots=5),
+        Arm("redis", "Redis answers", "redis", redis, overrides=_NO_MEMORY, shots=5),
+        Arm("postgres", "Postgres answers", "postgres", postgres, shots=5),
         Arm("memory_spend", "memory, spend on", "memory", memory, spend=True),
         Arm("redis_spend", "Redis, spend on", "redis", redis, overrides=_NO_MEMORY, spend=True),
         Arm("postgres_spend", "Postgres, spend on", "postgres", postgres, spend=True),

@@ -23,7 +23,6 @@ from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.reference.metrics import CHAT_ROUTE
 
-SHOTS = 3
 _COUNTED = ("authcache_lookups_total", "authcache_source_reads_total", "authcache_pending")
 _OBJECTS = 2
 """Of a team key: the key and its team."""
@@ -51,8 +50,6 @@ class RequestStep:
         secrets: of its keys; a cold arm takes new ones for every shot.
     """
 
-    shots = SHOTS
-
     def __init__(
         self,
         arm: Arm,
@@ -61,6 +58,7 @@ class RequestStep:
         secrets: Sequence[str],
     ) -> None:
         self.name = arm.name
+        self.shots = arm.shots
         self._arm = arm
         self._fleet = fleet
         self._pids = pids
@@ -165,7 +163,7 @@ async def open_arm(arm: Arm, stack: EmbeddedStack, rounds: int) -> RequestStep:
     """Start an arm's server, write its keys, and warm it up."""
     fleet = await stack.start(await fleet_spec(arm))
     # One shot more, for the warm-up.
-    keys = team_keys(arm.requests * (rounds * SHOTS + 1) if arm.cold else CONNECTIONS)
+    keys = team_keys(arm.requests * (rounds * arm.shots + 1) if arm.cold else CONNECTIONS)
     if arm.variant:
         await copy_population(fleet.dsn, keys)
     step = RequestStep(arm, fleet, stack.pids, [key.secret for key in keys])
