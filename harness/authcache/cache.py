@@ -26,7 +26,7 @@ from harness.authcache.switches import Switches
 from harness.authcache.tiers import MemoryTier, RedisTier, RedisUnavailableError
 from harness.authcache.trace import Lookup, Recorder, SourceRead, Trace
 from harness.authcache.words import ObjectKind, Op, Outcome, ReadReason, Tier, WriteOutcome
-from harness.errors import DecodeError, EncodeError
+from harness.errors import DecodeError
 
 MemoryValue = bytes | CachedObject | None
 """What memory holds: a payload, a live object, or None for a remembered absence."""
@@ -355,9 +355,6 @@ class AuthCache:
         start = time.perf_counter()
         try:
             payload = self._codec.encode(entry.kind, entry.value)
-        except EncodeError as error:
-            logs.encode_failed(entry.kind, entry.key, error)
-            return None
         except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
             logs.encode_failed(entry.kind, entry.key, error)
             return None
