@@ -21,7 +21,7 @@ from harness.errors import InvalidRunError
 from harness.observe.samples import Counters
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
-from harness.targets.reference.metrics import CHAT_ROUTE
+from harness.targets.metrics import CHAT_ROUTE
 
 _COUNTED = ("authcache_lookups_total", "authcache_source_reads_total", "authcache_pending")
 _OBJECTS = 2

@@ -31,8 +31,8 @@ from harness.authcache.words import (
 )
 from harness.observe.samples import Counters
 from harness.stack.base import Fleet
-from harness.targets.reference.counters import Histograms
-from harness.targets.reference.metrics import (
+from harness.targets.counters import Histograms
+from harness.targets.metrics import (
     AGE_BUCKETS,
     CODEC_BUCKETS,
     LATENCY_BUCKETS,

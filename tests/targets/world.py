@@ -25,8 +25,8 @@ from harness.served import SERVED_HEADER, parse_served
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import RunSettings
+from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.app import App
-from harness.targets.reference.metrics import LogCounter, Metrics
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.store import MICRO
 from harness.targets.reference.target import ReferenceTarget

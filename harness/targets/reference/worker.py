@@ -17,8 +17,8 @@ from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
 from harness.authcache.trace import NullRecorder, Recorder, Trace
 from harness.errors import SetupError
 from harness.served import COST_HEADER, Served
+from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.auth import Authenticator, Grant
-from harness.targets.reference.metrics import LogCounter, Metrics
 from harness.targets.reference.mock_model import MockModel
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.spend import SpendPath, SpendWriter

@@ -23,7 +23,7 @@ from harness.authcache.words import (
     Tier,
     WriteOutcome,
 )
-from harness.targets.reference.counters import Counters, Gauge, Histograms
+from harness.targets.counters import Counters, Gauge, Histograms
 
 STATUSES = (200, 400, 401, 403, 404, 405, 429, 500, 503)
 CHAT_ROUTE = "/v1/chat/completions"

@@ -1,0 +1,48 @@
+"""The command `bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from harness.bench.options import GROUPS, Group, Options
+from harness.cli.options import with_signals
+from harness.errors import EXIT_REGRESSION
+from harness.experiment.stop import Stop
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--only", type=click.Choice(GROUPS), multiple=True, help="Repeatable.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    help="Instead of a new file in runs/bench/.",
+)
+@click.option("--no-bars", is_flag=True, help="Exit with 0 even where a bar is missed.")
+@click.option("--quick", is_flag=True, help="Tiny counts, to test the benchmark itself.")
+def bench(
+    *, rounds: int, only: tuple[Group, ...], json_file: Path | None, no_bars: bool, quick: bool
+) -> None:
+    """Measure what each part costs, against bars. Exits with 1 where a bar is missed."""
+    from harness.bench.report import finish  # noqa: PLC0415
+    from harness.bench.run import run_bench  # noqa: PLC0415
+    from harness.report.progress import progress_for  # noqa: PLC0415
+
+    console = Console()
+    progress = progress_for(console)
+
+    async def go(stop: Stop) -> Any:
+        try:
+            return await run_bench(Options(rounds, only or GROUPS, quick), progress, stop)
+        finally:
+            progress.close()
+
+    measured, code = with_signals(go)
+    held = finish(measured, console, json_file)
+    sys.exit(code or (0 if held or no_bars else EXIT_REGRESSION))

@@ -1,0 +1,134 @@
+"""Options that several commands share, and how a long command ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harness.authcache.variants import Variant, load_variants, override, pick
+from harness.errors import HarnessError, UnknownNameError, UsageError
+from harness.experiment.stop import Stop
+from harness.scenario.schema import Scenario
+
+T = TypeVar("T")
+DEFAULT_SCENARIO = "issue-27874"
+RUNS_DIR = click.option(
+    "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True
+)
+
+
+class Commands(click.Group):
+    """Turns the harness' errors into one line and the documented exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that `loadtest` and `fleet` share."""
+    options = [
+        click.option(
+            "--scenario", default=DEFAULT_SCENARIO, show_default=True, metavar="NAME|FILE"
+        ),
+        click.option(
+            "--variants", callback=_names, metavar="A,B", help="Instead of the scenario's."
+        ),
+        click.option("--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet."),
+        click.option("--workers", type=click.IntRange(1, 16), help="Workers of each replica."),
+        click.option(
+            "--premise",
+            type=click.Choice(["on", "off"]),
+            help="Plant the scenario's premises (default) or leave them out.",
+        ),
+        click.option(
+            "--override",
+            "overrides",
+            multiple=True,
+            metavar="VARIANT:SWITCH=VALUE",
+            help="Change a switch under a variant's name. Repeatable; also A:x=1,B:y=2.",
+        ),
+        click.option(
+            "--variants-file",
+            type=click.Path(path_type=Path),
+            envvar="AUTHCACHE_VARIANTS_FILE",
+            help="TOML file with variants of your own.",
+        ),
+        click.option(
+            "--postgres-dsn", envvar="POSTGRES_DSN", help="Your own Postgres instead of ours."
+        ),
+        click.option("--redis-url", envvar="REDIS_URL", help="Your own Redis instead of ours."),
+        RUNS_DIR,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def switched(premise: str | None) -> bool | None:
+    """Whether premises are planted; None leaves the scenario's word."""
+    return None if premise is None else premise == "on"
+
+
+def chosen_variants(
+    scenario: Scenario, variants_file: Path | None, overrides: tuple[str, ...]
+) -> list[Variant]:
+    """The variants of a run, overrides applied. Raises UnknownNameError, UsageError."""
+    known, names = load_variants(variants_file), scenario.variants
+    for expectation in scenario.expect:
+        # An expectation of a variant that nobody knows could never fail.
+        if expectation.variant not in known:
+            raise UnknownNameError("variant in [[expect]]", expectation.variant, known)
+    for name, changes in _parse_overrides(overrides).items():
+        if name not in names:
+            raise UnknownNameError("variant to override in this run", name, names)
+        if name in known:
+            known[name] = override(known[name], changes)
+    return pick(known, names)
+
+
+def _parse_overrides(overrides: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    parsed: dict[str, dict[str, str]] = {}
+    for text in (part for item in overrides for part in item.split(",") if part.strip()):
+        variant, colon, change = text.strip().partition(":")
+        switch, equals, value = change.partition("=")
+        if not (colon and equals and variant and switch and value):
+            raise UsageError(
+                f"The override [{text}] is not VARIANT:SWITCH=VALUE, "
+                "e.g. recommended:codec=keep_none."
+            )
+        parsed.setdefault(variant, {})[switch] = value
+    return parsed
+
+
+def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
+    """Run async work that ends early, and cleanly, on SIGINT and SIGTERM.
+
+    Returns:
+        What the work returned, and 0, 130 or 143 by the signal that came.
+    """
+
+    async def go() -> tuple[T, int]:
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.ask, number)
+        return await work(stop), stop.exit_code
+
+    return asyncio.run(go())
