@@ -121,6 +121,10 @@ class VariantResult(_Part):
     """By group: ``replicas``, ``redis``, ``generator``."""
     hard_coded: list[str] = []
     """What a release fixes and the scenario could not set."""
+    backfill_ttl_s: dict[str, float] = {}
+    """By object: how long the last entry taken from Redis was to stay in memory; releases only."""
+    not_instrumented: list[str] = []
+    """Points of a release that could not be wrapped: their counters are absent."""
 
 
 class Equation(_Part):

@@ -12,6 +12,7 @@ from harness.scenario.schema import (
     LimitExpectation,
     RatioExpectation,
 )
+from harness.targets.litellm.releases import speaks_of
 
 ALL = "all"
 Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
@@ -22,13 +23,15 @@ def applicable(
 ) -> list[Expectation]:
     """Those that speak of a variant in the run, and of a run with or without premises.
 
-    A ratio to a variant that is not in the run cannot be held against anything and is left out.
+    One that speaks of a range of releases becomes one for each release of the run within it. A
+    ratio to a variant that is not in the run cannot be held against anything and is left out.
     """
     word = "on" if premises else "off"
     return [
-        e
+        e.model_copy(update={"variant": name})
         for e in expectations
-        if e.variant in variants
+        for name in variants
+        if speaks_of(e.variant, name)
         and e.premises in ("any", word)
         and (not isinstance(e, RatioExpectation) or e.to in variants)
     ]

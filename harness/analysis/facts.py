@@ -22,6 +22,8 @@ class VariantFacts:
     switches: Mapping[str, Any]
     overridden: tuple[str, ...] = ()
     hard_coded: tuple[str, ...] = ()
+    planted: bool = True
+    """Whether the scenario's premises hold in it; a release has nothing planted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def variant_result(
     measured = tuple(e for e in evidence if e.phase == "measured")
     tally = Tally(measured, {key.index: key.scope for key in run.keys})
     requests = tally.requests()
-    line = reference_line(run, measured, requests)
+    line = reference_line(run, facts, measured, requests)
     ranges = {scope: tally.per_round(scope) for scope in (ALL, *requests)}
     by_object = {
         scope: {
@@ -87,14 +87,19 @@ def variant_result(
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
         cpu_ms_per_request=_cpu(facts.name, measured),
         hard_coded=list(facts.hard_coded),
+        backfill_ttl_s=_backfill(evidence),
+        not_instrumented=_not_instrumented(evidence),
     )
 
 
 def reference_line(
-    run: RunFacts, windows: Sequence[Evidence], requests: Mapping[str, Mapping[str, int]]
+    run: RunFacts,
+    facts: VariantFacts,
+    windows: Sequence[Evidence],
+    requests: Mapping[str, Mapping[str, int]],
 ) -> dict[str, float]:
     """Objects requested x window / TTL, per 1,000 requests, by scope and for all."""
-    planted = run.scenario.premises.null_user_for_team_keys
+    planted = run.scenario.premises.null_user_for_team_keys and facts.planted
     ttls = sum(window.duration_s for window in windows) / run.ttl_s
     line: dict[str, float] = {}
     total_reads = total_requests = 0.0
@@ -195,6 +200,26 @@ def _entry_age_max(windows: Sequence[Evidence]) -> dict[str, float]:
             if item.age_ms_max is not None:
                 ages[item.tier] = max(ages.get(item.tier, 0.0), item.age_ms_max / 1000)
     return ages
+
+
+def _backfill(windows: Sequence[Evidence]) -> dict[str, float]:
+    """The longest that a worker showed at the end of any window, by object, in seconds."""
+    longest: dict[str, float] = {}
+    for window in windows:
+        for page in window.after.workers:
+            for (kind,), ttl in page.by("authcache_backfill_ttl_seconds", "object").items():
+                longest[kind] = round(max(longest.get(kind, 0.0), ttl), 1)
+    return longest
+
+
+def _not_instrumented(windows: Sequence[Evidence]) -> list[str]:
+    points: dict[str, bool] = {}
+    for window in windows:
+        for page in window.after.workers:
+            for (name, labels), value in page.items():
+                if name == "authcache_instrumented":
+                    points[dict(labels)["point"]] = bool(value)
+    return sorted(point for point, wrapped in points.items() if not wrapped)
 
 
 def _means(tally: Tally, histogram: str, factor: float, **where: str) -> dict[str, float]:

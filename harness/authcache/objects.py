@@ -38,6 +38,7 @@ class Budget(CachedObject):
     model_max_budget: dict[str, Any] | None = None
     budget_duration: str | None = None
     allowed_models: list[str] | None = None
+    created_at: datetime | None = None
 
 
 class Key(CachedObject):

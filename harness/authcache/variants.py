@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -64,8 +64,15 @@ def load_variants(extra: Path | None = None) -> dict[str, Variant]:
     return variants
 
 
-def pick(variants: Mapping[str, Variant], names: Iterable[str]) -> list[Variant]:
+def pick(
+    variants: Mapping[str, Variant], names: Sequence[str], *, besides: Container[str] = ()
+) -> list[Variant]:
     """The variants of the given names, in that order, with their codecs proven loadable.
+
+    Args:
+        variants: all that there are.
+        names: those that are wanted.
+        besides: names that mean something other than a variant here; they are passed over.
 
     Raises:
         UnknownNameError: no variant has that name; suggests the nearest.
@@ -73,14 +80,16 @@ def pick(variants: Mapping[str, Variant], names: Iterable[str]) -> list[Variant]
         CodecLoadError: a codec cannot be loaded.
     """
     picked: list[Variant] = []
-    for name in names:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UsageError(f"The variant [{name}] is named twice. Name each variant once.")
+        if name in besides:
+            continue
         if name not in variants:
             raise UnknownNameError("variant", name, variants, "List them with: harness variants.")
-        if any(variant.name == name for variant in picked):
-            raise UsageError(f"The variant [{name}] is named twice. Name each variant once.")
         load_codec(variants[name].switches.codec)
         picked.append(variants[name])
-    if not picked:
+    if not names:
         raise UsageError("No variant is named. Name at least one, e.g. --variants litellm_1_84.")
     return picked
 

@@ -41,12 +41,13 @@ class Outcome(StrEnum):
 
 
 class ReadReason(StrEnum):
-    """Why Postgres was asked."""
+    """Why Postgres was asked. ``direct`` is a read that no lookup of the cache came before."""
 
     MISS = "miss"
     DESERIALIZE_FAILURE = "deserialize_failure"
     BACKEND_ERROR = "backend_error"
     REFRESH = "refresh"
+    DIRECT = "direct"
 
 
 class KeyScope(StrEnum):

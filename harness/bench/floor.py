@@ -14,8 +14,9 @@ from typing import Any
 
 import uvicorn
 
+from harness.errors import SetupError
 from harness.served import COST_HEADER
-from harness.targets.base import ProcessSpec, ReplicaContext
+from harness.targets.base import ContainerContext, ContainerSpec, ProcessSpec, ReplicaContext
 from harness.targets.reference.server import server_config
 
 REPLY_VARIABLE = "AUTHCACHE_BENCH_REPLY"
@@ -33,6 +34,7 @@ class FloorTarget:
     uses_redis = False
     readiness_path = "/"
     ready_timeout_s = 60.0
+    not_checked: Mapping[str, str] = {}
 
     def __init__(self, reply: bytes) -> None:
         self._reply = reply
@@ -45,6 +47,10 @@ class FloorTarget:
         fds = [str(fd) for fd in (context.listen_fd, *context.metrics_fds)]
         argv = (sys.executable, "-m", "harness.bench.floor", *fds)
         return ProcessSpec(argv, {REPLY_VARIABLE: self._reply.decode()})
+
+    def container(self, context: ContainerContext) -> ContainerSpec:
+        """There is none. Raises SetupError."""
+        raise SetupError(f"The benchmark's floor [{context.fleet}] runs in no container.")
 
     def describe(self) -> Mapping[str, Any]:
         """It has no switches."""

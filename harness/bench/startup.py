@@ -15,7 +15,14 @@ from harness.load.keys import write_keys
 from harness.load.protocol import WindowCommand
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
-from harness.targets.base import ProcessSpec, ReplicaContext, RunSettings, Target
+from harness.targets.base import (
+    ContainerContext,
+    ContainerSpec,
+    ProcessSpec,
+    ReplicaContext,
+    RunSettings,
+    Target,
+)
 
 REPLICAS = 8
 RATE_PER_S = 200.0
@@ -129,6 +136,7 @@ class _TimedTarget:
         self.uses_redis = target.uses_redis
         self.readiness_path = target.readiness_path
         self.ready_timeout_s = target.ready_timeout_s
+        self.not_checked = target.not_checked
         self._target = target
 
     async def prepare_database(self, dsn: str) -> None:
@@ -138,6 +146,9 @@ class _TimedTarget:
         # Servers, role and database are there by now; the first replica comes next.
         self.first_s = self.first_s or time.monotonic()
         return self._target.process(context)
+
+    def container(self, context: ContainerContext) -> ContainerSpec:
+        return self._target.container(context)
 
     def describe(self) -> Mapping[str, Any]:
         return self._target.describe()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.authcache.variants import Variant
 from harness.load.keys import VirtualKey
 from harness.result import Sizing
 from harness.scenario.schema import Scenario
@@ -19,13 +18,16 @@ from harness.targets.base import RunSettings, Target
 class Arm:
     """One variant of a run with the target that runs it."""
 
-    variant: Variant
+    name: str
+    """The variant's name."""
+    title: str
     target: Target
-
-    @property
-    def name(self) -> str:
-        """The variant's name."""
-        return self.variant.name
+    overridden: tuple[str, ...] = ()
+    """Switches that the command line changed."""
+    hard_coded: tuple[str, ...] = ()
+    """What no setting of a scenario changes, in sentences."""
+    takes_premises: bool = True
+    """False for a release: nothing can be planted in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,14 @@ class RunPlan:
     @property
     def premises(self) -> list[str]:
         """What is planted, in words; empty when nothing is."""
-        return PREMISES if self.scenario.premises.null_user_for_team_keys else []
+        planted = self.scenario.premises.null_user_for_team_keys
+        return PREMISES if planted and any(arm.takes_premises for arm in self.arms) else []
+
+    def arm_settings(self, arm: Arm) -> RunSettings:
+        """The settings of one arm: a release has nothing planted."""
+        if arm.takes_premises:
+            return self.settings
+        return replace(self.settings, planted_null_user=False)
 
     def fleet(self, arm: Arm) -> FleetSpec:
         """What the stack is to start for an arm."""
@@ -80,7 +89,7 @@ class RunPlan:
             target=arm.target,
             replicas=self.scenario.replicas,
             workers=self.scenario.workers,
-            settings=self.settings,
+            settings=self.arm_settings(arm),
         )
 
 

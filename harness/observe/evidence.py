@@ -40,6 +40,8 @@ class Evidence:
     has_redis: bool
     not_counted: Mapping[str, str] = field(default_factory=dict)
     """Why ``redis`` or ``postgres`` counters are missing, by server."""
+    not_checked: Mapping[str, str] = field(default_factory=dict)
+    """Why the target cannot be held to an equation, by the equation's name."""
     checkpoints: tuple[Checkpoint, ...] = ()
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     """CPU by group in the window, as `harness.stack.base.ResourceUse` names them."""

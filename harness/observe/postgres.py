@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,15 +13,7 @@ import asyncpg
 from harness.authcache.digest import digest
 from harness.authcache.words import KeyScope, ObjectKind
 from harness.load.keys import VirtualKey
-
-STATEMENTS: Mapping[ObjectKind, re.Pattern[str]] = {
-    # The planted lookup joins the token table too, so a user is told by the columns it selects.
-    ObjectKind.USER: re.compile(r'^SELECT\b(?!.*\bv\.token\b).*"LiteLLM_UserTable"', re.DOTALL),
-    ObjectKind.KEY: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_VerificationToken"', re.DOTALL),
-    ObjectKind.MEMBERSHIP: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_TeamMembership"', re.DOTALL),
-    ObjectKind.TEAM: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_TeamTable"', re.DOTALL),
-}
-"""Which statement reads which object; the first that matches."""
+from harness.observe.statements import classify
 
 _COUNTS = """
 SELECT s.query, s.calls, s.total_exec_time, s.rows
@@ -53,15 +44,6 @@ class StatementCount:
         return StatementCount(
             self.calls - earlier.calls, self.total_ms - earlier.total_ms, self.rows - earlier.rows
         )
-
-
-def classify(query: str) -> ObjectKind | None:
-    """The object that a statement reads, None for any other statement."""
-    text = query.strip()
-    for kind, pattern in STATEMENTS.items():
-        if pattern.match(text):
-            return kind
-    return None
 
 
 def role_of(dsn: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import ScenarioError, UnknownNameError, UsageError, explain
-from harness.scenario.schema import Scenario
+from harness.scenario.schema import Scenario, WithReleases
+from harness.targets.litellm.releases import is_release_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,18 @@ def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario
     """
     changes = changes or Changes()
     raw = _read(name_or_path)
+    try:
+        if any(map(is_release_name, changes.variants or raw.get("variants", ()))):
+            raw = _with_releases(raw, changes)
+        return Scenario.model_validate(_changed(raw, changes, name_or_path))
+    except ValidationError as error:
+        raise ScenarioError(
+            f"The scenario [{name_or_path}] is not valid. {explain(error)}"
+        ) from error
+
+
+def _changed(raw: dict[str, Any], changes: Changes, name_or_path: str) -> dict[str, Any]:
+    """The scenario with the command line's changes. Raises UsageError."""
     for field in ("replicas", "workers", "variants", "time_scale", "rounds", "seed"):
         value = getattr(changes, field)
         if value is not None:
@@ -60,12 +73,26 @@ def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario
             f"The scenario [{name_or_path}] plants nothing, so its premises cannot be switched on. "
             "Leave PREMISE out."
         )
-    try:
-        return Scenario.model_validate(raw)
-    except ValidationError as error:
-        raise ScenarioError(
-            f"The scenario [{name_or_path}] is not valid. {explain(error)}"
-        ) from error
+    return raw
+
+
+def _with_releases(raw: dict[str, Any], changes: Changes) -> dict[str, Any]:
+    """The scenario as it is run where a release takes part. Raises UsageError."""
+    if changes.time_scale not in (None, 1.0):
+        raise UsageError(
+            f"TIME_SCALE is [{changes.time_scale:g}], and a LiteLLM release takes part: the times "
+            "that it hard-codes cannot be scaled. Leave TIME_SCALE out, or the release."
+        )
+    table = WithReleases.model_validate(raw.get("with_releases", {})).model_dump(exclude_none=True)
+    keys = table.pop("keys")
+    load = {field: table.pop(field) for field in ("rate_per_s", "users") if field in table}
+    return {
+        **raw,
+        **table,
+        "time_scale": 1.0,
+        "load": {**raw.get("load", {}), **load},
+        "population": {**raw.get("population", {}), **keys},
+    }
 
 
 def _read(name_or_path: str) -> dict[str, Any]:

@@ -87,8 +87,26 @@ class Limits(_Table):
     """Requests per TTL and scope, for each object of that scope."""
 
 
+class WithReleases(_Table):
+    """What a scenario changes where a LiteLLM release takes part.
+
+    A release's proxy bears a fraction of the load of the reference proxy, so all variants of such
+    a run are driven more slowly, with fewer keys, and times are not scaled.
+    """
+
+    replicas: int | None = Field(None, ge=1, le=64)
+    workers: int | None = Field(None, ge=1, le=16)
+    ttl_s: Positive | None = None
+    rounds: int | None = Field(None, ge=1, le=100)
+    rate_per_s: Positive | None = None
+    users: int | None = Field(None, ge=1, le=2000)
+    keys: dict[ScopeName, int] = {}
+    """Keys by scope, instead of the population's."""
+
+
 class _Expectation(_Table):
     variant: str
+    """A variant's name, or releases as ``litellm>=1.89``."""
     scope: ScopeName | Literal["all"] = "all"
     premises: Literal["any", "on", "off"] = "any"
     """Whether it applies with the scenario's premises planted, without, or both."""
@@ -167,6 +185,7 @@ class Scenario(_Table):
     mock: MockModel = MockModel()
     premises: Premises = Premises()
     limits: Limits = Limits()
+    with_releases: WithReleases = WithReleases()
     expect: list[Expectation] = []
 
     @model_validator(mode="after")

@@ -57,3 +57,17 @@ def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
                 f"requests a TTL for [{row.objects}] objects; [{least:g}] for each are needed. "
                 "Raise load.rate_per_s or its share of the mix, use fewer keys, or a longer TTL."
             )
+
+
+def least_rate(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> float:
+    """The smallest arrival rate, a second, at which every object is asked for often enough."""
+    weights = scenario.load.mix
+    total = sum(weights.values())
+    planted = scenario.premises.null_user_for_team_keys
+    return max(
+        scenario.limits.min_requests_per_object
+        * objects_in_scope(list(keys), scope, planted_null_user=planted)
+        * total
+        / (weight * ttl_s)
+        for scope, weight in weights.items()
+    )

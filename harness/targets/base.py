@@ -52,6 +52,32 @@ class ProcessSpec:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerContext:
+    """What a stack gives all replicas of a fleet that run in containers.
+
+    They share one description, because a scaled service has one: no replica knows its number.
+    """
+
+    fleet: str
+    workers: int
+    port: int
+    """Clients; on all addresses of the container."""
+    metrics_port: int
+    """Of the first worker; worker i listens on ``metrics_port + i``."""
+    dsn: str
+    redis_url: str | None
+    settings: RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What a container runs. Its image and mounts stand in ``compose/KIND.yaml``."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
 class Target(Protocol):
     """What a replica runs."""
 
@@ -62,12 +88,17 @@ class Target(Protocol):
     readiness_path: str
     """Answers 200 as soon as the replica can serve."""
     ready_timeout_s: float
+    not_checked: Mapping[str, str]
+    """Equations of the ledger that it cannot be held to, by name, each with its cause."""
 
     async def prepare_database(self, dsn: str) -> None:
         """Create the schema in an empty database. Raises SetupError."""
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         """The command of one replica."""
+
+    def container(self, context: ContainerContext) -> ContainerSpec:
+        """The command of every replica in a container. Raises SetupError where there is none."""
 
     def describe(self) -> Mapping[str, Any]:
         """Switches as they stand in ``result.json``."""

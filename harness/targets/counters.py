@@ -162,5 +162,24 @@ class Gauge(_Family):
         family.add_metric(self._values, self.value)
 
 
+class Gauges(_Family):
+    """A gauge of several series; set ``values``, by label values."""
+
+    def __init__(
+        self, registry: CollectorRegistry, name: str, text: str, labels: Iterable[str]
+    ) -> None:
+        super().__init__(registry, name, text, labels)
+        self.values: dict[tuple[str, ...], float] = {}
+
+    def empty(self) -> Any:
+        """The family without samples."""
+        return GaugeMetricFamily(self._name, self._text, labels=self._labels)
+
+    def fill(self, family: Any) -> None:
+        """Add every sample."""
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+
+
 def _texts(values: Mapping[K, Iterable[Any]]) -> dict[Any, Labels]:
     return {key: [str(value) for value in each] for key, each in values.items()}

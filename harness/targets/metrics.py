@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from harness.authcache import logs
@@ -24,8 +24,11 @@ from harness.authcache.words import (
     WriteOutcome,
 )
 from harness.targets.counters import Counters, Gauge, Histograms
+from harness.targets.page import PageWriter
 
-STATUSES = (200, 400, 401, 403, 404, 405, 429, 500, 503)
+STATUSES = (200, 400, 401, 402, 403, 404, 405, 422, 429, 500, 502, 503, 504)
+OTHER_STATUS = "other"
+"""Any status besides: what a release answers is not ours to list."""
 CHAT_ROUTE = "/v1/chat/completions"
 MODELS_ROUTE = "/v1/models"
 OTHER_ROUTE = "other"
@@ -41,6 +44,7 @@ class Metrics:
 
     def __init__(self, variant: str, build: dict[str, str]) -> None:
         self.registry = CollectorRegistry()
+        self._page = PageWriter()
         self._variant = variant
         self._scopes = self._bind_scopes()
         self._bind_cache()
@@ -84,7 +88,15 @@ class Metrics:
 
     def encoded(self, kind: ObjectKind, size: int, seconds: float) -> None:
         """One encode."""
+        self.encode_time(kind, seconds)
+        self.payload_size(kind, size)
+
+    def encode_time(self, kind: ObjectKind, seconds: float) -> None:
+        """Time of one encode, where it is measured apart from the size."""
         self._encodes[kind].observe(seconds)
+
+    def payload_size(self, kind: ObjectKind, size: int) -> None:
+        """Bytes of one payload, where they are measured apart from the encode."""
         self._sizes[kind].observe(size)
 
     def decoded(self, kind: ObjectKind, seconds: float) -> None:
@@ -113,7 +125,10 @@ class Metrics:
 
     def request_done(self, route: str, status: int, scope: KeyScope, seconds: float) -> None:
         """A request was answered."""
-        self._requests[route, status, scope] += 1
+        key: tuple[str, int | str, KeyScope] = (route, status, scope)
+        if key not in self._requests:
+            key = (route, OTHER_STATUS, scope)
+        self._requests[key] += 1
         self._latency[route].observe(seconds)
         self._pending.value -= 1
 
@@ -129,7 +144,7 @@ class Metrics:
         wanted = list(names)
         if wanted:
             registry = self.registry.restricted_registry(wanted)
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+        return self._page.write(registry.collect()), CONTENT_TYPE_LATEST
 
     def _counters(self, name: str, text: str, *labels: str) -> Counters:
         return Counters(self.registry, name, text, (*labels, "variant"))
@@ -228,7 +243,7 @@ class Metrics:
             "http_requests", "Requests answered.", *("route", "status", "key_scope")
         )
         self._requests = requests.table(
-            {key: (*key, variant) for key in product(ROUTES, STATUSES, KeyScope)}
+            {key: (*key, variant) for key in product(ROUTES, (*STATUSES, OTHER_STATUS), KeyScope)}
         )
         latency = self._histograms(
             "http_request_duration_seconds",

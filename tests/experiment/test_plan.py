@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache.variants import load_variants
+from harness.experiment.arms import reference_arm
 from harness.experiment.manifest import manifest
 from harness.experiment.plan import facts, make_plan, order
-from harness.experiment.run import make_run_dir, point_latest, reference_arms
+from harness.experiment.run import make_run_dir, point_latest
 from harness.scenario.loader import load_scenario
 
 
@@ -33,7 +34,7 @@ def test_every_variant_gets_every_round(count: int, rounds: int, cold: bool) -> 
 
 def test_a_window_is_a_whole_number_of_ttls() -> None:
     scenario = load_scenario("issue-27874")
-    arms = reference_arms([load_variants()["recommended"]])
+    arms = [reference_arm(load_variants()["recommended"])]
     plan = make_plan(scenario, arms, stack="embedded")
     assert plan.ttl_s == 2.0
     assert plan.window_s == 4.0
@@ -43,7 +44,7 @@ def test_a_window_is_a_whole_number_of_ttls() -> None:
 
 def test_a_manifest_names_no_host_and_no_folder() -> None:
     scenario = load_scenario("smoke")
-    plan = make_plan(scenario, reference_arms([load_variants()["recommended"]]), stack="embedded")
+    plan = make_plan(scenario, [reference_arm(load_variants()["recommended"])], stack="embedded")
     text = json.dumps(manifest(facts(plan), 42))
     assert socket.gethostname() not in text
     assert str(Path(__file__).resolve().parent.parent.parent) not in text

@@ -120,4 +120,5 @@ def closed_port() -> int:
 def is_chat(body: bytes) -> bool:
     """Whether a request's body is a chat completion request."""
     message = json.loads(body)
-    return set(message) == {"model", "messages"} and message["messages"][0]["role"] == "user"
+    fields = {"model", "messages", "max_tokens"}
+    return set(message) == fields and message["messages"][0]["role"] == "user"

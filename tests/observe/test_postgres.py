@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from harness.authcache.words import ObjectKind
-from harness.observe.postgres import classify, role_of
+from harness.observe.postgres import role_of
+from harness.observe.statements import classify
 from harness.targets.reference import store
 
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
 from harness.authcache.variants import load_variants
 from harness.errors import ScenarioError, UsageError
 from harness.scenario.loader import Changes, load_scenario, scenario_names
-from harness.scenario.sizing import check_sizing, population, sizing
+from harness.scenario.sizing import check_sizing, least_rate, population, sizing
+from harness.targets.litellm.releases import is_range
 
+BUILTIN = files("harness.scenario").joinpath("builtin")
 KNOWN = sorted(scenario_names())
 
 
@@ -15,7 +20,8 @@ def test_every_builtin_is_sound(name: str) -> None:
     scenario = load_scenario(name)
     variants = load_variants()
     assert set(scenario.variants) <= set(variants)
-    assert {e.variant for e in scenario.expect} <= set(variants)
+    named = {e.variant for e in scenario.expect if not is_range(e.variant)}
+    assert named <= set(variants)
     rows = sizing(scenario, population(scenario), scenario.ttl_s * scenario.time_scale)
     check_sizing(scenario, rows)
     assert scenario.name == name
@@ -54,3 +60,46 @@ def test_a_thin_load_is_refused() -> None:
 def test_premises_that_are_not_there_cannot_be_switched_on() -> None:
     with pytest.raises(UsageError, match="plants nothing"):
         load_scenario("pr-26202", Changes(premises=True))
+
+
+@pytest.mark.parametrize("name", ["issue-27874", "pr-26202", "smoke", "no-membership"])
+def test_with_a_release_a_scenario_is_slower_and_unscaled(name: str) -> None:
+    scenario = load_scenario(name, Changes(variants=("litellm==1.84.0rc1", "recommended")))
+    assert scenario.time_scale == 1.0
+    assert scenario.load.rate_per_s <= 130
+    check_sizing(scenario, sizing(scenario, population(scenario), scenario.ttl_s))
+
+
+def test_the_command_line_wins_over_what_a_release_changes() -> None:
+    variants = ("litellm==1.84.0rc1",)
+    assert load_scenario("issue-27874", Changes(variants=variants)).replicas == 8
+    changed = load_scenario("issue-27874", Changes(variants=variants, replicas=3, rounds=1))
+    assert (changed.replicas, changed.rounds) == (3, 1)
+
+
+def test_times_of_a_release_are_not_scaled() -> None:
+    changes = Changes(variants=("recommended", "litellm==1.94.0"), time_scale=0.4)
+    with pytest.raises(UsageError, match=r"TIME_SCALE is \[0.4\].*cannot be scaled"):
+        load_scenario("issue-27874", changes)
+    assert load_scenario("issue-27874", Changes(variants=("litellm==1.94.0",), time_scale=1.0))
+
+
+def test_a_wrong_table_for_releases_names_the_field(tmp_path: Path) -> None:
+    text = BUILTIN.joinpath("smoke.toml").read_text("utf-8")
+    file = tmp_path / "own.toml"
+    file.write_text(text.replace("[with_releases]", "[with_releases]\nspeed = 1"))
+    with pytest.raises(ScenarioError, match="speed"):
+        load_scenario(str(file), Changes(variants=("litellm==1.94.0",)))
+    with pytest.raises(ScenarioError, match="speed"):
+        load_scenario(str(file))
+
+
+def test_the_least_rate_is_the_one_that_just_passes() -> None:
+    scenario = load_scenario("issue-27874", Changes(variants=("litellm==1.94.0",)))
+    keys = population(scenario)
+    least = least_rate(scenario, keys, scenario.ttl_s)
+    for rate, fits in ((least * 1.01, True), (least * 0.97, False)):
+        load = scenario.load.model_copy(update={"rate_per_s": rate})
+        changed = scenario.model_copy(update={"load": load})
+        rows = sizing(changed, keys, scenario.ttl_s)
+        assert all(row.requests_per_object >= 20 for row in rows) is fits

@@ -36,6 +36,7 @@ from harness.targets.metrics import (
     AGE_BUCKETS,
     CODEC_BUCKETS,
     LATENCY_BUCKETS,
+    OTHER_STATUS,
     ROUTES,
     SIZE_BUCKETS,
     STATUSES,
@@ -75,7 +76,11 @@ LABELS: Mapping[str, Mapping[str, Any]] = {
     },
     "authcache_redis_gets_total": {"purpose": ("lookup", "lease_poll")},
     "authcache_pending": {},
-    "http_requests_total": {"route": ROUTES, "status": STATUSES, "key_scope": KeyScope},
+    "http_requests_total": {
+        "route": ROUTES,
+        "status": (*STATUSES, OTHER_STATUS),
+        "key_scope": KeyScope,
+    },
     "http_request_duration_seconds_count": {"route": ROUTES},
 }
 """By sample name; every one has the variant too."""

@@ -8,7 +8,8 @@ CREATE TABLE "LiteLLM_BudgetTable" (
     tpm_limit bigint,
     rpm_limit bigint,
     created_by text NOT NULL DEFAULT 'harness',
-    updated_by text NOT NULL DEFAULT 'harness'
+    updated_by text NOT NULL DEFAULT 'harness',
+    created_at timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
 
 CREATE TABLE "LiteLLM_TeamTable" (

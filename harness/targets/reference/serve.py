@@ -7,12 +7,9 @@ worker; with more it starts them, ends with the first of them that ends, and tak
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -26,6 +23,7 @@ from harness.targets.reference.app import App
 from harness.targets.reference.server import server_config
 from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
 from harness.targets.reference.worker import Worker, open_worker
+from harness.targets.workers import listen, run_workers
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 """Objects, and runs of the younger generation, between two runs of the collector."""
@@ -66,29 +64,6 @@ async def _open(settings: ProxySettings) -> Worker:
     return worker
 
 
-async def _run_workers(listen_fd: int, metrics_fds: Sequence[int]) -> int:
-    command = [sys.executable, "-m", "harness.targets.reference.serve", "--listen-fd"]
-    workers = [
-        await asyncio.create_subprocess_exec(
-            *command, str(listen_fd), "--metrics-fd", str(fd), pass_fds=(listen_fd, fd)
-        )
-        for fd in metrics_fds
-    ]
-    asked_to_stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop.set)
-    ends = [asyncio.create_task(worker.wait()) for worker in workers]
-    stop = asyncio.create_task(asked_to_stop.wait())
-    await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
-    for worker in workers:
-        with contextlib.suppress(ProcessLookupError):
-            worker.send_signal(signal.SIGTERM)
-    stop.cancel()
-    codes = await asyncio.gather(*ends)
-    return 0 if asked_to_stop.is_set() else (max(codes, key=abs) or 1)
-
-
 @click.command()
 @click.option("--listen-fd", type=int, help="Listening socket to inherit.")
 @click.option("--metrics-fd", "metrics_fds", type=int, multiple=True, help="One for each worker.")
@@ -114,19 +89,19 @@ def main(
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     if len(metrics_fds) > 1:
-        sys.exit(asyncio.run(_run_workers(listen_fd, metrics_fds)))
+        command = [sys.executable, "-m", "harness.targets.reference.serve"]
+        sys.exit(run_workers(command, listen_fd, metrics_fds))
     sockets = [socket.socket(fileno=fd) for fd in (listen_fd, *metrics_fds)]
     run_worker(settings, sockets)
 
 
 def _listen(host: str, port: int) -> int:
     try:
-        server = socket.create_server((host, port), backlog=1024)
+        return listen(host, port)
     except OSError as error:
         raise UsageError(
             f"Cannot listen on [{host}:{port}]: {error.strerror}. Name a free port."
         ) from error
-    return server.detach()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ WHERE t.team_id = $1
 
 MEMBERSHIP = """
 SELECT m.user_id, m.team_id, m.spend, m.budget_id, b.max_budget, b.soft_budget, b.tpm_limit,
-       b.rpm_limit
+       b.rpm_limit, b.created_at
 FROM "LiteLLM_TeamMembership" AS m
 LEFT JOIN "LiteLLM_BudgetTable" AS b ON m.budget_id = b.budget_id
 WHERE m.user_id = $1 AND m.team_id = $2
@@ -65,6 +65,21 @@ ADD_SPEND: Mapping[str, str] = {
     "membership": (
         'UPDATE "LiteLLM_TeamMembership" SET spend = spend + $1 WHERE user_id = $2 AND team_id = $3'
     ),
+}
+
+_BUDGET_COLUMNS = (
+    *("budget_id", "max_budget", "soft_budget", "tpm_limit", "rpm_limit"),
+    "created_at",
+)
+# Columns of the release's schema that a run leaves empty: Prisma gives an empty list, not None, so
+# they are part of every payload. As found in the payloads of 1.84.0rc1.
+_KEY_EMPTY: Mapping[str, Any] = {"access_group_ids": [], "router_settings": {}}
+_USER_EMPTY: Mapping[str, Any] = {"organization_memberships": []}
+_TEAM_EMPTY: Mapping[str, Any] = {
+    "team_member_permissions": [],
+    "router_settings": {},
+    "access_group_ids": [],
+    "default_team_member_models": [],
 }
 
 MICRO = 1_000_000
@@ -95,13 +110,14 @@ class Store:
         if row is None:
             return None
         fields = {name: value for name, value in row.items() if value is not None}
+        fields.update(_KEY_EMPTY)
         fields["last_refreshed_at"] = time.time()
         return Key.model_validate(fields)
 
     async def user(self, user_id: str) -> User | None:
         """A user by id."""
         row = await self._row(USER, user_id)
-        return None if row is None else User.model_validate(row)
+        return None if row is None else User.model_validate({**row, **_USER_EMPTY})
 
     async def planted_user(self, alias: str) -> User | None:
         """The premise: the all-NULL right side of a join, taken for a user without validation.
@@ -118,6 +134,7 @@ class Store:
         if row is None:
             return None
         row["models"] = row["models"] or []
+        row.update(_TEAM_EMPTY)
         row["last_refreshed_at"] = time.time()
         return Team.model_validate(row)
 
@@ -128,8 +145,7 @@ class Store:
             return None
         budget = None
         if row["budget_id"] is not None:
-            names = ("budget_id", "max_budget", "soft_budget", "tpm_limit", "rpm_limit")
-            budget = {name: row[name] for name in names}
+            budget = {name: row[name] for name in _BUDGET_COLUMNS} | {"allowed_models": []}
         fields = {name: row[name] for name in ("user_id", "team_id", "spend", "budget_id")}
         return self._membership(**fields, litellm_budget_table=budget)
 

@@ -12,7 +12,13 @@ import asyncpg
 import harness
 from harness.authcache.variants import Variant
 from harness.errors import SetupError
-from harness.targets.base import ProcessSpec, ReplicaContext
+from harness.targets.base import (
+    ContainerContext,
+    ContainerSpec,
+    ProcessSpec,
+    ReplicaContext,
+    RunSettings,
+)
 from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
 
 
@@ -23,6 +29,7 @@ class ReferenceTarget:
     version = harness.__version__
     readiness_path = "/health/readiness"
     ready_timeout_s = 60.0
+    not_checked: Mapping[str, str] = {}
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
@@ -42,15 +49,36 @@ class ReferenceTarget:
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         """One replica of the reference proxy."""
-        run = context.settings
-        settings = ProxySettings(
-            variant=self._variant.name,
-            version=self.version,
-            switches=self._variant.switches,
+        settings = self._settings(
+            context.settings,
             dsn=context.dsn,
             redis_url=context.redis_url,
             redis_namespace=context.redis_namespace,
             replica=context.replica,
+        )
+        argv = [sys.executable, "-m", "harness.targets.reference.serve"]
+        argv += ["--listen-fd", str(context.listen_fd)]
+        for fd in context.metrics_fds:
+            argv += ["--metrics-fd", str(fd)]
+        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.model_dump_json()})
+
+    def container(self, context: ContainerContext) -> ContainerSpec:
+        """Every replica of a fleet in containers."""
+        settings = self._settings(context.settings, dsn=context.dsn, redis_url=context.redis_url)
+        command = ["python", "-m", "harness.targets.reference.serve", "--host", "0.0.0.0"]
+        command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
+        command += ["--workers", str(context.workers)]
+        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.model_dump_json()})
+
+    def describe(self) -> Mapping[str, Any]:
+        """The variant's switches."""
+        return self._variant.switches.model_dump()
+
+    def _settings(self, run: RunSettings, **places: Any) -> ProxySettings:
+        return ProxySettings(
+            variant=self._variant.name,
+            version=self.version,
+            switches=self._variant.switches,
             ttl_s=run.ttl_s,
             time_scale=run.time_scale,
             planted_null_user=run.planted_null_user,
@@ -60,13 +88,5 @@ class ReferenceTarget:
             served_header=run.served_header,
             spend_tracking=run.spend_tracking,
             metrics=run.metrics,
+            **places,
         )
-        argv = [sys.executable, "-m", "harness.targets.reference.serve"]
-        argv += ["--listen-fd", str(context.listen_fd)]
-        for fd in context.metrics_fds:
-            argv += ["--metrics-fd", str(fd)]
-        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.model_dump_json()})
-
-    def describe(self) -> Mapping[str, Any]:
-        """The variant's switches."""
-        return self._variant.switches.model_dump()

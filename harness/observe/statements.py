@@ -1,0 +1,30 @@
+"""Which statement reads which object, told by its text.
+
+Used on both sides of the ledger: on what ``pg_stat_statements`` shows, and inside a LiteLLM release
+on what is about to be sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from harness.authcache.words import ObjectKind
+
+STATEMENTS: Mapping[ObjectKind, re.Pattern[str]] = {
+    # The planted lookup joins the token table too, so a user is told by the columns it selects.
+    ObjectKind.USER: re.compile(r'^SELECT\b(?!.*\bv\.token\b).*"LiteLLM_UserTable"', re.DOTALL),
+    ObjectKind.KEY: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_VerificationToken"', re.DOTALL),
+    ObjectKind.MEMBERSHIP: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_TeamMembership"', re.DOTALL),
+    ObjectKind.TEAM: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_TeamTable"', re.DOTALL),
+}
+"""Which statement reads which object; the first that matches."""
+
+
+def classify(query: str) -> ObjectKind | None:
+    """The object that a statement reads, None for any other statement."""
+    text = query.strip()
+    for kind, pattern in STATEMENTS.items():
+        if pattern.match(text):
+            return kind
+    return None

@@ -1,0 +1,128 @@
+"""The environments of installed releases, in the user's cache.
+
+One folder an environment: ``litellm/<version>-py<major.minor>-<fingerprint of the pins>``. A folder
+gets that name only when it is complete, and its record says what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import Version
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.targets.litellm.pins import fingerprint
+from harness.targets.litellm.releases import Release
+
+RECORD = "installed.json"
+PINS = "pins.txt"
+_ENGINE = re.compile(r"""["'](/[^"'\n]*query[-_]engine[^"'\n]*)["']""")
+
+
+class Record(BaseModel):
+    """What an environment's folder says about itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    """Of LiteLLM."""
+    python: str
+    """Full version of its Python."""
+    recorded_pins: bool
+    """Whether the project's pins were installed; otherwise they were made for this environment."""
+    packages: dict[str, str]
+    """Version by package."""
+    installed_bytes: int
+    """Of all files; uv's cache shares some of them where the file system lets it."""
+    seconds: float
+    """How long the installation took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An installed release."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def version(self) -> str:
+        """Of LiteLLM, normalised."""
+        return self.record.version
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def site_packages(self) -> Path:
+        """Where its packages are."""
+        return site_packages(self.folder)
+
+    @property
+    def extras_migrations(self) -> Path:
+        """The database migrations that came with the release, one folder each."""
+        return self.site_packages / "litellm_proxy_extras" / "migrations"
+
+    @property
+    def installed_bytes(self) -> int:
+        """Of all its files."""
+        return self.record.installed_bytes
+
+    @property
+    def has_prisma_engine(self) -> bool:
+        """Whether a Prisma client was generated in it, with an engine that is still there.
+
+        What the harness installs never has one: the engine is a download of its own.
+        """
+        client = self.site_packages / "prisma" / "client.py"
+        if not client.is_file():
+            return False
+        # The generator writes the engine's path into the client.
+        named = _ENGINE.findall(client.read_text(encoding="utf-8"))
+        return any(Path(path).is_file() for path in named)
+
+
+def cache_root() -> Path:
+    """Where the environments are; may not exist yet."""
+    # By the XDG base directory specification a relative path is to be ignored.
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = named if named.is_absolute() else Path.home() / ".cache"
+    return base / "authcache-harness" / "litellm"
+
+
+def environment_folder(release: Release) -> Path:
+    """Where a release's environment for the running Python is, or would be."""
+    # Free-threaded and debug builds have wheels of their own, and a letter to tell them by.
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
+    return cache_root() / f"{release.version}-{python}-{fingerprint(release)}"
+
+
+def site_packages(folder: Path) -> Path:
+    """Where the packages of an environment are."""
+    return next(folder.glob("lib/python*/site-packages"), folder / "lib")
+
+
+def open_environment(folder: Path) -> Environment | None:
+    """The environment in a folder. None where there is none, or it is not whole."""
+    try:
+        record = Record.model_validate_json((folder / RECORD).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    found = Environment(folder, record)
+    # The interpreter is a link to one of the system, which may have gone with an update.
+    whole = found.python.exists() and (found.site_packages / "litellm").is_dir()
+    return found if whole else None
+
+
+def installed() -> list[Environment]:
+    """All environments, oldest release first."""
+    root = cache_root()
+    folders = [path for path in root.iterdir() if path.name[0] != "."] if root.is_dir() else []
+    found = [one for path in folders if (one := open_environment(path)) is not None]
+    return sorted(found, key=lambda one: (Version(one.version), one.folder.name))

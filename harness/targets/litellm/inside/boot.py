@@ -1,0 +1,62 @@
+"""Starts `serve` inside a release's environment: ``python -P …/inside/boot.py``.
+
+That environment holds the release and its dependencies and must hold nothing of ours, or our
+dependencies would become its own. So the two packages that it needs of us are found by name:
+``harness``, wherever this file lies in it, and ``prisma``, our stand-in, unless the settings say
+that the environment has an engine of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+INSIDE = Path(__file__).resolve().parent
+HARNESS = INSIDE.parents[2]
+
+
+class Finder(MetaPathFinder):
+    """Finds a few top-level packages in folders of their own."""
+
+    def __init__(self, packages: dict[str, Path]) -> None:
+        self._packages = packages
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of one of the packages; submodules are found through it."""
+        del path, target
+        folder = self._packages.get(name)
+        if folder is None:
+            return None
+        return spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+
+
+def packages(settings_json: str) -> dict[str, Path]:
+    """What is to be found by name."""
+    found = {"harness": HARNESS}
+    if not json.loads(settings_json).get("real_prisma"):
+        found["prisma"] = INSIDE / "prisma"
+    return found
+
+
+def main() -> None:
+    """Make our packages importable, then serve."""
+    settings = os.environ.get("AUTHCACHE_PROXY_SETTINGS", "{}")
+    sys.meta_path.insert(0, Finder(packages(settings)))
+    from harness.targets.litellm.inside.serve import main as serve  # noqa: PLC0415 - found only now
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Wraps a release's proxy from outside. Nothing of LiteLLM is changed.
+
+Every point is wrapped by name; a release that has no such thing goes without that counter, and
+``authcache_instrumented`` says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from harness.authcache.words import ObjectKind
+from harness.targets.counters import Gauges
+from harness.targets.litellm.inside.database import StatementObserver
+from harness.targets.litellm.inside.logs import LogCounter
+from harness.targets.litellm.inside.lookups import Lookups, wrap_getter
+from harness.targets.litellm.inside.pending import SpendQueues, Tasks
+from harness.targets.litellm.inside.request import Requests
+from harness.targets.litellm.inside.settings import Settings
+from harness.targets.litellm.inside.writes import Writes
+from harness.targets.metrics import Metrics
+
+GETTERS = {
+    "get_key_object": ObjectKind.KEY,
+    "get_user_object": ObjectKind.USER,
+    "get_team_object": ObjectKind.TEAM,
+    "get_team_membership": ObjectKind.MEMBERSHIP,
+}
+"""LiteLLM's getters in ``litellm.proxy.auth.auth_checks``: cache first, then Postgres."""
+
+
+class Instruments:
+    """Everything that was wrapped in one worker, and its counters."""
+
+    def __init__(self, settings: Settings) -> None:
+        build = {
+            "codec": "litellm",
+            "layout": "litellm",
+            "target": "litellm",
+            "version": settings.version,
+        }
+        self.metrics = Metrics(settings.variant, build)
+        self.requests = Requests(self.metrics)
+        self.tasks = Tasks()
+        self._variant = settings.variant
+        self._lookups = Lookups(self.requests)
+        self._writes = Writes(self.requests, settings.redis_namespace)
+        self._points: dict[str, int] = {}
+        self._queues: SpendQueues | None = None
+        self._counted = 0
+        self._proxy: Any = None
+        self._point_gauges = Gauges(
+            self.metrics.registry,
+            "authcache_instrumented",
+            "Whether a point of the release could be wrapped.",
+            ("point", "variant"),
+        )
+        self._backfill = Gauges(
+            self.metrics.registry,
+            "authcache_backfill_ttl_seconds",
+            "How long the last entry taken from Redis was to stay in memory.",
+            ("object", "variant"),
+        )
+
+    def wrap(self, *, stand_in: bool) -> Any:
+        """Import the proxy and wrap it.
+
+        Args:
+            stand_in: whether our own `prisma` sends the statements and can be listened to.
+
+        Returns:
+            ``litellm.proxy.proxy_server.app``.
+        """
+        self._try("redis_client", self._wrap_redis_client)
+        proxy = self._proxy = importlib.import_module("litellm.proxy.proxy_server")
+        self._try("codec", self._wrap_codec)
+        self._try("getters", self._wrap_getters)
+        self._try("auth_cache", lambda: self._wrap_cache(proxy.user_api_key_cache))
+        self._try("internal_usage_cache", self._wrap_internal_cache)
+        if stand_in:
+            self._try("statements", self._observe_statements)
+        else:
+            self._points["statements"] = 0
+        self._try("log_records", LogCounter(self.requests).install)
+        return proxy.app
+
+    def after_startup(self) -> None:
+        """Wrap what LiteLLM makes when it starts."""
+        self._try("redis_cache", self._wrap_redis_cache)
+        self._try("spend_queues", self._find_queues)
+
+    def hurry(self) -> None:
+        """Have waiting spend written now, by LiteLLM's own job, unless requests are under way."""
+        queues = self._queues
+        if queues is not None and not self.metrics.pending - self._counted and queues.waiting():
+            queues.flush()
+
+    def refresh(self) -> None:
+        """Bring gauges up to date."""
+        waiting = self.tasks.unfinished()
+        if self._queues is not None:
+            waiting += self._queues.waiting()
+        self.metrics.background(waiting - self._counted)
+        self._counted = waiting
+        self._point_gauges.values = {(p, self._variant): v for p, v in self._points.items()}
+        self._backfill.values = {
+            (kind.value, self._variant): ttl for kind, ttl in self._lookups.backfill_ttl_s.items()
+        }
+
+    def _try(self, point: str, wrap: Callable[[], None]) -> None:
+        try:
+            wrap()
+        except (ImportError, AttributeError, KeyError, TypeError) as error:
+            self._points[point] = 0
+            sys.stderr.write(f"authcache: [{point}] cannot be wrapped in this release: {error}\n")
+        else:
+            self._points[point] = 1
+
+    def _wrap_redis_client(self) -> None:
+        client = importlib.import_module("redis.asyncio.client")
+        self._writes.wrap_client(client.Redis, client.Pipeline)
+
+    def _wrap_codec(self) -> None:
+        module = importlib.import_module("litellm.proxy.common_utils.cache_pydantic_utils")
+        self._lookups.wrap_codec(module.CacheCodec)
+
+    def _wrap_getters(self) -> None:
+        module = importlib.import_module("litellm.proxy.auth.auth_checks")
+        for name, kind in GETTERS.items():
+            original = getattr(module, name)
+            _rebind(name, original, wrap_getter(original, kind))
+
+    def _wrap_cache(self, cache: Any) -> None:
+        self._lookups.wrap_cache(cache)
+        self._writes.wrap_cache(cache)
+
+    def _wrap_internal_cache(self) -> None:
+        # Asked for a team before the auth cache is, and it shares the Redis and its keys.
+        cache = self._proxy.proxy_logging_obj.internal_usage_cache.dual_cache
+        self._lookups.wrap_cache(cache, may_load=False)
+
+    def _observe_statements(self) -> None:
+        observing = importlib.import_module("prisma.observing")
+        observing.set_observer(StatementObserver(self.requests))
+
+    def _wrap_redis_cache(self) -> None:
+        redis_cache = self._proxy.redis_usage_cache
+        if redis_cache is not None:
+            self._lookups.wrap_redis(redis_cache)
+
+    def _find_queues(self) -> None:
+        worker = importlib.import_module("litellm.litellm_core_utils.logging_worker")
+        self._queues = SpendQueues(self._proxy, worker.GLOBAL_LOGGING_WORKER)
+
+
+def _rebind(name: str, original: Any, replacement: Any) -> None:
+    """Put a function in another's place in every module of LiteLLM that has imported it."""
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith("litellm") and vars(module).get(name) is original:
+            setattr(module, name, replacement)

@@ -1,0 +1,113 @@
+"""What a worker has not finished: requests, their background tasks, and spend not yet written.
+
+LiteLLM answers first and books later: in tasks, in a queue of logging coroutines, in queues of
+spend that a periodic job writes. A snapshot at rest has to wait for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextvars import Context
+from typing import Any
+
+from harness.targets.litellm.inside.request import CURRENT, Request
+
+DAEMON_AFTER_S = 5.0
+"""A task of a request that outlives it by so much works for all: a loop started on first use."""
+
+
+class Tasks:
+    """Counts tasks that requests started and that have not ended. Install on the running loop."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[Any], Request | None] = {}
+        self._daemons: set[str] = set()
+
+    def install(self) -> None:
+        """Become the task factory of the running loop."""
+        asyncio.get_running_loop().set_task_factory(self._make)
+
+    def _make(
+        self, loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None
+    ) -> Any:
+        task = asyncio.Task(coro, loop=loop, context=context)
+        request = CURRENT.get(None) if context is None else context.get(CURRENT)
+        name = _name(coro)
+        if name not in self._daemons and (request is not None or _is_spend_job(coro)):
+            self._tasks[task] = request
+            task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+
+    def unfinished(self) -> int:
+        """Tasks that work for a request that was answered already."""
+        now = time.monotonic()
+        count = 0
+        for task, request in list(self._tasks.items()):
+            if request is None:
+                count += 1
+            elif request.done:
+                if now - request.ended_at > DAEMON_AFTER_S:
+                    self._daemons.add(_name(task.get_coro()))
+                    self._forget(task)
+                else:
+                    count += 1
+        return count
+
+
+def _name(coro: Any) -> str:
+    return str(getattr(coro, "__qualname__", type(coro).__qualname__))
+
+
+def _is_spend_job(coro: Any) -> bool:
+    """Whether APScheduler runs one of LiteLLM's jobs that write spend."""
+    if _name(coro) != "run_coroutine_job":
+        return False
+    job = coro.cr_frame.f_locals.get("job")
+    return str(getattr(job, "id", "")) in {"update_spend_job", "update_daily_tag_spend_job"}
+
+
+class SpendQueues:
+    """Spend that LiteLLM has booked in memory and not written to Postgres.
+
+    Args:
+        proxy_server: the module `litellm.proxy.proxy_server`.
+        logging_worker: LiteLLM's queue of logging coroutines; None where a release has none.
+    """
+
+    def __init__(self, proxy_server: Any, logging_worker: Any) -> None:
+        self._proxy = proxy_server
+        self._logging = logging_worker
+        self._flush: asyncio.Task[None] | None = None
+
+    def waiting(self) -> int:
+        """Coroutines, updates and log rows that wait."""
+        count = sum(queue.qsize() for queue in self._queues())
+        count += len(getattr(self._proxy.prisma_client, "spend_log_transactions", None) or ())
+        # _unfinished_tasks counts what waits and what runs, until task_done().
+        queue = getattr(self._logging, "_queue", None)
+        count += getattr(queue, "_unfinished_tasks", 0)
+        return count + (self._flush is not None and not self._flush.done())
+
+    def flush(self) -> None:
+        """Let LiteLLM's own job write the spend now, rather than at its next turn."""
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        proxy = self._proxy
+        await proxy.update_spend(
+            proxy.prisma_client, proxy.db_writer_client, proxy.proxy_logging_obj
+        )
+
+    def _queues(self) -> Iterator[asyncio.Queue[Any]]:
+        writer = getattr(self._proxy.proxy_logging_obj, "db_spend_update_writer", None)
+        for name, value in vars(writer).items() if writer is not None else ():
+            queue = getattr(value, "update_queue", None)
+            # Tags are flushed by a job of their own, at a slower pace, and no key is billed by it.
+            if queue is not None and "tag" not in name and "tool" not in name:
+                yield queue

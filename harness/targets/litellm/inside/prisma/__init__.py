@@ -1,0 +1,37 @@
+"""Stands in for Prisma's client where its engine cannot be had.
+
+LiteLLM imports it as ``prisma``. It carries LiteLLM's calls out on Postgres through asyncpg: the
+tables, types and relations are those of the schema that the installed release brings along, the
+semantics are those of prisma-client-python 0.11, the version that LiteLLM pins. What it does not
+carry out it refuses by name (`errors.UnsupportedCallError`) and says so on stderr.
+
+It imports nothing but the standard library, asyncpg and pydantic: it runs in the environment of a
+release, not in the harness's.
+"""
+
+from . import actions, bases, engine, enums, errors, fields, models, observing, types
+from .client import Batch, Client, Prisma, TransactionManager, get_client, register
+from .fields import Base64, Json
+
+__all__ = (
+    "Base64",
+    "Batch",
+    "Client",
+    "Json",
+    "Prisma",
+    "TransactionManager",
+    "actions",
+    "bases",
+    "engine",
+    "enums",
+    "errors",
+    "fields",
+    "get_client",
+    "models",
+    "observing",
+    "register",
+    "types",
+)
+
+__version__ = "0.11.0"
+"""The version of prisma-client-python whose surface this is; LiteLLM only reads it."""

@@ -1,0 +1,142 @@
+"""What one request did, told apart from all others by a context variable.
+
+A request ends before its background work does: LiteLLM writes the key object back and books the
+spend in tasks of their own. These inherit the context, so what they do is counted under the
+request's key scope too, one by one, after the request itself was counted.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Any
+
+from harness.authcache.digest import digest
+from harness.authcache.trace import Lookup, SourceRead, Trace
+from harness.authcache.words import (
+    KeyScope,
+    ObjectKind,
+    Op,
+    Outcome,
+    ReadReason,
+    Tier,
+    key_scope,
+)
+from harness.served import Served
+from harness.targets.litellm.inside import kinds
+from harness.targets.metrics import Metrics
+
+_REASONS = {
+    Outcome.MISS: ReadReason.MISS,
+    Outcome.DESERIALIZE_FAILURE: ReadReason.DESERIALIZE_FAILURE,
+    Outcome.BACKEND_ERROR: ReadReason.BACKEND_ERROR,
+}
+
+
+class Request:
+    """Lookups, source reads and served objects of one request."""
+
+    __slots__ = ("_metrics", "_open", "_unserved", "done", "ended_at", "served", "trace")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._open: dict[ObjectKind, list[ReadReason]] = {}
+        self._unserved: set[ObjectKind] = set()
+        self.trace = Trace()
+        self.served: list[Served] = []
+        self.done = False
+        self.ended_at = 0.0
+
+    @property
+    def scope(self) -> KeyScope:
+        """The key scope, as soon as the key is known."""
+        return self.trace.scope
+
+    def lookup(self, tier: Tier, op: Op, outcome: Outcome, kind: ObjectKind) -> None:
+        """One question to one tier was answered."""
+        self.trace.lookups.append(Lookup(tier, op, outcome, kind))
+        self._pass_on()
+
+    def left_open(self, kind: ObjectKind, outcome: Outcome) -> None:
+        """A load ended without a value: the next read of such an object is its doing."""
+        self._open.setdefault(kind, []).append(_REASONS[outcome])
+
+    def source_read(self, kind: ObjectKind) -> None:
+        """A statement for an object is about to be sent."""
+        waiting = self._open.get(kind)
+        reason = waiting.pop() if waiting else ReadReason.DIRECT
+        self.trace.source_reads.append(SourceRead(kind, reason))
+        self._unserved.add(kind)
+        self._pass_on()
+
+    def found(self, kind: ObjectKind, value: object, tier: Tier) -> None:
+        """A cache answered with a value."""
+        self._know(kind, value)
+        self._serve(kind, value, tier.value)
+
+    def written(self, kind: ObjectKind, value: object) -> None:
+        """A value is put into the cache; the first time after a read it is what was read."""
+        if kind in self._unserved:
+            self._unserved.discard(kind)
+            self._know(kind, value)
+            self._serve(kind, value, "source")
+
+    def end(self) -> None:
+        """The request was answered: count it. What comes later is counted as it comes."""
+        self.done = True
+        self.ended_at = time.monotonic()
+        self._pass_on()
+
+    def _know(self, kind: ObjectKind, value: object) -> None:
+        if kind is ObjectKind.KEY and self.trace.scope is KeyScope.UNKNOWN:
+            fields = kinds.limit_fields(kind, value) or {}
+            self.trace.scope = key_scope(fields.get("user_id"), fields.get("team_id"))
+
+    def _serve(self, kind: ObjectKind, value: object, tier: str) -> None:
+        if not self.done:
+            fingerprint = digest(kind, kinds.limit_fields(kind, value))
+            self.served.append(Served(kind.value, tier, fingerprint, None))
+
+    def _pass_on(self) -> None:
+        if self.done:
+            self._metrics.commit(self.trace)
+            self.trace = Trace(scope=self.trace.scope)
+
+
+class Background(Request):
+    """Stands in where no request is: periodic jobs, start-up."""
+
+    __slots__ = ()
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(metrics)
+        self.done = True
+
+    def found(self, kind: ObjectKind, value: object, tier: Tier) -> None:
+        """Nobody is served."""
+
+    def written(self, kind: ObjectKind, value: object) -> None:
+        """Nobody is served."""
+
+
+CURRENT: ContextVar[Any] = ContextVar("authcache_request")
+
+
+class Requests:
+    """Finds the request that runs. Make one a worker."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._nobody = Background(metrics)
+
+    def begin(self) -> Request:
+        """A new request, from here on the current one."""
+        request = Request(self.metrics)
+        CURRENT.set(request)
+        return request
+
+    @property
+    def current(self) -> Request:
+        """The request that this code works for."""
+        request: Request = CURRENT.get(self._nobody)
+        return request

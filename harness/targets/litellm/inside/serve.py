@@ -1,0 +1,99 @@
+"""Runs one replica of a LiteLLM release, inside the release's own environment.
+
+A replica has one listening socket and, for each worker, a socket of its own on which that worker
+alone shows its metrics, as the reference proxy has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import uvicorn
+
+from harness.targets.litellm.inside import boot
+from harness.targets.litellm.inside.app import Wrapped
+from harness.targets.litellm.inside.instrument import Instruments
+from harness.targets.litellm.inside.proxy_config import environment, proxy_config
+from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, Settings, decode
+from harness.targets.workers import listen, run_workers
+
+MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
+EXIT_USAGE = 2
+SHUTDOWN_S = 8
+
+
+def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """Serve on sockets that are listening already, until SIGTERM or SIGINT."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # uvicorn raises the signal that ended it once more, after its own end; ours comes after that.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    master_key = os.environ.setdefault(MASTER_KEY_VARIABLE, f"sk-{secrets.token_hex(16)}")
+    with tempfile.TemporaryDirectory(prefix="authcache-litellm-") as folder:
+        # JSON is YAML; LiteLLM wants the ending.
+        config_file = Path(folder, "config.yaml")
+        config_file.write_text(json.dumps(proxy_config(settings, master_key)), encoding="utf-8")
+        os.environ.update(environment(settings, str(config_file)))
+        instruments = Instruments(settings)
+        inner = instruments.wrap(stand_in=not settings.real_prisma)
+        metrics_port = sockets[1].getsockname()[1]
+        app = Wrapped(inner, instruments, metrics_port, tells_served=settings.served_header)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                interface="asgi3",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                timeout_keep_alive=300,
+                timeout_graceful_shutdown=SHUTDOWN_S,
+            )
+        )
+        server.run(sockets=list(sockets))
+        if not server.started:
+            sys.exit(3)
+
+
+@click.command()
+@click.option("--listen-fd", type=int, help="Listening socket to inherit.")
+@click.option("--metrics-fd", "metrics_fds", type=int, multiple=True, help="One for each worker.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Without --listen-fd.")
+@click.option("--port", type=int, default=4000, show_default=True, help="Without --listen-fd.")
+@click.option("--metrics-port", type=int, default=9400, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True)
+def main(
+    listen_fd: int | None,
+    metrics_fds: tuple[int, ...],
+    host: str,
+    port: int,
+    metrics_port: int,
+    workers: int,
+) -> None:
+    """Run one replica. Its settings are JSON in AUTHCACHE_PROXY_SETTINGS."""
+    try:
+        settings = decode(os.environ[SETTINGS_VARIABLE])
+        if listen_fd is None:
+            listen_fd = listen(host, port)
+            metrics_fds = tuple(listen(host, metrics_port + i) for i in range(workers))
+    except (KeyError, ValueError, OSError) as error:
+        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    if len(metrics_fds) > 1:
+        sys.exit(run_workers([sys.executable, "-P", boot.__file__], listen_fd, metrics_fds))
+    sockets = [socket.socket(fileno=fd) for fd in (listen_fd, *metrics_fds)]
+    run_worker(settings, sockets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Writes of LiteLLM's caches, counted at the tiers, with the size of what goes to Redis."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from harness.authcache.words import ObjectKind, Op, Outcome, Tier, WriteOutcome
+from harness.targets.litellm.inside import kinds
+from harness.targets.litellm.inside.lookups import LOOKUP
+from harness.targets.litellm.inside.request import Requests
+
+WRITING: ContextVar[dict[str, ObjectKind] | None] = ContextVar("authcache_writing", default=None)
+"""Kinds by cache key, while a cache writes."""
+
+_GETS = frozenset({"GET", "MGET"})
+_SETS = frozenset({"SET", "SETEX"})
+
+
+class Writes:
+    """Wraps a cache's setters, its memory and the Redis client's commands."""
+
+    def __init__(self, requests: Requests, namespace: str) -> None:
+        self._requests = requests
+        self._prefix = f"{namespace}:" if namespace else ""
+
+    def wrap_cache(self, cache: Any) -> None:
+        """Learn what a cache is about to write, and what a request was given from Postgres."""
+        one, many = cache.async_set_cache, cache.async_set_cache_pipeline
+
+        async def async_set_cache(key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+            kind = kinds.of_entry(key, value, kwargs.get("model_type"))
+            if kind is None:
+                return await one(key, value, *args, **kwargs)
+            self._requests.current.written(kind, value)
+            token = WRITING.set({key: kind})
+            try:
+                return await one(key, value, *args, **kwargs)
+            finally:
+                WRITING.reset(token)
+
+        async def async_set_cache_pipeline(cache_list: Any, *args: Any, **kwargs: Any) -> Any:
+            found = {key: kinds.of_entry(key, value, None) for key, value in cache_list}
+            token = WRITING.set({key: kind for key, kind in found.items() if kind is not None})
+            try:
+                return await many(cache_list, *args, **kwargs)
+            finally:
+                WRITING.reset(token)
+
+        cache.async_set_cache = async_set_cache
+        cache.async_set_cache_pipeline = async_set_cache_pipeline
+        self._wrap_memory(cache.in_memory_cache)
+        partition = getattr(cache, "key_object_cache", None)
+        if partition is not None:
+            self._wrap_memory(partition.in_memory_cache)
+
+    def _wrap_memory(self, memory: Any) -> None:
+        inner = memory.set_cache
+
+        def set_cache(key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+            kind = (WRITING.get() or {}).get(key)
+            if kind is not None:
+                self._requests.metrics.write(Tier.MEMORY, WriteOutcome.OK, kind)
+            return inner(key, value, *args, **kwargs)
+
+        memory.set_cache = set_cache
+
+    def wrap_client(self, client: type[Any], pipeline: type[Any]) -> None:
+        """Count what redis-py sends: GETs of objects, SETs of objects with their bytes."""
+        execute, queue = client.execute_command, pipeline.pipeline_execute_command
+
+        async def execute_command(this: Any, *args: Any, **options: Any) -> Any:
+            try:
+                answer = await execute(this, *args, **options)
+            except Exception:
+                lookup = LOOKUP.get()
+                if lookup is not None:
+                    lookup.backend_error = True
+                self._wrote(args, WriteOutcome.ERROR)
+                raise
+            self._asked(args)
+            self._wrote(args, WriteOutcome.OK)
+            self._prefetched(args, answer)
+            return answer
+
+        def pipeline_execute_command(this: Any, *args: Any, **options: Any) -> Any:
+            self._asked(args)
+            self._wrote(args, WriteOutcome.OK)
+            return queue(this, *args, **options)
+
+        run = pipeline.execute
+
+        async def execute_all(this: Any, *args: Any, **options: Any) -> Any:
+            commands = [command for command, _ in this.command_stack]
+            answers = await run(this, *args, **options)
+            for command, answer in zip(commands, answers, strict=False):
+                self._prefetched(command, answer)
+            return answers
+
+        client.execute_command = execute_command
+        pipeline.pipeline_execute_command = pipeline_execute_command
+        pipeline.execute = execute_all
+
+    def _asked(self, args: tuple[Any, ...]) -> None:
+        if args[0] in _GETS:
+            for name in args[1:]:
+                if kinds.of_key(self._plain(name)) is not None:
+                    self._requests.metrics.redis_get("lookup")
+
+    def _prefetched(self, args: tuple[Any, ...], answer: Any) -> None:
+        """Objects asked for in one MGET, outside any cache's lookup."""
+        if args[0] != "MGET" or not isinstance(answer, list) or LOOKUP.get() is not None:
+            return
+        for name, value in zip(args[1:], answer, strict=False):
+            kind = kinds.of_key(self._plain(name))
+            if kind is not None:
+                outcome = Outcome.MISS if value is None else Outcome.HIT
+                self._requests.current.lookup(Tier.REDIS, Op.PEEK, outcome, kind)
+
+    def _wrote(self, args: tuple[Any, ...], outcome: WriteOutcome) -> None:
+        if args[0] not in _SETS:
+            return
+        key = self._plain(args[1])
+        # What is not written through a cache, as a prefetch does, is known by its key alone.
+        kind = (WRITING.get() or {}).get(key) or kinds.of_key(key)
+        if kind is None:
+            return
+        metrics = self._requests.metrics
+        metrics.write(Tier.REDIS, outcome, kind)
+        payload = args[3] if args[0] == "SETEX" else args[2]
+        if isinstance(payload, str | bytes):
+            metrics.payload_size(
+                kind, len(payload.encode() if isinstance(payload, str) else payload)
+            )
+
+    def _plain(self, name: Any) -> str:
+        text = name.decode() if isinstance(name, bytes) else str(name)
+        return text.removeprefix(self._prefix)

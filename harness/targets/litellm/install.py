@@ -1,0 +1,137 @@
+"""Makes the environment of a release, once; later uses find it in the cache."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import SetupError, UnknownNameError
+from harness.progress import Progress
+from harness.targets.litellm.environment import (
+    PINS,
+    RECORD,
+    Environment,
+    Record,
+    cache_root,
+    environment_folder,
+    installed,
+    open_environment,
+    site_packages,
+)
+from harness.targets.litellm.folders import made_whole, remove_whole, sole_maker
+from harness.targets.litellm.pins import read_pins, recorded_pins
+from harness.targets.litellm.problems import check_python, explain_uv
+from harness.targets.litellm.releases import Release, refuse_compromised
+from harness.targets.litellm.resolve import resolve
+from harness.targets.litellm.uv import UvError, find_uv, install_command, run_uv, venv_command
+from harness.targets.litellm.verify import verify
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """An environment that is no more. Sizes in bytes."""
+
+    environment: Environment
+    freed_bytes: int
+    shared_bytes: int
+    """Of files that uv's cache holds too, so that they stay on the disk."""
+
+
+async def ensure_environment(release: Release, progress: Progress) -> Environment:
+    """The environment of a release; made where there is none, which needs the package index.
+
+    Who comes second waits for who came first. When cancelled, nothing is left behind.
+
+    Raises:
+        UsageError: the release that is refused.
+        UnknownNameError: the index has no such release.
+        SetupError: the running Python is not for this release, a requirement or a wheel cannot be
+            had, the index cannot be reached, or what came is not what was asked for.
+    """
+    refuse_compromised(release.version)
+    check_python(release)
+    folder = environment_folder(release)
+    if (found := open_environment(folder)) is not None:
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return await _made(release, folder, progress)
+    except OSError as error:
+        raise SetupError(
+            f"[{release.name}] could not be installed into [{folder.parent}]: {error.strerror}. "
+            "Make room or give rights there, or set XDG_CACHE_HOME to another folder."
+        ) from error
+
+
+def remove(version: str | None = None) -> list[Removed]:
+    """Remove the environments of one release, or all. Runs that use them break.
+
+    Raises:
+        UnknownNameError: that release is not installed.
+    """
+    here = installed()
+    chosen = [one for one in here if version in (None, one.version)]
+    if version is not None and not chosen:
+        raise UnknownNameError("installed release", version, {one.version for one in here})
+    removed = []
+    for environment in chosen:
+        sizes = _links_and_sizes(environment.folder)
+        if remove_whole(environment.folder):
+            freed = sum(size for links, size in sizes if links == 1)
+            removed.append(Removed(environment, freed, sum(size for _, size in sizes) - freed))
+    return removed
+
+
+async def _made(release: Release, folder: Path, progress: Progress) -> Environment:
+    def waiting() -> None:
+        progress.phase(f"{release.name}: waiting for another process that installs it")
+
+    async with sole_maker(folder, waiting):
+        if (found := open_environment(folder)) is not None:
+            return found
+        with made_whole(folder) as partial:
+            record = await _fill(partial, release, progress)
+    progress.note(
+        f"{release.name}: {len(record.packages)} packages, {record.installed_bytes / 1e6:.0f} MB, "
+        f"installed in {record.seconds:.0f} s"
+    )
+    return Environment(folder, record)
+
+
+async def _fill(folder: Path, release: Release, progress: Progress) -> Record:
+    started = time.monotonic()
+    text = recorded_pins(release)
+    recorded = text is not None
+    if text is None:
+        progress.phase(f"{release.name}: choosing packages; the project has no pins of it")
+        text = await resolve(release, universal=False)
+    pinned = read_pins(text, release)
+    progress.phase(
+        f"{release.name}: installing {len(pinned)} packages, once; takes 400 to 800 MB in "
+        f"{cache_root()}"
+    )
+    uv = find_uv()
+    try:
+        await run_uv(venv_command(uv, folder), folder.parent)
+        (folder / PINS).write_text(text, encoding="utf-8")
+        await run_uv(install_command(uv, folder, folder / PINS), folder)
+    except UvError as error:
+        raise explain_uv(release, str(error)) from error
+    packages = verify(site_packages(folder), release, pinned)
+    record = Record(
+        version=release.version,
+        python=platform.python_version(),
+        recorded_pins=recorded,
+        packages=packages,
+        installed_bytes=sum(size for _, size in _links_and_sizes(folder)),
+        seconds=round(time.monotonic() - started, 1),
+    )
+    (folder / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    return record
+
+
+def _links_and_sizes(folder: Path) -> list[tuple[int, int]]:
+    states = [path.lstat() for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+    return [(state.st_nlink, state.st_size) for state in states]

@@ -1,0 +1,75 @@
+"""What `harness releases` says, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from packaging.version import Version
+
+from harness.targets.litellm.environment import (
+    Environment,
+    cache_root,
+    environment_folder,
+    installed,
+)
+from harness.targets.litellm.install import Removed
+from harness.targets.litellm.releases import known_releases, release_of
+
+
+def list_releases() -> Iterator[str]:
+    """One line a release, oldest first; what is installed, and where."""
+    here = installed()
+    known = known_releases()
+    versions = sorted({*known, *(one.version for one in here)}, key=Version)
+    rows = [("release", "Python", "twin", "installed", "what it shows")]
+    for version in versions:
+        release = release_of(version)
+        mine = [one for one in here if one.version == version]
+        rows.append(
+            (
+                version,
+                release.python or "",
+                release.twin or "",
+                "; ".join(_installed(one) for one in mine) or "no",
+                release.title,
+            )
+        )
+    yield from _columns(rows)
+    if here:
+        total = sum(one.installed_bytes for one in here)
+        yield f"\n{len(here)} installed, {_megabytes(total)}, in {cache_root()}"
+    else:
+        yield "\nNone is installed. A release is installed on first use, or with: "
+        yield "harness releases install VERSION"
+
+
+def describe_removed(removed: Sequence[Removed]) -> Iterator[str]:
+    """What was removed and what that freed."""
+    for one in removed:
+        yield (
+            f"removed {one.environment.version} for Python {one.environment.record.python}: "
+            f"freed {_megabytes(one.freed_bytes)}"
+        )
+    shared = sum(one.shared_bytes for one in removed)
+    if shared:
+        yield f"{_megabytes(shared)} more are files of uv's cache too; uv cache clean frees those."
+    if not removed:
+        yield "Nothing was installed."
+
+
+def _installed(environment: Environment) -> str:
+    text = f"{_megabytes(environment.installed_bytes)}, Python {environment.record.python}"
+    current = environment_folder(release_of(environment.version)) == environment.folder
+    return text if current else f"{text}, not of this Python and these pins"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    rows = list(rows)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
+        yield "  ".join((*cells, row[-1]))

@@ -1,0 +1,131 @@
+"""A LiteLLM release as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import SetupError
+from harness.targets.base import (
+    ContainerContext,
+    ContainerSpec,
+    ProcessSpec,
+    ReplicaContext,
+)
+from harness.targets.litellm import inside
+from harness.targets.litellm.environment import Environment
+from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, Settings, encode
+from harness.targets.litellm.migrations import migrate
+from harness.targets.litellm.releases import Release, speaks_of
+
+NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
+    (
+        "litellm>=0",
+        "redis_gets",
+        "spend counters, rate limiter and Lua scripts of the release share the Redis with the "
+        "auth cache, and the server counts them all",
+    ),
+    (
+        "litellm<1.84.0rc1",
+        "redis_lookups",
+        "the release attaches Redis to its internal usage cache and not to the auth cache, whose "
+        "misses ask no Redis",
+    ),
+    (
+        "litellm>=1.102",
+        "redis_lookups",
+        "the release prefetches objects from Redis in one MGET, before a lookup has missed memory",
+    ),
+)
+"""Releases, the equation that they cannot be held to, and why."""
+BOOT = Path(inside.__file__).with_name("boot.py")
+
+
+class LiteLLMTarget:
+    """Runs one release's complete proxy.
+
+    Args:
+        release: which one.
+        environment: where it is installed.
+        real_prisma: use the `prisma` of the environment and its engine, not our stand-in.
+
+    Raises:
+        SetupError: ``real_prisma`` where the environment has no engine.
+    """
+
+    kind = "litellm"
+    uses_redis = True
+    readiness_path = "/health/readiness"
+    ready_timeout_s = 300.0
+    """Sixteen replicas that start at once on two cores import 2,800 modules each."""
+
+    def __init__(
+        self, release: Release, environment: Environment, *, real_prisma: bool = False
+    ) -> None:
+        if real_prisma and not environment.has_prisma_engine:
+            raise SetupError(
+                f"LITELLM_PRISMA=real asks for Prisma's engine, and the environment of "
+                f"[{release.name}] has none. Leave the variable out to use the stand-in."
+            )
+        self.version = release.version
+        self.release = release
+        self.not_checked: Mapping[str, str] = {
+            equation: cause
+            for releases, equation, cause in NOT_CHECKED
+            if speaks_of(releases, release.name)
+        }
+        self._environment = environment
+        self._real_prisma = real_prisma
+
+    async def prepare_database(self, dsn: str) -> None:
+        """Run the release's own migrations. Raises SetupError."""
+        await migrate(dsn, self._environment.extras_migrations)
+
+    def process(self, context: ReplicaContext) -> ProcessSpec:
+        """One replica of the release."""
+        run = context.settings
+        settings = Settings(
+            variant=context.fleet,
+            version=self.version,
+            dsn=context.dsn,
+            ttl_s=run.ttl_s,
+            redis_url=context.redis_url,
+            redis_namespace=context.redis_namespace,
+            replica=context.replica,
+            mock_latency_ms=run.mock_latency_ms,
+            mock_completion_tokens=run.mock_completion_tokens,
+            cost_micro=run.cost_micro,
+            served_header=run.served_header,
+            real_prisma=self._real_prisma,
+        )
+        argv = [str(self._environment.python), "-P", str(BOOT)]
+        argv += ["--listen-fd", str(context.listen_fd)]
+        for fd in context.metrics_fds:
+            argv += ["--metrics-fd", str(fd)]
+        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: encode(settings)})
+
+    def container(self, context: ContainerContext) -> ContainerSpec:
+        """Every replica of a fleet in containers of the official image, with its own Prisma."""
+        run = context.settings
+        settings = Settings(
+            variant=context.fleet,
+            version=self.version,
+            dsn=context.dsn,
+            ttl_s=run.ttl_s,
+            redis_url=context.redis_url,
+            mock_latency_ms=run.mock_latency_ms,
+            mock_completion_tokens=run.mock_completion_tokens,
+            cost_micro=run.cost_micro,
+            served_header=run.served_header,
+            real_prisma=True,
+        )
+        command = ["python", "-m", "harness.targets.litellm.inside.serve", "--host", "0.0.0.0"]
+        command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
+        command += ["--workers", str(context.workers)]
+        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: encode(settings)})
+
+    def describe(self) -> Mapping[str, Any]:
+        """What stands for the switches of a release: what it is, and how it speaks to Postgres."""
+        prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
+        return {"release": self.version, "prisma": prisma}

@@ -1,0 +1,47 @@
+"""Worker processes of one replica: started together, ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Sequence
+
+
+def listen(host: str, port: int) -> int:
+    """The descriptor of a new listening socket. Raises OSError."""
+    return socket.create_server((host, port), backlog=1024).detach()
+
+
+def run_workers(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[int]) -> int:
+    """Run one worker for each metrics socket; all share the listening one.
+
+    Returns:
+        0 when somebody asked the replica to stop, else the code of the worker that ended first.
+    """
+    return asyncio.run(_run(command, listen_fd, metrics_fds))
+
+
+async def _run(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[int]) -> int:
+    workers = [
+        await asyncio.create_subprocess_exec(
+            *command,
+            *("--listen-fd", str(listen_fd), "--metrics-fd", str(fd)),
+            pass_fds=(listen_fd, fd),
+        )
+        for fd in metrics_fds
+    ]
+    asked_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop.set)
+    ends = [asyncio.create_task(worker.wait()) for worker in workers]
+    stop = asyncio.create_task(asked_to_stop.wait())
+    await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
+    for worker in workers:
+        with contextlib.suppress(ProcessLookupError):
+            worker.send_signal(signal.SIGTERM)
+    stop.cancel()
+    codes = await asyncio.gather(*ends)
+    return 0 if asked_to_stop.is_set() else (max(codes, key=abs) or 1)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from harness.authcache.logs import Signature
+from harness.observe.samples import Counters
+from harness.targets.litellm.inside.logs import LogCounter, signature
+from harness.targets.litellm.inside.request import Requests
+from harness.targets.metrics import Metrics
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "CacheCodec.deserialize: validation failed for %s (%s)",
+            Signature.CODEC_VALIDATION_FAILED,
+        ),
+        (
+            "UserApiKeyCache.async_get_cache failed to deserialize cached value for key=%r",
+            Signature.TYPED_READ_FAILED,
+        ),
+        ("something else went wrong", Signature.OTHER),
+    ],
+)
+def test_signatures(text: str, found: Signature) -> None:
+    record = logging.LogRecord("LiteLLM Proxy", logging.ERROR, "f", 1, text, ("a", "b"), None)
+    assert signature(record) is found
+
+
+def test_a_record_counts_once_though_two_loggers_pass_it_on() -> None:
+    metrics = Metrics("x", {})
+    counter = LogCounter(Requests(metrics))
+    parent = logging.getLogger("tests.litellm.parent")
+    child = logging.getLogger("tests.litellm.parent.child")
+    for logger in (parent, child):
+        logger.addHandler(counter)
+    try:
+        child.error("UserApiKeyCache.get_cache failed to deserialize %s", "x")
+        child.info("quiet")
+    finally:
+        for logger in (parent, child):
+            logger.removeHandler(counter)
+    counted = Counters.parse(metrics.render()[0].decode())
+    found = counted.by("authcache_log_records_total", "level", "signature")
+    assert found == {("error", "typed_read_failed"): 1}

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from harness.targets.litellm.inside import pending
+from harness.targets.litellm.inside.pending import SpendQueues, Tasks
+from harness.targets.litellm.inside.request import Requests
+from harness.targets.metrics import Metrics
+
+
+@pytest.fixture
+def requests() -> Requests:
+    return Requests(Metrics("x", {}))
+
+
+async def test_a_task_counts_from_the_answer_to_its_end(requests: Requests) -> None:
+    tasks = Tasks()
+    tasks.install()
+    request = requests.begin()
+    go = asyncio.Event()
+    work = asyncio.create_task(go.wait())
+    assert tasks.unfinished() == 0, "the request itself is pending, its tasks are part of it"
+    request.end()
+    assert tasks.unfinished() == 1
+    go.set()
+    await work
+    assert tasks.unfinished() == 0
+
+
+async def test_a_task_of_nobodys_request_does_not_count(requests: Requests) -> None:
+    del requests
+    tasks = Tasks()
+    tasks.install()
+    work = asyncio.create_task(asyncio.Event().wait())
+    assert tasks.unfinished() == 0
+    work.cancel()
+
+
+async def test_a_loop_that_a_request_started_is_found_out(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = Tasks()
+    tasks.install()
+
+    async def worker_loop() -> None:
+        await asyncio.Event().wait()
+
+    request = requests.begin()
+    first = asyncio.create_task(worker_loop())
+    request.end()
+    assert tasks.unfinished() == 1
+    monkeypatch.setattr(pending, "DAEMON_AFTER_S", -1.0)
+    assert tasks.unfinished() == 0
+    monkeypatch.setattr(pending, "DAEMON_AFTER_S", 1e9)
+    second = asyncio.create_task(worker_loop())
+    assert tasks.unfinished() == 0, "another of its kind is known at once"
+    for each in (first, second):
+        each.cancel()
+
+
+async def test_spend_waits_in_queues_until_it_is_written() -> None:
+    spend: asyncio.Queue[int] = asyncio.Queue()
+    tags: asyncio.Queue[int] = asyncio.Queue()
+    written = asyncio.Event()
+
+    async def update_spend(*_: object) -> None:
+        while not spend.empty():
+            spend.get_nowait()
+        await written.wait()
+
+    writer = SimpleNamespace(
+        spend_update_queue=SimpleNamespace(update_queue=spend),
+        daily_tag_spend_update_queue=SimpleNamespace(update_queue=tags),
+    )
+    proxy = SimpleNamespace(
+        proxy_logging_obj=SimpleNamespace(db_spend_update_writer=writer),
+        prisma_client=SimpleNamespace(spend_log_transactions=[{}]),
+        db_writer_client=None,
+        update_spend=update_spend,
+    )
+    queues = SpendQueues(proxy, SimpleNamespace(_queue=None))
+    spend.put_nowait(1)
+    tags.put_nowait(1)
+    assert queues.waiting() == 2, "one update and one log row; tags are nobody's spend"
+    proxy.prisma_client.spend_log_transactions.clear()
+    queues.flush()
+    queues.flush()
+    await asyncio.sleep(0)
+    assert spend.empty()
+    assert queues.waiting() == 1, "the write itself is under way"
+    written.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert queues.waiting() == 0
