@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import ServerDiedError
-from harness.experiment.plan import Arm, make_plan
+from harness.experiment.plan import Arm, RunPlan, make_plan
 from harness.experiment.run import Servers, make_run_dir
 from harness.experiment.seed import seed_population
 from harness.experiment.stop import Stop
@@ -19,6 +19,67 @@ from harness.observe.snapshots import watch
 from harness.scenario.schema import Scenario
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFleets:
+    """Fleets that are up, seeded and without load."""
+
+    plan: RunPlan
+    stack: EmbeddedStack
+    fleets: tuple[Fleet, ...]
+    keys_file: Path
+    run_dir: Path
+
+
+@contextlib.asynccontextmanager
+async def fleets_up(
+    scenario: Scenario,
+    arms: Sequence[Arm],
+    *,
+    purpose: str,
+    runs_dir: Path,
+    servers: Servers,
+    base_port: int | None,
+    say: Callable[[str], None],
+) -> AsyncIterator[KeptFleets]:
+    """One fleet for each arm, while the block runs.
+
+    Args:
+        scenario: gives population, premises, TTL and mock model; its load is not driven.
+        arms: variants with their targets.
+        purpose: a word in the name of the run directory.
+        runs_dir: where logs and the keys file go.
+        servers: whose Postgres and Redis.
+        base_port: the first replica's port, the others count up from it; None takes free ones.
+        say: prints a line.
+
+    Raises:
+        SetupError: something could not be started; nothing is left running.
+    """
+    plan = make_plan(scenario, arms, stack=EmbeddedStack.name)
+    run_dir = make_run_dir(runs_dir, purpose, datetime.now(UTC))
+    keys_file = run_dir / "keys.json"
+    stack = EmbeddedStack(run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
+    try:
+        await stack.open()
+        write_keys(keys_file, list(plan.keys))
+        fleets = []
+        for number, arm in enumerate(plan.arms):
+            spec = plan.fleet(arm)
+            if base_port is not None:
+                spec = replace(spec, base_port=base_port + number * scenario.replicas)
+            fleet = await stack.start(spec)
+            async with watch(fleet) as observer:
+                await seed_population(observer.postgres, plan.keys)
+            fleets.append(fleet)
+        yield KeptFleets(plan, stack, tuple(fleets), keys_file, run_dir)
+    finally:
+        await stack.close()
+        for problem in stack.problems:
+            say(problem)
+        with contextlib.suppress(OSError):
+            keys_file.unlink()
 
 
 async def keep_up(
@@ -34,11 +95,11 @@ async def keep_up(
     """Start one fleet for each arm and hold them until somebody asks.
 
     Args:
-        scenario: gives population, premises, TTL and mock model; its load is not driven.
-        arms: variants with their targets.
-        runs_dir: where logs and the keys file go.
-        servers: whose Postgres and Redis.
-        base_port: the first replica's port, the others count up from it; None takes free ones.
+        scenario: see `fleets_up`.
+        arms: see `fleets_up`.
+        runs_dir: see `fleets_up`.
+        servers: see `fleets_up`.
+        base_port: see `fleets_up`.
         say: prints a line.
         stop: asked by whoever wants it to end.
 
@@ -46,46 +107,70 @@ async def keep_up(
         SetupError: something could not be started; nothing is left running.
         ServerDiedError: something ended by itself.
     """
-    plan = make_plan(scenario, arms, stack=EmbeddedStack.name)
-    run_dir = make_run_dir(runs_dir, "fleet", datetime.now(UTC))
-    keys_file = run_dir / "keys.json"
-    stack = EmbeddedStack(run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        await stack.open()
-        write_keys(keys_file, list(plan.keys))
-        for number, arm in enumerate(plan.arms):
-            spec = plan.fleet(arm)
-            if base_port is not None:
-                spec = replace(spec, base_port=base_port + number * scenario.replicas)
-            fleet = await stack.start(spec)
-            async with watch(fleet) as observer:
-                await seed_population(observer.postgres, plan.keys)
-            _tell(fleet, keys_file, say)
+    async with fleets_up(
+        scenario,
+        arms,
+        purpose="fleet",
+        runs_dir=runs_dir,
+        servers=servers,
+        base_port=base_port,
+        say=say,
+    ) as kept:
+        for fleet in kept.fleets:
+            _tell(fleet, kept.keys_file, say)
         say("Fleets are up. Ctrl-C ends them.")
-        died = asyncio.ensure_future(stack.died())
-        await asyncio.wait({died, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if died.done():
-            raise ServerDiedError(died.result())
-        died.cancel()
+        await hold(kept.stack, stop)
+
+
+async def hold(stack: EmbeddedStack, stop: Stop, *others: Callable[[], Awaitable[str]]) -> None:
+    """Wait until somebody asks to stop.
+
+    Args:
+        stack: whose processes must not end meanwhile.
+        stop: asked by whoever wants it to end.
+        others: each waits for something else that must not end, and says what did.
+
+    Raises:
+        ServerDiedError: something ended by itself.
+    """
+    stopped = asyncio.ensure_future(stop.wait())
+    deaths = [asyncio.ensure_future(each()) for each in (stack.died, *others)]
+    try:
+        await asyncio.wait({stopped, *deaths}, return_when=asyncio.FIRST_COMPLETED)
+        for death in deaths:
+            if death.done() and not stopped.done():
+                raise ServerDiedError(death.result())
     finally:
-        stopped.cancel()
-        await stack.close()
-        for problem in stack.problems:
-            say(problem)
-        with contextlib.suppress(OSError):
-            keys_file.unlink()
+        for waiting in (stopped, *deaths):
+            waiting.cancel()
+
+
+def hosts_option(fleets: Sequence[Fleet]) -> str:
+    """The value of the locustfile's ``--hosts`` for these fleets."""
+    return ";".join(f"{fleet.name}={','.join(fleet.replica_urls)}" for fleet in fleets)
+
+
+def metrics_option(fleets: Sequence[Fleet]) -> str:
+    """The value of the locustfile's ``--metrics`` for these fleets."""
+    return ";".join(f"{fleet.name}={','.join(_by_replica(fleet))}" for fleet in fleets)
+
+
+def _by_replica(fleet: Fleet) -> list[str]:
+    urls: dict[int, list[str]] = {}
+    for worker in fleet.workers:
+        urls.setdefault(worker.replica, []).append(worker.metrics_url)
+    return ["+".join(urls[replica]) for replica in sorted(urls)]
 
 
 def _tell(fleet: Fleet, keys_file: Path, say: Callable[[str], None]) -> None:
-    hosts = ",".join(fleet.replica_urls)
+    command = (
+        f".venv/bin/locust -f locustfile.py --hosts '{hosts_option([fleet])}' "
+        f"--keys-file {keys_file}"
+    )
     say(f"\n{fleet.name}: {len(fleet.replica_urls)} replicas")
     say(f"  replicas   {' '.join(fleet.replica_urls)}")
     say(f"  metrics    {' '.join(worker.metrics_url for worker in fleet.workers)}")
     say("  web UI     type this in another terminal, then open http://127.0.0.1:8089")
-    say(f"    .venv/bin/locust -f locustfile.py --hosts {hosts} --keys-file {keys_file}")
+    say(f"    {command} --web-host 127.0.0.1 --metrics '{metrics_option([fleet])}'")
     say("  headless")
-    say(
-        f"    .venv/bin/locust -f locustfile.py --headless -u 40 -t 30s --hosts {hosts} "
-        f"--keys-file {keys_file}"
-    )
+    say(f"    {command} --headless -u 40 -t 30s")

@@ -7,6 +7,7 @@ waiting. All feeds run in one gevent hub, so that nothing here needs a lock.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
@@ -50,6 +51,10 @@ class WindowFeed:
         """Seconds since the start of the window."""
         return perf_counter() - self._start
 
+    def due(self) -> int:
+        """Requests that should have been started by now."""
+        return self.taken
+
     def sleep_until(self, moment_s: float) -> None:
         """Return at this moment of the window or later, at once if it has passed."""
         while (delay := moment_s - self.now()) > 0:
@@ -77,6 +82,10 @@ class PlannedFeed(WindowFeed):
         super().__init__()
         self._plan = plan
         self._last_start_s = last_start_s
+
+    def due(self) -> int:
+        """Arrivals whose intended time has come, started or not."""
+        return bisect_right(self._plan, self.now(), key=lambda arrival: arrival.intended_s or 0.0)
 
     def arrivals(self, scope: str) -> Iterator[Arrival]:  # noqa: ARG002  # the plan has the scopes
         """The next arrivals of the plan, whatever their scope."""
@@ -119,8 +128,48 @@ class ClosedFeed(WindowFeed):
             yield next(self._choices)
 
 
+class StreamFeed(WindowFeed):
+    """The open model without end: like `PlannedFeed`, until somebody calls `end`.
+
+    Args:
+        source: arrivals without end, in the order of their intended times.
+    """
+
+    def __init__(self, source: Iterator[Arrival]) -> None:
+        super().__init__()
+        self._source = source
+        self._over = Event()
+
+    def begin_once(self) -> None:
+        """`begin`, unless the clock runs already."""
+        if not self._begun.is_set():
+            self.begin()
+
+    def end(self) -> None:
+        """Give out no more; users that wait for their next time stop waiting."""
+        self._over.set()
+        self._begun.set()
+
+    def arrivals(self, scope: str) -> Iterator[Arrival]:  # noqa: ARG002  # the plan has the scopes
+        """The next arrivals, whatever their scope."""
+        self._begun.wait()
+        while not self._over.is_set():
+            arrival = next(self._source)
+            if arrival.intended_s is not None and not self._reach(arrival.intended_s):
+                return
+            self.taken += 1
+            yield arrival
+
+    def _reach(self, moment_s: float) -> bool:
+        """Wait for a moment; False when the feed ended before it came."""
+        while (delay := moment_s - self.now()) > 0:
+            if self._over.wait(delay):
+                return False
+        return True
+
+
 class FreeFeed:
-    """Without a harness: keys of the user's scope at random, replicas evenly.
+    """The closed model without end: keys of the user's scope at random, replicas evenly.
 
     Args:
         keys: indices of the keys by scope.
@@ -131,9 +180,14 @@ class FreeFeed:
         self._keys = keys
         self._rng = random.Random()
         self._replicas = shuffled_rounds(replicas, self._rng)
+        self._over = False
+
+    def end(self) -> None:
+        """Give out no more."""
+        self._over = True
 
     def arrivals(self, scope: str) -> Iterator[Arrival]:
-        """Requests without end; the user's wait time sets the pace."""
+        """Requests until the end; the user's wait time sets the pace."""
         keys = self._keys[scope]
-        while True:
+        while not self._over:
             yield Arrival(None, scope, self._rng.choice(keys), next(self._replicas))

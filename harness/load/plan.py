@@ -25,6 +25,11 @@ from typing import NamedTuple
 
 from harness.errors import UsageError
 
+OPEN = "open"
+CLOSED = "closed"
+MODELS = (CLOSED, OPEN)
+"""Who sets the pace of an endless load: the plan, or the users by waiting for their replies."""
+
 
 class Arrival(NamedTuple):
     """One request to be made."""
@@ -100,21 +105,30 @@ def check_mix(mix: Mapping[str, float], keys: Mapping[str, Sequence[int]]) -> No
             )
 
 
+def check_rate(rate_per_s: float) -> None:
+    """Raise UsageError for a rate that no open load can have."""
+    if not (math.isfinite(rate_per_s) and rate_per_s > 0):
+        raise UsageError(f"The rate of an open load is [{rate_per_s}]/s. Give a positive number.")
+
+
 def poisson_times(rate_per_s: float, duration_s: float, *, seed: int) -> Iterator[float]:
     """Moments of a Poisson process in seconds, ascending, all within ``[0, duration_s)``.
 
     Raises:
         UsageError: for a rate that is no positive number or a duration that is not finite.
     """
-    if not (math.isfinite(rate_per_s) and rate_per_s > 0):
-        raise UsageError(f"The rate of an open load is [{rate_per_s}]/s. Give a positive number.")
+    check_rate(rate_per_s)
     if not math.isfinite(duration_s):
         raise UsageError(f"The load lasts [{duration_s}] s. Give a finite number.")
+    return itertools.takewhile(lambda moment: moment < duration_s, _moments(rate_per_s, seed))
+
+
+def _moments(rate_per_s: float, seed: int) -> Iterator[float]:
     rng = _stream(seed, "times")
-    moment = rng.expovariate(rate_per_s)
-    while moment < duration_s:
-        yield moment
+    moment = 0.0
+    while True:
         moment += rng.expovariate(rate_per_s)
+        yield moment
 
 
 def open_plan(
@@ -137,6 +151,25 @@ def open_plan(
     picks = choices(mix, keys, replicas=replicas, seed=seed)
     times = poisson_times(rate_per_s, duration_s, seed=seed)
     return [pick._replace(intended_s=moment) for moment, pick in zip(times, picks, strict=False)]
+
+
+def open_stream(
+    mix: Mapping[str, float],
+    keys: Mapping[str, Sequence[int]],
+    *,
+    rate_per_s: float,
+    replicas: int,
+    seed: int,
+) -> Iterator[Arrival]:
+    """Arrivals of the open model without end: `open_plan` for a load that somebody will stop.
+
+    Raises:
+        UsageError: see `choices`; a rate that is no positive number.
+    """
+    check_rate(rate_per_s)
+    picks = choices(mix, keys, replicas=replicas, seed=seed)
+    times = _moments(rate_per_s, seed)
+    return (pick._replace(intended_s=moment) for moment, pick in zip(times, picks, strict=False))
 
 
 def _stream(seed: int, purpose: str) -> random.Random:

@@ -59,6 +59,12 @@ class Progress(_Message):
     failed: int
     requests_per_s: float
     """Over the last second."""
+    due: int = 0
+    """Requests whose intended time has come; in the closed model those that were started."""
+    late: int = 0
+    delay_ms_max: float = 0.0
+    statuses: dict[str, dict[str, int]] = {}
+    """Answered requests by scope and HTTP status."""
 
 
 class ServedCount(_Message):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,9 +24,26 @@ from locust.env import Environment
 from harness.errors import UsageError
 from harness.load.feeds import Feed
 from harness.load.keys import MOCK_MODEL, LoadKey
+from harness.load.plan import Arrival
 
 CHAT_PATH = "/v1/chat/completions"
-BODY = json.dumps({"model": MOCK_MODEL, "messages": [{"role": "user", "content": "ping"}]})
+MAX_TOKENS = 20
+"""As most clients do, a request says how much it wants at most: LiteLLM 1.84.0rc1 reserves all that
+is left of a budget for one that does not, and answers the next 400."""
+BODY = json.dumps(
+    {
+        "model": MOCK_MODEL,
+        "messages": [{"role": "user", "content": "ping"}],
+        "max_tokens": MAX_TOKENS,
+    }
+)
+
+
+@dataclass(slots=True)
+class InFlight:
+    """How many requests are outstanding."""
+
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +60,15 @@ class LoadSession:
     pool: HTTPClientPool
     timeout_s: float
     """Of one request, from before the connection is made to the last byte."""
+    fleets: tuple[str, ...] = ()
+    """By replica: the name of its fleet; empty where a load drives one fleet without a name."""
+    in_flight: InFlight = field(default_factory=InFlight)
+
+    def name(self, arrival: Arrival) -> str:
+        """Under which a request stands in Locust's statistics: its scope, and its fleet's name."""
+        if not self.fleets:
+            return arrival.scope
+        return f"{self.fleets[arrival.replica]} {arrival.scope}"
 
 
 def make_session(
@@ -53,6 +79,7 @@ def make_session(
     pause: Callable[[Any], float],
     connections: int,
     timeout_s: float,
+    fleets: Sequence[str] = (),
 ) -> LoadSession:
     """A session with a pool of its own.
 
@@ -63,6 +90,7 @@ def make_session(
         pause: see `LoadSession`.
         connections: most connections to one replica; with one per user nobody waits for one.
         timeout_s: see `LoadSession`.
+        fleets: see `LoadSession`.
     """
     pool = HTTPClientPool(
         concurrency=connections,
@@ -79,6 +107,7 @@ def make_session(
         headers=tuple(_headers(key.secret) for key in keys),
         pool=pool,
         timeout_s=timeout_s,
+        fleets=tuple(fleets),
     )
 
 

@@ -1,47 +1,76 @@
-"""Locust by itself: ``locust -f locustfile.py`` against any running fleet.
+"""Locust by itself: ``locust -f locustfile.py`` against any running fleets.
 
-Its options also come from the environment and stand in the form of the web interface. They are
-read anew at every start of a test, so that the form works.
+Its options (`harness.load.options`) also come from the environment and stand in the form of the
+web interface. They are read anew at every start of a test, so that the form works. With a master
+and workers, the master checks them and sends them on; each worker drives its share of the rate,
+with a plan of its own, and many independent Poisson processes together are one again.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from argparse import Namespace
-from pathlib import Path
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from locust import poisson
-from locust.argument_parser import LocustArgumentParser
+import gevent
+from locust import constant, poisson
 from locust.env import Environment
 from locust.event import Events
 from locust.exception import StopTest
 from locust.runners import MasterRunner, WorkerRunner
 
 from harness.errors import EXIT_USAGE, UsageError
-from harness.load.feeds import FreeFeed
-from harness.load.keys import LoadKey, by_scope, read_keys
-from harness.load.mix import parse_hosts, parse_mix
-from harness.load.plan import check_mix
-from harness.load.session import attach, detach, make_session
+from harness.load import reporting
+from harness.load.feeds import FreeFeed, StreamFeed
+from harness.load.fleets import even_hosts
+from harness.load.keys import by_scope
+from harness.load.options import SHARE, Drive, add_options, check_options
+from harness.load.plan import OPEN, open_stream
+from harness.load.session import LoadSession, attach, detach, make_session
 from harness.load.users import KeyUser
 
 TIMEOUT_S = 60.0
+DRAIN_S = 10.0
+"""At the end of a test, requests that are on their way get this long to come back."""
 _CONNECTIONS = 1000
 """To one replica; Locust can add users at any time, so that there is no better number."""
+_POLL_S = 0.02
 
 _log = logging.getLogger("locust.authcache")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Driving:
+    """The load that this process drives."""
+
+    session: LoadSession
+    feed: FreeFeed | StreamFeed
+    rate_per_s: float
+    """Open model: this process' share; else 0."""
+
+
+_DRIVING: WeakKeyDictionary[Environment, _Driving] = WeakKeyDictionary()
 
 
 def register(events: Events) -> None:
     """Add the options, and what reads them, to Locust's events."""
     hooks: Any = events  # they have no types
-    hooks.init_command_line_parser.add_listener(_add_options)
+    hooks.init_command_line_parser.add_listener(add_options)
     hooks.init.add_listener(_on_init)
     hooks.test_start.add_listener(_on_test_start)
+    hooks.spawning_complete.add_listener(_on_spawning_complete)
+    hooks.test_stopping.add_listener(_on_test_stopping)
     hooks.test_stop.add_listener(_on_test_stop)
+
+
+def read_options(environment: Environment, options: Any = None) -> Drive:
+    """What the options come to as they stand now, or other ones. Raises UsageError."""
+    options = options or environment.parsed_options or Namespace()
+    return check_options(options, environment.host, [c.scope for c in _classes(environment)])
 
 
 def configure(environment: Environment) -> None:
@@ -50,83 +79,53 @@ def configure(environment: Environment) -> None:
     Raises:
         UsageError: if hosts or keys are missing, or the mix cannot be driven with them.
     """
-    options: Any = environment.parsed_options or Namespace()
-    hosts = _hosts(options, environment.host)
-    keys = _keys(options)
-    indices = by_scope(keys)
-    classes = [c for c in environment.user_classes if issubclass(c, KeyUser)]
-    mix = parse_mix(options.mix) or {c.scope: 1.0 for c in classes if c.scope in indices}
-    check_mix(mix, indices)
-    rate = float(options.rate)
-    if not (math.isfinite(rate) and rate > 0):
-        raise UsageError(f"The rate is [{rate}] requests/s per user. Give a positive number.")
-    for user_class in classes:
-        user_class.weight = mix.get(user_class.scope, 0)
-    if not any(user_class.weight for user_class in environment.user_classes):
-        raise UsageError(
-            f"None of the chosen users has a scope of the mix [{', '.join(mix)}]. "
-            "Choose other users, or another mix."
-        )
+    drive = read_options(environment)
+    for user_class in _classes(environment):
+        # in the open model any user takes any arrival
+        user_class.weight = drive.mix.get(user_class.scope, 0) if drive.model != OPEN else 1
+    hosts = even_hosts(drive.fleets)
+    options: Any = environment.parsed_options
+    share = drive.arrival_rate / max(1, getattr(options, SHARE, 1)) if drive.model == OPEN else 0.0
+    feed = _feed(environment, drive, len(hosts), share)
     session = make_session(
-        FreeFeed(indices, replicas=len(hosts)),
-        hosts=hosts,
-        keys=keys,
-        pause=poisson(rate),
+        feed,
+        hosts=[host for _, host in hosts],
+        keys=drive.keys,
+        pause=constant(0) if drive.model == OPEN else poisson(drive.rate),
         connections=_CONNECTIONS,
         timeout_s=TIMEOUT_S,
+        fleets=[name for name, _ in hosts if name],
     )
     attach(environment, session)
+    _DRIVING[environment] = _Driving(session, feed, share)
 
 
-def _add_options(parser: LocustArgumentParser, **_: Any) -> None:
-    # empty texts rather than None: the web interface keeps the type of what it finds
-    parser.add_argument(
-        "--hosts",
-        env_var="AUTHCACHE_HOSTS",
-        default="",
-        help="Base URLs of the replicas, separated by commas; without it, --host is the only one",
-    )
-    parser.add_argument(
-        "--keys-file",
-        env_var="AUTHCACHE_KEYS",
-        default="",
-        help="The virtual keys: a JSON file that the harness wrote",
-    )
-    parser.add_argument(
-        "--mix",
-        env_var="AUTHCACHE_MIX",
-        default="",
-        help="Weights of the key scopes, e.g. team=3,user=2; without it, all that have keys alike",
-    )
-    parser.add_argument(
-        "--rate",
-        env_var="AUTHCACHE_RATE",
-        type=float,
-        default=1.0,
-        help="Requests per second of one user, at random moments (poisson wait time)",
-    )
-
-
-def _hosts(options: Any, host: str | None) -> list[str]:
-    hosts = parse_hosts(options.hosts) or parse_hosts(host or "")
-    if not hosts:
-        raise UsageError(
-            "No replica is named [--hosts is empty]. Give --hosts or AUTHCACHE_HOSTS, "
-            "e.g. --hosts http://127.0.0.1:4000,http://127.0.0.1:4001."
+def _feed(
+    environment: Environment, drive: Drive, replicas: int, rate_per_s: float
+) -> FreeFeed | StreamFeed:
+    indices = by_scope(list(drive.keys))
+    if drive.model != OPEN:
+        return FreeFeed(indices, replicas=replicas)
+    runner: Any = environment.runner
+    index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
+    return StreamFeed(
+        open_stream(
+            drive.mix,
+            indices,
+            rate_per_s=rate_per_s,
+            replicas=replicas,
+            # workers must not all send the same requests at the same moments
+            seed=drive.seed + index,
         )
-    return hosts
+    )
 
 
-def _keys(options: Any) -> list[LoadKey]:
-    if not options.keys_file:
-        raise UsageError(
-            "No virtual keys are given [--keys-file is empty]. Give --keys-file or AUTHCACHE_KEYS: "
-            "the file that `make fleet` names."
-        )
-    return read_keys(Path(options.keys_file))
+def _classes(environment: Environment) -> list[type[KeyUser]]:
+    return [c for c in environment.user_classes if issubclass(c, KeyUser)]
 
 
 def _on_init(environment: Environment, **_: Any) -> None:
+    reporting.attach(environment, lambda: _DRIVING[environment].session)
     if isinstance(environment.runner, WorkerRunner):
         # its options come from the master, with the first start
         return
@@ -141,12 +140,39 @@ def _on_init(environment: Environment, **_: Any) -> None:
 
 
 def _on_test_start(environment: Environment, **_: Any) -> None:
+    runner = environment.runner
+    if isinstance(runner, MasterRunner):
+        clients = runner.clients
+        active = len(clients.ready) + len(clients.spawning) + len(clients.running)
+        setattr(environment.parsed_options, SHARE, active)
     try:
         configure(environment)
     except UsageError as error:
         raise StopTest(str(error)) from error
+    # a master drives nothing itself
+    drives = not isinstance(runner, MasterRunner)
+    reporting.begin(environment, _DRIVING[environment].rate_per_s if drives else 0.0)
+
+
+def _on_spawning_complete(**_: Any) -> None:
+    # the hook does not say whose users; a process has one environment with a load
+    for driving in list(_DRIVING.values()):
+        if isinstance(driving.feed, StreamFeed):
+            driving.feed.begin_once()
+
+
+def _on_test_stopping(environment: Environment, **_: Any) -> None:
+    """Let what is on its way come back: a request cut off here would count there and not here."""
+    driving = _DRIVING.get(environment)
+    if driving is None:
+        return
+    driving.feed.end()
+    deadline = monotonic() + DRAIN_S
+    while driving.session.in_flight.count and monotonic() < deadline:
+        gevent.sleep(_POLL_S)
 
 
 def _on_test_stop(environment: Environment, **_: Any) -> None:
+    reporting.end(environment)
     if not isinstance(environment.runner, MasterRunner):
         detach(environment)

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import gevent
-from geventhttpclient.response import HTTPConnectionClosed
 from locust.contrib.fasthttp import FastResponse, LocustBadStatusCode
 
+from harness.load.kinds import unanswered_kind
 from harness.load.recorder import Outcome
 from harness.served import COST_HEADER, SERVED_HEADER
-
-KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
-    ("timeout", (TimeoutError, gevent.Timeout)),
-    ("connection_refused", (ConnectionRefusedError,)),
-    ("connection_reset", (ConnectionResetError, BrokenPipeError, HTTPConnectionClosed)),
-)
-"""Kinds of unanswered requests and the errors that mean them."""
-OTHER = "other"
-"""The kind of all other errors, such as a reply that broke off or is no HTTP."""
 
 
 def outcome_of(response: FastResponse | None, exception: BaseException | None) -> Outcome:
@@ -35,16 +25,6 @@ def outcome_of(response: FastResponse | None, exception: BaseException | None) -
         _header(response, COST_HEADER),
         _header(response, SERVED_HEADER),
     )
-
-
-def unanswered_kind(exception: BaseException | None) -> str:
-    """The kind of a transport error; see `KINDS`."""
-    # the client wraps a time-out in an error about retries, of which it makes none
-    cause = getattr(exception, "original", None) or exception
-    for kind, errors in KINDS:
-        if isinstance(cause, errors):
-            return kind
-    return OTHER
 
 
 def _header(response: FastResponse, name: str) -> str | None:

@@ -61,28 +61,32 @@ class KeyUser(FastHttpUser):
             raise StopUser
         session = self._session
         url = session.urls[arrival.replica]
+        name = session.name(arrival)
         sent = perf_counter()
         context = {"arrival": arrival, "sent": sent}
+        session.in_flight.count += 1
         try:
             with gevent.Timeout(session.timeout_s):
                 self.client.post(
                     url,
                     data=BODY,
                     headers=session.headers[arrival.key],
-                    name=arrival.scope,
+                    name=name,
                     context=context,
                 )
         except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # it ended one request
             # Locust reports the failures that it knows; this is one that it does not
             self.environment.events.request.fire(
                 request_type="POST",
-                name=arrival.scope,
+                name=name,
                 response_time=(perf_counter() - sent) * 1000,
                 response_length=0,
                 response=None,
                 context=context,
                 exception=error,
             )
+        finally:
+            session.in_flight.count -= 1
 
 
 class TeamKeyUser(KeyUser):

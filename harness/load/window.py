@@ -17,12 +17,13 @@ from locust.env import Environment
 from harness.errors import InvalidRunError, UsageError
 from harness.load.feeds import ClosedFeed, PlannedFeed, WindowFeed
 from harness.load.keys import LoadKey, by_scope, read_keys
+from harness.load.kinds import OTHER
 from harness.load.plan import choices, open_plan
 from harness.load.protocol import Progress, WindowCommand, WindowResult
 from harness.load.recorder import Recorder
 from harness.load.samples import SampleWriter
 from harness.load.session import attach, detach, make_session
-from harness.load.transport import OTHER, outcome_of
+from harness.load.transport import outcome_of
 from harness.load.users import USER_CLASSES
 
 PROGRESS_S = 1.0
@@ -174,6 +175,10 @@ def _reporting(
                     answered=answered,
                     failed=recorder.failed,
                     requests_per_s=(answered - last_answered) / (now_s - last_s),
+                    due=feed.due(),
+                    late=recorder.late,
+                    delay_ms_max=recorder.delay_s_max * 1000,
+                    statuses=recorder.statuses(),
                 )
             )
             last_s, last_answered = now_s, answered

@@ -18,12 +18,15 @@ from harness.report.svg import inline
 
 WIDTH = 440
 """Of every chart, in the units of its view box: about CSS pixels."""
+PAGE_WIDTH = 900
+"""Of a chart that stands by itself."""
 PALETTE = 8
 """How many variant colours the page has; a ninth begins again, paler and dotted."""
 _FONT = 12
 _ROOM_FOR_LABEL = 0.17
 """Part of the axis kept free behind the longest bar for its value."""
 _BAR = 17
+_COLUMNS_HEIGHT = 330
 _BETWEEN_GROUPS = 7
 _AROUND_PLOT = 26
 """Height of margins and tick labels: what pygal takes off a chart before it draws bars."""
@@ -98,6 +101,29 @@ def grouped_bars(groups: Sequence[str], series: Sequence[Sequence[Bar]], label: 
     _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks[:-1] or ticks], None)
     for bars in series:
         chart.add("", [_value(bar, float) for bar in reversed(bars)])
+    return inline(chart, label)
+
+
+def columns(
+    groups: Sequence[str], series: Mapping[str, Sequence[Bar]], label: str, *, title: str
+) -> str:
+    """For each group one upright bar of each series, with a legend; as wide as a page.
+
+    A bar shows its text on hovering only: the columns of a page are too narrow for it.
+    """
+    known = [bar.value for bars in series.values() for bar in bars if bar.value is not None]
+    ticks = round_ticks(max(known, default=0), most=4)
+    chart = _configure(pygal.Bar, height=_COLUMNS_HEIGHT, range=(0, ticks[-1]), y_title=title)
+    chart.width = PAGE_WIDTH
+    chart.show_legend = True
+    chart.legend_at_bottom = True
+    chart.legend_at_bottom_columns = len(series)
+    chart.truncate_legend = -1
+    chart.print_values = False
+    chart.x_labels = list(groups)
+    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks], None)
+    for name, bars in series.items():
+        chart.add(name, [_value(bar, float) for bar in bars])
     return inline(chart, label)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ def write_reports(result: Result, run_dir: Path) -> None:
     written.
     """
     page = report_html(result, manifest=_manifest(run_dir))
-    texts = {SUMMARY: summary_markdown(result), REPORT: page}
+    write_texts(run_dir, {SUMMARY: summary_markdown(result), REPORT: page})
+
+
+def write_texts(run_dir: Path, texts: Mapping[str, str]) -> None:
+    """Write texts into a run's folder, by file name. Raises UsageError where that cannot be."""
     for name, text in texts.items():
         path = run_dir / name
         try:

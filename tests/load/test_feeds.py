@@ -8,7 +8,7 @@ from collections import Counter
 import gevent
 import pytest
 
-from harness.load.feeds import ClosedFeed, FreeFeed, PlannedFeed
+from harness.load.feeds import ClosedFeed, FreeFeed, PlannedFeed, StreamFeed
 from harness.load.plan import Arrival
 
 PLAN = [Arrival(n / 1000, "team", n, 0) for n in range(20)]
@@ -77,3 +77,58 @@ def test_a_free_user_draws_keys_of_its_scope_and_all_users_share_the_replicas() 
     assert {a.key for a in taken if a.scope == "user"} == {2}
     assert set(Counter(a.replica for a in taken).values()) == {20}
     assert {a.intended_s for a in taken} == {None}
+
+
+def test_a_stream_goes_on_in_order_until_its_end_and_users_that_wait_are_let_go() -> None:
+    later = itertools.repeat(Arrival(3600.0, "team", 99, 0))
+    feed = StreamFeed(itertools.chain(PLAN, later))
+    taken: list[Arrival] = []
+
+    def user() -> None:
+        taken.extend(feed.arrivals("user"))
+
+    crowd = [gevent.spawn(user) for _ in range(3)]
+    feed.begin_once()
+    start = feed.at(0.0)
+    while len(taken) < len(PLAN):
+        gevent.sleep(0.001)
+    feed.begin_once()
+    assert feed.at(0.0) == start, "the clock is not set back"
+    feed.end()
+    gevent.joinall(crowd, timeout=60, raise_error=True)
+    # users that are behind overtake each other
+    assert sorted(taken) == PLAN, "nobody sends what was due in an hour"
+    assert feed.taken == len(PLAN)
+
+
+def test_a_stream_that_never_began_ends_too() -> None:
+    feed = StreamFeed(iter(PLAN))
+    user = gevent.spawn(lambda: list(feed.arrivals("user")))
+    feed.end()
+    assert user.get(timeout=60) == []
+
+
+def test_a_free_feed_ends_when_it_is_told_to() -> None:
+    feed = FreeFeed({"team": [0]}, replicas=1)
+    arrivals = feed.arrivals("team")
+    next(arrivals)
+    feed.end()
+    assert list(arrivals) == []
+
+
+def test_what_is_due_is_counted_whether_anybody_took_it_or_not() -> None:
+    late = Arrival(3600.0, "team", 99, 0)
+    feed = PlannedFeed([*PLAN, late], last_start_s=60)
+    feed.begin()
+    assert feed.due() <= len(PLAN)
+    feed.sleep_until(PLAN[-1].intended_s or 0.0)
+    assert (feed.due(), feed.taken) == (len(PLAN), 0)
+
+
+def test_in_the_closed_model_due_is_what_was_started() -> None:
+    feed = ClosedFeed(itertools.repeat(PLAN[0]), users=1, ramp_s=0, duration_s=60)
+    feed.begin()
+    arrivals = feed.arrivals("team")
+    for _ in range(3):
+        next(arrivals)
+    assert feed.due() == 3

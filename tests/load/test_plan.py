@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.load.plan import Arrival, choices, open_plan, poisson_times, shuffled_rounds
+from harness.load.plan import (
+    Arrival,
+    choices,
+    open_plan,
+    open_stream,
+    poisson_times,
+    shuffled_rounds,
+)
 
 Load = dict[str, Any]
 SCOPES = ("team", "user", "shared_id", "member")
@@ -174,3 +181,23 @@ def test_what_cannot_be_driven_is_refused(change: Load, message: str) -> None:
 def test_choices_are_refused_before_anyone_draws(replicas: int) -> None:
     with pytest.raises(UsageError):
         choices({"team": 1}, {"team": [0]}, replicas=replicas, seed=1)
+
+
+@given(loads())
+def test_a_stream_is_a_plan_without_end(load: Load) -> None:
+    plan = plan_of(load)
+    stream = open_stream(
+        load["mix"],
+        load["keys"],
+        rate_per_s=200.0,
+        replicas=load["replicas"],
+        seed=load["seed"],
+    )
+    assert list(itertools.islice(stream, len(plan))) == plan
+    assert (next(stream).intended_s or 0.0) >= 1.0
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_stream_without_a_rate_is_refused_at_once(rate: float) -> None:
+    with pytest.raises(UsageError, match="Give a positive number"):
+        open_stream({"team": 1.0}, {"team": [0]}, rate_per_s=rate, replicas=1, seed=1)

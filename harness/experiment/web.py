@@ -1,0 +1,225 @@
+"""Fleets with Locust's web UI before them, in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+import harness
+from harness.errors import SetupError
+from harness.experiment.keep import KeptFleets, fleets_up, hold, hosts_option, metrics_option
+from harness.experiment.plan import Arm
+from harness.experiment.run import Servers
+from harness.experiment.stop import Stop
+from harness.scenario.loader import scenario_names
+from harness.scenario.schema import Scenario
+from harness.stack.embedded.processes import Command, Process, wait_until
+from harness.ui.presets import preset_of
+
+LOOPBACK = "127.0.0.1"
+_GROUP = "locust"
+_READY_S = 60.0
+_POLL_S = 0.1
+_MOST_USERS_A_SECOND = 100
+"""Above it Locust warns."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebUi:
+    """Where the web UI listens, and how many processes drive the load."""
+
+    host: str = LOOPBACK
+    port: int = 8089
+    locust_workers: int = 0
+    """0 drives from the process that serves the web UI."""
+
+
+async def serve_ui(
+    scenario: Scenario,
+    arms: Sequence[Arm],
+    web: WebUi,
+    *,
+    runs_dir: Path,
+    servers: Servers,
+    say: Callable[[str], None],
+    stop: Stop,
+) -> None:
+    """Start fleets and the web UI, and hold them until somebody asks.
+
+    Args:
+        scenario: gives population, premises, TTL and mock model, and what the form begins with.
+        arms: variants with their targets.
+        web: where the web UI listens.
+        runs_dir: where logs and the keys file go.
+        servers: whose Postgres and Redis.
+        say: prints a line.
+        stop: asked by whoever wants it to end.
+
+    Raises:
+        SetupError: something could not be started; nothing is left running.
+        ServerDiedError: something ended by itself.
+    """
+    locustfile = _locustfile()
+    _check_port(web.host, web.port)
+    say(f"Starting {len(arms)} fleets of {scenario.replicas} replicas.")
+    async with fleets_up(
+        scenario,
+        arms,
+        purpose="ui",
+        runs_dir=runs_dir,
+        servers=servers,
+        base_port=None,
+        say=say,
+    ) as kept:
+        commands = _commands(locustfile, scenario, web, kept)
+        processes = [kept.stack.accompany(command) for command in commands]
+        try:
+            url = f"http://{_bracketed(web.host)}:{web.port}"
+            await _until_ready(url, web, processes, stop)
+            say(f"Locust's web UI with the tab Auth cache: {url}")
+            say(f"Logs: {kept.run_dir}/logs. Ctrl-C ends everything.")
+            await hold(kept.stack, stop, lambda: _first_end(processes))
+        finally:
+            await kept.stack.dismiss(_GROUP)
+
+
+def _commands(locustfile: Path, scenario: Scenario, web: WebUi, kept: KeptFleets) -> list[Command]:
+    environment = _environment(locustfile.parent, scenario, kept)
+    users = preset_of(scenario).users
+    locust = (sys.executable, "-m", "locust", "-f", str(locustfile))
+    face = (
+        *("--web-host", web.host, "--web-port", str(web.port)),
+        *("--users", str(users), "--spawn-rate", str(min(users, _MOST_USERS_A_SECOND))),
+    )
+
+    def command(name: str, *options: str) -> Command:
+        return Command(
+            name=name,
+            group=_GROUP,
+            argv=(*locust, *options),
+            log_file=kept.run_dir / "logs" / f"{name.lower().replace(' ', '-')}.log",
+            env=environment,
+            # Locust reads its configuration from the folder that it is started in
+            cwd=kept.run_dir,
+        )
+
+    if not web.locust_workers:
+        return [command("Locust", *face)]
+    port = str(_free_port())
+    bind = ("--master-bind-host", LOOPBACK, "--master-bind-port", port)
+    return [
+        command("Locust master", "--master", *bind, *face),
+        *(
+            command(
+                f"Locust worker {n}", "--worker", "--master-host", LOOPBACK, "--master-port", port
+            )
+            for n in range(web.locust_workers)
+        ),
+    ]
+
+
+def _environment(root: Path, scenario: Scenario, kept: KeptFleets) -> dict[str, str]:
+    preset = preset_of(scenario)
+    objects = ",".join(f"{row.scope}={row.objects}" for row in kept.plan.sizing)
+    environment: Mapping[str, str] = {
+        "AUTHCACHE_HOSTS": hosts_option(kept.fleets),
+        "AUTHCACHE_METRICS": metrics_option(kept.fleets),
+        "AUTHCACHE_KEYS": str(kept.keys_file.resolve()),
+        "AUTHCACHE_LOAD_MODEL": preset.load_model,
+        "AUTHCACHE_MIX": preset.mix,
+        "AUTHCACHE_SEED": str(scenario.seed),
+        "AUTHCACHE_REFERENCE": f"{kept.plan.ttl_s:g};{objects}",
+        "AUTHCACHE_NOTE": " ".join(f"Planted: {premise}" for premise in kept.plan.premises),
+        "PYTHONPATH": os.pathsep.join(
+            part for part in (str(root), os.environ.get("PYTHONPATH")) if part
+        ),
+    }
+    extra: dict[str, str] = {}
+    if scenario.name in scenario_names():
+        extra["AUTHCACHE_PRESET"] = scenario.name
+    if preset.arrival_rate is not None:
+        extra["AUTHCACHE_ARRIVAL_RATE"] = f"{preset.arrival_rate:g}"
+    return {**environment, **extra}
+
+
+async def _until_ready(url: str, web: WebUi, processes: Sequence[Process], stop: Stop) -> None:
+    """Wait until the web UI answers and every worker has joined. Raises SetupError."""
+    local = url if web.host not in ("0.0.0.0", "::") else f"http://{LOOPBACK}:{web.port}"
+    async with httpx.AsyncClient(base_url=local, timeout=5.0, trust_env=False) as http:
+        deadline = asyncio.get_running_loop().time() + _READY_S
+        while not stop.exit_code:
+            for process in processes:
+                if process.ended():
+                    raise SetupError(f"{process.command.name} did not start, {process.epitaph()}")
+            if await _workers(http) >= web.locust_workers:
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise SetupError(
+                    f"Locust's web UI was not ready after [{_READY_S:g}] s. Look at its log."
+                )
+            await asyncio.sleep(_POLL_S)
+
+
+async def _workers(http: httpx.AsyncClient) -> int:
+    """How many workers have joined; -1 while nobody answers."""
+    try:
+        reply = await http.get("/worker-count")
+        return int(reply.raise_for_status().json()["worker_count"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return -1
+
+
+async def _first_end(processes: Sequence[Process]) -> str:
+    ended: list[Process] = []
+
+    def look() -> bool:
+        ended.extend(process for process in processes if process.ended())
+        return bool(ended)
+
+    while not await wait_until(look, 3600.0):
+        pass
+    return (
+        f"{ended[0].command.name} ended although nobody asked it to, {ended[0].epitaph()}\n"
+        "Read the whole log, then start again."
+    )
+
+
+def _locustfile() -> Path:
+    path = Path(harness.__file__).resolve().parents[1] / "locustfile.py"
+    if not path.exists():
+        raise SetupError(
+            f"There is no [{path.name}] beside the package. Run the command in a checkout."
+        )
+    return path
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise SetupError for an address that cannot be listened on."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as plug:
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            plug.bind(address)
+    except OSError as error:
+        raise SetupError(
+            f"The web UI cannot listen on [{host}:{port}]: {error.strerror}. "
+            "Give another port with --port or PORT."
+        ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as plug:
+        plug.bind((LOOPBACK, 0))
+        port: int = plug.getsockname()[1]
+    return port
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,94 @@
+"""When two variants of one run differ: the rule of the twin test.
+
+It is no test of significance. A difference counts when it is larger than 5 % and larger than what
+the same variant shows from round to round; docs/releases.md gives the reasons of each part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+LIMIT_PERCENT = 5.0
+"""Differences up to this are none (issue 3)."""
+LEAST_EVENTS = 10
+"""Fewer events than these between two variants are noise: an entry that expires just before or
+just after the edge of a window moves a read in or out, once a worker, object and window."""
+_LEAST_ROUNDS = 2
+"""One round has no range."""
+
+
+class Outcome(StrEnum):
+    """Of comparing one figure of two variants."""
+
+    SAME = "same"
+    NOISE = "within noise"
+    DIFFERS = "differs"
+    NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of one variant."""
+
+    value: float
+    """Median over the rounds, or the figure of all rounds together. Not negative."""
+    events_per_unit: float | None = None
+    """Counted events behind a ``value`` of 1; None where nothing was counted, as for a mean
+    size."""
+    rounds: tuple[float, ...] = ()
+    """The figure of each round; empty where it is known for all rounds together only."""
+
+    def __post_init__(self) -> None:
+        assert self.value >= 0, self.value
+        assert self.events_per_unit is None or self.events_per_unit >= 0, self.events_per_unit
+
+
+Reading = Figure | str | None
+"""A figure, a word (a cell), or None where this variant has nothing of the kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``percent`` is None for words, and where one side has no figure."""
+
+    outcome: Outcome
+    percent: float | None = None
+
+
+def compare(twin: Reading, release: Reading) -> Difference:
+    """How a release differs from its twin.
+
+    Words differ or do not. A figure that only one side has differs.
+    """
+    if not (isinstance(twin, Figure) and isinstance(release, Figure)):
+        return Difference(Outcome.SAME if twin == release else Outcome.DIFFERS)
+    percent = difference_percent(twin.value, release.value)
+    if abs(percent) <= LIMIT_PERCENT:
+        return Difference(Outcome.SAME, percent)
+    noise = _few_events(twin, release) or _ranges_meet(twin, release)
+    return Difference(Outcome.NOISE if noise else Outcome.DIFFERS, percent)
+
+
+def difference_percent(twin: float, release: float) -> float:
+    """Release minus twin, in percent of the larger of the two.
+
+    It lies between -100 and 100, changes its sign when the sides change places, and needs no
+    special case beside a figure of 0: 0 against anything is 100 %.
+    """
+    larger = max(twin, release)
+    return (release - twin) / larger * 100 if larger else 0.0
+
+
+def _few_events(twin: Figure, release: Figure) -> bool:
+    if twin.events_per_unit is None or release.events_per_unit is None:
+        return False
+    # Of the variant that answered fewer requests: the other one's surplus is no difference.
+    fewer = min(twin.events_per_unit, release.events_per_unit)
+    return abs(release.value - twin.value) * fewer < LEAST_EVENTS
+
+
+def _ranges_meet(twin: Figure, release: Figure) -> bool:
+    if min(len(twin.rounds), len(release.rounds)) < _LEAST_ROUNDS:
+        return False
+    return max(min(twin.rounds), min(release.rounds)) <= min(max(twin.rounds), max(release.rounds))

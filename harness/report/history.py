@@ -1,0 +1,169 @@
+"""The history of a defect: one run over several releases, a row a release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from packaging.version import Version
+
+from harness.authcache.words import KeyScope, ObjectKind
+from harness.errors import UsageError
+from harness.report import rounds
+from harness.report.matrix import ALL, SCOPE_NOTES, in_order, rounds_text, scopes_of
+from harness.report.numbers import MINUS, NOT_MEASURED, plain, rate, share
+from harness.report.spend import users_cost_micro
+from harness.report.table import Cell, Column, Row, Table
+from harness.result import Result, VariantResult
+from harness.targets.litellm.releases import is_release_name
+
+FAILING = (KeyScope.SHARED_ID, KeyScope.MEMBER)
+"""The scopes in which releases have failed; see docs/releases.md."""
+
+
+class Measured(NamedTuple):
+    """One release of a run. ``name`` is the variant's, ``version`` what stands in a table."""
+
+    version: str
+    name: str
+    variant: VariantResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One column, and how a release fills it."""
+
+    column: Column
+    cell: Callable[[Measured], Cell]
+
+
+def releases_of(result: Result) -> list[Measured]:
+    """The releases of a run, oldest first; those without a measured window are not in it."""
+    found = {
+        Version(name.partition("==")[2]): name for name in result.variants if is_release_name(name)
+    }
+    return [Measured(str(v), found[v], result.variants[found[v]]) for v in sorted(found)]
+
+
+def require_releases(result: Result) -> None:
+    """Raise UsageError where a run has no release."""
+    if not releases_of(result):
+        raise UsageError(
+            f"The run [{result.run_id}] has no measured release, only "
+            f"[{', '.join(result.variants) or 'nothing'}]. `harness history` runs releases."
+        )
+
+
+def log_pairs(variant: VariantResult, scope: str) -> float | None:
+    """Per 1,000 answered requests of a scope, median over the rounds; None without requests."""
+    values = rounds.per_round(variant, scope, lambda w: w.log_pairs.get(scope, 0))
+    return rounds.median(values)
+
+
+def source_reads(variant: VariantResult, scope: str, kind: str) -> float | None:
+    """Of one object, per 1,000 answered requests of a scope or of all; median over the rounds."""
+    values = rounds.per_round(variant, scope, lambda w: rounds.source_reads(w, scope, kind))
+    return rounds.median(values)
+
+
+def history_table(result: Result) -> Table:
+    """A row a release."""
+    releases = releases_of(result)
+    fields = _fields(result)
+    return Table(
+        "history",
+        "Releases of LiteLLM, oldest first",
+        "release",
+        tuple(field.column for field in fields),
+        tuple(
+            Row(Cell(r.version, r.variant.title), tuple(field.cell(r) for field in fields))
+            for r in releases
+        ),
+        "Log pairs and source reads are per 1,000 answered requests, median of "
+        f"{rounds_text(result)}; reads without a scope are those of all scopes together. "
+        "Backfill TTL: how long what is taken from Redis stays in memory. User spend lost: what "
+        "the users' replies cost and Postgres did not gain, as a share of that cost.",
+    )
+
+
+def remarks(result: Result) -> list[str]:
+    """What a reader of the table must know of each release, one line each."""
+    lines = []
+    for version, _, variant in releases_of(result):
+        if variant.not_instrumented:
+            points = ", ".join(variant.not_instrumented)
+            lines.append(f"{version}, not instrumented: {points}. Their counters are absent.")
+    return lines
+
+
+def _fields(result: Result) -> list[_Field]:
+    scopes = scopes_of(result)
+    failing = [scope for scope in FAILING if scope in scopes]
+    fields = [_Field(_cell_column(scope), _cell_of(scope)) for scope in scopes]
+    fields += [_Field(Column(f"log pairs, {scope}"), _pairs_of(scope)) for scope in failing]
+    fields += [_Field(Column(f"{kind} reads"), _reads_of(ALL, kind)) for kind in ObjectKind]
+    if KeyScope.SHARED_ID in scopes:
+        column = Column(f"user reads, {KeyScope.SHARED_ID}")
+        fields.append(_Field(column, _reads_of(KeyScope.SHARED_ID, ObjectKind.USER)))
+    if KeyScope.MEMBER in scopes:
+        fields.append(_Field(Column(f"status, {KeyScope.MEMBER}"), _statuses_of(KeyScope.MEMBER)))
+    return [
+        *fields,
+        _Field(
+            Column("key payload, bytes"), lambda r: Cell(rate(r.variant.payload_bytes.get("key")))
+        ),
+        _Field(Column("backfill TTL, s"), lambda r: Cell(_backfill(r.variant))),
+        _Field(Column("user spend lost"), lambda r: Cell(_lost(result, r))),
+    ]
+
+
+def _cell_column(scope: str) -> Column:
+    return Column(scope, SCOPE_NOTES.get(scope, ""), numeric=False)
+
+
+def _cell_of(scope: str) -> Callable[[Measured], Cell]:
+    def cell(release: Measured) -> Cell:
+        word = release.variant.cells.get(scope)
+        return Cell(NOT_MEASURED, tone="quiet") if word is None else Cell(word, tone=word)
+
+    return cell
+
+
+def _pairs_of(scope: str) -> Callable[[Measured], Cell]:
+    return lambda release: Cell(rate(log_pairs(release.variant, scope)))
+
+
+def _reads_of(scope: str, kind: str) -> Callable[[Measured], Cell]:
+    return lambda release: Cell(rate(source_reads(release.variant, scope, kind)))
+
+
+def _statuses_of(scope: str) -> Callable[[Measured], Cell]:
+    def cell(release: Measured) -> Cell:
+        statuses = release.variant.requests.get(scope, {})
+        whole = sum(statuses.values())
+        most_first = sorted(statuses.items(), key=lambda item: (-item[1], item[0]))
+        lines = [f"{status}: {share(n, whole)}" for status, n in most_first if n]
+        return Cell("\n".join(lines) or NOT_MEASURED)
+
+    return cell
+
+
+def _key_bytes(variant: VariantResult) -> str:
+    return rate(variant.payload_bytes.get(ObjectKind.KEY))
+
+
+def _backfill(variant: VariantResult) -> str:
+    by_object = {kind: plain(ttl) for kind, ttl in variant.backfill_ttl_s.items()}
+    texts = set(by_object.values())
+    if len(texts) <= 1:
+        return texts.pop() if texts else NOT_MEASURED
+    return "\n".join(f"{kind} {by_object[kind]}" for kind in in_order(by_object, ObjectKind))
+
+
+def _lost(result: Result, release: Measured) -> str:
+    lost = release.variant.spend_drift_micro.get(ObjectKind.USER)
+    cost = users_cost_micro(result, release.name)
+    if lost is None or not cost:
+        return NOT_MEASURED
+    return share(lost, cost) if lost >= 0 else f"{MINUS}{share(-lost, cost)}"

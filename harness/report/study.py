@@ -1,0 +1,41 @@
+"""What stands above the tables of a study: which run it is, and whether its figures can be used."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from harness.report import facts
+from harness.report.grid import say
+from harness.report.markdown import bullets, escape
+from harness.result import Result
+
+CUT_SHORT = "The run was cut short: the windows that it has are whole."
+
+
+def say_head(title: str, result: Result, console: Console) -> None:
+    """Print title, verdict and settings of the run."""
+    say(console, title, "bold")
+    say(console, _run(result), "dim")
+    for line in cautions(result):
+        say(console, f"- {line}", "bold red", indent=2)
+
+
+def head_markdown(title: str, result: Result) -> str:
+    """Title, verdict and settings of the run."""
+    parts = [f"## {escape(title)}", escape(_run(result)), bullets(cautions(result))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def cautions(result: Result) -> list[str]:
+    """Why the figures may not say what they seem to; empty for a whole run that passed."""
+    lines = [facts.caution(result)] if facts.caution(result) else []
+    if not result.complete:
+        lines.append(CUT_SHORT)
+    return lines + (list(result.reasons) if result.exit_code else [])
+
+
+def _run(result: Result) -> str:
+    return (
+        f"Run {result.run_id}: {facts.verdict_word(result).lower()} "
+        f"(exit code {result.exit_code}); scenario {result.scenario}, {facts.set_up(result)}."
+    )

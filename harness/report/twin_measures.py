@@ -1,0 +1,162 @@
+"""What the twin test compares: every measure, with its figures by scope and part.
+
+A part is an object, of statuses a status; empty where a measure has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from harness.authcache.words import LOAD_SCOPES, ObjectKind
+from harness.report import rounds
+from harness.report.difference import Figure, Reading
+from harness.report.explained import CELLS
+from harness.report.matrix import in_order
+from harness.report.numbers import NOT_MEASURED, rate, share
+from harness.result import VariantResult, Window
+
+PER = 1000
+_PERCENT = 100
+_WRITES_TO_REDIS = ("redis_client",)
+
+Place = tuple[str, str]
+"""Scope and part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One thing that a variant and a release are compared in."""
+
+    name: str
+    """As the register of explained differences has it."""
+    label: str
+    """What the rows of a table are called."""
+    places: Callable[[VariantResult], Iterable[Place]]
+    """Where a variant has a figure."""
+    read: Callable[[VariantResult, str, str], Reading]
+    """The figure of a scope and part; the scope had requests."""
+    text: Callable[[float], str] = rate
+    needs: tuple[str, ...] = ()
+    """Points of a release without which its figure is not measured (`authcache_instrumented`)."""
+
+    def show(self, reading: Reading) -> str:
+        """A reading as text."""
+        if isinstance(reading, Figure):
+            return self.text(reading.value)
+        return NOT_MEASURED if reading is None else reading
+
+
+def places(measure: Measure, *variants: VariantResult) -> list[Place]:
+    """Where any of the variants has a figure, in the order of every table.
+
+    A scope stands without a part only where no variant has one in it.
+    """
+    found = [place for variant in variants for place in measure.places(variant)]
+    scopes = in_order((scope for scope, _ in found), LOAD_SCOPES)
+    return [
+        (scope, part)
+        for scope in scopes
+        for part in in_order((p for s, p in found if s == scope and p), ObjectKind) or [""]
+    ]
+
+
+def _cell_places(variant: VariantResult) -> Iterable[Place]:
+    return [(scope, "") for scope in variant.cells]
+
+
+def _scope_places(variant: VariantResult) -> Iterable[Place]:
+    return [(scope, "") for scope in variant.requests]
+
+
+def _read_places(variant: VariantResult) -> Iterable[Place]:
+    yield from _scope_places(variant)
+    for window in rounds.measured(variant):
+        for scope, objects in window.source_reads.items():
+            # Keys that were never resolved have no requests of their own to be counted against.
+            if scope in variant.requests:
+                yield from ((scope, kind) for kind, n in objects.items() if n)
+
+
+def _status_places(variant: VariantResult) -> Iterable[Place]:
+    return [(scope, s) for scope, statuses in variant.requests.items() for s in statuses]
+
+
+def _wrong_places(variant: VariantResult) -> Iterable[Place]:
+    yield from _scope_places(variant)
+    for scope, objects in variant.wrong_values.items():
+        yield from ((scope, kind) for kind, n in objects.items() if n)
+
+
+def _payload_places(variant: VariantResult) -> Iterable[Place]:
+    return [("", kind) for kind in variant.payload_bytes]
+
+
+def _source_reads(variant: VariantResult, scope: str, part: str) -> Reading:
+    kinds = [part] if part else list(ObjectKind)
+
+    def count(window: Window) -> int:
+        return sum(rounds.source_reads(window, scope, kind) for kind in kinds)
+
+    return _by_round(variant, scope, count)
+
+
+def _log_pairs(variant: VariantResult, scope: str, _: str) -> Reading:
+    return _by_round(variant, scope, lambda window: window.log_pairs.get(scope, 0))
+
+
+def _statuses(variant: VariantResult, scope: str, part: str) -> Reading:
+    def count(window: Window) -> int:
+        return window.requests.get(scope, {}).get(part, 0)
+
+    return _by_round(variant, scope, count, _PERCENT)
+
+
+def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
+    by_object = variant.wrong_values.get(scope, {})
+    wrong = by_object.get(part, 0) if part else sum(by_object.values())
+    requests = sum(variant.requests[scope].values())
+    # A result has wrong values for all windows together only: no range over the rounds.
+    return Figure(wrong / requests * PER, requests / PER)
+
+
+def _payload(variant: VariantResult, _: str, part: str) -> Reading:
+    size = variant.payload_bytes.get(part)
+    return None if size is None else Figure(size)
+
+
+def _by_round(variant: VariantResult, scope: str, count: rounds.Count, per: float = PER) -> Reading:
+    values = rounds.per_round(variant, scope, count, per)
+    middle = rounds.median(values)
+    if middle is None:
+        return None
+    requests = sum(variant.requests[scope].values())
+    return Figure(middle, requests / per, tuple(values))
+
+
+def _share(percent: float) -> str:
+    return share(percent, _PERCENT)
+
+
+MEASURES = (
+    Measure(
+        CELLS,
+        "cell",
+        _cell_places,
+        lambda variant, scope, _: variant.cells.get(scope),
+        needs=("getters", "auth_cache"),
+    ),
+    Measure("source_reads", "source reads", _read_places, _source_reads, needs=("statements",)),
+    Measure("log_pairs", "log pairs", _scope_places, _log_pairs, needs=("log_records",)),
+    Measure("statuses", "status", _status_places, _statuses, _share),
+    Measure(
+        "wrong_values",
+        "wrong values",
+        _wrong_places,
+        _wrong_values,
+        needs=("getters", "auth_cache"),
+    ),
+    Measure("payload_bytes", "payload, bytes", _payload_places, _payload, needs=_WRITES_TO_REDIS),
+)
+"""In the order of the tables. Figures are per 1,000 answered requests of the scope, statuses in
+percent of them, payloads in bytes."""

@@ -1,0 +1,157 @@
+"""The twin test for people: its tables, the terminal, ``twins.md``."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from harness.report.difference import LEAST_EVENTS, LIMIT_PERCENT, Outcome
+from harness.report.grid import draw, say
+from harness.report.markdown import bullets, markdown_table
+from harness.report.numbers import NOT_MEASURED, count, difference, plain, plural
+from harness.report.study import head_markdown, say_head
+from harness.report.table import Cell, Column, Row, Table, Tone, columns
+from harness.report.twins import Comparison, Line, TwinTest
+from harness.result import Result
+
+TWINS = "twins.md"
+"""Name of the file in a run's folder."""
+TITLE = "Twins: reference variants beside the releases that they stand for"
+EXPLAINED = "explained"
+_TONES: dict[Outcome, Tone] = {
+    Outcome.SAME: "",
+    Outcome.NOISE: "quiet",
+    Outcome.DIFFERS: "broken",
+    Outcome.NOT_MEASURED: "wasteful",
+}
+_RULE = (
+    "Source reads, log pairs and wrong values are per 1,000 answered requests of the scope, "
+    "statuses in percent of them, payloads in bytes. Off by: release minus twin, in percent of the "
+    f"larger. Same: at most {plain(LIMIT_PERCENT)} %. Within noise: more, but fewer than "
+    f"{LEAST_EVENTS} events, or the ranges over the rounds meet."
+)
+_ONE_ROUND = " One round has no range: only the number of events tells noise."
+
+
+def print_twins(test: TwinTest, result: Result, console: Console) -> None:
+    """Print the twin test of a run."""
+    say_head(TITLE, result, console)
+    for comparison in test.comparisons:
+        if comparison.lines:
+            draw(console, pair_table(comparison))
+    draw(console, overview_table(test, result))
+    console.print()
+    for line in _causes(test):
+        say(console, line, "yellow")
+    for line in _remarks(test):
+        say(console, line, "yellow")
+    say(console, _sum(test), "bold red" if test.unexplained else "bold")
+
+
+def twins_files(test: TwinTest, result: Result) -> dict[str, str]:
+    """The texts of the twin test's files by name."""
+    return {TWINS: twins_markdown(test, result)}
+
+
+def twins_markdown(test: TwinTest, result: Result) -> str:
+    """The twin test of a run as GitHub-flavoured Markdown."""
+    parts = [
+        head_markdown(TITLE, result),
+        f"**{_sum(test)}**",
+        markdown_table(overview_table(test, result)),
+        bullets(_causes(test)),
+        bullets(_remarks(test)),
+        *(markdown_table(pair_table(c)) for c in test.comparisons if c.lines),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def overview_table(test: TwinTest, result: Result) -> Table:
+    """A row a pair: how many of its figures came out how."""
+    labels = ("release", "same", "noise", EXPLAINED, "unexplained", "not measured")
+    return Table(
+        "twins",
+        "All pairs",
+        "variant",
+        (Column(labels[0], numeric=False), *columns(labels[1:])),
+        tuple(_overview_row(comparison) for comparison in test.comparisons),
+        _RULE + (_ONE_ROUND if result.rounds == 1 else ""),
+    )
+
+
+def pair_table(comparison: Comparison) -> Table:
+    """A row a figure: the variant's, the release's, the difference, and what it is."""
+    twin, release = comparison.pair
+    return Table(
+        f"twins-{twin}",
+        f"{twin} beside {release}",
+        "figure",
+        (*columns(("twin", "release", "off by")), Column("outcome", numeric=False)),
+        tuple(_row(line) for line in comparison.lines),
+        code=False,
+    )
+
+
+def _overview_row(comparison: Comparison) -> Row:
+    twin, release = comparison.pair
+    counts = [
+        comparison.count(Outcome.SAME),
+        comparison.count(Outcome.NOISE),
+        len(comparison.explained),
+        len(comparison.unexplained),
+        comparison.count(Outcome.NOT_MEASURED),
+    ]
+    cells = [Cell(count(n) if comparison.lines else NOT_MEASURED) for n in counts]
+    if comparison.unexplained:
+        cells[3] = Cell(cells[3].text, tone="broken")
+    return Row(Cell(twin), (Cell(release.partition("==")[2] or release), *cells))
+
+
+def _row(line: Line) -> Row:
+    head = ", ".join(part for part in (line.measure.label, line.scope, line.part) if part)
+    percent = line.difference.percent
+    outcome = line.difference.outcome
+    verdict = Cell(outcome, tone=_TONES[outcome])
+    if line.explanation is not None:
+        verdict = Cell(EXPLAINED, line.explanation.name, "strong")
+    return Row(
+        Cell(head),
+        (
+            Cell(line.measure.show(line.twin)),
+            Cell(line.measure.show(line.release)),
+            Cell(NOT_MEASURED if percent is None else f"{difference(percent)} %"),
+            verdict,
+        ),
+    )
+
+
+def _causes(test: TwinTest) -> list[str]:
+    return [f"Explained, {e.name}: {e.cause}" for e in test.explanations]
+
+
+def _remarks(test: TwinTest) -> list[str]:
+    lines = []
+    for comparison in test.comparisons:
+        twin, release = comparison.pair
+        if comparison.missing:
+            names = " and ".join(comparison.missing)
+            lines.append(f"Not compared, {twin} and {release}: no measured window of {names}.")
+        lines += [
+            f"Stale, {e.name}: {release} no longer differs in this. Take the release out of the "
+            "explanation, or the explanation out of the register."
+            for e in comparison.stale
+        ]
+        if comparison.unwrapped:
+            points = ", ".join(comparison.unwrapped)
+            lines.append(f"Not instrumented in {release}: {points}.")
+    return lines
+
+
+def _sum(test: TwinTest) -> str:
+    compared = sum(len(comparison.lines) for comparison in test.comparisons)
+    explained = sum(len(comparison.explained) for comparison in test.comparisons)
+    unknown = sum(comparison.count(Outcome.NOT_MEASURED) for comparison in test.comparisons)
+    return (
+        f"{plural(compared, 'figure')} of {plural(len(test.comparisons), 'pair')}: "
+        f"{plural(test.unexplained, 'unexplained difference')}, {explained:,} explained, "
+        f"{unknown:,} not measured."
+    )

@@ -1,0 +1,45 @@
+"""Scenario presets: what a built-in scenario says about the load."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.load.plan import CLOSED
+from harness.scenario.loader import load_scenario, scenario_names
+from harness.scenario.schema import Scenario
+
+NONE = "none"
+"""The choice of no preset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The part of a scenario that the form can take over."""
+
+    load_model: str
+    arrival_rate: float | None
+    """None in a closed load, whose users set the pace."""
+    mix: str
+    users: int
+
+    def fields(self) -> dict[str, str | float]:
+        """Values for the form's fields, by their names."""
+        fields: dict[str, str | float] = {"load_model": self.load_model, "mix": self.mix}
+        if self.arrival_rate is not None:
+            fields["arrival_rate"] = self.arrival_rate
+        return fields
+
+
+def preset_of(scenario: Scenario) -> Preset:
+    """What a scenario says about the load."""
+    load = scenario.load
+    mix = ",".join(f"{scope}={weight:g}" for scope, weight in load.mix.items())
+    return Preset(load.model, None if load.model == CLOSED else load.rate_per_s, mix, load.users)
+
+
+@functools.cache
+def presets() -> Mapping[str, Preset]:
+    """The built-in scenarios' presets by name."""
+    return {name: preset_of(load_scenario(name)) for name in scenario_names()}

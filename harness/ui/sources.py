@@ -1,0 +1,197 @@
+"""Where the replicas' counters are read: each worker's own page, or all through the exporter.
+
+Locust has patched the sockets: while one page is awaited, the others are, and the load goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
+
+import gevent
+from geventhttpclient import HTTPClient
+
+from harness.errors import UsageError
+from harness.load.fleets import split_fleets
+from harness.load.kinds import OTHER, unanswered_kind
+from harness.load.mix import parse_hosts
+from harness.observe.samples import Counters
+from harness.ui.words import LOGS, LOOKUPS, PENDING, READS, REQUESTS
+
+TIMEOUT_S = 3.0
+_NAMES = (LOOKUPS, READS, LOGS, REQUESTS, PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One worker process."""
+
+    fleet: str
+    address: str
+    """Host and port of its page; what it is known by."""
+    replica: int
+    worker: int
+
+
+class Page(NamedTuple):
+    """What one look at a worker gave: its counters, or the problem in words."""
+
+    place: Place
+    counters: Counters | None
+    problem: str
+
+
+class Reading(NamedTuple):
+    """One look at all workers."""
+
+    pages: list[Page]
+    problems: list[str]
+    """That no single worker can be blamed for."""
+
+
+class Source(Protocol):
+    """A way to read all workers."""
+
+    def read(self) -> Reading:
+        """Read all workers at once; waits `TIMEOUT_S` at most for each answer, never raises."""
+
+
+def make_source(metrics: str, snapshots: str) -> Source | None:
+    """The source that the options name; None where they name none. Raises UsageError."""
+    if metrics and snapshots:
+        raise UsageError(
+            f"Both --metrics [{metrics}] and --snapshots [{snapshots}] are given. Give one of them."
+        )
+    if snapshots:
+        return SnapshotSource(_checked(snapshots))
+    places = parse_metrics(metrics)
+    return PageSource(places) if places else None
+
+
+def parse_metrics(text: str) -> list[tuple[Place, str]]:
+    """Workers and the URLs of their pages from ``NAME=URL+URL,URL;NAME=…``.
+
+    Raises:
+        UsageError: for anything but URLs, or one that is named twice.
+    """
+    found: list[tuple[Place, str]] = []
+    for fleet, rest in split_fleets(text):
+        replicas = [part for part in rest.split(",") if part.strip()]
+        for replica, part in enumerate(replicas):
+            for worker, url in enumerate(part.split("+")):
+                place = Place(fleet, urlsplit(url.strip()).netloc, replica, worker)
+                found.append((place, _checked(url)))
+    parse_hosts(",".join(url for _, url in found))
+    return found
+
+
+class PageSource:
+    """Every worker's own page.
+
+    Args:
+        places: workers and the URLs of their pages.
+    """
+
+    def __init__(self, places: Sequence[tuple[Place, str]]) -> None:
+        self._workers = [(place, _Fetch(url)) for place, url in places]
+
+    def read(self) -> Reading:
+        """See `Source`."""
+        jobs = [gevent.spawn(_page, place, fetch) for place, fetch in self._workers]
+        gevent.joinall(jobs)
+        return Reading([job.get() for job in jobs], [])
+
+
+class SnapshotSource:
+    """All pages at once from the harness's exporter, which finds the workers itself.
+
+    Args:
+        url: of the exporter's snapshots.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._fetch = _Fetch(url)
+
+    def read(self) -> Reading:
+        """See `Source`."""
+        try:
+            fleets = json.loads(self._fetch.text())["fleets"]
+            return _reading(fleets)
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"sent no snapshots ({type(error).__name__})"
+        except Exception as error:  # noqa: BLE001  # whatever it is, the load must go on
+            problem = describe(error)
+        return Reading([], [f"The exporter at {self._fetch.address} {problem}."])
+
+
+class _Fetch:
+    """One URL, asked again and again over one connection."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.address = parts.netloc
+        names = "&".join(f"{quote('name[]')}={quote(name)}" for name in _NAMES)
+        self._target = f"{parts.path or '/'}?{names}"
+        self._client = HTTPClient.from_url(
+            url, concurrency=1, connection_timeout=TIMEOUT_S, network_timeout=TIMEOUT_S
+        )
+
+    def text(self) -> str:
+        """The page's text. Raises whatever kept it from coming, in time."""
+        with gevent.Timeout(TIMEOUT_S):
+            response: Any = self._client.get(self._target)
+            body = bytes(response.read())
+        if response.status_code != 200:  # noqa: PLR2004  # the one status of a page
+            raise _StatusError(response.status_code)
+        return body.decode()
+
+
+class _StatusError(Exception):
+    """An answer that is no page."""
+
+
+def describe(error: BaseException) -> str:
+    """What is wrong with a worker that gave no page, to be read after its name."""
+    if isinstance(error, _StatusError):
+        return f"answered with status {error}"
+    kind = unanswered_kind(error)
+    if kind == OTHER:
+        return f"gave no page ({type(error).__name__})"
+    return f"does not answer ({kind.replace('_', ' ')})"
+
+
+def without_zeros(text: str) -> str:
+    """A page without the series that are 0: most are, and parsing is what a page costs."""
+    return "\n".join(line for line in text.splitlines() if not line.endswith(" 0.0")) + "\n"
+
+
+def _page(place: Place, fetch: _Fetch) -> Page:
+    try:
+        return Page(place, Counters.parse(without_zeros(fetch.text())), "")
+    except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # the others go on
+        return Page(place, None, describe(error))
+
+
+def _reading(fleets: dict[str, Any]) -> Reading:
+    pages: list[Page] = []
+    problems: list[str] = []
+    for fleet, found in fleets.items():
+        problems += [f"{fleet}: {problem}" for problem in found.get("problems", ())]
+        for worker in found["workers"]:
+            place = Place(fleet, worker["address"], worker["replica"], worker["worker"])
+            text = worker.get("page")
+            if text is None:
+                pages.append(Page(place, None, "gave no page"))
+            else:
+                pages.append(Page(place, Counters.parse(without_zeros(text)), ""))
+    return Reading(pages, problems)
+
+
+def _checked(url: str) -> str:
+    urls: Iterable[str] = parse_hosts(url)
+    for one in urls:
+        return one
+    raise UsageError("A URL is empty []. Write e.g. http://127.0.0.1:9400/metrics.")

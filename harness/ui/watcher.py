@@ -1,0 +1,128 @@
+"""Reads the replicas while a test runs, in a greenlet beside the load.
+
+Only the process that serves the web UI does it: Locust alone, or the master. What the users have
+counted comes by `harness.load.reporting`, from this process or from the workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic, time
+
+import gevent
+from locust.env import Environment
+
+from harness.load import reporting
+from harness.load.counts import LoadCounts
+from harness.load.options import Drive
+from harness.load.standalone import read_options
+from harness.ui.history import History
+from harness.ui.sources import Source
+from harness.ui.tally import Tally
+
+EVERY_S = 1.0
+_WORKERS_A_SECOND = 20
+"""A page costs some 5 ms of CPU; more workers are read less often, for the load's sake."""
+SETTLE_S = 15.0
+"""After a test, this long is waited for pending writes and for the workers' last word."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """One test as the tab shows it."""
+
+    drive: Drive
+    tally: Tally
+    history: History
+    began: float
+    """Monotonic seconds."""
+    number: int
+    """Wall clock of the start in seconds; another number is another test, or a reset."""
+    before: LoadCounts
+    """What a reset took away from the load side's counts."""
+    ended: float | None = None
+    at_rest: bool = False
+    cut: bool = False
+    """Whether it was reset under load: what was on its way then is counted on one side only."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the start, until the end."""
+        return (monotonic() if self.ended is None else self.ended) - self.began
+
+
+class Watcher:
+    """Watches one test after the other.
+
+    Args:
+        environment: whose tests.
+        source: where the replicas count; None watches the load side alone.
+    """
+
+    def __init__(self, environment: Environment, source: Source | None) -> None:
+        self.watch: Watch | None = None
+        """The test that runs, or the last one; None before the first."""
+        self._environment = environment
+        self._source = source
+
+    def begin(self) -> None:
+        """A test starts: everything counts from here."""
+        tally = Tally()
+        if self._source is not None:
+            tally.note(self._source.read())
+        self.watch = Watch(
+            drive=read_options(self._environment),
+            tally=tally,
+            history=History(),
+            began=monotonic(),
+            number=round(time()),
+            before=LoadCounts(),
+        )
+        self._mark(self.watch)
+        gevent.spawn(self._follow, self.watch)
+
+    def end(self) -> None:
+        """The users have stopped; what they left pending is still followed."""
+        if self.watch is not None and self.watch.ended is None:
+            self.watch.ended = monotonic()
+
+    def reset(self) -> None:
+        """Somebody asked for new statistics: everything counts from now."""
+        watch = self.watch
+        if watch is None:
+            return
+        if self._source is not None:
+            watch.tally.note(self._source.read())
+        watch.tally.rebase()
+        watch.before = reporting.counts(self._environment)
+        watch.history = History()
+        watch.number += 1
+        if watch.ended is None:
+            watch.began = monotonic()
+            watch.cut = True
+        self._mark(watch)
+
+    def load_counts(self) -> LoadCounts:
+        """What the users have counted in the test that is watched."""
+        if self.watch is None:
+            return LoadCounts()
+        return reporting.counts(self._environment).since(self.watch.before)
+
+    def _follow(self, watch: Watch) -> None:
+        while self.watch is watch and not watch.at_rest:
+            started = monotonic()
+            ended = watch.ended
+            if self._source is not None:
+                watch.tally.note(self._source.read())
+            self._mark(watch)
+            if ended is not None:
+                # only what was read after the end can be the last of it
+                late = monotonic() - ended > SETTLE_S
+                watch.at_rest = late or (
+                    watch.tally.at_rest() and reporting.complete(self._environment)
+                )
+            every_s = max(EVERY_S, watch.tally.size / _WORKERS_A_SECOND)
+            gevent.sleep(max(0.05, every_s - (monotonic() - started)))
+
+    def _mark(self, watch: Watch) -> None:
+        watch.history.note(watch.elapsed_s, watch.tally.fleets())

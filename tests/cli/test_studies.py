@@ -1,0 +1,210 @@
+"""`harness twins` and `harness history`: what they run, print, write and end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from click.testing import Result as Ended
+
+from harness.authcache.variants import Variant
+from harness.cli import main
+from harness.cli import studies as commands
+from harness.cli.running import Done
+from harness.experiment.run import write_result
+from harness.report import explained
+from harness.report.explained import load_register
+from harness.result import Result
+from harness.scenario.schema import Scenario
+from harness.targets.litellm.releases import Release
+from tests.report.sample import issue_27874
+from tests.report.sample_releases import PAIR, change_windows, releases_run, twins_run
+from tests.report.test_twins import FEWER_PAIRS, fewer_log_pairs
+
+ONLY = "litellm_1_84,litellm_1_93"
+Run = Callable[..., Done]
+
+
+class Runs:
+    """Stands in for the run: notes what it was asked for, and returns a result."""
+
+    def __init__(self, folder: Path, result: Result, signal_code: int = 0) -> None:
+        self.folder = folder
+        self.result = result
+        self.signal_code = signal_code
+        self.scenario: Scenario | None = None
+        self.choices: list[Variant | Release] = []
+        self.options: dict[str, Any] = {}
+
+    def __call__(self, scenario: Scenario, choices: Any, _: object, **options: Any) -> Done:
+        self.scenario, self.choices, self.options = scenario, list(choices), options
+        return Done(self.result, keep(self.folder, self.result), self.signal_code)
+
+
+def keep(folder: Path, result: Result) -> Path:
+    run_dir = folder / result.run_id
+    run_dir.mkdir()
+    write_result(run_dir, result)
+    return run_dir
+
+
+def harness(*arguments: str) -> Ended:
+    return CliRunner().invoke(main, arguments, env={"POSTGRES_DSN": None, "REDIS_URL": None})
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Runs]:
+    def replaced(result: Result, signal_code: int = 0) -> Runs:
+        runs = Runs(tmp_path, result, signal_code)
+        monkeypatch.setattr(commands, "run_to_end", runs)
+        return runs
+
+    return replaced
+
+
+def test_twins_runs_the_pairs_and_writes_its_page(run: Callable[..., Runs], tmp_path: Path) -> None:
+    runs = run(twins_run())
+    ended = harness("twins", "--only", ONLY, "--replicas", "3", "--runs-dir", str(tmp_path))
+    assert ended.exit_code == 0, ended.output
+    assert runs.scenario is not None
+    assert runs.scenario.variants == [
+        "litellm_1_84",
+        "litellm==1.84.0rc1",
+        "litellm_1_93",
+        "litellm==1.93.0",
+    ]
+    assert runs.scenario.replicas == 3
+    assert not runs.scenario.premises.null_user_for_team_keys
+    assert [type(choice) for choice in runs.choices] == [Variant, Release, Variant, Release]
+    assert runs.options["runs_dir"] == tmp_path
+    assert "litellm_1_84 beside litellm==1.84.0rc1" in ended.output
+    page = (tmp_path / runs.result.run_id / "twins.md").read_text(encoding="utf-8")
+    assert page.startswith("## Twins")
+    assert "twins.md" in ended.output
+
+
+def test_twins_ends_with_1_for_what_nobody_has_explained(
+    run: Callable[..., Runs], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run(fewer_log_pairs())
+    assert harness("twins", "--only", ONLY).exit_code == 1
+    register = load_register(FEWER_PAIRS, "test")
+    monkeypatch.setattr(explained, "known_explanations", lambda: register)
+    # The same run again, now from its folder.
+    ended = harness("twins", "--from", "latest", "--runs-dir", str(tmp_path))
+    assert ended.exit_code == 2, "there is no latest"
+    ended = harness("twins", "--from", twins_run().run_id, "--runs-dir", str(tmp_path))
+    assert ended.exit_code == 0, ended.output
+    assert "fewer-pairs" in ended.output
+
+
+def test_twins_of_a_run_that_lacks_an_asked_pair_is_inconclusive(
+    run: Callable[..., Runs],
+) -> None:
+    run(twins_run())
+    ended = harness("twins")
+    assert ended.exit_code == 3
+    assert "Not compared, litellm_1_94" in ended.output
+
+
+def test_of_a_finished_run_twins_takes_the_pairs_that_it_has(tmp_path: Path) -> None:
+    run_dir = keep(tmp_path, twins_run())
+    ended = harness("twins", "--from", str(run_dir))
+    assert ended.exit_code == 0, ended.output
+    assert "litellm_1_94" not in ended.output
+    assert (run_dir / "twins.md").is_file()
+    assert harness("twins", "--from", str(run_dir), "--only", "litellm_1_94").exit_code == 3
+
+
+def test_a_run_with_a_premise_has_no_twins(tmp_path: Path) -> None:
+    ended = harness("twins", "--from", str(keep(tmp_path, issue_27874())))
+    assert ended.exit_code == 2
+    assert "plants a premise" in ended.output
+
+
+def test_history_runs_the_named_releases_and_writes_its_files(
+    run: Callable[..., Runs], tmp_path: Path
+) -> None:
+    runs = run(releases_run())
+    ended = harness("history", "--releases", "1.90.0,1.84.0rc1", "--rounds", "2")
+    assert ended.exit_code == 0, ended.output
+    assert runs.scenario is not None
+    assert runs.scenario.variants == ["litellm==1.84.0rc1", "litellm==1.90.0"]
+    assert (runs.scenario.replicas, runs.scenario.rounds) == (2, 2)
+    assert all(isinstance(choice, Release) for choice in runs.choices)
+    run_dir = tmp_path / runs.result.run_id
+    assert "401: 100.0 %" in (run_dir / "history.md").read_text(encoding="utf-8")
+    assert (run_dir / "history.svg").read_text(encoding="utf-8").startswith("<svg xmlns=")
+    assert "401: 100.0 %" in ended.output
+
+
+def test_history_is_made_again_from_a_finished_run(tmp_path: Path) -> None:
+    run_dir = keep(tmp_path, releases_run())
+    (tmp_path / "latest").symlink_to(run_dir.name)
+    ended = harness("history", "--from", "latest", "--runs-dir", str(tmp_path))
+    assert ended.exit_code == 0, ended.output
+    assert (run_dir / "history.md").is_file()
+
+
+def test_a_run_without_releases_has_no_history(tmp_path: Path) -> None:
+    ended = harness("history", "--from", str(keep(tmp_path, issue_27874())))
+    assert ended.exit_code == 2
+    assert "has no measured release" in ended.output
+
+
+@pytest.mark.parametrize("command", [["twins", "--only", ONLY], ["history"]])
+@pytest.mark.parametrize(
+    ("verdict", "code", "signal_code", "expected"),
+    [("invalid", 4, 0, 4), ("interrupted", 130, 130, 130), ("regression", 1, 0, 1)],
+)
+def test_the_run_s_verdict_is_the_exit_code(
+    run: Callable[..., Runs],
+    command: list[str],
+    verdict: str,
+    code: int,
+    signal_code: int,
+    expected: int,
+) -> None:
+    result = twins_run().model_copy(
+        update={"verdict": verdict, "exit_code": code, "reasons": ["The reason."]}
+    )
+    run(result, signal_code)
+    ended = harness(*command)
+    assert ended.exit_code == expected
+    assert "The reason." in ended.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["twins", "--only", "litellm_1_85"], "There is no twin [litellm_1_85]"),
+        (["twins", "--only", ","], "No pair is named"),
+        (["twins", "--from", "latest", "--rounds", "3"], "cannot be changed"),
+        (["twins", "--from", "nowhere"], "There is no run [nowhere]"),
+        (["twins", "--replicas", "0"], "0 is not in the range"),
+        (["history", "--releases", "1.107.1"], "compromised"),
+        (["history", "--from", "latest", "--releases", "1.90.0"], "Leave RELEASES out"),
+        (["history", "--from", "latest", "--replicas", "4"], "cannot be changed"),
+    ],
+)
+def test_bad_input_ends_with_2_before_anything_runs(
+    run: Callable[..., Runs], arguments: list[str], said: str
+) -> None:
+    runs = run(twins_run())
+    ended = harness(*arguments)
+    assert ended.exit_code == 2
+    assert said in " ".join(ended.output.split())
+    assert runs.scenario is None
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    result = twins_run()
+    change_windows(result, PAIR.release, log_pairs={"shared_id": 300, "member": 1200})
+    run_dir = keep(tmp_path, result)
+    (run_dir / "twins.md").mkdir()
+    ended = harness("twins", "--from", str(run_dir))
+    assert ended.exit_code == 2
+    assert "Cannot write" in ended.output

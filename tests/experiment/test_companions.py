@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.analysis.facts import RunFacts, VariantFacts
+from harness.analysis.variant import reference_line as line_of_report
+from harness.authcache.variants import load_variants
+from harness.experiment.arms import reference_arm
+from harness.experiment.companions import Companions, first_state, reference_line
+from harness.experiment.plan import RunPlan, make_plan
+from harness.load.protocol import Progress, WindowResult
+from harness.scenario.loader import load_scenario
+from harness.stack.base import Fleet
+from tests.observe.build import evidence
+
+
+def _plan(model: str = "open") -> RunPlan:
+    scenario = load_scenario("smoke")
+    if model == "closed":
+        load = scenario.load.model_copy(update={"model": "closed", "rate_per_s": 0.0})
+        scenario = scenario.model_copy(update={"load": load})
+    arms = [reference_arm(load_variants(None)[name]) for name in scenario.variants]
+    return make_plan(scenario, arms, stack="embedded")
+
+
+def _fleets(plan: RunPlan) -> list[Fleet]:
+    return [Fleet(plan.fleet(arm), (), (), (), "", "", None) for arm in plan.arms]
+
+
+def _result(**changes: object) -> WindowResult:
+    return evidence().generator.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_the_line_is_the_reports_where_requests_come_as_planned(planted: bool) -> None:
+    plan = _plan()
+    load = plan.scenario.load
+    statuses = {str(scope): {"200": round(1000 * weight)} for scope, weight in load.mix.items()}
+    seconds = 1000 * sum(load.mix.values()) / load.rate_per_s
+    window = evidence(generator={"statuses": statuses}, duration_s=seconds)
+    facts = RunFacts(
+        "id", "", plan.scenario, "embedded", plan.ttl_s, plan.window_s, (), plan.keys, (), ()
+    )
+    variant = VariantFacts("a", "", "reference", "", {}, planted=planted)
+    fleet = _fleets(plan)[0]
+    settings = replace(fleet.spec.settings, planted_null_user=planted)
+    fleet.spec = replace(fleet.spec, settings=settings)
+    state = first_state(plan, [fleet])
+    assert state.reference_line_per_1000[fleet.name] == pytest.approx(
+        line_of_report(facts, variant, [window], statuses)
+    )
+
+
+def test_every_stretch_is_announced() -> None:
+    plan = _plan()
+    state = first_state(plan, _fleets(plan))
+    assert [(w.variant, w.phase, w.round) for w in state.windows] == [
+        ("litellm_1_84", "cold_fill", 0),
+        ("recommended", "cold_fill", 0),
+        ("litellm_1_84", "warmup", 1),
+        ("litellm_1_84", "measured", 1),
+        ("recommended", "warmup", 1),
+        ("recommended", "measured", 1),
+    ]
+    assert state.replicas_expected == {"litellm_1_84": 2, "recommended": 2}
+
+
+def test_a_closed_load_has_a_line_once_its_rate_is_known() -> None:
+    plan = _plan("closed")
+    companions = Companions(plan, _fleets(plan))
+    assert companions.state.reference_line_per_1000 == {}
+    with companions.stretch("recommended", "measured", 1):
+        companions.result(
+            "recommended", _result(statuses={"user": {"200": 300, "401": 100}}, elapsed_s=4.0)
+        )
+    # One key and one user, each read once in two seconds, by a hundred requests a second.
+    assert companions.state.reference_line_per_1000["recommended"] == pytest.approx(
+        {"user": 10.0, "all": 10.0}
+    )
+    assert reference_line(plan, {}, planted=True) == {}
+
+
+def test_a_stretch_ends_with_what_went_wrong_in_it() -> None:
+    plan = _plan()
+    companions = Companions(plan, _fleets(plan))
+    progress = Progress(
+        window="w",
+        elapsed_s=1.0,
+        answered=40,
+        failed=0,
+        requests_per_s=40.0,
+        due=50,
+        late=3,
+        delay_ms_max=1500.0,
+        statuses={"team": {"200": 40}},
+    )
+    seen: list[str] = []
+
+    def goes_wrong() -> None:
+        with companions.stretch("recommended", "measured", 1):
+            companions.progress("recommended", progress)
+            seen.extend(w.variant for w in companions.state.windows if w.active)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        goes_wrong()
+    assert seen == ["recommended"]
+    assert not any(window.active for window in companions.state.windows)
+    kept = companions.state.generator["recommended"]
+    assert (kept.planned, kept.late, kept.max_delay_s) == (50, 3, 1.5)
+    assert kept.requests == {"team": {"200": 40}}

@@ -1,0 +1,89 @@
+"""Programs that no Python package brings: found, fetched, or skipped for all to see."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from harness.errors import SetupError
+from harness.prometheus.binaries import PROMETHEUS, PROMTOOL, cache_folder, fetch, find
+
+NPM_PACKAGES = ("@grafana/schema@10.1.0", "typescript@5.9")
+
+
+def skip_loudly(reason: str) -> NoReturn:
+    """Skip, and stand in the summary of warnings too, which pytest prints without being asked."""
+    warnings.warn(f"SKIPPED: {reason}", stacklevel=2)
+    pytest.skip(reason)
+
+
+def prometheus() -> Path:
+    """A real Prometheus; Debian's package is unpacked where there is none."""
+    return _program(PROMETHEUS)
+
+
+def promtool() -> Path:
+    """A real promtool, the same way."""
+    return _program(PROMTOOL)
+
+
+def grafana_schema() -> Path:
+    """A folder, ignored by git, in which npm has put Grafana's schema and TypeScript."""
+    reason = _grafana_schema()
+    if reason:
+        skip_loudly(f"dashboards are not checked against Grafana's schema: {reason}")
+    return _npm_folder()
+
+
+def _program(name: str) -> Path:
+    reason = _have(name)
+    if reason:
+        skip_loudly(f"no {name}: {reason}")
+    found = find(name)
+    assert found is not None
+    return found.path
+
+
+@cache
+def _have(name: str) -> str:
+    """Why there is none; empty where there is one. Asked of the network once."""
+    if find(name) is not None:
+        return ""
+    try:
+        fetch()
+    except SetupError as error:
+        return str(error)
+    return "" if find(name) is not None else f"the package has no {name}"
+
+
+def _npm_folder() -> Path:
+    return cache_folder().parent / "grafana-schema"
+
+
+@cache
+def _grafana_schema() -> str:
+    folder = _npm_folder()
+    if (folder / "node_modules" / ".bin" / "tsc").exists():
+        return ""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        return "there is no node with npm"
+    folder.mkdir(parents=True, exist_ok=True)
+    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+    try:
+        done = subprocess.run(
+            [npm, "install", *quiet, "--prefix", folder, *NPM_PACKAGES],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "npm took too long"
+    return "" if done.returncode == 0 else f"npm: {done.stderr.strip().splitlines()[-1]}"
