@@ -18,27 +18,33 @@ option = $(if $($(1)),--$(2) '$($(1))')
 .PHONY: help
 help: ## List targets and variables
 	@awk 'BEGIN { FS = ":.*## " } \
-		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 } \
+		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 } \
 		/^#= / { sub(/^#= /, ""); split($$0, part, / +- +/); \
 			variables = variables sprintf("  %-17s %s\n", part[1], part[2]) } \
 		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
 
-#= REPLICAS=n       - replicas of each variant (loadtest, fleet)
-#= VARIANTS=a,b     - variants to compare (loadtest, fleet)
-#= SCENARIO=name    - what to run (loadtest, fleet); default issue-27874
-#= WORKERS=n        - worker processes of each replica (loadtest, fleet)
-#= PREMISE=on|off   - with or without what the scenario plants (loadtest, fleet)
-#= STACK=embedded   - where the servers come from (loadtest)
+#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history)
+#= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up)
+#= SCENARIO=name    - what to run (loadtest, fleet, ui, up); default issue-27874
+#= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up)
+#= PREMISE=on|off   - with or without what the scenario plants (loadtest, fleet, ui, up)
+#= STACK=name        - where the servers come from (loadtest): embedded or compose
 #= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
-#= ROUNDS=n         - rounds of windows (loadtest)
+#= ROUNDS=n         - rounds of windows (loadtest, twins, history)
 #= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest)
-#= PORT=n           - first port of the replicas (fleet)
+#= PORT=n           - first port of the replicas (fleet); of the web UI (ui), default 8089
+#= LOCUST_WORKERS=n - processes that drive the load under a Locust master (ui, up)
+#= GRAFANA=on|off   - with or without Grafana (up)
+#= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
+#= ONLY=a,b         - which pairs, by variant or release (twins); default all
+#= RELEASES=a,b     - which releases (history); default all that are known
 #= VARIANT=name     - show the switches of one variant (variants)
-#= RUN=id           - which run (report); default latest
+#= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
+#= RUN=id           - which run (report, prometheus), default latest; one that is done (twins, history)
 #= RUNS='a b'       - which runs (compare)
 #= ARGS='-k word'   - more for pytest (test, test-unit)
 #= PYTHON=python3   - the Python to make .venv with
-#= UPGRADE=1        - move to the newest versions (lock)
+#= UPGRADE=1        - move to the newest versions (lock, lock-releases)
 
 .PHONY: loadtest
 loadtest: runtime ## Run a scenario against several variants and give a verdict
@@ -46,7 +52,7 @@ loadtest: runtime ## Run a scenario against several variants and give a verdict
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
 		$(call option,STACK,stack) $(call option,TIME_SCALE,time-scale) \
 		$(call option,PREMISE,premise) $(call option,ROUNDS,rounds) \
-		$(call option,OVERRIDE,override)
+		$(call option,OVERRIDE,override) $(call option,PROMETHEUS,prometheus)
 
 .PHONY: fleet
 fleet: runtime ## Keep fleets up to drive them by hand
@@ -54,9 +60,41 @@ fleet: runtime ## Keep fleets up to drive them by hand
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
 		$(call option,PREMISE,premise) $(call option,PORT,port)
 
+.PHONY: ui
+ui: runtime ## Start fleets and Locust's web UI with the tab Auth cache
+	@exec $(BIN)/harness ui $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
+		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
+		$(call option,PREMISE,premise) $(call option,PORT,port) \
+		$(call option,LOCUST_WORKERS,locust-workers)
+
+.PHONY: twins
+twins: runtime ## Hold reference variants against the LiteLLM releases they stand for
+	@exec $(BIN)/harness twins $(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) \
+		$(call option,ONLY,only) $(call option,RUN,from)
+
+.PHONY: history
+history: runtime ## Tell what each LiteLLM release does, in a table and a chart
+	@exec $(BIN)/harness history $(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) \
+		$(call option,RELEASES,releases) $(call option,RUN,from)
+
+.PHONY: up
+up: runtime ## Start fleets, HAProxy, Prometheus, Grafana and Locust in Docker Compose
+	@exec $(BIN)/harness up $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
+		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
+		$(call option,PREMISE,premise) $(call option,GRAFANA,grafana) $(call option,TARGET,target) \
+		$(call option,LOCUST_WORKERS,locust-workers)
+
+.PHONY: down
+down: runtime ## End and remove what up has started
+	@exec $(BIN)/harness down
+
 .PHONY: variants
 variants: runtime ## List the variants, or the switches of one
 	@exec $(BIN)/harness variants $(if $(VARIANT),'$(VARIANT)')
+
+.PHONY: prometheus
+prometheus: runtime ## Open Prometheus on what it recorded of a run
+	@exec $(BIN)/harness prometheus '$(or $(RUN),latest)'
 
 .PHONY: report
 report: runtime ## Make the report of a run again from its data
@@ -78,6 +116,10 @@ test: dev ## Run every test, with coverage
 test-unit: dev ## Run the tests that start no server
 	@exec $(BIN)/pytest -m 'not integration' $(ARGS)
 
+.PHONY: dashboards
+dashboards: dev ## Write the Grafana dashboards from the code
+	@exec $(BIN)/harness dashboards generate
+
 .PHONY: lint
 lint: dev ## Check style and types
 	@$(BIN)/ruff check
@@ -91,6 +133,10 @@ lock: $(VENV)/uv.stamp ## Pin the requirements again
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	@if grep -n '://' requirements/*.txt; then echo 'An address got into the files.'; exit 1; fi
+
+.PHONY: lock-releases
+lock-releases: runtime ## Pin the known LiteLLM releases again
+	@exec $(BIN)/harness releases lock $(if $(UPGRADE),--upgrade)
 
 .PHONY: clean
 clean: ## Remove .venv and caches, keep runs

@@ -6,10 +6,17 @@ import click
 
 import harness
 from harness.cli.bench import bench
+from harness.cli.compose import down, prepare, up
+from harness.cli.dashboards import dashboards
+from harness.cli.exporter import exporter
 from harness.cli.lists import codecs, scenarios, variants
 from harness.cli.options import Commands
+from harness.cli.prometheus import prometheus
+from harness.cli.releases import releases
 from harness.cli.reports import compare, report
 from harness.cli.runs import fleet, loadtest
+from harness.cli.studies import history, twins
+from harness.cli.ui import ui
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,5 +29,10 @@ def main() -> None:
     """
 
 
-for command in (loadtest, fleet, variants, scenarios, codecs, report, compare, bench):
+for command in (
+    *(loadtest, fleet, ui, variants, scenarios, codecs, releases),
+    *(report, compare, bench, dashboards, exporter, prometheus),
+    *(up, down, prepare),
+    *(twins, history),
+):
     main.add_command(command)

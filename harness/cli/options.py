@@ -15,12 +15,22 @@ from harness.authcache.variants import Variant, load_variants, override, pick
 from harness.errors import HarnessError, UnknownNameError, UsageError
 from harness.experiment.stop import Stop
 from harness.scenario.schema import Scenario
+from harness.targets.litellm.releases import (
+    Release,
+    is_range,
+    is_release_name,
+    parse_release,
+)
 
 T = TypeVar("T")
 DEFAULT_SCENARIO = "issue-27874"
 RUNS_DIR = click.option(
     "--runs-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True
 )
+POSTGRES_DSN = click.option(
+    "--postgres-dsn", envvar="POSTGRES_DSN", help="Your own Postgres instead of ours."
+)
+REDIS_URL = click.option("--redis-url", envvar="REDIS_URL", help="Your own Redis instead of ours.")
 
 
 class Commands(click.Group):
@@ -35,7 +45,8 @@ class Commands(click.Group):
             sys.exit(error.exit_code)
 
 
-def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names between commas, as click's callback of an option."""
     if value is None:
         return None
     return tuple(name.strip() for name in value.split(",") if name.strip())
@@ -48,7 +59,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--scenario", default=DEFAULT_SCENARIO, show_default=True, metavar="NAME|FILE"
         ),
         click.option(
-            "--variants", callback=_names, metavar="A,B", help="Instead of the scenario's."
+            "--variants", callback=names, metavar="A,B", help="Instead of the scenario's."
         ),
         click.option("--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet."),
         click.option("--workers", type=click.IntRange(1, 16), help="Workers of each replica."),
@@ -70,10 +81,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             envvar="AUTHCACHE_VARIANTS_FILE",
             help="TOML file with variants of your own.",
         ),
-        click.option(
-            "--postgres-dsn", envvar="POSTGRES_DSN", help="Your own Postgres instead of ours."
-        ),
-        click.option("--redis-url", envvar="REDIS_URL", help="Your own Redis instead of ours."),
+        POSTGRES_DSN,
+        REDIS_URL,
         RUNS_DIR,
     ]
     for option in reversed(options):
@@ -88,19 +97,21 @@ def switched(premise: str | None) -> bool | None:
 
 def chosen_variants(
     scenario: Scenario, variants_file: Path | None, overrides: tuple[str, ...]
-) -> list[Variant]:
+) -> list[Variant | Release]:
     """The variants of a run, overrides applied. Raises UnknownNameError, UsageError."""
     known, names = load_variants(variants_file), scenario.variants
     for expectation in scenario.expect:
         # An expectation of a variant that nobody knows could never fail.
-        if expectation.variant not in known:
+        if expectation.variant not in known and not is_range(expectation.variant):
             raise UnknownNameError("variant in [[expect]]", expectation.variant, known)
     for name, changes in _parse_overrides(overrides).items():
         if name not in names:
             raise UnknownNameError("variant to override in this run", name, names)
         if name in known:
             known[name] = override(known[name], changes)
-    return pick(known, names)
+    releases = {name: parse_release(name) for name in names if is_release_name(name)}
+    chosen = {variant.name: variant for variant in pick(known, names, besides=releases)}
+    return [releases.get(name) or chosen[name] for name in names]
 
 
 def _parse_overrides(overrides: tuple[str, ...]) -> dict[str, dict[str, str]]:

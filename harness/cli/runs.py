@@ -10,17 +10,26 @@ import click
 from rich.console import Console
 
 from harness.cli.options import chosen_variants, run_options, switched, with_signals
+from harness.cli.running import run_to_end
 from harness.errors import EXIT_TERMINATED
 from harness.experiment.stop import Stop
 from harness.scenario.loader import Changes, load_scenario
+from harness.stack.registry import EMBEDDED, STACKS
 
 
 @click.command()
 @run_options
-@click.option("--stack", type=click.Choice(["embedded"]), default="embedded", show_default=True)
+@click.option("--stack", type=click.Choice([*STACKS]), default=EMBEDDED, show_default=True)
 @click.option("--time-scale", type=click.FloatRange(0, min_open=True), help="Factor on all times.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Measured windows of each variant.")
 @click.option("--seed", type=int, help="Of population and arrivals.")
+@click.option(
+    "--prometheus",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Record the run; auto does where prometheus is on PATH.",
+)
 def loadtest(
     *,
     scenario: str,
@@ -37,36 +46,26 @@ def loadtest(
     time_scale: float | None,
     rounds: int | None,
     seed: int | None,
+    prometheus: Any,
 ) -> None:
     """Run a scenario and end with a verdict, a table and a report."""
-    # Only a run needs servers, Locust and charts; the other commands stay quick without them.
-    from harness.experiment.run import Servers, reference_arms, run  # noqa: PLC0415
-    from harness.report.progress import progress_for  # noqa: PLC0415
     from harness.report.terminal import print_result  # noqa: PLC0415
 
-    del stack  # There is one so far.
     console = Console()
     changes = Changes(replicas, workers, variants, time_scale, rounds, seed, switched(premise))
     loaded = load_scenario(scenario, changes)
-    arms = reference_arms(chosen_variants(loaded, variants_file, overrides))
-    progress = progress_for(console)
-
-    async def go(stop: Stop) -> tuple[Any, Path]:
-        try:
-            return await run(
-                loaded,
-                arms,
-                runs_dir=runs_dir,
-                servers=Servers(postgres_dsn, redis_url),
-                progress=progress,
-                stop=stop,
-            )
-        finally:
-            progress.close()
-
-    (result, run_dir), code = with_signals(go)
-    print_result(result, console, run_dir)
-    sys.exit(code or result.exit_code)
+    done = run_to_end(
+        loaded,
+        chosen_variants(loaded, variants_file, overrides),
+        console,
+        runs_dir=runs_dir,
+        postgres_dsn=postgres_dsn,
+        redis_url=redis_url,
+        prometheus=prometheus,
+        stack=stack,
+    )
+    print_result(done.result, console, done.run_dir)
+    sys.exit(done.signal_code or done.result.exit_code)
 
 
 @click.command()
@@ -87,18 +86,21 @@ def fleet(
     port: int | None,
 ) -> None:
     """Keep fleets up until Ctrl-C, for Locust's web UI or a client of your own."""
+    from harness.experiment.arms import make_arms  # noqa: PLC0415
     from harness.experiment.keep import keep_up  # noqa: PLC0415
-    from harness.experiment.run import Servers, reference_arms  # noqa: PLC0415
+    from harness.experiment.run import Servers  # noqa: PLC0415
+    from harness.report.progress import progress_for  # noqa: PLC0415
 
     console = Console()
     changes = Changes(replicas, workers, variants, premises=switched(premise))
     loaded = load_scenario(scenario, changes)
-    arms = reference_arms(chosen_variants(loaded, variants_file, overrides))
+    choices = chosen_variants(loaded, variants_file, overrides)
+    progress = progress_for(console)
 
     async def go(stop: Stop) -> None:
         await keep_up(
             loaded,
-            arms,
+            await make_arms(choices, progress),
             runs_dir=runs_dir,
             servers=Servers(postgres_dsn, redis_url),
             base_port=port,

@@ -14,6 +14,8 @@ import asyncpg
 from harness.authcache.words import ObjectKind
 from harness.errors import HarnessError, InvalidRunError, ServerDiedError
 from harness.experiment.archive import write_window
+from harness.experiment.companions import WARMUP, Companions, beside
+from harness.experiment.pace import at_bearable_rate
 from harness.experiment.plan import RunPlan, Slot
 from harness.experiment.seed import seed_population
 from harness.experiment.stop import Stop
@@ -27,13 +29,16 @@ from harness.observe.postgres import StatementCount, truth
 from harness.observe.samples import Counters
 from harness.observe.snapshots import Observer, watch
 from harness.progress import Progress, Tick
-from harness.stack.base import Stack
+from harness.prometheus.binaries import Binary
+from harness.stack.base import Fleet, Stack
 
 
 @dataclass(slots=True)
 class Recording:
     """What a run left behind, whole or not."""
 
+    plan: RunPlan
+    """As it was driven: the arrival rate may have been found only in the run."""
     windows: list[Evidence] = field(default_factory=list)
     complete: bool = False
     interrupted: bool = False
@@ -45,7 +50,12 @@ class Recording:
 
 
 async def record(
-    plan: RunPlan, stack: Stack, run_dir: Path, progress: Progress, stop: Stop
+    plan: RunPlan,
+    stack: Stack,
+    run_dir: Path,
+    progress: Progress,
+    stop: Stop,
+    prometheus: Binary | None = None,
 ) -> Recording:
     """Run a plan to its end, to the first problem, or until somebody asks it to stop.
 
@@ -55,9 +65,10 @@ async def record(
     Raises:
         SetupError: nothing was measured because something could not be started.
     """
-    recording = Recording()
+    recording = Recording(plan)
     start = time.monotonic()
-    work = asyncio.create_task(_Run(plan, stack, run_dir, progress, recording).go(start))
+    run = _Run(plan, stack, run_dir, progress, recording, prometheus)
+    work = asyncio.create_task(run.go(start))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -83,13 +94,21 @@ async def record(
 
 class _Run:
     def __init__(
-        self, plan: RunPlan, stack: Stack, run_dir: Path, progress: Progress, recording: Recording
+        self,
+        plan: RunPlan,
+        stack: Stack,
+        run_dir: Path,
+        progress: Progress,
+        recording: Recording,
+        prometheus: Binary | None,
     ) -> None:
         self._plan = plan
         self._stack = stack
         self._dir = run_dir
         self._progress = progress
         self._recording = recording
+        self._prometheus = prometheus
+        self._companions: Companions
         self._keys_file = run_dir / "keys.json"
         self._observers: dict[str, Observer] = {}
         self._start = 0.0
@@ -126,13 +145,19 @@ class _Run:
     async def _measure(self, open_things: contextlib.AsyncExitStack) -> None:
         driver = LoadDriver(self._dir / "logs" / "load-driver.log")
         open_things.push_async_callback(driver.close)
-        await asyncio.gather(driver.start(), self._start_fleets(open_things))
+        _, fleets = await asyncio.gather(driver.start(), self._start_fleets(open_things))
+        self._plan = self._recording.plan = await at_bearable_rate(
+            self._plan, driver, self._observers, self._dir, self._progress
+        )
+        self._companions = await open_things.enter_async_context(
+            beside(self._plan, self._stack, fleets, self._dir, self._prometheus, self._progress)
+        )
         for slot in self._plan.slots:
             evidence = await self._window(driver, slot)
             self._recording.windows.append(evidence)
             write_window(self._dir / "snapshots", evidence)
 
-    async def _start_fleets(self, open_things: contextlib.AsyncExitStack) -> None:
+    async def _start_fleets(self, open_things: contextlib.AsyncExitStack) -> list[Fleet]:
         specs = [self._plan.fleet(arm) for arm in self._plan.arms]
         workers = self._plan.scenario.replicas * self._plan.scenario.workers
         self._progress.phase(f"starting {len(specs)} fleets of {workers} workers")
@@ -142,6 +167,7 @@ class _Run:
             observer = await open_things.enter_async_context(watch(fleet))
             await seed_population(observer.postgres, self._plan.keys)
             self._observers[fleet.name] = observer
+        return list(fleets)
 
     async def _window(self, driver: LoadDriver, slot: Slot) -> Evidence:
         observer, load = self._observers[slot.variant], self._plan.scenario.load
@@ -149,7 +175,9 @@ class _Run:
         if slot.phase == "measured" and load.warmup_ttls:
             self._progress.window(slot.number, total, slot.variant, "warm-up")
             warmup_s = load.warmup_ttls * self._plan.ttl_s
-            await self._drive(driver, observer, self._command(slot, warmup_s, warmup=True))
+            command = self._command(slot, warmup_s, warmup=True)
+            with self._companions.stretch(slot.variant, WARMUP, slot.round):
+                await self._drive(driver, observer, command)
         self._progress.window(slot.number, total, slot.variant, slot.phase)
         cold = slot.phase == "cold_fill"
         duration_s = self._plan.ttl_s if cold else self._plan.window_s
@@ -159,13 +187,14 @@ class _Run:
         checkpoints = asyncio.create_task(self._checkpoints(observer, cold=cold))
         try:
             command = self._command(slot, duration_s)
-            result = await self._drive(driver, observer, command)
+            with self._companions.stretch(slot.variant, slot.phase, slot.round):
+                result = await self._drive(driver, observer, command)
             points = await checkpoints
         finally:
             checkpoints.cancel()
         after = await observer.at_rest()
         now_used = self._stack.resource_use().cpu_s
-        planted = self._plan.settings.planted_null_user
+        planted = observer.fleet.spec.settings.planted_null_user
         evidence = Evidence(
             name=slot.name,
             variant=slot.variant,
@@ -179,6 +208,7 @@ class _Run:
             truths=await truth(observer.postgres, self._plan.keys, planted_null_user=planted),
             has_redis=observer.fleet.redis_url is not None,
             not_counted=dict(observer.fleet.not_counted_reason),
+            not_checked=dict(observer.fleet.spec.target.not_checked),
             checkpoints=points,
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
         )
@@ -213,16 +243,25 @@ class _Run:
     async def _drive(
         self, driver: LoadDriver, observer: Observer, command: WindowCommand
     ) -> WindowResult:
-        if not self._progress.live:
-            return await driver.window(command)
-        base = await observer.live()
+        variant = observer.fleet.name
         latest: list[LoadProgress] = []
-        watcher = asyncio.create_task(self._show(observer, base, latest, command.duration_s))
+
+        def on_progress(progress: LoadProgress) -> None:
+            latest.append(progress)
+            self._companions.progress(variant, progress)
+
+        watcher = None
+        if self._progress.live:
+            show = self._show(observer, await observer.live(), latest, command.duration_s)
+            watcher = asyncio.create_task(show)
         try:
-            return await driver.window(command, latest.append)
+            result = await driver.window(command, on_progress)
+            self._companions.result(variant, result)
+            return result
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
 
     async def _show(
         self, observer: Observer, base: Counters, latest: list[LoadProgress], duration_s: float

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
-from harness.authcache.codecs import load_codec
-from harness.authcache.codecs.probe import probe
-from harness.authcache.variants import Variant
+from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fact
 from harness.experiment.manifest import manifest
 from harness.experiment.plan import Arm, RunPlan, facts, make_plan
 from harness.experiment.record import Recording, record
@@ -22,8 +20,7 @@ from harness.progress import Progress
 from harness.report.write import write_reports
 from harness.result import Result
 from harness.scenario.schema import Scenario
-from harness.stack.embedded import EmbeddedStack
-from harness.targets.reference.target import ReferenceTarget
+from harness.stack.registry import EMBEDDED, make_stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +31,6 @@ class Servers:
     redis_url: str | None = None
 
 
-def reference_arms(variants: Sequence[Variant]) -> list[Arm]:
-    """Arms on the reference proxy, their codecs tried out. Raises CodecLoadError."""
-    for variant in variants:
-        codec = variant.switches.codec
-        probe(load_codec(codec), codec)
-    return [Arm(variant, ReferenceTarget(variant)) for variant in variants]
-
-
 async def run(
     scenario: Scenario,
     arms: Sequence[Arm],
@@ -50,6 +39,8 @@ async def run(
     servers: Servers,
     progress: Progress,
     stop: Stop,
+    prometheus: Mode = "auto",
+    stack_name: str = EMBEDDED,
 ) -> tuple[Result, Path]:
     """Run a scenario and write its run directory.
 
@@ -60,6 +51,8 @@ async def run(
         servers: whose Postgres and Redis.
         progress: told what happens.
         stop: asked by whoever wants the run to end early.
+        prometheus: whether Prometheus records the run.
+        stack_name: of `harness.stack.registry.STACKS`.
 
     Returns:
         The result and the run directory. Interrupted and invalid runs have a result too.
@@ -68,16 +61,24 @@ async def run(
         ScenarioError: the load is too thin for the population.
         SetupError: a server, port or binary is not to be had; nothing is left running.
     """
-    plan = make_plan(scenario, arms, stack=EmbeddedStack.name)
+    plan = make_plan(scenario, arms, stack=stack_name)
+    binary = chosen_prometheus(prometheus)
     started = datetime.now(UTC)
     run_dir = make_run_dir(runs_dir, scenario.name, started)
     before = manifest(facts(plan), scenario.seed)
-    stack = EmbeddedStack(run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
-    recording = await record(plan, stack, run_dir, progress, stop)
-    _write_json(run_dir / "manifest.json", before | {"servers": recording.servers})
+    stack = make_stack(
+        stack_name, run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
+    )
+    recording = await record(plan, stack, run_dir, progress, stop, binary)
+    recording.servers["prometheus"] = prometheus_fact(prometheus, binary, stack, run_dir)
+    driven = recording.plan.scenario.load
+    _write_json(
+        run_dir / "manifest.json",
+        before | {"servers": recording.servers, "rate_per_s": driven.rate_per_s},
+    )
     progress.phase("reconciling and writing the report")
     result = analyse(
-        _facts(plan, run_dir.name, started, recording),
+        _facts(recording.plan, run_dir.name, started, recording),
         recording.windows,
         run_dir / "samples",
         elapsed_s=recording.elapsed_s,
@@ -128,6 +129,13 @@ def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) 
             f"{plan.ttl_s:g} s here, and the times that releases hard-code (600 s backfill, 60 s "
             "spend pipeline) are scaled with it. TIME_SCALE=1 runs it as it is."
         )
+    if any(arm.target.kind == "litellm" for arm in plan.arms):
+        notes.append(
+            f"A LiteLLM release takes part: times are not scaled, and all variants are driven at "
+            f"{scenario.load.rate_per_s:g} requests/s, which the slowest release bears. At rest, "
+            "before each snapshot, a release's own job writes its spend at once rather than at its "
+            "next turn. How old an entry is that a release serves cannot be seen from outside."
+        )
     return RunFacts(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
@@ -141,11 +149,13 @@ def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) 
         variants=tuple(
             VariantFacts(
                 name=arm.name,
-                title=arm.variant.title,
+                title=arm.title,
                 target=arm.target.kind,
                 version=arm.target.version,
                 switches=arm.target.describe(),
-                overridden=arm.variant.overridden,
+                overridden=arm.overridden,
+                hard_coded=arm.hard_coded,
+                planted=plan.arm_settings(arm).planted_null_user,
             )
             for arm in plan.arms
         ),

@@ -309,6 +309,12 @@ async def test_progress_is_reported_while_a_window_runs(driver: LoadDriver, wind
     assert all(a.answered <= b.answered and a.elapsed_s < b.elapsed_s for a, b in pairwise(reports))
     assert 0 < reports[-1].failed < reports[-1].answered <= result.answered
     assert any(r.requests_per_s > 0 for r in reports)
+    last = reports[-1]
+    assert sum(n for statuses in last.statuses.values() for n in statuses.values()) == last.answered
+    assert all(a.due <= b.due for a, b in pairwise(reports))
+    assert last.answered <= last.due <= result.planned
+    assert last.late <= result.late
+    assert 0 < last.delay_ms_max <= result.delay_ms_max
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,13 @@ import psutil
 
 from harness.stack.base import FleetSpec
 from harness.stack.embedded.processes import wait_until
-from harness.targets.base import ProcessSpec, ReplicaContext, RunSettings
+from harness.targets.base import (
+    ContainerContext,
+    ContainerSpec,
+    ProcessSpec,
+    ReplicaContext,
+    RunSettings,
+)
 
 PATIENCE_S = 60.0
 
@@ -26,6 +32,7 @@ class FakeTarget:
     kind: str = "fake"
     version: str = "1"
     readiness_path: str = "/health/readiness"
+    not_checked: Mapping[str, str] = field(default_factory=dict)
 
     async def prepare_database(self, dsn: str) -> None:
         connection = await asyncpg.connect(dsn)
@@ -36,6 +43,9 @@ class FakeTarget:
         script = Path(__file__).with_name("fake_replica.py")
         fds = [str(fd) for fd in (context.listen_fd, *context.metrics_fds)]
         return ProcessSpec((sys.executable, str(script), self.mode, *fds), {"FAKE": "1"})
+
+    def container(self, context: ContainerContext) -> ContainerSpec:
+        return ContainerSpec(("fake", str(context.port)), {"FAKE": context.dsn})
 
     def describe(self) -> Mapping[str, Any]:
         return {}

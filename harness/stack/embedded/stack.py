@@ -100,6 +100,19 @@ class EmbeddedStack:
             "Read the whole log, then run again."
         )
 
+    def accompany(self, command: Command) -> Process:
+        """Start a process beside the fleets; that it ends is no reason to end the run.
+
+        It ends with the stack at the latest. Raises SetupError.
+        """
+        process = self._running.spawn(command)
+        process.stopping = True
+        return process
+
+    async def dismiss(self, group: str) -> None:
+        """End what was started under a group of `accompany`."""
+        await self._running.stop(group, _SERVER_GRACE_S)
+
     def resource_use(self) -> ResourceUse:
         """CPU and memory of every process that the stack started, by group."""
         return self._meter.measure(self._running.started)
@@ -159,6 +172,7 @@ class EmbeddedStack:
     async def _start(self, spec: FleetSpec) -> Fleet:
         processes = self._running
         assert self._databases is not None, "a fleet starts after open()"
+        assert self._folder is not None, "a fleet starts after open()"
         log_name = _file_name(spec.name)
         logs = tuple(self._logs / f"{log_name}-{index}.log" for index in range(spec.replicas))
         with replica_sockets(spec.replicas, spec.workers, spec.base_port) as sockets:
@@ -168,7 +182,9 @@ class EmbeddedStack:
             )
             fleet = self._fleet(spec, sockets, database, redis_url, logs)
             replicas = [
-                processes.spawn(_replica_command(fleet, index, sockets[index], logs[index]))
+                processes.spawn(
+                    _replica_command(fleet, index, sockets[index], logs[index], self._folder)
+                )
                 for index in range(spec.replicas)
             ]
         await wait_until_ready(
@@ -252,7 +268,9 @@ class EmbeddedStack:
             self.problems.append(f"Closing the stack: {type(error).__name__}: {error}")
 
 
-def _replica_command(fleet: Fleet, index: int, sockets: ReplicaSockets, log_file: Path) -> Command:
+def _replica_command(
+    fleet: Fleet, index: int, sockets: ReplicaSockets, log_file: Path, folder: Path
+) -> Command:
     spec = fleet.spec
     context = ReplicaContext(
         fleet=spec.name,
@@ -271,7 +289,8 @@ def _replica_command(fleet: Fleet, index: int, sockets: ReplicaSockets, log_file
         group=f"fleet:{spec.name}",
         argv=process.argv,
         log_file=log_file,
-        env=process.env,
+        # What a replica keeps in a temporary file goes with the stack's folder, however it ends.
+        env={**process.env, "TMPDIR": str(folder)},
         inherit=sockets.descriptors(),
     )
 

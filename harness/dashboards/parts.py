@@ -1,0 +1,291 @@
+"""Panels, variables and annotations that the dashboards share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common, dashboard
+
+SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
+GREEN, YELLOW, RED, BLUE, PURPLE, GREY = "green", "yellow", "red", "blue", "purple", "gray"
+OUTCOME_COLOURS = {
+    "hit": GREEN,
+    "miss": YELLOW,
+    "deserialize_failure": RED,
+    "backend_error": PURPLE,
+}
+RUNBOOK = "docs/runbook.md"
+
+
+class Query(NamedTuple):
+    """One query and how its series are named."""
+
+    expr: str
+    legend: str
+
+
+class Limits(NamedTuple):
+    """From which value on a panel turns yellow or red; None never does."""
+
+    yellow: float | None = None
+    red: float | None = None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether a graph shows them as lines; one at the foot of the axis would only hide it."""
+        return any(limit is not None and limit > ANY for limit in self)
+
+
+ANY = 1e-9
+"""A limit for what must not happen at all."""
+
+
+class Graph(NamedTuple):
+    """Lines over time."""
+
+    title: str
+    description: str
+    unit: str
+    queries: Sequence[Query]
+    limits: Limits = Limits()
+    span: int = 12
+    height: int = 8
+    stacked: bool = False
+    axis: str = ""
+    colours: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    """Fixed colours by the end of a series' name."""
+    dashed: str = ""
+    """Series of this ending are drawn dashed: lines to compare with."""
+
+    def build(self) -> Builder[dashboard.Panel]:
+        """The panel."""
+        panel = (
+            timeseries.Panel()
+            .title(self.title)
+            .description(self.description)
+            .datasource(SOURCE)
+            .unit(self.unit)
+            .min(0)
+            .span(self.span)
+            .height(self.height)
+            .line_width(1 if self.stacked else 2)
+            .fill_opacity(40 if self.stacked else 6)
+            .show_points(common.VisibilityMode.NEVER)
+            .axis_label(self.axis)
+            .legend(_legend())
+            .tooltip(
+                common_builders.VizTooltipOptions()
+                .mode(common.TooltipDisplayMode.MULTI)
+                .sort(common.SortOrder.DESCENDING)
+            )
+            .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
+            .thresholds(_thresholds(self.limits))
+            .thresholds_style(
+                common_builders.GraphThresholdsStyleConfig().mode(_threshold_style(self.limits))
+            )
+        )
+        if self.stacked:
+            panel = panel.stacking(
+                common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A")
+            )
+        for ending, colour in self.colours.items():
+            value = {"mode": "fixed", "fixedColor": colour}
+            panel = panel.override_by_regexp(
+                f"/{ending}$/", [dashboard.DynamicConfigValue(id_val="color", value=value)]
+            )
+        if self.dashed:
+            panel = panel.override_by_regexp(f"/{self.dashed}$/", _dashed())
+        for target in _targets(self.queries):
+            panel = panel.with_target(target)
+        return panel
+
+
+class Number(NamedTuple):
+    """One number for each series, large."""
+
+    title: str
+    description: str
+    unit: str
+    queries: Sequence[Query]
+    limits: Limits = Limits()
+    span: int = 6
+    height: int = 4
+    decimals: int = 1
+    low_is_bad: float | None = None
+    """Below this value the panel is red, and green from it on."""
+    calc: str = "lastNotNull"
+    """Which of the values in view: ``lastNotNull`` for now, ``max`` for the greatest."""
+
+    def build(self) -> Builder[dashboard.Panel]:
+        """The panel."""
+        panel = (
+            stat.Panel()
+            .title(self.title)
+            .description(self.description)
+            .datasource(SOURCE)
+            .unit(self.unit)
+            .decimals(self.decimals)
+            .span(self.span)
+            .height(self.height)
+            .graph_mode(common.BigValueGraphMode.AREA)
+            .color_mode(common.BigValueColorMode.VALUE)
+            .text_mode(common.BigValueTextMode.VALUE_AND_NAME)
+            .reduce_options(common_builders.ReduceDataOptions().calcs([self.calc]))
+            .thresholds(_thresholds(self.limits, self.low_is_bad))
+            .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        )
+        for target in _targets(self.queries):
+            panel = panel.with_target(target)
+        return panel
+
+
+def new_dashboard(title: str, uid: str, description: str) -> builders.Dashboard:
+    """An empty dashboard for runs of minutes, with links to the others of its kind."""
+    return (
+        builders.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags(["authcache"])
+        .editable()
+        .time("now-15m", "now")
+        .refresh("5s")
+        .timezone("browser")
+        .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+        .link(
+            builders.DashboardLink("Auth cache")
+            .type(dashboard.DashboardLinkType.DASHBOARDS)
+            .tags(["authcache"])
+            .as_dropdown(True)
+            .include_vars(True)
+            .keep_time(True)
+        )
+        .annotation(_Windows())
+    )
+
+
+def variables(*, all_variants: bool) -> list[Builder[dashboard.VariableModel]]:
+    """Data source, variant, replica, key scope and object.
+
+    Args:
+        all_variants: whether all variants are chosen at first, or only one.
+    """
+    build = "authcache_build_info"
+    return [
+        builders.DatasourceVariable("datasource").label("Data source").type("prometheus"),
+        _choice("variant", "Variant", build, everything=all_variants),
+        _choice(
+            "replica",
+            "Replica",
+            f'{build}{{variant=~"$variant"}}',
+            sort=dashboard.VariableSort.NUMERICAL_ASC,
+        ),
+        _choice("key_scope", "Key scope", "authcache_source_reads_total"),
+        _choice("object", "Object", "authcache_source_reads_total"),
+    ]
+
+
+def _choice(
+    name: str,
+    label: str,
+    series: str,
+    *,
+    everything: bool = True,
+    sort: dashboard.VariableSort = dashboard.VariableSort.ALPHABETICAL_ASC,
+) -> builders.QueryVariable:
+    choice = (
+        builders.QueryVariable(name)
+        .label(label)
+        .datasource(SOURCE)
+        .query(f"label_values({series}, {name})")
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(sort)
+        .multi(True)
+        .include_all(everything)
+    )
+    if everything:
+        # "All" also matches series that a scrape has not labelled.
+        everything_chosen = dashboard.VariableOption(selected=True, text=["All"], value=["$__all"])
+        choice = choice.all_value(".*").current(everything_chosen)
+    return choice
+
+
+class _WindowsModel(dashboard.AnnotationQuery):
+    """The SDK's model lacks the fields in which Grafana's Prometheus source is told what to say."""
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            **super().to_json(),
+            "step": "1s",
+            "titleFormat": "{{variant}}: {{phase}}",
+            "textFormat": "round {{round}}",
+            "tagKeys": "variant,phase",
+            "useValueForTime": False,
+        }
+
+
+class _Windows(Builder[dashboard.AnnotationQuery]):
+    """A region from the beginning to the end of every stretch of load."""
+
+    def build(self) -> dashboard.AnnotationQuery:
+        return _WindowsModel(
+            name="Windows",
+            datasource=SOURCE,
+            enable=True,
+            hide=False,
+            icon_color=BLUE,
+            expr='authcache_window_active{variant=~"$variant"} == 1',
+        )
+
+
+def _targets(queries: Sequence[Query]) -> list[prometheus.Dataquery]:
+    return [
+        prometheus.Dataquery()
+        .datasource(SOURCE)
+        .expr(query.expr)
+        .legend_format(query.legend)
+        .range()
+        .ref_id(chr(ord("A") + place))
+        for place, query in enumerate(queries)
+    ]
+
+
+def _legend() -> common_builders.VizLegendOptions:
+    return (
+        common_builders.VizLegendOptions()
+        .display_mode(common.LegendDisplayMode.TABLE)
+        .placement(common.LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs(["mean", "max", "lastNotNull"])
+    )
+
+
+def _thresholds(limits: Limits, low_is_bad: float | None = None) -> builders.ThresholdsConfig:
+    steps = [dashboard.Threshold(value=None, color=GREEN)]
+    if low_is_bad is not None:
+        steps = [
+            dashboard.Threshold(value=None, color=RED),
+            dashboard.Threshold(value=low_is_bad, color=GREEN),
+        ]
+    for value, colour in ((limits.yellow, YELLOW), (limits.red, RED)):
+        if value is not None:
+            steps.append(dashboard.Threshold(value=value, color=colour))
+    return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _threshold_style(limits: Limits) -> common.GraphTresholdsStyleMode:
+    modes = common.GraphTresholdsStyleMode
+    return modes.DASHED if limits.drawn else modes.OFF
+
+
+def _dashed() -> list[dashboard.DynamicConfigValue]:
+    style = {"fill": "dash", "dash": [8, 6]}
+    return [
+        dashboard.DynamicConfigValue(id_val="custom.lineStyle", value=style),
+        dashboard.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+        dashboard.DynamicConfigValue(id_val="custom.lineWidth", value=1),
+    ]

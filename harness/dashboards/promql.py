@@ -1,0 +1,94 @@
+"""Queries, built from the names of metrics.
+
+Two rules hold for all of them. A fleet at rest shows 0 and not "No data": what divides falls back
+to 0 where nothing was counted to divide by. And every rate is taken over ``$__rate_interval``,
+which Grafana makes at least four scrapes long.
+"""
+
+from __future__ import annotations
+
+CHAT = 'route="/v1/chat/completions"'
+VARIANT = 'variant=~"$variant"'
+REPLICA = 'replica=~"$replica"'
+SCOPE = 'key_scope=~"$key_scope"'
+OBJECT = 'object=~"$object"'
+WORKER = f"{VARIANT},{REPLICA}"
+"""Matchers of what a worker counts."""
+
+LOOKUPS = "authcache_lookups_total"
+READS = "authcache_source_reads_total"
+REQUESTS = "http_requests_total"
+LINE = "authcache_reference_line_per_1000"
+
+
+def rate(metric: str, *matchers: str) -> str:
+    """Per second, over what Grafana thinks right for the panel."""
+    return f"rate({metric}{{{','.join(matchers)}}}[$__rate_interval])"
+
+
+def by(labels: str, expr: str, operator: str = "sum") -> str:
+    """Added up by labels."""
+    return f"{operator} by ({labels}) ({expr})"
+
+
+def worker_rate(labels: str, metric: str, *matchers: str) -> str:
+    """Rate of a worker's counter, added up by labels."""
+    return by(labels, rate(metric, WORKER, *matchers))
+
+
+def fleet_rate(labels: str, metric: str, *matchers: str) -> str:
+    """Rate of an exporter's counter, which has no replica."""
+    return by(labels, rate(metric, VARIANT, *matchers))
+
+
+def over(numerator: str, denominator: str, joined_on: str = "") -> str:
+    """A quotient that is 0 where the denominator is 0.
+
+    Args:
+        numerator: has every label of the denominator.
+        denominator: what to divide by.
+        joined_on: labels of the denominator, where the numerator has more than those.
+    """
+    join = f" on ({joined_on}) group_left ()" if joined_on else ""
+    return f"({numerator} /{join} ({denominator} > 0)) or ({numerator} * 0)"
+
+
+def mean(histogram: str, labels: str, *matchers: str) -> str:
+    """Mean of what a histogram saw; 0 where it saw nothing."""
+    total, count = (
+        worker_rate(labels, f"{histogram}_{end}", *matchers) for end in ("sum", "count")
+    )
+    return over(total, count)
+
+
+def quantile(share: float, histogram: str, labels: str, *matchers: str) -> str:
+    """A quantile of a histogram; 0 where it saw nothing, for which Prometheus says NaN."""
+    buckets = worker_rate(f"le, {labels}", f"{histogram}_bucket", *matchers)
+    nothing = worker_rate(labels, f"{histogram}_count", *matchers)
+    return f"(histogram_quantile({share:g}, {buckets}) >= 0) or ({nothing} * 0)"
+
+
+def reads_per_1000(labels: str = "variant") -> str:
+    """Source reads per 1,000 answered requests, over the chosen key scopes and objects."""
+    reads = worker_rate(labels, READS, SCOPE, OBJECT)
+    requests = worker_rate(labels, REQUESTS, CHAT, SCOPE)
+    return over(f"1000 * {reads}", requests)
+
+
+def reference_line() -> str:
+    """The reference line of the chosen key scopes.
+
+    The line of several scopes together is not their mean: each counts by its share of the requests.
+    At rest, where there are no shares, it is their mean all the same.
+    """
+    line = by("variant, key_scope", f'{LINE}{{{VARIANT},{SCOPE},key_scope!="all"}}', "max")
+    requests = worker_rate("variant, key_scope", REQUESTS, CHAT, SCOPE)
+    weighted = f"sum by (variant) ({line} * {requests})"
+    total = f"sum by (variant) ({requests})"
+    return f"({weighted} / ({total} > 0)) or avg by (variant) ({line})"
+
+
+def replicas_up() -> str:
+    """Replicas of which every worker answers its scrapes."""
+    whole = by("variant, replica", f'up{{job="authcache",{WORKER}}}', "min")
+    return f"sum by (variant) ({whole})"

@@ -1,0 +1,245 @@
+"""What runs beside a run so that it can be looked at: the harness's exporter, and Prometheus.
+
+No figure and no verdict needs them, and nothing that goes wrong here ends a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+import harness
+from harness.errors import SetupError
+from harness.experiment.plan import RunPlan
+from harness.exporter.app import Exporter, WatchedFleet
+from harness.exporter.push import pushing
+from harness.exporter.servers import FleetServers
+from harness.exporter.serving import serve
+from harness.exporter.state import ALL, GeneratorCount, RunState
+from harness.exporter.workers import Listed
+from harness.load.keys import objects_in_scope
+from harness.load.protocol import Progress as LoadProgress
+from harness.load.protocol import WindowResult
+from harness.observe.postgres import role_of
+from harness.progress import Progress
+from harness.prometheus.api import PrometheusApi
+from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
+from harness.prometheus.configuration import SCRAPE_S, ScrapedWorker
+from harness.prometheus.recorder import Host, has_data, recording
+from harness.stack.base import Fleet, Stack
+
+Mode = Literal["auto", "on", "off"]
+"""``auto`` records where prometheus is on PATH, ``on`` insists on it, ``off`` never does."""
+WARMUP = "warmup"
+"""The phase of the load before a measured window."""
+
+
+@runtime_checkable
+class HasExporter(Protocol):
+    """A stack whose own Prometheus scrapes an exporter of its own."""
+
+    exporter_url: str
+    """Its base URL, as the harness reaches it."""
+
+
+class Companions:
+    """Told what happens in a run; whoever looks sees it.
+
+    Args:
+        plan: of the run.
+        fleets: all of the run.
+    """
+
+    def __init__(self, plan: RunPlan, fleets: Sequence[Fleet]) -> None:
+        self.state = first_state(plan, fleets)
+        """What the exporter shows."""
+        self.recorded: PrometheusApi | None = None
+        """The Prometheus that records the run, where one does."""
+        self._plan = plan
+        self._planted = {fleet.name: _planted(fleet) for fleet in fleets}
+
+    @contextlib.contextmanager
+    def stretch(self, variant: str, phase: str, number: int) -> Iterator[None]:
+        """One stretch of load: a warm-up, a cold fill or a measured window."""
+        self.state.began(variant, phase, number)
+        try:
+            yield
+        finally:
+            self.state.ended(variant, phase, number)
+
+    def progress(self, variant: str, load: LoadProgress) -> None:
+        """What the load side has counted in the running stretch so far."""
+        count = GeneratorCount(
+            planned=load.due,
+            late=load.late,
+            max_delay_s=load.delay_ms_max / 1000,
+            requests=load.statuses,
+        )
+        self.state.counted(variant, count)
+
+    def result(self, variant: str, load: WindowResult) -> None:
+        """What it had counted in the end."""
+        count = GeneratorCount(
+            planned=load.planned,
+            late=load.late,
+            max_delay_s=load.delay_ms_max / 1000,
+            requests=load.statuses,
+        )
+        self.state.counted(variant, count)
+        if self._plan.scenario.load.model == "closed" and load.elapsed_s:
+            # Nobody knew the rate before; the latest window's is the best there is.
+            rates = {
+                scope: sum(statuses.values()) / load.elapsed_s
+                for scope, statuses in load.statuses.items()
+            }
+            line = reference_line(self._plan, rates, planted=self._planted[variant])
+            self.state.reference_line_per_1000[variant] = line
+
+
+def chosen_prometheus(mode: Mode) -> Binary | None:
+    """The Prometheus that a run is to be recorded by; None for none.
+
+    Raises:
+        SetupError: the mode insists on one and there is none.
+    """
+    if mode == "off":
+        return None
+    # What was fetched for tests is no wish to have every run recorded.
+    found = find(PROMETHEUS, fetched=mode == "on")
+    if found is None and mode == "on":
+        raise SetupError(
+            f"There is no Prometheus to record the run. Put it on PATH, name it in "
+            f"{VARIABLES[PROMETHEUS]}, let `harness prometheus --fetch` unpack Debian's package, "
+            "or leave --prometheus out."
+        )
+    return found
+
+
+def prometheus_fact(mode: Mode, binary: Binary | None, stack: Stack, run_dir: Path) -> str:
+    """Whether a run was recorded, as a sentence for its report."""
+    if isinstance(stack, HasExporter):
+        return "the stack's own Prometheus watched the run"
+    if binary is not None and not has_data(run_dir):
+        return f"{binary.version} did not come up, the run was not recorded"
+    if binary is not None:
+        return (
+            f"{binary.version} recorded the run, a scrape every {SCRAPE_S:g} s, on the same CPUs; "
+            "`harness prometheus RUN` opens the data"
+        )
+    if mode == "off":
+        return "switched off, the run was not recorded"
+    return "none on PATH, the run was not recorded"
+
+
+@contextlib.asynccontextmanager
+async def beside(
+    plan: RunPlan,
+    stack: Stack,
+    fleets: Sequence[Fleet],
+    run_dir: Path,
+    prometheus: Binary | None,
+    progress: Progress,
+) -> AsyncIterator[Companions]:
+    """Companions of a run until the block ends.
+
+    Args:
+        plan: of the run.
+        stack: may have a Prometheus of its own, or start one.
+        fleets: all of the run.
+        run_dir: where the data go.
+        prometheus: what `chosen_prometheus` gave.
+        progress: told what went wrong.
+    """
+    companions = Companions(plan, fleets)
+    async with contextlib.AsyncExitStack() as open_things:
+        if isinstance(stack, HasExporter):
+            push = pushing(companions.state, stack.exporter_url, progress.note)
+            await open_things.enter_async_context(push)
+        elif prometheus is not None and isinstance(stack, Host):
+            try:
+                exporter = Exporter(companions.state, {f.name: _watched(f) for f in fleets})
+                url = await open_things.enter_async_context(serve(exporter))
+                record = recording(
+                    prometheus,
+                    stack,
+                    run_dir,
+                    [worker for fleet in fleets for worker in _scraped(fleet)],
+                    urlsplit(url).netloc,
+                    rules=rules_file(),
+                    note=progress.note,
+                )
+                companions.recorded = await open_things.enter_async_context(record)
+            except SetupError as error:
+                progress.note(f"The run is not recorded. {error}")
+        yield companions
+
+
+def first_state(plan: RunPlan, fleets: Sequence[Fleet]) -> RunState:
+    """The state of a run before its first window."""
+    load = plan.scenario.load
+    total = sum(load.mix.values())
+    rates = {str(scope): load.rate_per_s * weight / total for scope, weight in load.mix.items()}
+    stretches: list[tuple[str, str, int]] = []
+    for slot in plan.slots:
+        if slot.phase == "measured" and load.warmup_ttls:
+            stretches.append((slot.variant, WARMUP, slot.round))
+        stretches.append((slot.variant, slot.phase, slot.round))
+    replicas = {fleet.name: fleet.spec.replicas for fleet in fleets}
+    lines = {fleet.name: reference_line(plan, rates, planted=_planted(fleet)) for fleet in fleets}
+    return RunState.planned(replicas, lines, stretches)
+
+
+def reference_line(plan: RunPlan, rates: Mapping[str, float], *, planted: bool) -> dict[str, float]:
+    """One read for each object and TTL, per 1,000 requests, by scope and for all.
+
+    Args:
+        plan: gives the keys and the TTL.
+        rates: requests a second by scope; scopes without requests are left out.
+        planted: whether the fleet looks up a user for team keys without one.
+    """
+    reads = {
+        scope: objects_in_scope(list(plan.keys), scope, planted_null_user=planted) / plan.ttl_s
+        for scope, rate in rates.items()
+        if rate
+    }
+    line = {scope: per_s / rates[scope] * 1000 for scope, per_s in reads.items()}
+    if reads:
+        line[ALL] = sum(reads.values()) / sum(rates[scope] for scope in reads) * 1000
+    return line
+
+
+def rules_file() -> Path | None:
+    """The rules of the dashboards, where the project's own folder is at hand."""
+    path = Path(harness.__file__).resolve().parent.parent / "dashboards" / "rules.yml"
+    return path if path.is_file() else None
+
+
+def _planted(fleet: Fleet) -> bool:
+    return fleet.spec.settings.planted_null_user
+
+
+def _watched(fleet: Fleet) -> WatchedFleet:
+    servers = FleetServers(
+        variant=fleet.name,
+        postgres_dsn=fleet.admin_dsn if fleet.counts_statements else None,
+        postgres_role=role_of(fleet.dsn),
+        redis_url=fleet.redis_url,
+        counts_redis=fleet.owns_redis,
+    )
+    addresses = [urlsplit(worker.metrics_url).netloc for worker in fleet.workers]
+    return WatchedFleet(servers, Listed(addresses, fleet.spec.workers))
+
+
+def _scraped(fleet: Fleet) -> list[ScrapedWorker]:
+    return [
+        ScrapedWorker(
+            variant=fleet.name,
+            replica=str(worker.replica),
+            worker=str(worker.worker),
+            address=urlsplit(worker.metrics_url).netloc,
+        )
+        for worker in fleet.workers
+    ]

@@ -1,0 +1,47 @@
+"""The harness's own exporter: what Prometheus needs to know and no worker can say.
+
+One HTTP port, by default ``127.0.0.1:9464``, with
+
+``GET /metrics``
+    Prometheus text. Postgres and Redis are asked when the page is, so a number is never older
+    than its scrape.
+``GET /workers``
+    JSON: every worker of every fleet, ``{"fleets": {VARIANT: [{"replica": 0, "worker": 0,
+    "address": "10.0.0.3:9400", "path": "/workers/VARIANT/10.0.0.3:9400"}]}}``. Replicas are
+    numbered in the order of their addresses.
+``GET /workers/VARIANT/ADDRESS``
+    That worker's ``/metrics`` page, passed through with its query (``?name[]=authcache_pending``).
+    An address that no discovery returned is refused. A harness outside the containers' network
+    uses it as `harness.stack.base.WorkerAddress.metrics_url` and needs no other port.
+``GET /snapshots``
+    JSON: the pages of all workers at once, ``{"fleets": {VARIANT: {"workers": [{"replica",
+    "worker", "address", "page"}], "problems": []}}}``; ``?variant=A`` and ``?name[]=N`` narrow it.
+``PUT /state``
+    The state of a run (`harness.exporter.state.RunState`) from a harness that drives the load
+    from elsewhere. Standalone only.
+``GET /healthy``
+    200 as soon as it serves.
+
+**Series** (all with the label ``variant``, which is the fleet's name):
+
+=========================================================  ======================================
+``authcache_statement_calls_total{object}``                 pg_stat_statements, the fleet's role
+``authcache_statement_seconds_total{object}``               their execution time
+``authcache_redis_keyspace_total{outcome}``                 ``hit`` or ``miss``
+``authcache_redis_commands_total``                          without those of connections and INFO
+``authcache_redis_memory_bytes``                            ``used_memory``
+``authcache_server_up{server}``                             1 if ``postgres`` or ``redis`` answered
+``authcache_replicas_expected``                             replicas that the fleet should have
+``authcache_reference_line_per_1000{key_scope}``            and ``key_scope="all"``
+``authcache_window_active{phase,round}``                    0 or 1
+``authcache_generator_planned_total``                       requests due so far
+``authcache_generator_requests_total{key_scope,status}``    requests answered, as the load side saw
+``authcache_generator_late_total``                          started too late after their time
+``authcache_generator_max_delay_seconds``                   greatest delay of the latest window
+=========================================================  ======================================
+
+**Two producers.** In ``harness loadtest`` the harness itself holds the exporter
+(`harness.exporter.app.Exporter`) and feeds it from `harness.experiment.companions`. Standalone,
+``harness exporter --config FILE`` serves the fleets of a configuration, whose format is documented
+in `harness.exporter.config`.
+"""

@@ -1,0 +1,162 @@
+"""Postgres and Redis of one fleet, asked when Prometheus asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from harness.authcache.words import ObjectKind
+from harness.exporter.families import Samples, counter, gauge
+from harness.observe.postgres import StatementCount, statement_counts
+
+TIMEOUT_S = 2.0
+"""Of one question to a server: well within the scrape time-out of any configuration."""
+
+_OF_CONNECTIONS = frozenset(
+    {"auth", "client", "command", "config", "hello", "info", "ping", "reset", "select"}
+)
+"""Commands that open, name or watch a connection: an idle fleet must show 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetServers:
+    """The servers of one fleet, as the exporter reaches them."""
+
+    variant: str
+    postgres_dsn: str | None
+    """Connects to the fleet's database as a role that may read pg_stat_statements of all roles.
+    None where nobody counts statements."""
+    postgres_role: str
+    """The fleet's own role, whose statements are counted."""
+    redis_url: str | None
+    """None where the fleet has no Redis, which shows as 0."""
+    counts_redis: bool = True
+    """False for a Redis that others use too: its counters are then left out."""
+
+
+class ServerReader:
+    """Asks the servers of one fleet. Connections are its own, and made when they are needed."""
+
+    def __init__(self, servers: FleetServers) -> None:
+        self._servers = servers
+        self._postgres: asyncpg.Connection | None = None
+        self._redis: Redis | None = None
+        self._busy = asyncio.Lock()
+        if servers.redis_url is not None and servers.counts_redis:
+            self._redis = Redis.from_url(
+                servers.redis_url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+            )
+
+    async def read(self) -> list[Samples]:
+        """What both servers count now. A server that does not answer is down, not an error."""
+        async with self._busy:
+            postgres, redis = await asyncio.gather(self._read_postgres(), self._read_redis())
+        return [*postgres, *redis]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        async with self._busy:
+            await self._drop_postgres()
+            if self._redis is not None:
+                await self._redis.aclose()
+
+    async def _read_postgres(self) -> list[Samples]:
+        if self._servers.postgres_dsn is None:
+            return []
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                if self._postgres is None:
+                    self._postgres = await asyncpg.connect(self._servers.postgres_dsn)
+                counts = await statement_counts(self._postgres, self._servers.postgres_role)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            # TimeoutError is an OSError. The next scrape begins with a new connection.
+            await self._drop_postgres()
+            return [self._up("postgres", answered=False)]
+        return [self._up("postgres", answered=True), *self._statements(counts)]
+
+    def _statements(self, counts: dict[ObjectKind, StatementCount]) -> list[Samples]:
+        variant = self._servers.variant
+        return [
+            counter(
+                "statement_calls",
+                "Statements that Postgres ran for an object, as pg_stat_statements counts them.",
+                {(kind.value, variant): count.calls for kind, count in counts.items()},
+                "object",
+            ),
+            counter(
+                "statement_seconds",
+                "Execution time of these statements.",
+                {(kind.value, variant): count.total_ms / 1000 for kind, count in counts.items()},
+                "object",
+            ),
+        ]
+
+    async def _read_redis(self) -> list[Samples]:
+        if self._servers.redis_url is None:
+            return self._redis_samples({}, {}, {})
+        if self._redis is None:
+            return []
+        try:
+            stats: dict[str, Any] = await self._redis.info("stats")
+            memory: dict[str, Any] = await self._redis.info("memory")
+            commands: dict[str, Any] = await self._redis.info("commandstats")
+        except (RedisError, OSError):
+            return [self._up("redis", answered=False)]
+        return [self._up("redis", answered=True), *self._redis_samples(stats, memory, commands)]
+
+    def _redis_samples(
+        self, stats: dict[str, Any], memory: dict[str, Any], commands: dict[str, Any]
+    ) -> list[Samples]:
+        variant = self._servers.variant
+        calls = sum(int(row["calls"]) for name, row in commands.items() if _of_data(name))
+        return [
+            counter(
+                "redis_keyspace",
+                "Keys that were asked of the fleet's Redis.",
+                {
+                    ("hit", variant): int(stats.get("keyspace_hits", 0)),
+                    ("miss", variant): int(stats.get("keyspace_misses", 0)),
+                },
+                "outcome",
+            ),
+            counter(
+                "redis_commands",
+                "Commands that the fleet's Redis ran, without those that only tend a connection.",
+                {(variant,): calls},
+            ),
+            gauge(
+                "redis_memory_bytes",
+                "Memory that the fleet's Redis uses.",
+                {(variant,): int(memory.get("used_memory", 0))},
+            ),
+        ]
+
+    def _up(self, server: str, *, answered: bool) -> Samples:
+        return gauge(
+            "server_up",
+            "Whether a server of the fleet answered this scrape.",
+            {(server, self._servers.variant): float(answered)},
+            "server",
+        )
+
+    async def _drop_postgres(self) -> None:
+        connection, self._postgres = self._postgres, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.close(timeout=TIMEOUT_S)
+
+
+def _of_data(command: str) -> bool:
+    """Whether an entry of commandstats, as ``cmdstat_client|setinfo``, is about data."""
+    return command.removeprefix("cmdstat_").partition("|")[0] not in _OF_CONNECTIONS

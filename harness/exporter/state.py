@@ -1,0 +1,191 @@
+"""What the exporter knows of a run: fleets, windows, and the load generator.
+
+A run keeps one `RunState` and changes it as windows begin and end. It is a Pydantic model because a
+harness that drives a stack in containers sends it to the exporter there as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import Metric
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.authcache.words import LOAD_SCOPES
+from harness.exporter.families import Values, counter, gauge, merge
+
+ALL = "all"
+"""The key scope of what stands for all requests of a variant."""
+
+_STATUSES = ("200", "401", "429", "500")
+"""Statuses that are shown as 0 until they occur; others appear with their first request."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class WindowState(_Part):
+    """One stretch of load: the warm-up before a window, a cold fill, or a measured window."""
+
+    variant: str
+    phase: str
+    """``warmup``, ``cold_fill`` or ``measured``."""
+    round: int
+    active: bool = False
+
+
+class GeneratorCount(_Part):
+    """What the load side has counted, since its start or in one window."""
+
+    planned: int = 0
+    """Requests whose time has come."""
+    late: int = 0
+    max_delay_s: float = 0.0
+    requests: dict[str, dict[str, int]] = {}
+    """Answered requests by key scope and HTTP status."""
+
+    def plus(self, window: GeneratorCount) -> GeneratorCount:
+        """With a window added; the greatest delay is the window's."""
+        requests = {scope: dict(statuses) for scope, statuses in self.requests.items()}
+        for scope, statuses in window.requests.items():
+            have = requests.setdefault(scope, {})
+            for status, n in statuses.items():
+                have[status] = have.get(status, 0) + n
+        return GeneratorCount(
+            planned=self.planned + window.planned,
+            late=self.late + window.late,
+            max_delay_s=window.max_delay_s,
+            requests=requests,
+        )
+
+
+class RunState(_Part):
+    """A run as the exporter shows it. Nothing in it is the secret or the id of a key."""
+
+    replicas_expected: dict[str, int] = Field(default_factory=dict)
+    """By variant."""
+    reference_line_per_1000: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """By variant and key scope, `ALL` among them."""
+    windows: list[WindowState] = Field(default_factory=list)
+    generator: dict[str, GeneratorCount] = Field(default_factory=dict)
+    """By variant; whole windows only, the running one is in ``running``."""
+    running: dict[str, GeneratorCount] = Field(default_factory=dict)
+    """By variant: the window that runs now."""
+
+    @classmethod
+    def planned(
+        cls,
+        replicas: Mapping[str, int],
+        lines: Mapping[str, Mapping[str, float]],
+        windows: Iterable[tuple[str, str, int]],
+    ) -> RunState:
+        """The state before anything has happened: every series there, at 0.
+
+        Args:
+            replicas: expected number of replicas by variant.
+            lines: reference line per 1,000 requests by variant and key scope.
+            windows: variant, phase and round of every stretch to come; repeated ones count once.
+        """
+        return cls(
+            replicas_expected=dict(replicas),
+            reference_line_per_1000={name: dict(line) for name, line in lines.items() if line},
+            windows=[
+                WindowState(variant=variant, phase=phase, round=number)
+                for variant, phase, number in dict.fromkeys(windows)
+            ],
+            generator={variant: GeneratorCount() for variant in replicas},
+        )
+
+    def began(self, variant: str, phase: str, number: int) -> None:
+        """A stretch of load has begun."""
+        self._window(variant, phase, number).active = True
+
+    def ended(self, variant: str, phase: str, number: int) -> None:
+        """It has ended, with a result or without one; what was counted in it stays."""
+        self._window(variant, phase, number).active = False
+        window = self.running.pop(variant, None)
+        if window is not None:
+            self.generator[variant] = self.generator.get(variant, GeneratorCount()).plus(window)
+
+    def counted(self, variant: str, window: GeneratorCount) -> None:
+        """What the load side has counted in the running window so far."""
+        self.running[variant] = window
+
+    def metrics(self) -> Iterator[Metric]:
+        """The state as metric families."""
+        yield _gauge(
+            "replicas_expected",
+            "Replicas that the fleet should have.",
+            {(variant,): n for variant, n in self.replicas_expected.items()},
+        )
+        yield _gauge(
+            "reference_line_per_1000",
+            "One read for each object and TTL, per 1,000 requests.",
+            {
+                (scope, variant): value
+                for variant, line in self.reference_line_per_1000.items()
+                for scope, value in line.items()
+            },
+            "key_scope",
+        )
+        yield _gauge(
+            "window_active",
+            "Whether a stretch of load runs now.",
+            {(w.phase, str(w.round), w.variant): float(w.active) for w in self.windows},
+            "phase",
+            "round",
+        )
+        yield from self._generator()
+
+    def _generator(self) -> Iterator[Metric]:
+        whole = {
+            variant: count.plus(running) if (running := self.running.get(variant)) else count
+            for variant, count in self.generator.items()
+        }
+        yield _counter(
+            "generator_planned",
+            "Requests of the load generator whose time has come.",
+            {(variant,): count.planned for variant, count in whole.items()},
+        )
+        yield _counter(
+            "generator_late",
+            "Requests that started too late after their intended time.",
+            {(variant,): count.late for variant, count in whole.items()},
+        )
+        yield _gauge(
+            "generator_max_delay_seconds",
+            "Greatest delay of a request's start in the latest window.",
+            {(variant,): count.max_delay_s for variant, count in whole.items()},
+        )
+        answered: dict[tuple[str, ...], float] = {}
+        for variant, count in whole.items():
+            for scope in LOAD_SCOPES:
+                for status in _STATUSES:
+                    answered[scope.value, status, variant] = 0
+            for name, statuses in count.requests.items():
+                for status, n in statuses.items():
+                    answered[name, status, variant] = n
+        yield _counter(
+            "generator_requests",
+            "Requests answered, as the load side saw them.",
+            answered,
+            "key_scope",
+            "status",
+        )
+
+    def _window(self, variant: str, phase: str, number: int) -> WindowState:
+        for window in self.windows:
+            if (window.variant, window.phase, window.round) == (variant, phase, number):
+                return window
+        window = WindowState(variant=variant, phase=phase, round=number)
+        self.windows.append(window)
+        return window
+
+
+def _gauge(name: str, text: str, values: Values, *labels: str) -> Metric:
+    return merge([gauge(name, text, values, *labels)])
+
+
+def _counter(name: str, text: str, values: Values, *labels: str) -> Metric:
+    return merge([counter(name, text, values, *labels)])

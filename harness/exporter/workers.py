@@ -1,0 +1,95 @@
+"""Where the workers of a fleet are, and what their pages say."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx
+
+METRICS_PATH = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker process."""
+
+    replica: int
+    worker: int
+    address: str
+    """Host and port of its metrics, as ``10.0.0.3:9400``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a worker answered."""
+
+    status: int
+    body: bytes
+    content_type: str
+
+
+class Discovery(Protocol):
+    """Finds the workers of a fleet."""
+
+    async def workers(self) -> list[Worker]:
+        """All that are there now. Raises OSError where they cannot be looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Workers that are known from the start.
+
+    Args:
+        addresses: metrics addresses, worker by worker within a replica.
+        per_replica: workers of each replica.
+    """
+
+    addresses: Sequence[str]
+    per_replica: int = 1
+
+    async def workers(self) -> list[Worker]:
+        """All of them, whether they answer or not."""
+        return [
+            Worker(*divmod(place, self.per_replica), address)
+            for place, address in enumerate(self.addresses)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Workers behind a DNS name, one address a replica, as Docker's own resolver answers.
+
+    Args:
+        name: what to resolve, type A.
+        port: of the first worker's metrics; the others of a replica count up from it.
+        per_replica: workers of each replica.
+    """
+
+    name: str
+    port: int
+    per_replica: int = 1
+
+    async def workers(self) -> list[Worker]:
+        """All that the name stands for now, in the order of their addresses."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            self.name, self.port, family=socket.AF_INET, type=socket.SOCK_STREAM
+        )
+        hosts = sorted({info[4][0] for info in found}, key=ipaddress.ip_address)
+        return [
+            Worker(replica, worker, f"{host}:{self.port + worker}")
+            for replica, host in enumerate(hosts)
+            for worker in range(self.per_replica)
+        ]
+
+
+async def fetch(http: httpx.AsyncClient, worker: Worker, names: Sequence[str]) -> Page:
+    """A worker's page, only the named series where any are named. Raises httpx.HTTPError."""
+    url = f"http://{worker.address}{METRICS_PATH}"
+    reply = await http.get(url, params=[("name[]", name) for name in names])
+    return Page(reply.status_code, reply.content, reply.headers.get("content-type", "text/plain"))

@@ -1,0 +1,135 @@
+"""Prometheus beside a run: it records what a person may want to look at later."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import httpx
+
+from harness.errors import SetupError
+from harness.prometheus.api import TIMEOUT_S, PrometheusApi
+from harness.prometheus.binaries import Binary
+from harness.prometheus.configuration import SCRAPE_S, WORKERS_JOB, ScrapedWorker, configuration
+from harness.prometheus.server import (
+    CONFIG_FILE,
+    DATA_FOLDER,
+    GROUP,
+    HOST,
+    server_command,
+    wait_ready,
+)
+from harness.stack.embedded.processes import Command, Process
+from harness.stack.embedded.sockets import free_port
+
+FOLDER = "prometheus"
+"""In the run directory."""
+RULES_FILE = "rules.yml"
+_FIRST_SCRAPE_TIMEOUT_S = 20.0
+_LAST_SCRAPE_TIMEOUT_S = 5.0
+_POLL_S = 0.1
+
+
+def data_folder(run_dir: Path) -> Path:
+    """Where a run's data are, if it was recorded."""
+    return run_dir / FOLDER / DATA_FOLDER
+
+
+def has_data(run_dir: Path) -> bool:
+    """Whether a run was recorded."""
+    return data_folder(run_dir).is_dir()
+
+
+@runtime_checkable
+class Host(Protocol):
+    """A stack that starts a process beside its fleets."""
+
+    def accompany(self, command: Command) -> Process:
+        """Start it; that it ends is no reason to end the run. Raises SetupError."""
+
+    async def dismiss(self, group: str) -> None:
+        """End what was started under a group."""
+
+
+@contextlib.asynccontextmanager
+async def recording(
+    binary: Binary,
+    host: Host,
+    run_dir: Path,
+    workers: Sequence[ScrapedWorker],
+    exporter: str,
+    *,
+    rules: Path | None,
+    note: Callable[[str], None],
+) -> AsyncIterator[PrometheusApi]:
+    """Record into ``prometheus/`` of the run directory until the block ends.
+
+    The block begins when every worker was scraped once, so that counters are seen at 0, and its end
+    waits for one more scrape. Neither is waited for without end.
+
+    Args:
+        binary: the Prometheus.
+        host: starts and ends the process, with the guard's care.
+        run_dir: of the run.
+        workers: whom to scrape.
+        exporter: host and port of the harness's exporter.
+        rules: a file of rules; a copy goes with the data.
+        note: told what went wrong; nothing of it is a reason to end the run.
+
+    Raises:
+        SetupError: it does not come up.
+    """
+    folder = run_dir / FOLDER
+    folder.mkdir()
+    if rules is not None:
+        shutil.copyfile(rules, folder / RULES_FILE)
+    names = [] if rules is None else [RULES_FILE]
+    text = configuration(workers, exporter, rule_files=names)
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    port = free_port()
+    log_file = run_dir / "logs" / "prometheus.log"
+    process = host.accompany(
+        server_command(binary, folder, port, log_file, title=f"Run {run_dir.name}")
+    )
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
+            api = PrometheusApi(f"http://{HOST}:{port}", http)
+            await wait_ready(api, process.ended, process.epitaph)
+            await _scraped(api, len(workers), note)
+            yield api
+            await _scraped_again(api)
+            if process.ended():
+                note(f"Prometheus ended before the run did, {process.epitaph()}")
+    finally:
+        await host.dismiss(GROUP)
+
+
+async def _scraped(api: PrometheusApi, workers: int, note: Callable[[str], None]) -> None:
+    if not await _holds(
+        api, f'count(up{{job="{WORKERS_JOB}"}} == 1) == {workers}', _FIRST_SCRAPE_TIMEOUT_S
+    ):
+        note("Prometheus has not scraped every worker yet; its data begin later than the run.")
+
+
+async def _scraped_again(api: PrometheusApi) -> None:
+    now = time.time()
+    expr = f"min(timestamp(up)) > {now + SCRAPE_S / 2:.3f}"
+    await _holds(api, expr, _LAST_SCRAPE_TIMEOUT_S)
+
+
+async def _holds(api: PrometheusApi, expr: str, timeout_s: float) -> bool:
+    """Ask until the answer is not empty; False when the time is up or nobody answers."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if await api.query(expr):
+                return True
+        except SetupError:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return False

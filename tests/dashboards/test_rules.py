@@ -1,0 +1,93 @@
+"""Rules and alerts: promtool's own tests of them, and that each alert can be looked up."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.dashboards.boards import FOLDER
+from tests.programs import promtool
+
+pytestmark = pytest.mark.integration
+
+RULES = FOLDER / "rules.yml"
+TESTS = FOLDER / "rules_test.yml"
+RUNBOOK = FOLDER.parent / "docs" / "runbook.md"
+ALERTS = [
+    rule
+    for group in yaml.safe_load(RULES.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+]
+
+
+def _promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [promtool(), *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_rules_are_rules() -> None:
+    done = _promtool("check", "rules", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "9 rules found" in done.stdout
+
+
+def test_the_rules_do_what_their_tests_say() -> None:
+    done = _promtool("test", "rules", TESTS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('outcome="deserialize_failure"', 'outcome="hit"'),
+        ("5 * max by", "8 * max by"),
+        ("min by (variant, replica)", "max by (variant, replica)"),
+        ("or 0 * max by (variant) (authcache_replicas_expected)", ""),
+        ("> 0.01", "> 0.001"),
+        ("for: 5s", "for: 0s"),
+        ('{route="/v1/chat/completions"}', ""),
+    ],
+)
+def test_a_broken_rule_fails_them(tmp_path: Path, right: str, wrong: str) -> None:
+    text = RULES.read_text()
+    assert right in text
+    (tmp_path / "rules.yml").write_text(text.replace(right, wrong))
+    (tmp_path / "rules_test.yml").write_text(TESTS.read_text())
+    done = _promtool("test", "rules", tmp_path / "rules_test.yml")
+    assert done.returncode != 0
+
+
+def test_every_rule_and_alert_has_a_test() -> None:
+    text = TESTS.read_text()
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        for rule in group["rules"]:
+            name = rule.get("record") or rule["alert"]
+            assert name in text
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_is_tested_firing_and_not_firing(alert: dict[str, Any]) -> None:
+    expected = [
+        bool(case["exp_alerts"])
+        for test in yaml.safe_load(TESTS.read_text())["tests"]
+        for case in test.get("alert_rule_test", [])
+        if case["alertname"] == alert["alert"]
+    ]
+    assert set(expected) == {True, False}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_says_what_to_do(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    assert path == "docs/runbook.md"
+    headings = re.findall(r"^## (.+)$", RUNBOOK.read_text(), re.MULTILINE)
+    assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+    assert alert["alert"] in headings

@@ -1,0 +1,127 @@
+"""`harness exporter` beside a real fleet, as Compose runs it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from harness.authcache.variants import load_variants
+from harness.experiment.arms import reference_arm
+from harness.experiment.plan import make_plan
+from harness.experiment.seed import seed_population
+from harness.observe.postgres import role_of
+from harness.observe.samples import Counters
+from harness.observe.snapshots import Observer, watch
+from harness.scenario.loader import load_scenario
+from harness.stack.base import Fleet
+from harness.stack.embedded import EmbeddedStack
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def observer(tmp_path: Path) -> AsyncIterator[Observer]:
+    """A fleet of two replicas, seeded, after some requests."""
+    variant = load_variants(None)["litellm_1_84"]
+    plan = make_plan(load_scenario("smoke"), [reference_arm(variant)], stack="embedded")
+    stack = EmbeddedStack(tmp_path / "run")
+    try:
+        await stack.open()
+        fleet = await stack.start(plan.fleet(plan.arms[0]))
+        async with watch(fleet) as observer, httpx.AsyncClient(trust_env=False) as http:
+            await seed_population(observer.postgres, plan.keys)
+            for key in plan.keys:
+                for url in fleet.replica_urls:
+                    await http.post(
+                        f"{url}/v1/chat/completions",
+                        headers={"Authorization": f"Bearer {key.secret}"},
+                        json={"model": "mock-model", "messages": []},
+                    )
+            yield observer
+    finally:
+        await stack.close()
+
+
+def _config(folder: Path, fleet: Fleet) -> Path:
+    targets = [urlsplit(worker.metrics_url).netloc for worker in fleet.workers]
+    path = folder / "exporter.toml"
+    path.write_text(
+        f"""
+        [listen]
+        port = 0
+        [[fleet]]
+        variant = "{fleet.name}"
+        replicas = 2
+        postgres_dsn = "{fleet.admin_dsn}"
+        postgres_role = "{role_of(fleet.dsn)}"
+        redis_url = "{fleet.redis_url}"
+        targets = {targets}
+        """
+    )
+    return path
+
+
+@contextmanager
+def _exporter(config: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    command = [sys.executable, "-m", "harness", "exporter", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("Exporter: http://127.0.0.1:")
+            yield line.split()[1].removesuffix("/metrics"), process
+        finally:
+            process.kill()
+
+
+async def test_what_it_shows_is_what_the_harness_sees(tmp_path: Path, observer: Observer) -> None:
+    with _exporter(_config(tmp_path, observer.fleet)) as (url, process):
+        # An observer sees the fleet at rest; the exporter sees it after that, still at rest.
+        snapshot = await observer.at_rest()
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            page = Counters.parse((await http.get(f"{url}/metrics")).text)
+            pages = (await http.get(f"{url}/snapshots")).json()["fleets"][observer.fleet.name]
+            rows = (await http.get(f"{url}/workers")).json()["fleets"][observer.fleet.name]
+            through = [Counters.parse((await http.get(url + row["path"])).text) for row in rows]
+        assert snapshot.statements is not None
+        assert snapshot.redis is not None
+        calls = {kind: count.calls for kind, count in snapshot.statements.items()}
+        assert sum(calls.values()) > 0
+        for kind, count in calls.items():
+            assert page.sum("authcache_statement_calls_total", object=kind) == count
+        assert page.sum("authcache_redis_keyspace_total") == snapshot.redis.keys_read > 0
+        assert page.sum("authcache_redis_commands_total") >= snapshot.redis.keys_read
+        assert page.sum("authcache_redis_memory_bytes") > 0
+        assert page.sum("authcache_server_up") == 2
+        assert pages["problems"] == []
+        for workers in ([Counters.parse(row["page"]) for row in pages["workers"]], through):
+            total = Counters.total(workers)
+            for name in ("authcache_lookups_total", "http_requests_total"):
+                assert total.by(name, "object", "outcome") == snapshot.total.by(
+                    name, "object", "outcome"
+                )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+async def test_scraping_an_idle_fleet_moves_no_counter(tmp_path: Path, observer: Observer) -> None:
+    with _exporter(_config(tmp_path, observer.fleet)) as (url, _):
+        await observer.at_rest()
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            first = Counters.parse((await http.get(f"{url}/metrics")).text)
+            for _ in range(3):
+                again = Counters.parse((await http.get(f"{url}/metrics")).text)
+    counted = {
+        series: value
+        for series, value in again.since(first).items()
+        if value and "memory" not in series[0]
+    }
+    assert counted == {}
