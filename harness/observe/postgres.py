@@ -20,7 +20,7 @@ SELECT s.query, s.calls, s.total_exec_time, s.rows
 FROM pg_stat_statements AS s
 JOIN pg_roles AS r ON r.oid = s.userid
 JOIN pg_database AS d ON d.oid = s.dbid
-WHERE r.rolname = $1 AND d.datname = current_database()
+WHERE r.rolname = $1 AND d.datname = current_database() AND s.toplevel
 """
 
 _SPEND = {

@@ -58,13 +58,16 @@ def _model(settings: Settings) -> dict[str, Any]:
         "model": f"openai/{settings.model}",
         "api_key": "unused",
         "mock_response": "Hello from the mock model.",
-        # A whole number of millionths a reply, so that spend can be compared exactly.
+    }
+    info = {
+        # A whole number of millionths a reply, so that spend can be compared exactly. A price among
+        # the parameters would be registered anew with every request.
         "input_cost_per_token": _MOCK_PROMPT_TOKENS_COST,
         "output_cost_per_token": settings.cost_micro / MOCK_COMPLETION_TOKENS / _MICRO,
     }
     if settings.mock_latency_ms:
         params["mock_delay"] = settings.mock_latency_ms / 1000
-    return {"model_name": settings.model, "litellm_params": params}
+    return {"model_name": settings.model, "litellm_params": params, "model_info": info}
 
 
 def _redis(url: str, namespace: str) -> dict[str, Any]:

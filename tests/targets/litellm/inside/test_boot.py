@@ -62,9 +62,9 @@ def test_the_configuration_follows_the_scenario() -> None:
     params = config["litellm_settings"]["cache_params"]
     assert (params["host"], params["port"], params["db"]) == ("127.0.0.1", 6380, 3)
     assert (params["username"], params["password"], params["namespace"]) == ("u", "p@s", "ns")
-    model = config["model_list"][0]["litellm_params"]
-    assert model["output_cost_per_token"] * 20 * 1e6 == 250
-    assert model["mock_delay"] == 0.4
+    model = config["model_list"][0]
+    assert model["model_info"]["output_cost_per_token"] * 20 * 1e6 == 250
+    assert model["litellm_params"]["mock_delay"] == 0.4
     variables = environment(settings, "/c.yaml")
     assert variables["DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL"] == "7"
     assert variables["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"

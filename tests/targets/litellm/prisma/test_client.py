@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gc
+import warnings
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -165,6 +167,21 @@ async def test_a_lost_connection_is_replaced(client: Prisma, admin: Any, heard: 
 
 
 @pytest.mark.integration
+async def test_a_transaction_that_nobody_ends_does_not_keep_the_client_open(
+    sample_dsn: str,
+) -> None:
+    client = Prisma(datasource={"url": sample_dsn})
+    await client.connect()
+    manager = client.tx()
+    tx = await manager.start()
+    async with asyncio.timeout(60):
+        await client.disconnect(timeout=dt.timedelta(milliseconds=1))
+    with pytest.raises(DataError) as caught:
+        await tx.query_raw("SELECT 1")
+    assert caught.value.code == "P1017"
+
+
+@pytest.mark.integration
 async def test_a_client_that_is_left_behind_closes_its_pool(
     sample_dsn: str, admin: asyncpg.Connection[asyncpg.Record]
 ) -> None:
@@ -175,6 +192,9 @@ async def test_a_client_that_is_left_behind_closes_its_pool(
     await client.owner.count()
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'left_behind'"
     assert await admin.fetchval(count) == 1
-    del client
-    gc.collect()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", ResourceWarning)
+        del client
+        gc.collect()
+    assert [str(one.message) for one in said] == [], "closed on purpose, not by the collector"
     await _until(admin, count, 0)

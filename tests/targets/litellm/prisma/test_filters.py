@@ -74,6 +74,7 @@ def compiled(where: Any, model: Any = OWNER) -> tuple[str, list[Any]]:
             ["%a%"],
         ),
         ({"name": {"equals": "A", "mode": "insensitive"}}, 'WHERE "name" ILIKE $1', ["A"]),
+        ({"name": {"not": "A", "mode": "insensitive"}}, 'WHERE "name" NOT ILIKE $1', ["A"]),
         ({"name": {"equals": "A", "mode": "default"}}, 'WHERE "name" = $1', ["A"]),
         ({"tags": {"has": "a"}}, 'WHERE "tags" @> $1::text[]', [["a"]]),
         ({"tags": {"hasSome": ["a", "b"]}}, 'WHERE "tags" && $1::text[]', [["a", "b"]]),

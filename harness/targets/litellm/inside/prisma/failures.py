@@ -22,6 +22,7 @@ from .errors import (
     problem,
 )
 
+_CLOSED = re.compile("closed|released back to the pool")
 _KEY = re.compile(r"^Key \((?P<names>.*?)\)=")
 
 _UNREACHABLE = (
@@ -90,7 +91,7 @@ def _transport(error: BaseException, server: str) -> DataError | None:
         return DataError(problem("P1008", "Operations timed out after the socket timeout."))
     if isinstance(error, _UNREACHABLE):
         return DataError(problem("P1001", unreachable(server), cause))
-    closed = isinstance(error, postgres.InterfaceError) and "closed" in str(error)
+    closed = isinstance(error, postgres.InterfaceError) and _CLOSED.search(str(error))
     if closed or isinstance(error, _LOST):
         return DataError(problem("P1017", "Server has closed the connection.", cause))
     return None

@@ -23,6 +23,8 @@ from .statements import Query
 
 Rows = list[Any]
 
+CLOSE_TIMEOUT_S = 5.0
+
 
 class Link(Protocol):
     """What carries statements out."""
@@ -107,11 +109,16 @@ class PoolLink(_Carrier):
         weakref.finalize(self, _terminate, pool).atexit = False
 
     async def close(self, timeout_s: float | None) -> None:
-        """Close the pool after the statements that are on their way, or after `timeout_s`."""
-        try:
-            await asyncio.wait_for(self.pool.close(), timeout_s)
-        except TimeoutError:
-            self.pool.terminate()
+        """Close the pool, and cut off the statements that are still on their way after `timeout_s`.
+
+        Args:
+            timeout_s: None for the default: a transaction that nobody ends must not keep a proxy
+                from shutting down.
+        """
+        limit_s = CLOSE_TIMEOUT_S if timeout_s is None else timeout_s
+        # asyncpg cuts off what is left when its close is given up.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.pool.close(), limit_s)
 
     @contextlib.asynccontextmanager
     async def connection(self, timeout_s: float | None) -> AsyncIterator[Any]:
@@ -189,8 +196,9 @@ class TransactionLink(_Carrier):
 
     async def _use(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
         # Callers may gather; Prisma's engine lines the statements of a transaction up too.
-        self.check_alive()
-        return await work(self._connection)
+        async with self._turn:
+            self.check_alive()
+            return await work(self._connection)
 
     @contextlib.asynccontextmanager
     async def atomically(self) -> AsyncIterator[Link]:
