@@ -24,6 +24,7 @@ from harness.scenario.schema import Scenario
 from harness.stack.compose.containers import projects, take_down
 from harness.stack.compose.docker import Docker, check, find_docker, have_image
 from harness.stack.compose.project import KEPT_PROJECT, Project, image
+from harness.stack.compose.readiness import answered
 from harness.stack.compose.stack import GRACE_S, RUN_PREFIX, ComposeStack
 from harness.ui.presets import preset_of
 
@@ -171,7 +172,9 @@ async def _start_beside(stack: ComposeStack, plan: RunPlan, beside: Beside) -> N
     if beside.grafana:
         pages["Grafana"] = ("GRAFANA_PORT", "/api/health")
     for name, (variable, path) in pages.items():
-        await stack.answered(name, services, f"http://127.0.0.1:{project.settings[variable]}{path}")
+        await answered(
+            project, name, services, f"http://127.0.0.1:{project.settings[variable]}{path}"
+        )
 
 
 def _locust(stack: ComposeStack, plan: RunPlan) -> dict[str, str]:
@@ -179,7 +182,7 @@ def _locust(stack: ComposeStack, plan: RunPlan) -> dict[str, str]:
     scenario, preset = plan.scenario, preset_of(plan.scenario)
     objects = ",".join(f"{row.scope}={row.objects}" for row in plan.sizing)
     settings = {
-        "AUTHCACHE_HOSTS": ";".join(f"{n}={stack.url(place)}" for n, place in stack.places.items()),
+        "AUTHCACHE_HOSTS": ";".join(f"{n}={place.url}" for n, place in stack.places.items()),
         "AUTHCACHE_SNAPSHOTS": f"{stack.exporter_address}/snapshots",
         "AUTHCACHE_LOAD_MODEL": preset.load_model,
         "AUTHCACHE_MIX": preset.mix,
@@ -226,8 +229,8 @@ def _tell(stack: ComposeStack, say: Say) -> None:
     settings = stack.project.settings
     for name, place in stack.places.items():
         say(f"\n{name}: {place.spec.replicas} replicas")
-        say(f"  requests      {stack.url(place)}")
-        say(f"  HAProxy       http://127.0.0.1:{place.stats_port}")
+        say(f"  requests      {place.url}")
+        say(f"  HAProxy       {place.stats_url}")
     say("")
     say(f"Locust          http://127.0.0.1:{settings['LOCUST_PORT']}")
     if "grafana.yaml" in stack.project.layers:

@@ -25,7 +25,7 @@ from harness.scenario.sizing import least_rate, sizing
 SHARE = 0.6
 """Of what the slowest fleet bears in a closed loop; the rest is for bursts of an open one."""
 _USERS = 8
-_ROUNDS_S = (2.0, 4.0)
+_ROUNDS_S = (6.0, 4.0)
 """Seconds of the loop that warms the code, and of the one that is measured."""
 _SEED_APART = 1_000_003
 

@@ -209,6 +209,7 @@ class _Run:
             has_redis=observer.fleet.redis_url is not None,
             not_counted=dict(observer.fleet.not_counted_reason),
             not_checked=dict(observer.fleet.spec.target.not_checked),
+            findings=observer.fleet.spec.target.findings,
             checkpoints=points,
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
         )

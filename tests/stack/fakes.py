@@ -33,6 +33,7 @@ class FakeTarget:
     version: str = "1"
     readiness_path: str = "/health/readiness"
     not_checked: Mapping[str, str] = field(default_factory=dict)
+    findings: frozenset[str] = frozenset()
 
     async def prepare_database(self, dsn: str) -> None:
         connection = await asyncpg.connect(dsn)

@@ -1,0 +1,60 @@
+"""What HAProxy says of the replicas behind it, from its own statistics page."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from dataclasses import dataclass
+
+import httpx
+
+_POLL_S = 0.2
+_BACKEND = "replicas"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One replica as the load balancer sees it."""
+
+    name: str
+    address: str
+    up: bool
+    requests: int
+    """Sessions that it has got since it took its place."""
+
+
+async def servers(http: httpx.AsyncClient, stats_url: str) -> list[Server]:
+    """The replicas that HAProxy has found, up or not. Raises httpx.HTTPError."""
+    reply = (await http.get(f"{stats_url}/;csv")).raise_for_status()
+    return parse(reply.text)
+
+
+def parse(text: str) -> list[Server]:
+    """The servers on a statistics page; places that no replica has taken are left out."""
+    rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
+    return [
+        Server(row["svname"], row.get("addr", ""), row["status"] == "UP", int(row["stot"] or 0))
+        for row in rows
+        if row["pxname"] == _BACKEND
+        and row["svname"] not in ("FRONTEND", "BACKEND")
+        and not row["status"].startswith("MAINT")
+    ]
+
+
+async def wait_for(http: httpx.AsyncClient, stats_url: str, replicas: int, within_s: float) -> int:
+    """Wait until so many replicas are up and no other is known; how many are up at the end."""
+    up = 0
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                try:
+                    found = await servers(http, stats_url)
+                except httpx.HTTPError:
+                    found = []
+                up = sum(server.up for server in found)
+                if up == replicas == len(found):
+                    return up
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        return up

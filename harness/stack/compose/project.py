@@ -1,0 +1,243 @@
+"""One Compose project: its name, its folder of generated files, its settings and its layers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import harness
+from harness.errors import SetupError
+from harness.stack.compose.docker import Docker, Done, explain
+from harness.stack.embedded.sockets import free_port, listen
+
+KEPT_PROJECT = "authcache"
+"""What `harness up` starts; a run takes a name of its own."""
+LABEL = "com.docker.compose.project"
+IMAGES: Mapping[str, str] = {
+    "POSTGRES_IMAGE": "postgres:17",
+    "REDIS_IMAGE": "redis:8.0",
+    "HAPROXY_IMAGE": "haproxy:3.0",
+    "PROMETHEUS_IMAGE": "prom/prometheus:v3.5.0",
+    "GRAFANA_IMAGE": "grafana/grafana:12.0.2",
+    "PYTHON_IMAGE": "python:3.13-slim",
+    "LITELLM_IMAGE": "litellm/litellm-database:1.84.0-rc.1",
+}
+"""Every image that is not built here, by the variable that replaces it. As in compose/*.yaml."""
+HARNESS_IMAGE = "authcache-harness:local"
+UP_TIMEOUT_S = 300.0
+_STATE = "state.json"
+_OWNER = "owner"
+_BUILD_TIMEOUT_S = 1800.0
+
+
+def compose_folder() -> Path:
+    """The committed files. Raises SetupError where the harness runs without its repository."""
+    folder = Path(harness.__file__).resolve().parent.parent / "compose"
+    if not (folder / "core.yaml").is_file():
+        raise SetupError(
+            f"The compose files are not beside the package [{folder.name}/core.yaml]. Docker "
+            "Compose needs a checkout of the repository: clone it and install it with "
+            "pip install --editable."
+        )
+    return folder
+
+
+@dataclass(slots=True)
+class Project:
+    """Files and settings of one project. Nothing in its folder is meant to be committed.
+
+    Args:
+        name: of the Compose project.
+        docker: calls Docker; gets the settings as its environment.
+    """
+
+    name: str
+    docker: Docker
+    layers: list[str] = field(default_factory=lambda: ["core.yaml"])
+    """Committed files, by name."""
+    fleets: dict[str, Path] = field(default_factory=dict)
+    """Generated files, by the name of their fleet."""
+    settings: dict[str, str] = field(default_factory=dict)
+    ports: set[int] = field(default_factory=set)
+    """Ports that have been given out: two of them in a row can be the same free one."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the generated files are; only its owner may enter it."""
+        return compose_folder() / "generated" / self.name
+
+    @property
+    def network(self) -> str:
+        """The project's network."""
+        return f"{self.name}_default"
+
+    def create(self) -> None:
+        """Make the folder. Raises SetupError where a project of this name is there already."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            raise SetupError(
+                f"There is a stack [{self.name}] already. End it first: make down."
+            ) from None
+        owner = psutil.Process()
+        _write(self.folder / _OWNER, f"{owner.pid} {owner.create_time()}")
+        # Mounted as a whole, so it must be there before what it holds.
+        (self.folder / "scrape").mkdir()
+        self.set(GENERATED=str(self.folder), HARNESS_IMAGE=image("HARNESS_IMAGE"))
+        self.set(**{name: image(name) for name in IMAGES})
+        self.set(**{name: _secret(name) for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD")})
+
+    def resume(self) -> dict[str, Any]:
+        """Read the settings of a project that is up, and what `save` was given besides.
+
+        Raises:
+            SetupError: it was not left whole.
+        """
+        try:
+            saved = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+            self.layers, self.settings = saved["layers"], saved["settings"]
+            self.fleets = {name: Path(path) for name, path in saved["fleets"].items()}
+        except (OSError, ValueError, KeyError) as error:
+            raise SetupError(
+                f"The stack [{self.name}] was not left whole: {type(error).__name__}. "
+                "End it: make down. Then start it anew."
+            ) from error
+        self.docker.env |= self.settings
+        return dict(saved["more"])
+
+    def set(self, **values: str) -> None:
+        """Settings for the compose files; they win over the environment of the caller."""
+        self.settings |= values
+        self.docker.env |= values
+        # For whoever calls `docker compose` by hand: see docs/compose.md.
+        lines = [f"{name}='{value}'\n" for name, value in sorted(self.settings.items())]
+        _write(self.folder / ".env", "".join(lines))
+
+    def port(self, variable: str, default: int | None = None) -> int:
+        """A port to publish: the environment's, the default, or a free one. Raises SetupError."""
+        text = os.environ.get(variable, "")
+        if text and not (text.isdigit() and 0 < int(text) < 65_536):  # noqa: PLR2004 - the last
+            raise SetupError(f"{variable} is [{text}], which is no port. Give one from 1 to 65535.")
+        number = int(text) if text else default
+        if number is None:
+            return self.free_port()
+        check_port(variable, number)
+        self.ports.add(number)
+        return number
+
+    def free_port(self) -> int:
+        """A port that nothing listens on, and that has not been given out before."""
+        number = free_port()
+        while number in self.ports:
+            number = free_port()
+        self.ports.add(number)
+        return number
+
+    def save(self, more: Mapping[str, Any]) -> None:
+        """Keep what `resume` reads."""
+        fleets = {name: str(path) for name, path in self.fleets.items()}
+        saved = {"layers": self.layers, "settings": self.settings, "fleets": fleets, "more": more}
+        _write(self.folder / _STATE, json.dumps(saved, indent=1))
+
+    def abandoned(self) -> bool:
+        """Whether the harness that started it is gone, or nobody knows which one it was."""
+        try:
+            pid, _, born = (self.folder / _OWNER).read_text(encoding="utf-8").partition(" ")
+            return str(psutil.Process(int(pid)).create_time()) != born
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return True
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a generated file. Containers read it under users of their own."""
+        path = self.folder / name
+        _write(path, text)
+        path.chmod(0o644)
+        return path
+
+    def remove(self) -> None:
+        """Remove the folder, and the one above it when it is empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        parent = self.folder.parent
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+
+    async def compose(self, *arguments: str, timeout_s: float = UP_TIMEOUT_S) -> Done:
+        """Run `docker compose` with all layers of the project."""
+        folder = compose_folder()
+        files = [folder / layer for layer in self.layers] + list(self.fleets.values())
+        chosen = [word for file in files for word in ("-f", str(file))]
+        return await self.docker(
+            *("compose", "--project-name", self.name, "--env-file", str(self.folder / ".env")),
+            *("--ansi", "never", *chosen, *arguments),
+            timeout_s=timeout_s,
+        )
+
+    async def up(self, services: Sequence[str], *options: str) -> None:
+        """Start services; whoever needs them waits for their answer. Raises SetupError.
+
+        Not with ``--wait``: it needs Docker's health checks to be frequent for as long as the
+        services run, and one costs 70 ms of CPU. Those of 8 replicas every 3 s take a fifth of a
+        core away from what is measured.
+        """
+        done = await self.compose("up", "--detach", "--no-build", "--no-deps", *options, *services)
+        if done.code != 0:
+            raise SetupError(explain(f"Compose could not start [{', '.join(services)}]", done))
+
+    async def build(self) -> None:
+        """Build the image of replicas, exporter and Locust. Raises SetupError."""
+        done = await self.compose("build", "exporter", timeout_s=_BUILD_TIMEOUT_S)
+        if done.code != 0:
+            raise SetupError(explain("The harness's own image could not be built", done))
+
+
+def image(variable: str) -> str:
+    """The image of a variable: the environment's, or the default."""
+    return os.environ.get(variable) or IMAGES.get(variable, HARNESS_IMAGE)
+
+
+def release_of(litellm_image: str) -> str:
+    """The release in an official image, as `pip` writes its version, from the image's tag.
+
+    Raises:
+        SetupError: the tag names none.
+    """
+    tag = litellm_image.rpartition(":")[2]
+    found = re.search(r"(\d+\.\d+\.\d+)(?:[-.]?(rc|dev)[-.]?(\d+))?", tag)
+    if found is None or ":" not in litellm_image:
+        raise SetupError(
+            f"The tag of the image [{litellm_image}] names no release. Give the version yourself: "
+            "VARIANTS=litellm==1.84.0rc1."
+        )
+    version, kind, number = found.groups(default="")
+    separator = "." if kind == "dev" else ""
+    return f"{version}{separator}{kind}{number}"
+
+
+def check_port(variable: str, number: int) -> None:
+    """Raise SetupError, which names the variable, where a port is taken."""
+    try:
+        listen(number).close()
+    except SetupError as error:
+        raise SetupError(
+            f"Port [{number}] on 127.0.0.1 is not free [{variable}]. End what listens there, or "
+            f"name another: {variable}={number + 1000}."
+        ) from error
+
+
+def _secret(variable: str) -> str:
+    return os.environ.get(variable) or secrets.token_urlsafe(24)
+
+
+def _write(path: Path, text: str) -> None:
+    # Nobody else may read it, not even for a moment.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

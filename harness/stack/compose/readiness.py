@@ -1,0 +1,174 @@
+"""Waits until what was started answers, and notices when it will not any more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import httpx
+
+from harness.errors import SetupError
+from harness.stack.base import WorkerAddress
+from harness.stack.compose import balancer
+from harness.stack.compose.containers import containers, epitaph
+from harness.stack.compose.fleet import FleetPlace
+from harness.stack.compose.project import Project
+from harness.stack.embedded.databases import Databases
+from harness.stack.embedded.tasks import together
+
+T = TypeVar("T")
+READY_S = 120.0
+_LOOK_S = 1.0
+_POLL_S = 0.2
+
+
+async def while_alive(project: Project, services: Sequence[str], work: Coroutine[Any, Any, T]) -> T:
+    """Wait for something, unless a container that it needs ends. Raises SetupError."""
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            done, _ = await asyncio.wait({task}, timeout=_LOOK_S)
+            if done:
+                return await task
+            for one in await containers(project.docker, project.name):
+                if one.service in services and not one.running:
+                    text = await epitaph(project.docker, one)
+                    raise SetupError(f"The container [{one.name}] ended, {text}")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def answered(project: Project, name: str, services: Sequence[str], url: str) -> None:
+    """Wait until a page answers 200.
+
+    Args:
+        project: that the services belong to.
+        name: for messages.
+        services: that it needs; if one ends, it will not answer any more.
+        url: on 127.0.0.1.
+
+    Raises:
+        SetupError: it does not, or a container ended.
+    """
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
+            await _answers(http, url)
+
+    try:
+        await while_alive(project, services, ask())
+    except TimeoutError:
+        raise SetupError(
+            f"{name} does not answer at [{url}] after [{READY_S:g} s]. Look at its log."
+        ) from None
+
+
+async def first_answer(databases: Databases) -> dict[str, str]:
+    """What Postgres says of itself, as soon as it answers. Raises SetupError."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            return await databases.check()
+        except SetupError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_POLL_S)
+
+
+async def fleet_ready(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...]:
+    """Wait for a fleet's load balancer and its workers; where each is scraped.
+
+    Args:
+        place: the fleet.
+        exporter: base URL, through which the workers are reached.
+
+    Raises:
+        SetupError: not all of them answer in time.
+    """
+    await balanced(place)
+    workers = await _workers(place, exporter)
+    await _first_requests(place)
+    return workers
+
+
+async def balanced(place: FleetPlace) -> None:
+    """Wait until HAProxy has every replica up and knows no other. Raises SetupError."""
+    stats = place.stats_url
+    wanted = place.spec.replicas
+    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
+        up = await balancer.wait_for(http, stats, wanted, READY_S)
+    if up != wanted:
+        raise SetupError(
+            f"HAProxy of the fleet [{place.spec.name}] sees [{up}] replicas up and should see "
+            f"[{wanted}], after [{READY_S:g} s]. Look at {stats} and at the replicas' logs."
+        )
+
+
+async def _first_requests(place: FleetPlace) -> None:
+    """Send each replica a request with a key that nobody has.
+
+    The first request of a worker opens connections and loads code. On a busy machine that takes
+    longer than a lookup in Redis may, and would count as an error of Redis in the first window.
+    """
+    url = f"{place.url}/v1/chat/completions"
+    body = {"model": "none", "messages": [{"role": "user", "content": "ping"}]}
+    headers = {"Authorization": "Bearer sk-nobody-has-this-key"}
+    times = 2 * place.spec.replicas * place.spec.workers
+    async with httpx.AsyncClient(timeout=30.0, trust_env=False) as http:
+        for _ in range(times):
+            # Whatever the answer is: the load will tell.
+            with contextlib.suppress(httpx.TransportError):
+                await http.post(url, json=body, headers=headers)
+
+
+async def _workers(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...]:
+    wanted = place.spec.replicas * place.spec.workers
+    found: Sequence[dict[str, object]] = ()
+    async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
+        try:
+            async with asyncio.timeout(READY_S):
+                while len(found) != wanted:
+                    found = await _listed(http, exporter, place.spec.name)
+                    await asyncio.sleep(0 if len(found) == wanted else _POLL_S)
+            workers = tuple(
+                WorkerAddress(
+                    int(str(row["replica"])),
+                    int(str(row["worker"])),
+                    f"{exporter}{row['path']}",
+                )
+                for row in found
+            )
+            pages = (f"{one.metrics_url}?name[]=authcache_pending" for one in workers)
+            await together(*(_answers(http, page) for page in pages))
+        except (TimeoutError, httpx.HTTPError) as error:
+            raise SetupError(
+                f"The exporter shows [{len(found)}] workers of the fleet [{place.spec.name}] "
+                f"and should show [{wanted}]: {type(error).__name__} {error}. "
+                "Look at its log."
+            ) from error
+    return workers
+
+
+async def _listed(
+    http: httpx.AsyncClient, exporter: str, fleet: str
+) -> Sequence[dict[str, object]]:
+    """Workers that the exporter knows; none while it starts."""
+    try:
+        reply = (await http.get(f"{exporter}/workers")).raise_for_status()
+    except httpx.HTTPError:
+        return ()
+    rows: Sequence[dict[str, object]] = reply.json()["fleets"].get(fleet, ())
+    return rows
+
+
+async def _answers(http: httpx.AsyncClient, url: str) -> None:
+    async with asyncio.timeout(READY_S):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get(url)).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(_POLL_S)

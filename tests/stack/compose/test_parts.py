@@ -1,0 +1,253 @@
+"""The smaller parts: HAProxy's page, control groups, deaths, ports, owners."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.errors import SetupError
+from harness.stack.compose import project as projects
+from harness.stack.compose.balancer import Server, parse
+from harness.stack.compose.containers import Container, containers, epitaph, keep_logs
+from harness.stack.compose.deaths import Deaths
+from harness.stack.compose.docker import check, find_docker
+from harness.stack.compose.project import IMAGES, Project, release_of
+from harness.stack.compose.usage import Meter, meter
+from tests.stack.compose.conftest import FakeDocker
+
+STATS = """\
+# pxname,svname,qcur,stot,status,addr,
+clients,FRONTEND,0,7,OPEN,,
+replicas,replica1,0,4,UP,10.0.0.3:4000,
+replicas,replica2,0,3,DOWN,10.0.0.4:4000,
+replicas,replica3,0,0,MAINT (resolution),,
+replicas,BACKEND,0,7,UP,,
+stats,FRONTEND,0,9,OPEN,,
+"""
+
+
+def test_places_that_no_replica_has_taken_are_left_out() -> None:
+    assert parse(STATS) == [
+        Server("replica1", "10.0.0.3:4000", up=True, requests=4),
+        Server("replica2", "10.0.0.4:4000", up=False, requests=3),
+    ]
+
+
+ID = "f" * 64
+
+
+def control_groups(tmp_path: Path, version: int) -> tuple[Path, Path]:
+    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "7").mkdir(parents=True)
+    if version == 1:
+        (proc / "7" / "cgroup").write_text(
+            f"4:memory:/docker/{ID}\n3:cpu,cpuacct:/docker/{ID}\n0::/elsewhere\n"
+        )
+        for name, file, text in (
+            ("cpuacct", "cpuacct.usage", "2500000000\n"),
+            ("memory", "memory.stat", "rss 1\ntotal_rss 4096\n"),
+        ):
+            (groups / name / "docker" / ID).mkdir(parents=True)
+            (groups / name / "docker" / ID / file).write_text(text)
+    else:
+        (proc / "7" / "cgroup").write_text(f"0::/system.slice/docker-{ID}.scope\n")
+        group = groups / "system.slice" / f"docker-{ID}.scope"
+        group.mkdir(parents=True)
+        (group / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
+        (group / "memory.stat").write_text("anon 4096\nfile 99\n")
+    return proc, groups
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_containers_accounts_are_read_and_kept_when_it_is_gone(
+    tmp_path: Path, version: int
+) -> None:
+    proc, groups = control_groups(tmp_path, version)
+    one = meter("fleet:a", ID, 7, proc, groups)
+    accounts = Meter()
+
+    assert one is not None
+    used = accounts.measure([one])
+    one.cpu.unlink()
+    afterwards = accounts.measure([one])
+
+    assert used.cpu_s == afterwards.cpu_s == {"fleet:a": 2.5}
+    assert used.rss_bytes == {"fleet:a": 4096}
+    assert afterwards.rss_bytes == {}
+
+
+def test_a_process_of_another_machine_with_the_same_number_is_not_metered(tmp_path: Path) -> None:
+    proc, groups = control_groups(tmp_path, 2)
+
+    assert meter("fleet:a", "0" * 64, 7, proc, groups) is None
+    assert meter("fleet:a", ID, 8, proc, groups) is None
+
+
+async def test_a_planned_death_is_passed_over(docker: FakeDocker) -> None:
+    docker.answers(FAKE_EVENTS='{"id": "one"}\n{"id": "two"}')
+    deaths = Deaths(find_docker({}), "mine")
+
+    await deaths.start()
+    ended = await deaths.next(lambda container: container == "one")
+    await deaths.close()
+
+    assert ended == "two"
+    events = next(call for call in docker.calls if call[0] == "events")
+    assert "label=com.docker.compose.project=mine" in events
+    assert events[events.index("--since") + 1] == "2026-01-01T00:00:00Z"
+
+
+async def test_a_daemon_that_goes_away_is_told_and_an_end_of_our_own_is_not(
+    docker: FakeDocker,
+) -> None:
+    docker.answers()
+    gone, closed = Deaths(find_docker({}), "mine"), Deaths(find_docker({}), "mine")
+
+    await gone.start()
+    assert await gone.next(lambda _: False) is None
+    await closed.start()
+    await closed.close()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(closed.next(lambda _: False), 0.2)
+    await gone.close()
+
+
+RAW = {
+    "Id": ID,
+    "Name": "/mine-proxy-a-2",
+    "Config": {
+        "Labels": {
+            "com.docker.compose.service": "proxy-a",
+            "com.docker.compose.container-number": "2",
+        }
+    },
+    "State": {"Pid": 0, "Running": False, "ExitCode": 3},
+}
+
+
+async def test_a_container_that_ended_is_told_with_its_last_words(
+    docker: FakeDocker, tmp_path: Path
+) -> None:
+    docker.answers(FAKE_IDS=ID, FAKE_CONTAINERS=json.dumps([RAW]))
+
+    found = await containers(find_docker({}), "mine")
+    text = await epitaph(find_docker({}), found[0])
+    await keep_logs(find_docker({}), "mine", tmp_path)
+
+    assert found == [Container(ID, "mine-proxy-a-2", "proxy-a", 2, 0, running=False, exit_code=3)]
+    assert "exit code [3]" in text
+    assert "    it went wrong" in text
+    assert (tmp_path / "proxy-a-2.log").read_text() == "first line\nit went wrong\n"
+
+
+async def test_versions(docker: FakeDocker) -> None:
+    docker.answers()
+
+    versions = await check(find_docker({}))
+
+    assert (versions.engine, versions.compose) == ("20.10.24", "2.26.1-4")
+
+
+async def test_a_command_that_does_not_end_is_ended(docker: FakeDocker, tmp_path: Path) -> None:
+    docker.answers()
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    command = find_docker({})
+    command.command = str(sleeper)
+
+    with pytest.raises(SetupError, match=r"docker info\] did not end within \[0\.5 s\]"):
+        await command("info", timeout_s=0.5)
+
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.usefixtures("docker")
+def test_the_folder_is_for_its_owner_alone(folder: Path) -> None:
+    one = Project("mine", find_docker({}))
+    one.create()
+
+    assert one.folder == folder / "generated" / "mine"
+    assert one.folder.stat().st_mode & 0o777 == 0o700
+    assert (one.folder / ".env").stat().st_mode & 0o777 == 0o600
+    assert len(one.settings["POSTGRES_PASSWORD"]) >= 32
+    assert one.docker.env["POSTGRES_PASSWORD"] == one.settings["POSTGRES_PASSWORD"]
+    with pytest.raises(SetupError, match=r"\[mine\] already.*make down"):
+        Project("mine", find_docker({})).create()
+
+
+@pytest.mark.usefixtures("docker")
+def test_a_secret_may_come_from_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFANA_PASSWORD", "my own")
+    monkeypatch.setenv("REDIS_IMAGE", "valkey/valkey:8")
+    one = Project("mine", find_docker({}))
+    one.create()
+
+    text = (folder / "generated" / "mine" / ".env").read_text()
+    assert "GRAFANA_PASSWORD='my own'\n" in text
+    assert "REDIS_IMAGE='valkey/valkey:8'\n" in text
+    assert f"HAPROXY_IMAGE='{IMAGES['HAPROXY_IMAGE']}'\n" in text
+
+
+@pytest.mark.usefixtures("docker", "folder")
+def test_a_project_is_abandoned_when_its_process_is_gone() -> None:
+    one = Project("mine", find_docker({}))
+    assert one.abandoned()
+    one.create()
+    assert not one.abandoned()
+
+    (one.folder / "owner").write_text(f"{os.getpid()} 1.0")
+    assert one.abandoned(), "another process has the number now"
+
+
+@pytest.mark.usefixtures("docker", "folder")
+def test_what_is_kept_is_read_again() -> None:
+    first = Project("mine", find_docker({}))
+    first.create()
+    first.layers.append("locust.yaml")
+    first.fleets["a"] = first.write("fleet-a.json", "{}")
+    first.save({"places": {"a": 1}})
+
+    second = Project("mine", find_docker({}))
+
+    assert second.resume() == {"places": {"a": 1}}
+    assert (second.layers, second.fleets, second.settings) == (
+        first.layers,
+        first.fleets,
+        first.settings,
+    )
+
+
+@pytest.mark.usefixtures("docker")
+def test_no_port_is_given_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([7001, 7001, 7001, 7002])
+    monkeypatch.setattr(projects, "free_port", lambda: next(drawn))
+    one = Project("mine", find_docker({}))
+
+    assert [one.free_port(), one.free_port()] == [7001, 7002]
+
+
+@pytest.mark.parametrize(
+    ("image", "release"),
+    [
+        (IMAGES["LITELLM_IMAGE"], "1.84.0rc1"),
+        ("ghcr.io/berriai/litellm:main-v1.83.14-stable", "1.83.14"),
+        ("litellm/litellm-database:v1.90.0.dev2", "1.90.0.dev2"),
+    ],
+)
+def test_the_release_of_an_image(image: str, release: str) -> None:
+    assert release_of(image) == release
+
+
+@pytest.mark.parametrize("image", ["litellm/litellm:latest", "localhost/1.84.0"])
+def test_an_image_that_names_no_release(image: str) -> None:
+    with pytest.raises(SetupError, match=r"names no release.*VARIANTS="):
+        release_of(image)
