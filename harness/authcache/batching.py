@@ -9,17 +9,19 @@ parsing stay redis-py's, with hiredis; addresses, TLS and authentication with it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import hiredis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 Reply = Any
 """Bytes, an int, or None."""
 Words = tuple[str | bytes | int, ...]
+_CONNECT_TRIES = 4
 
 
 class BatchingClient:
@@ -45,6 +47,16 @@ class BatchingClient:
         self._timeout_s = timeout_s
         self._waiting: list[tuple[Words, asyncio.Future[Reply]]] = []
         self._sender: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect ahead of the first command, whose time-out a busy machine's connect can pass.
+
+        A Redis that is away is no error: the first command will say so.
+        """
+        for _ in range(_CONNECT_TRIES):
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self._connection.connect()
+                return
 
     def send(self, *words: str | bytes | int) -> asyncio.Future[Reply]:
         """Send one command with the next batch. Awaiting it raises RedisError or TimeoutError."""

@@ -34,6 +34,7 @@ class FloorTarget:
     uses_redis = False
     readiness_path = "/"
     ready_timeout_s = 60.0
+    findings: frozenset[str] = frozenset()
     not_checked: Mapping[str, str] = {}
 
     def __init__(self, reply: bytes) -> None:

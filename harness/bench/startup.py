@@ -137,6 +137,7 @@ class _TimedTarget:
         self.readiness_path = target.readiness_path
         self.ready_timeout_s = target.ready_timeout_s
         self.not_checked = target.not_checked
+        self.findings = target.findings
         self._target = target
 
     async def prepare_database(self, dsn: str) -> None:

@@ -42,6 +42,8 @@ class Evidence:
     """Why ``redis`` or ``postgres`` counters are missing, by server."""
     not_checked: Mapping[str, str] = field(default_factory=dict)
     """Why the target cannot be held to an equation, by the equation's name."""
+    findings: frozenset[str] = frozenset()
+    """Equations that say something about the target if they do not balance."""
     checkpoints: tuple[Checkpoint, ...] = ()
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     """CPU by group in the window, as `harness.stack.base.ResourceUse` names them."""

@@ -186,6 +186,6 @@ def _check(rule: Rule, evidence: Evidence) -> Equation:
         right=right,
         residual=residual,
         status=status,
-        kind=rule.kind,
+        kind="finding" if rule.name in evidence.findings else rule.kind,
         reason=reason,
     )

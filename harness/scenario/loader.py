@@ -85,7 +85,11 @@ def _with_releases(raw: dict[str, Any], changes: Changes) -> dict[str, Any]:
         )
     table = WithReleases.model_validate(raw.get("with_releases", {})).model_dump(exclude_none=True)
     keys = table.pop("keys")
-    load = {field: table.pop(field) for field in ("rate_per_s", "users") if field in table}
+    load = {
+        field: table.pop(field)
+        for field in ("rate_per_s", "users", "window_ttls")
+        if field in table
+    }
     return {
         **raw,
         **table,

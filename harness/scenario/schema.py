@@ -100,6 +100,7 @@ class WithReleases(_Table):
     rounds: int | None = Field(None, ge=1, le=100)
     rate_per_s: Positive | None = None
     users: int | None = Field(None, ge=1, le=2000)
+    window_ttls: int | None = Field(None, ge=1, le=100)
     keys: dict[ScopeName, int] = {}
     """Keys by scope, instead of the population's."""
 

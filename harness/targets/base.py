@@ -90,6 +90,8 @@ class Target(Protocol):
     ready_timeout_s: float
     not_checked: Mapping[str, str]
     """Equations of the ledger that it cannot be held to, by name, each with its cause."""
+    findings: frozenset[str]
+    """Equations that say something about the target, and nothing about the run, if they fail."""
 
     async def prepare_database(self, dsn: str) -> None:
         """Create the schema in an empty database. Raises SetupError."""

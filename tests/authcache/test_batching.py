@@ -165,3 +165,18 @@ async def test_a_server_that_is_no_redis(answer: bytes) -> None:
             with pytest.raises(RedisError):
                 await asyncio.wait_for(one.send("GET", "a"), PATIENCE_S)
         await one.aclose()
+
+
+async def test_a_client_can_be_connected_before_its_first_command(client: BatchingClient) -> None:
+    assert not client._connection.is_connected
+    await client.open()
+    assert client._connection.is_connected
+    assert await client.send("PING") == b"PONG"
+
+
+async def test_a_redis_that_is_away_is_the_first_commands_error() -> None:
+    away = BatchingClient("redis://127.0.0.1:1/0", timeout_s=PATIENCE_S)
+    await away.open()
+    with pytest.raises(RedisError):
+        await away.send("PING")
+    await away.aclose()

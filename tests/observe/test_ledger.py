@@ -98,3 +98,29 @@ def test_what_cannot_be_counted_is_not_checked_and_says_why() -> None:
     assert equations["statements"].reason == "no extension"
     assert equations["statements"].left is None
     assert ledger(list(equations.values())).balanced
+
+
+def test_what_a_target_cannot_be_held_to_is_not_checked() -> None:
+    spoiled = series("authcache_redis_gets_total", 99, purpose="lookup")
+    equations = _by_name(more=(spoiled,), not_checked={"redis_gets": "Lua scripts share it"})
+    assert equations["redis_gets"].status == "not_checked"
+    assert equations["redis_gets"].reason == "Lua scripts share it"
+    assert ledger(list(equations.values())).balanced
+
+
+def test_spend_that_a_release_loses_is_a_finding_about_it() -> None:
+    lost = _by_name(key_spend=24_000, findings=frozenset({"key_spend"}))
+    assert lost["key_spend"].status == "unbalanced"
+    assert lost["key_spend"].kind == "finding"
+    assert ledger(list(lost.values())).balanced
+    assert not ledger(list(_by_name(key_spend=24_000).values())).balanced
+
+
+def test_a_read_that_no_lookup_came_before_is_counted_with_the_statements() -> None:
+    direct = series(
+        "authcache_source_reads_total", 1, object="key", reason="direct", key_scope="team"
+    )
+    equations = _by_name(more=(direct,), calls={ObjectKind.KEY: 7})
+    assert equations["source_reads"].status == "balanced"
+    assert equations["statements"].status == "balanced"
+    assert _by_name(more=(direct,))["statements"].status == "unbalanced"

@@ -19,24 +19,21 @@ from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, Settings,
 from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.releases import Release, speaks_of
 
+_SHARED_REDIS = (
+    "spend counters, rate limiter and Lua scripts of the release share the Redis with the auth "
+    "cache, and the server counts them all"
+)
+_NO_REDIS_TIER = (
+    "the release attaches Redis to its internal usage cache and not to the auth cache, whose "
+    "misses ask no Redis"
+)
+_PREFETCH = (
+    "the release prefetches objects from Redis in one MGET, before a lookup has missed memory"
+)
 NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
-    (
-        "litellm>=0",
-        "redis_gets",
-        "spend counters, rate limiter and Lua scripts of the release share the Redis with the "
-        "auth cache, and the server counts them all",
-    ),
-    (
-        "litellm<1.84.0rc1",
-        "redis_lookups",
-        "the release attaches Redis to its internal usage cache and not to the auth cache, whose "
-        "misses ask no Redis",
-    ),
-    (
-        "litellm>=1.102",
-        "redis_lookups",
-        "the release prefetches objects from Redis in one MGET, before a lookup has missed memory",
-    ),
+    ("litellm>=0", "redis_gets", _SHARED_REDIS),
+    ("litellm<1.84.0rc1", "redis_lookups", _NO_REDIS_TIER),
+    ("litellm>=1.102", "redis_lookups", _PREFETCH),
 )
 """Releases, the equation that they cannot be held to, and why."""
 BOOT = Path(inside.__file__).with_name("boot.py")
@@ -59,6 +56,9 @@ class LiteLLMTarget:
     readiness_path = "/health/readiness"
     ready_timeout_s = 300.0
     """Sixteen replicas that start at once on two cores import 2,800 modules each."""
+
+    findings = frozenset({"key_spend"})
+    """A release can lose spend: 1.84.0rc1 does where flushes of two replicas deadlock."""
 
     def __init__(
         self, release: Release, environment: Environment, *, real_prisma: bool = False

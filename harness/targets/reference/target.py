@@ -29,6 +29,7 @@ class ReferenceTarget:
     version = harness.__version__
     readiness_path = "/health/readiness"
     ready_timeout_s = 60.0
+    findings: frozenset[str] = frozenset()
     not_checked: Mapping[str, str] = {}
 
     def __init__(self, variant: Variant) -> None:

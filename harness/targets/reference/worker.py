@@ -123,4 +123,5 @@ async def open_worker(settings: ProxySettings) -> Worker:
     redis: BatchingClient | None = None
     if settings.switches.redis == "on" and settings.redis_url is not None:
         redis = BatchingClient(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        await redis.open()
     return Worker(settings, metrics, pool, redis)

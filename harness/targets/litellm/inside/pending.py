@@ -7,13 +7,18 @@ spend that a periodic job writes. A snapshot at rest has to wait for all of them
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import tempfile
 import time
 from collections.abc import Iterator
 from contextvars import Context
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from harness.targets.litellm.inside.request import CURRENT, Request
 
+_TURN = "authcache-litellm-flush"
+"""Locked by the worker that writes; the workers of a stack share its folder for temporary files."""
 DAEMON_AFTER_S = 5.0
 """A task of a request that outlives it by so much works for all: a loop started on first use."""
 
@@ -59,6 +64,10 @@ class Tasks:
         return count
 
 
+def _turn() -> IO[str]:
+    return Path(tempfile.gettempdir(), _TURN).open("a")
+
+
 def _name(coro: Any) -> str:
     return str(getattr(coro, "__qualname__", type(coro).__qualname__))
 
@@ -100,9 +109,16 @@ class SpendQueues:
 
     async def _write(self) -> None:
         proxy = self._proxy
-        await proxy.update_spend(
-            proxy.prisma_client, proxy.db_writer_client, proxy.proxy_logging_obj
-        )
+        # All workers are asked at once. Releases up to 1.84 write rows in no fixed order, so
+        # flushes that meet deadlock and lose spend; at their own pace they seldom meet.
+        with _turn() as turn:
+            try:
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            await proxy.update_spend(
+                proxy.prisma_client, proxy.db_writer_client, proxy.proxy_logging_obj
+            )
 
     def _queues(self) -> Iterator[asyncio.Queue[Any]]:
         writer = getattr(self._proxy.proxy_logging_obj, "db_spend_update_writer", None)

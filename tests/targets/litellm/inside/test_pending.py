@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -61,7 +63,10 @@ async def test_a_loop_that_a_request_started_is_found_out(
         each.cancel()
 
 
-async def test_spend_waits_in_queues_until_it_is_written() -> None:
+async def test_spend_waits_in_queues_until_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     spend: asyncio.Queue[int] = asyncio.Queue()
     tags: asyncio.Queue[int] = asyncio.Queue()
     written = asyncio.Event()
@@ -91,6 +96,13 @@ async def test_spend_waits_in_queues_until_it_is_written() -> None:
     await asyncio.sleep(0)
     assert spend.empty()
     assert queues.waiting() == 1, "the write itself is under way"
+    another = SpendQueues(proxy, SimpleNamespace(_queue=None))
+    spend.put_nowait(2)
+    another.flush()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not spend.empty(), "one worker writes at a time"
+    spend.get_nowait()
     written.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
