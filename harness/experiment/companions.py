@@ -39,10 +39,11 @@ WARMUP = "warmup"
 
 @runtime_checkable
 class HasExporter(Protocol):
-    """A stack whose own Prometheus scrapes an exporter of its own."""
+    """A stack with an exporter of its own, which whoever looks can scrape."""
 
-    exporter_url: str
-    """Its base URL, as the harness reaches it."""
+    @property
+    def exporter_address(self) -> str:
+        """Its base URL, as the harness reaches it."""
 
 
 class Companions:
@@ -121,7 +122,7 @@ def chosen_prometheus(mode: Mode) -> Binary | None:
 def prometheus_fact(mode: Mode, binary: Binary | None, stack: Stack, run_dir: Path) -> str:
     """Whether a run was recorded, as a sentence for its report."""
     if isinstance(stack, HasExporter):
-        return "the stack's own Prometheus watched the run"
+        return "a run in containers is not recorded; its own exporter shows it while it lasts"
     if binary is not None and not has_data(run_dir):
         return f"{binary.version} did not come up, the run was not recorded"
     if binary is not None:
@@ -156,7 +157,7 @@ async def beside(
     companions = Companions(plan, fleets)
     async with contextlib.AsyncExitStack() as open_things:
         if isinstance(stack, HasExporter):
-            push = pushing(companions.state, stack.exporter_url, progress.note)
+            push = pushing(companions.state, stack.exporter_address, progress.note)
             await open_things.enter_async_context(push)
         elif prometheus is not None and isinstance(stack, Host):
             try:

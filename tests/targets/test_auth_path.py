@@ -26,18 +26,18 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 # What the first request of a cold worker asks for: the key from the cache alone, then with
 # Postgres; user, membership (as the key check looks it up) and team; then the common checks with
-# team, user and membership once more, and the budget reservation.
+# team, user and membership once more, the membership twice, and the budget reservation.
 COLD: Mapping[str, list[str]] = {
     "team": ["peek key", "load key", "load team", "load team"],
     "user": ["peek key", "load key", "load user", "load user"],
     "member": [
         *("peek key", "load key", "load user", "load membership", "load team"),
-        *("load team", "load user", "load membership", "peek membership"),
+        *("load team", "load user", "load membership", "load membership", "peek membership"),
     ],
     # Upstream looks at the team member's own spend only where there is one.
     "no membership": [
         *("peek key", "load key", "load user", "load team"),
-        *("load team", "load user", "load membership", "peek membership"),
+        *("load team", "load user", "load membership", "load membership", "peek membership"),
     ],
     "planted": [
         *("peek key", "load key", "load user", "load team", "load team", "load user"),

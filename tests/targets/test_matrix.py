@@ -86,7 +86,9 @@ async def test_a_cleared_budget_is_a_401_on_every_request(baseline: Fleet) -> No
     key = await one_key(baseline.dsn, "member", "cleared")
     async with node(baseline, VARIANTS["litellm_1_84"].switches) as one:
         answers = [await one.chat(key.secret) for _ in range(3)]
+        reads = one.counters().by("authcache_source_reads_total", "object", "reason")
 
+    assert reads["key", "direct"] == 3, "the log of a refusal reads the key past the cache"
     for answer in answers:
         assert answer.status_code == 401
         message = answer.json()["error"]["message"]
@@ -95,7 +97,7 @@ async def test_a_cleared_budget_is_a_401_on_every_request(baseline: Fleet) -> No
 
 
 @pytest.mark.parametrize(
-    ("variant", "reads"), [("litellm_1_84", 1), ("litellm_1_94", 1), ("recommended", 0)]
+    ("variant", "reads"), [("litellm_1_84", 2), ("litellm_1_94", 2), ("recommended", 0)]
 )
 async def test_a_membership_without_a_row_is_read_again_and_again(
     baseline: Fleet, variant: str, reads: int

@@ -14,16 +14,22 @@ from typing import Any
 
 import msgspec
 
-from harness.authcache.cache import AuthCache, Entry, Found, OnFailure
+from harness.authcache.cache import AuthCache, Entry, Found, OnFailure, SourceUnavailableError
 from harness.authcache.digest import hash_token
 from harness.authcache.layout import KeyLayout
 from harness.authcache.objects import Key, Membership, Team, User
-from harness.authcache.trace import Trace
-from harness.authcache.words import ObjectKind, key_scope
+from harness.authcache.trace import SourceRead, Trace
+from harness.authcache.words import ObjectKind, ReadReason, key_scope
 from harness.errors import DecodeError
 from harness.served import Served
 from harness.targets.reference.asked import Answer, Asked, Waiting
-from harness.targets.reference.problems import AuthError, BudgetExceededError, ModelNotAllowedError
+from harness.targets.reference.problems import (
+    ApiError,
+    AuthError,
+    BudgetExceededError,
+    ModelNotAllowedError,
+    UnavailableError,
+)
 from harness.targets.reference.store import Store
 
 _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
@@ -75,6 +81,30 @@ class Authenticator:
         Raises:
             ApiError: 401, 403, 429 or 503.
         """
+        try:
+            return await self._admit(secret, model, trace, served)
+        except ApiError as error:
+            if self._repeated and error.status != UnavailableError.status:
+                await self._read_for_the_log(secret, trace)
+            raise
+
+    async def _read_for_the_log(self, secret: str, trace: Trace) -> None:
+        """A request that is refused is logged with its key's owners, as upstream.
+
+        The log asks for them under another cache key than the auth path, so it always ends in
+        Postgres (1.84.0rc1, `_enrich_failure_metadata_with_key_info`).
+        """
+        if not secret.startswith("sk-"):
+            return
+        trace.source_reads.append(SourceRead(_KEY, ReadReason.DIRECT))
+        try:
+            await self._store.key(hash_token(secret))
+        except SourceUnavailableError:
+            self._cache.recorder.source_read_error(_KEY)
+
+    async def _admit(
+        self, secret: str, model: str, trace: Trace, served: list[Served] | None
+    ) -> Grant:
         asked = Asked(self._cache, trace, served, not self._repeated)
         answer = self._key(secret, asked)
         found_key = _known(await answer if isinstance(answer, Waiting) else answer, trace)
@@ -119,6 +149,9 @@ class Authenticator:
         membership = await self._membership(cache_key, user_id, team_id, asked)
         if membership is not None:
             _check_budget("Team member", membership.spend, membership.budget_max)
+        if self._repeated:
+            # Upstream looks it up anew for the member's models, which no population restricts.
+            membership = await self._membership(cache_key, user_id, team_id, asked)
         if user is not None and not asked.knows(ObjectKind.MEMBERSHIP):
             await self._reserve(cache_key, asked)
         return membership
