@@ -17,6 +17,7 @@ import msgspec
 
 from harness.authcache import logs
 from harness.authcache.codecs import Codec, ForeignPayloadError
+from harness.authcache.events import Lookup, SourceRead
 from harness.authcache.objects import (
     MODELS,
     CachedObject,
@@ -24,7 +25,7 @@ from harness.authcache.objects import (
 )
 from harness.authcache.switches import Switches
 from harness.authcache.tiers import MemoryTier, RedisTier, RedisUnavailableError
-from harness.authcache.trace import Lookup, Recorder, SourceRead, Trace
+from harness.authcache.trace import Recorder, Trace
 from harness.authcache.words import ObjectKind, Op, Outcome, ReadReason, Tier, WriteOutcome
 from harness.errors import DecodeError
 

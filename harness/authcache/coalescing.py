@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
+from harness.authcache.events import Wait
 from harness.authcache.objects import CachedObject
 from harness.authcache.tiers import RedisUnavailableError
-from harness.authcache.trace import Trace, Wait
+from harness.authcache.trace import Trace
 from harness.authcache.words import Coalesced, ObjectKind, Op, ReadReason
 
 LEASE_TTL_S = 1.0

@@ -6,43 +6,12 @@ they are counted under is known only once the key itself has been looked up.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
-from harness.authcache.words import (
-    Coalesced,
-    KeyScope,
-    ObjectKind,
-    Op,
-    Outcome,
-    ReadReason,
-    Tier,
-    WriteOutcome,
-)
-
-
-class Lookup(NamedTuple):
-    """One question to one tier."""
-
-    tier: Tier
-    op: Op
-    outcome: Outcome
-    kind: ObjectKind
-
-
-class SourceRead(NamedTuple):
-    """One statement sent to Postgres."""
-
-    kind: ObjectKind
-    reason: ReadReason
-
-
-class Wait(NamedTuple):
-    """One lookup that took another's answer."""
-
-    kind: ObjectKind
-    stage: Coalesced
+from harness.authcache.events import Lookup, SourceRead, Wait
+from harness.authcache.words import KeyScope, ObjectKind, Tier, WriteOutcome
 
 
 class Trace(msgspec.Struct, eq=False):

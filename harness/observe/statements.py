@@ -11,12 +11,20 @@ from collections.abc import Mapping
 
 from harness.authcache.words import ObjectKind
 
+# Prisma's engine writes the schema before a table's name.
+_FROM = r'\bFROM\s+(?:"public"\.)?'
+
+
+def _reads(table: str) -> re.Pattern[str]:
+    return re.compile(rf'^SELECT\b.*{_FROM}"{table}"', re.DOTALL)
+
+
 STATEMENTS: Mapping[ObjectKind, re.Pattern[str]] = {
     # The planted lookup joins the token table too, so a user is told by the columns it selects.
     ObjectKind.USER: re.compile(r'^SELECT\b(?!.*\bv\.token\b).*"LiteLLM_UserTable"', re.DOTALL),
-    ObjectKind.KEY: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_VerificationToken"', re.DOTALL),
-    ObjectKind.MEMBERSHIP: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_TeamMembership"', re.DOTALL),
-    ObjectKind.TEAM: re.compile(r'^SELECT\b.*FROM\s+"LiteLLM_TeamTable"', re.DOTALL),
+    ObjectKind.KEY: _reads("LiteLLM_VerificationToken"),
+    ObjectKind.MEMBERSHIP: _reads("LiteLLM_TeamMembership"),
+    ObjectKind.TEAM: _reads("LiteLLM_TeamTable"),
 }
 """Which statement reads which object; the first that matches."""
 

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from harness.authcache import logs
+from harness.authcache.events import Events, Lookup, SourceRead, Wait
 from harness.authcache.logs import Signature
-from harness.authcache.trace import Lookup, SourceRead, Trace, Wait
 from harness.authcache.words import (
     Coalesced,
     KeyScope,
@@ -68,7 +68,7 @@ class Metrics:
         """Requests, spend writes and background writes that are not finished."""
         return self._pending.value
 
-    def commit(self, trace: Trace) -> None:
+    def commit(self, trace: Events) -> None:
         """Count a finished trace under its scope."""
         lookups, reads, waits = self._scopes[trace.scope]
         for lookup in trace.lookups:

@@ -17,8 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.utils import floatToGoString
 
 from harness.authcache import logs
+from harness.authcache.events import Lookup, SourceRead, Wait
 from harness.authcache.logs import Signature
-from harness.authcache.trace import Lookup, SourceRead, Trace, Wait
+from harness.authcache.trace import Trace
 from harness.authcache.words import (
     Coalesced,
     KeyScope,

@@ -16,6 +16,7 @@ import httpx
 
 from harness.authcache.digest import digest
 from harness.authcache.switches import Switches
+from harness.authcache.events import Events
 from harness.authcache.trace import Trace
 from harness.authcache.variants import load_variants
 from harness.experiment.seed import seed_population
@@ -186,7 +187,8 @@ class Node:
         metrics = worker.metrics
         commit = metrics.commit
 
-        def keep(trace: Trace) -> None:
+        def keep(trace: Events) -> None:
+            assert isinstance(trace, Trace)
             self.traces.append(trace)
             commit(trace)
 

@@ -16,9 +16,10 @@ import msgspec
 
 from harness.authcache.cache import AuthCache, Entry, Found, OnFailure, SourceUnavailableError
 from harness.authcache.digest import hash_token
+from harness.authcache.events import SourceRead
 from harness.authcache.layout import KeyLayout
 from harness.authcache.objects import Key, Membership, Team, User
-from harness.authcache.trace import SourceRead, Trace
+from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind, ReadReason, key_scope
 from harness.errors import DecodeError
 from harness.served import Served

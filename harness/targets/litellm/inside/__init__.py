@@ -1,5 +1,6 @@
 """What runs inside a release's own environment.
 
-It may import the standard library, what the release brings (click, uvicorn, redis), and three small
-packages that the environment is given besides: asyncpg, msgspec and prometheus-client.
+It may import the standard library and what a release brings: click, uvicorn, redis and, in the
+official image, prometheus-client, which an environment of ours is given besides. Only the stand-in
+for Prisma needs asyncpg, which is given too.
 """

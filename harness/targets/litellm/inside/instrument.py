@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.authcache.words import ObjectKind
 from harness.targets.counters import Gauges
+from harness.targets.litellm.inside import real_prisma
 from harness.targets.litellm.inside.database import StatementObserver
 from harness.targets.litellm.inside.logs import LogCounter
 from harness.targets.litellm.inside.lookups import Lookups, wrap_getter
@@ -79,10 +80,8 @@ class Instruments:
         self._try("getters", self._wrap_getters)
         self._try("auth_cache", lambda: self._wrap_cache(proxy.user_api_key_cache))
         self._try("internal_usage_cache", self._wrap_internal_cache)
-        if stand_in:
-            self._try("statements", self._observe_statements)
-        else:
-            self._points["statements"] = 0
+        observe = self._observe_statements if stand_in else self._observe_real_prisma
+        self._try("statements", observe)
         self._try("log_records", LogCounter(self.requests).install)
         return proxy.app
 
@@ -144,6 +143,10 @@ class Instruments:
     def _observe_statements(self) -> None:
         observing = importlib.import_module("prisma.observing")
         observing.set_observer(StatementObserver(self.requests))
+
+    def _observe_real_prisma(self) -> None:
+        client = importlib.import_module("prisma").Prisma
+        real_prisma.observe(client, StatementObserver(self.requests))
 
     def _wrap_redis_cache(self) -> None:
         redis_cache = self._proxy.redis_usage_cache

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from harness.authcache.digest import digest
-from harness.authcache.trace import Lookup, SourceRead, Trace
+from harness.authcache.events import Lookup, SourceRead, Wait
 from harness.authcache.words import (
     KeyScope,
     ObjectKind,
@@ -31,6 +31,18 @@ _REASONS = {
     Outcome.DESERIALIZE_FAILURE: ReadReason.DESERIALIZE_FAILURE,
     Outcome.BACKEND_ERROR: ReadReason.BACKEND_ERROR,
 }
+
+
+class Trace:
+    """Events that have not been counted yet."""
+
+    __slots__ = ("lookups", "scope", "source_reads", "waits")
+
+    def __init__(self, scope: KeyScope = KeyScope.UNKNOWN) -> None:
+        self.scope = scope
+        self.lookups: list[Lookup] = []
+        self.source_reads: list[SourceRead] = []
+        self.waits: list[Wait] = []
 
 
 class Request:

@@ -1,13 +1,18 @@
-"""What one replica of a LiteLLM release is told, as JSON in one environment variable."""
+"""What one replica of a LiteLLM release is told, as JSON in one environment variable.
+
+The standard library does: the official image of a release has no package of ours.
+"""
 
 from __future__ import annotations
 
-import msgspec
+import json
+from dataclasses import asdict, dataclass
 
 SETTINGS_VARIABLE = "AUTHCACHE_PROXY_SETTINGS"
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True, slots=True)
+class Settings:
     """Settings of a replica. Times in seconds unless the name says otherwise."""
 
     variant: str
@@ -28,9 +33,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def decode(text: str) -> Settings:
     """Settings from JSON. Raises ValueError with what is wrong."""
-    return msgspec.json.decode(text, type=Settings)
+    fields = json.loads(text)
+    try:
+        return Settings(**fields)
+    except TypeError as error:
+        raise ValueError(
+            f"{SETTINGS_VARIABLE} does not hold a replica's settings: {error}"
+        ) from error
 
 
 def encode(settings: Settings) -> str:
     """Settings as JSON."""
-    return msgspec.json.encode(settings).decode()
+    return json.dumps(asdict(settings))

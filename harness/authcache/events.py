@@ -1,0 +1,47 @@
+"""What can happen to one object in one request. Only the standard library: releases use it too."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from harness.authcache.words import (
+    Coalesced,
+    KeyScope,
+    ObjectKind,
+    Op,
+    Outcome,
+    ReadReason,
+    Tier,
+)
+
+
+class Lookup(NamedTuple):
+    """One question to one tier."""
+
+    tier: Tier
+    op: Op
+    outcome: Outcome
+    kind: ObjectKind
+
+
+class SourceRead(NamedTuple):
+    """One statement sent to Postgres."""
+
+    kind: ObjectKind
+    reason: ReadReason
+
+
+class Wait(NamedTuple):
+    """One lookup that took another's answer."""
+
+    kind: ObjectKind
+    stage: Coalesced
+
+
+class Events(Protocol):
+    """The events of one request or background task, and the scope that they count under."""
+
+    scope: KeyScope
+    lookups: list[Lookup]
+    source_reads: list[SourceRead]
+    waits: list[Wait]
