@@ -15,8 +15,8 @@ import asyncpg
 import httpx
 
 from harness.authcache.digest import digest
-from harness.authcache.switches import Switches
 from harness.authcache.events import Events
+from harness.authcache.switches import Switches
 from harness.authcache.trace import Trace
 from harness.authcache.variants import load_variants
 from harness.experiment.seed import seed_population

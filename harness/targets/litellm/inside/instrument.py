@@ -16,7 +16,7 @@ from harness.targets.counters import Gauges
 from harness.targets.litellm.inside import real_prisma
 from harness.targets.litellm.inside.database import StatementObserver
 from harness.targets.litellm.inside.logs import LogCounter
-from harness.targets.litellm.inside.lookups import Lookups, wrap_getter
+from harness.targets.litellm.inside.lookups import Lookups
 from harness.targets.litellm.inside.pending import SpendQueues, Tasks
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.litellm.inside.settings import Settings
@@ -129,7 +129,7 @@ class Instruments:
         module = importlib.import_module("litellm.proxy.auth.auth_checks")
         for name, kind in GETTERS.items():
             original = getattr(module, name)
-            _rebind(name, original, wrap_getter(original, kind))
+            _rebind(name, original, self._lookups.wrap_getter(original, kind))
 
     def _wrap_cache(self, cache: Any) -> None:
         self._lookups.wrap_cache(cache)

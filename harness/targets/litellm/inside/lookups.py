@@ -136,6 +136,26 @@ class Lookups:
         codec.serialize = staticmethod(timed_serialize)
         codec.deserialize = staticmethod(timed_deserialize)
 
+    def wrap_getter(self, getter: Get, kind: ObjectKind) -> Get:
+        """Tell the lookups within one of LiteLLM's getters what they are for.
+
+        A getter asked with ``check_cache_only`` never goes on to Postgres: its lookups are peeks.
+        """
+
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            op = Op.PEEK if kwargs.get("check_cache_only") else Op.LOAD
+            token = GETTER.set((kind, op))
+            try:
+                return await getter(*args, **kwargs)
+            except Exception:
+                self._requests.current.gave_up(kind)
+                raise
+            finally:
+                GETTER.reset(token)
+
+        wrapped.__name__ = getattr(getter, "__name__", "getter")
+        return wrapped
+
     def _op(self, kind: ObjectKind, key: str) -> Op:
         getter = GETTER.get()
         if getter is not None and getter[0] is kind:
@@ -176,21 +196,3 @@ def _outcomes(lookup: Lookup) -> tuple[Outcome | None, Outcome | None]:
         if lookup.backend_error:
             redis = Outcome.BACKEND_ERROR
     return memory, redis
-
-
-def wrap_getter(getter: Get, kind: ObjectKind) -> Get:
-    """Tell the lookups within one of LiteLLM's getters what they are for.
-
-    A getter asked with ``check_cache_only`` never goes on to Postgres: its lookups are peeks.
-    """
-
-    async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        op = Op.PEEK if kwargs.get("check_cache_only") else Op.LOAD
-        token = GETTER.set((kind, op))
-        try:
-            return await getter(*args, **kwargs)
-        finally:
-            GETTER.reset(token)
-
-    wrapped.__name__ = getattr(getter, "__name__", "getter")
-    return wrapped

@@ -73,6 +73,22 @@ class Request:
         """A load ended without a value: the next read of such an object is its doing."""
         self._open.setdefault(kind, []).append(_REASONS[outcome])
 
+    def gave_up(self, kind: ObjectKind) -> None:
+        """A getter failed over what it had found, and never went on to Postgres.
+
+        1.83 builds a user from whatever dict lies under its id; where that is a team it raises, and
+        the request goes on without a user. Such a lookup was no load after all.
+        """
+        waiting = self._open.get(kind)
+        if not waiting or waiting[-1] is not ReadReason.DESERIALIZE_FAILURE:
+            return
+        waiting.pop()
+        for index in reversed(range(len(self.trace.lookups))):
+            one = self.trace.lookups[index]
+            if one[1:] == (Op.LOAD, Outcome.DESERIALIZE_FAILURE, kind):
+                self.trace.lookups[index] = one._replace(op=Op.PEEK)
+                return
+
     def source_read(self, kind: ObjectKind) -> None:
         """A statement for an object is about to be sent."""
         waiting = self._open.get(kind)

@@ -30,7 +30,7 @@ def test_an_engine_of_the_environments_own_is_left_alone() -> None:
 
 def test_boot_imports_nothing_that_an_environment_lacks(tmp_path: Path) -> None:
     """What runs inside must not need a dependency of ours that no release has."""
-    ours = {"msgspec", "locust", "gevent", "httpx", "rich", "pygal", "jinja2", "ormsgpack", "hiredis"}
+    ours = {"msgspec", "locust", "gevent", "rich", "pygal", "jinja2", "ormsgpack", "hiredis"}
     code = (
         "import sys, runpy\n"
         f"sys.argv = ['boot', '--help']\n"

@@ -10,7 +10,7 @@ import pytest
 from harness.authcache.words import KeyScope, ObjectKind, Op
 from harness.observe.samples import Counters
 from harness.targets.litellm.inside.database import StatementObserver
-from harness.targets.litellm.inside.lookups import Lookups, wrap_getter
+from harness.targets.litellm.inside.lookups import Lookups
 from harness.targets.litellm.inside.request import Request, Requests
 from harness.targets.metrics import Metrics
 from tests.targets.litellm.inside.caches import (
@@ -55,7 +55,7 @@ class World:
         async def getter(**_: Any) -> Any:
             return await self.cache.async_get_cache(key, model_type=model)
 
-        wrapped = wrap_getter(getter, ObjectKind.USER)
+        wrapped = self.lookups.wrap_getter(getter, ObjectKind.USER)
         return await wrapped(check_cache_only=op is Op.PEEK)
 
     def counted(self) -> Counters:
@@ -109,6 +109,28 @@ async def test_an_untyped_read_that_finds_another_object_has_failed(world: World
     world.cache.in_memory_cache.values[USER] = LiteLLM_TeamTableCachedObj(TEAM)
     await world.get(USER)
     assert world.outcomes() == {("memory", "load", "deserialize_failure"): 1}
+
+
+async def test_a_getter_that_fails_over_what_it_found_has_not_loaded(world: World) -> None:
+    world.cache.in_memory_cache.values[USER] = {"team_id": TEAM, "members_with_roles": []}
+
+    async def getter() -> Any:
+        found = await world.cache.async_get_cache(USER)
+        return LiteLLM_UserTable(**found)
+
+    with pytest.raises(TypeError):
+        await world.lookups.wrap_getter(getter, ObjectKind.USER)()
+    assert world.outcomes() == {("memory", "peek", "deserialize_failure"): 1}
+
+
+async def test_a_getter_that_misses_and_fails_has_loaded(world: World) -> None:
+    async def getter() -> Any:
+        await world.cache.async_get_cache(USER)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await world.lookups.wrap_getter(getter, ObjectKind.USER)()
+    assert ("memory", "load", "miss") in world.outcomes()
 
 
 async def test_a_getter_that_asks_the_cache_alone_peeks(world: World) -> None:
