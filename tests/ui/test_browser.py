@@ -6,6 +6,7 @@ import csv
 import re
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from harness.ui.sources import parse_metrics
 from harness.ui.table import COLUMNS, LABELS
 from tests.load.replica import closed_port
 from tests.runs.support import Running, harness, started
-from tests.ui.browser import Person, person
+from tests.ui.browser import PATIENCE_S, Person, person
 
 pytestmark = pytest.mark.integration
 
@@ -314,6 +315,10 @@ def replica_of(ui: Ui, variant: str) -> psutil.Process:
 
 
 def test_other_sites_and_hidden_options_are_turned_away(ui: Ui) -> None:
+    # The tab is at rest before Locust's runner has said so.
+    deadline = time.monotonic() + PATIENCE_S
+    while ui.state() not in ("ready", "stopped") and time.monotonic() < deadline:
+        time.sleep(0.05)
     form = {"user_count": "1", "spawn_rate": "1"}
     with httpx.Client(base_url=ui.url, trust_env=False) as http:
         foreign = {"Origin": "http://evil.example"}
