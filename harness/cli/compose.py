@@ -15,6 +15,7 @@ from harness.cli.options import (
     RUNS_DIR,
     chosen_variants,
     names,
+    plainly,
     switched,
     with_signals,
 )
@@ -85,7 +86,7 @@ def up(
             await make_arms(choices, progress_for(console)),
             beside=Beside(grafana == "on", locust_workers),
             runs_dir=runs_dir,
-            say=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+            say=plainly(console),
             stop=stop,
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from rich.console import Console
 
 from harness.authcache.variants import Variant, load_variants, override, pick
 from harness.errors import HarnessError, UnknownNameError, UsageError
@@ -88,6 +89,11 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def plainly(console: Console) -> Callable[[str], None]:
+    """Prints a line as it is: addresses and commands are for copying, so nothing is wrapped."""
+    return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def switched(premise: str | None) -> bool | None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from harness.cli.options import chosen_variants, run_options, switched, with_signals
+from harness.cli.options import chosen_variants, plainly, run_options, switched, with_signals
 from harness.cli.running import run_to_end
 from harness.errors import EXIT_TERMINATED
 from harness.experiment.stop import Stop
@@ -104,7 +104,7 @@ def fleet(
             runs_dir=runs_dir,
             servers=Servers(postgres_dsn, redis_url),
             base_port=port,
-            say=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+            say=plainly(console),
             stop=stop,
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from harness.cli.options import chosen_variants, run_options, switched, with_signals
+from harness.cli.options import chosen_variants, plainly, run_options, switched, with_signals
 from harness.errors import EXIT_TERMINATED
 from harness.experiment.stop import Stop
 from harness.scenario.loader import Changes, load_scenario
@@ -62,7 +62,7 @@ def ui(
             WebUi(host, port, locust_workers),
             runs_dir=runs_dir,
             servers=Servers(postgres_dsn, redis_url),
-            say=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+            say=plainly(console),
             stop=stop,
         )
 

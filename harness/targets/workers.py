@@ -6,7 +6,29 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+
+def replica_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a command that runs one replica: its sockets, inherited or its own."""
+    options = [
+        click.option("--listen-fd", type=int, help="Listening socket to inherit."),
+        click.option(
+            "--metrics-fd", "metrics_fds", type=int, multiple=True, help="One for each worker."
+        ),
+        click.option("--host", default="127.0.0.1", show_default=True, help="Without --listen-fd."),
+        click.option(
+            "--port", type=int, default=4000, show_default=True, help="Without --listen-fd."
+        ),
+        click.option("--metrics-port", type=int, default=9400, show_default=True),
+        click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def listen(host: str, port: int) -> int:

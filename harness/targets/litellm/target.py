@@ -84,19 +84,10 @@ class LiteLLMTarget:
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         """One replica of the release."""
-        run = context.settings
-        settings = Settings(
-            variant=context.fleet,
-            version=self.version,
-            dsn=context.dsn,
-            ttl_s=run.ttl_s,
-            redis_url=context.redis_url,
+        settings = self._settings(
+            context,
             redis_namespace=context.redis_namespace,
             replica=context.replica,
-            mock_latency_ms=run.mock_latency_ms,
-            mock_completion_tokens=run.mock_completion_tokens,
-            cost_micro=run.cost_micro,
-            served_header=run.served_header,
             real_prisma=self._real_prisma,
         )
         argv = [str(self._environment.python), "-P", str(BOOT)]
@@ -107,19 +98,7 @@ class LiteLLMTarget:
 
     def container(self, context: ContainerContext) -> ContainerSpec:
         """Every replica of a fleet in containers of the official image, with its own Prisma."""
-        run = context.settings
-        settings = Settings(
-            variant=context.fleet,
-            version=self.version,
-            dsn=context.dsn,
-            ttl_s=run.ttl_s,
-            redis_url=context.redis_url,
-            mock_latency_ms=run.mock_latency_ms,
-            mock_completion_tokens=run.mock_completion_tokens,
-            cost_micro=run.cost_micro,
-            served_header=run.served_header,
-            real_prisma=True,
-        )
+        settings = self._settings(context, real_prisma=True)
         command = ["python", "-m", "harness.targets.litellm.inside.serve", "--host", "0.0.0.0"]
         command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
         command += ["--workers", str(context.workers)]
@@ -129,3 +108,18 @@ class LiteLLMTarget:
         """What stands for the switches of a release: what it is, and how it speaks to Postgres."""
         prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
         return {"release": self.version, "prisma": prisma}
+
+    def _settings(self, context: ReplicaContext | ContainerContext, **places: Any) -> Settings:
+        run = context.settings
+        return Settings(
+            variant=context.fleet,
+            version=self.version,
+            dsn=context.dsn,
+            ttl_s=run.ttl_s,
+            redis_url=context.redis_url,
+            mock_latency_ms=run.mock_latency_ms,
+            mock_completion_tokens=run.mock_completion_tokens,
+            cost_micro=run.cost_micro,
+            served_header=run.served_header,
+            **places,
+        )

@@ -23,7 +23,7 @@ from harness.targets.reference.app import App
 from harness.targets.reference.server import server_config
 from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
 from harness.targets.reference.worker import Worker, open_worker
-from harness.targets.workers import listen, run_workers
+from harness.targets.workers import listen, replica_options, run_workers
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 """Objects, and runs of the younger generation, between two runs of the collector."""
@@ -65,12 +65,7 @@ async def _open(settings: ProxySettings) -> Worker:
 
 
 @click.command()
-@click.option("--listen-fd", type=int, help="Listening socket to inherit.")
-@click.option("--metrics-fd", "metrics_fds", type=int, multiple=True, help="One for each worker.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Without --listen-fd.")
-@click.option("--port", type=int, default=4000, show_default=True, help="Without --listen-fd.")
-@click.option("--metrics-port", type=int, default=9400, show_default=True)
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True)
+@replica_options
 def main(
     listen_fd: int | None,
     metrics_fds: tuple[int, ...],

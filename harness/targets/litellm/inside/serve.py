@@ -25,7 +25,7 @@ from harness.targets.litellm.inside.app import Wrapped
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.proxy_config import environment, proxy_config
 from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, Settings, decode
-from harness.targets.workers import listen, run_workers
+from harness.targets.workers import listen, replica_options, run_workers
 
 MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
 EXIT_USAGE = 2
@@ -66,12 +66,7 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
 
 
 @click.command()
-@click.option("--listen-fd", type=int, help="Listening socket to inherit.")
-@click.option("--metrics-fd", "metrics_fds", type=int, multiple=True, help="One for each worker.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Without --listen-fd.")
-@click.option("--port", type=int, default=4000, show_default=True, help="Without --listen-fd.")
-@click.option("--metrics-port", type=int, default=9400, show_default=True)
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True)
+@replica_options
 def main(
     listen_fd: int | None,
     metrics_fds: tuple[int, ...],
