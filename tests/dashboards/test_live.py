@@ -294,7 +294,11 @@ async def _edges(watched: Watched, variant: str) -> Edges:
 
 
 async def _growth(watched: Watched, name: str, variant: str, edges: Edges) -> tuple[float, float]:
-    """By how much a counter grew between the scrapes in a window, and between those around it."""
+    """By how much a counter grew between the scrapes in a window, and between those around it.
+
+    A recording ends with one scrape of everybody at rest, which may be the only one that a worker
+    has after the run's last window, and may be a little earlier than the exporter's.
+    """
     least = most = 0.0
     series = await watched.api.query(f'{name}{{variant="{variant}"}}[1d]', watched.opened.end)
     assert series, name
@@ -303,7 +307,7 @@ async def _growth(watched: Watched, name: str, variant: str, edges: Edges) -> tu
         least += within[-1] - within[0] if within else 0.0
         begin = [value for moment, value in one.points if moment <= edges.before]
         end = [value for moment, value in one.points if moment >= edges.after]
-        most += end[0] - begin[-1]
+        most += (end or [one.last])[0] - begin[-1]
     return least, most
 
 
