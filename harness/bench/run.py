@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -20,11 +17,11 @@ from harness.bench.options import Options
 from harness.bench.requests import open_arm
 from harness.bench.startup import StartStep
 from harness.bench.step import Figures, Step, in_turn, least
-from harness.errors import ServerDiedError
 from harness.experiment.stop import Stop
 from harness.progress import Progress
 from harness.stack.base import FleetSpec
 from harness.stack.embedded import EmbeddedStack
+from harness.stack.survival import while_alive
 from harness.targets.base import RunSettings
 from harness.targets.reference.target import ReferenceTarget
 
@@ -57,20 +54,12 @@ async def run_bench(options: Options, progress: Progress, stop: Stop) -> Measure
         InvalidRunError: a server died, or another tier answered than was meant.
     """
     measured = Measured(options, pinned=two_cores() is not None)
-    work = asyncio.create_task(_run(measured, progress))
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            measured.interrupted = True
-            progress.phase("stopping: ending what was started")
-            work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-    finally:
-        for each in (work, stopped):
-            each.cancel()
-        await asyncio.gather(work, stopped, return_exceptions=True)
+
+    def stopping() -> None:
+        measured.interrupted = True
+        progress.phase("stopping: ending what was started")
+
+    await stop.cancels(_run(measured, progress), stopping)
     return measured
 
 
@@ -90,24 +79,13 @@ async def _run(measured: Measured, progress: Progress) -> None:
         try:
             progress.phase("starting servers")
             await stack.open()
-            await _until_death(stack, _with_servers(measured, steps, stack, folder, progress))
+            await while_alive(
+                _with_servers(measured, steps, stack, folder, progress),
+                stack.died,
+                so="The benchmark ends here.",
+            )
         finally:
             await stack.close()
-
-
-async def _until_death(stack: EmbeddedStack, work: Coroutine[Any, Any, None]) -> None:
-    """Work until it is done or something that was started dies. Raises ServerDiedError."""
-    task = asyncio.create_task(work)
-    death = asyncio.create_task(stack.died())
-    try:
-        await asyncio.wait({task, death}, return_when=asyncio.FIRST_COMPLETED)
-        if death.done():
-            raise ServerDiedError(f"{death.result()} The benchmark ends here.")
-        await task
-    finally:
-        for each in (task, death):
-            each.cancel()
-        await asyncio.gather(task, death, return_exceptions=True)
 
 
 async def _with_servers(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from harness.cli.options import with_signals
-from harness.errors import EXIT_TERMINATED
+from harness.cli.options import until_ctrl_c
 from harness.experiment.stop import Stop
 
 
@@ -39,6 +37,4 @@ def exporter(config_file: Path, host: str | None, port: int | None) -> None:
             click.echo(f"Exporter: {url}/metrics")
             await stop.wait()
 
-    _, code = with_signals(go)
-    # Ctrl-C is how it is meant to end.
-    sys.exit(0 if code != EXIT_TERMINATED else code)
+    until_ctrl_c(go)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 
 from harness.authcache.variants import Variant, load_variants, override, pick
-from harness.errors import HarnessError, UnknownNameError, UsageError
+from harness.errors import EXIT_TERMINATED, HarnessError, UnknownNameError, UsageError
 from harness.experiment.stop import Stop
+from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import (
     Release,
@@ -53,8 +56,51 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `loadtest`, `fleet` and `ui` are all told: which fleets, on whose servers."""
+
+    scenario: str
+    variants: tuple[str, ...] | None
+    replicas: int | None
+    workers: int | None
+    premise: str | None
+    overrides: tuple[str, ...]
+    variants_file: Path | None
+    postgres_dsn: str | None
+    redis_url: str | None
+    runs_dir: Path
+
+    def load(
+        self, time_scale: float | None = None, rounds: int | None = None, seed: int | None = None
+    ) -> tuple[Scenario, list[Variant | Release]]:
+        """The scenario, with what the options change of it, and its variants.
+
+        Args:
+            time_scale: a factor on all times instead of the scenario's.
+            rounds: measured windows of each variant instead of the scenario's.
+            seed: instead of the scenario's.
+
+        Raises:
+            UsageError: something that is no scenario, no variant or no change of one.
+            UnknownNameError: a name that nobody knows.
+        """
+        premises = switched(self.premise)
+        changes = Changes(
+            self.replicas, self.workers, self.variants, time_scale, rounds, seed, premises
+        )
+        scenario = load_scenario(self.scenario, changes)
+        return scenario, chosen_variants(scenario, self.variants_file, self.overrides)
+
+
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that `loadtest` and `fleet` share."""
+    """The options of `RunOptions`, which the command takes as its first argument."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        options = RunOptions(**{each.name: values.pop(each.name) for each in fields(RunOptions)})
+        return command(options, **values)
+
     options = [
         click.option(
             "--scenario", default=DEFAULT_SCENARIO, show_default=True, metavar="NAME|FILE"
@@ -86,9 +132,10 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         REDIS_URL,
         RUNS_DIR,
     ]
+    decorated: Callable[..., Any] = gathered
     for option in reversed(options):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
 
 
 def plainly(console: Console) -> Callable[[str], None]:
@@ -149,3 +196,9 @@ def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
         return await work(stop), stop.exit_code
 
     return asyncio.run(go())
+
+
+def until_ctrl_c(work: Callable[[Stop], Awaitable[None]]) -> NoReturn:
+    """Run async work that Ctrl-C is meant to end, and exit: with 0 unless it was SIGTERM."""
+    _, code = with_signals(work)
+    sys.exit(0 if code != EXIT_TERMINATED else code)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from pathlib import Path
 
 import click
 
-from harness.cli.options import RUNS_DIR, with_signals
-from harness.errors import EXIT_TERMINATED, HarnessError, SetupError
+from harness.cli.options import RUNS_DIR, until_ctrl_c
 from harness.experiment.stop import Stop
+from harness.stack.survival import while_alive
 
 
 @click.command()
@@ -30,19 +28,10 @@ def prometheus(run: str, port: int | None, only_fetch: bool, runs_dir: Path) -> 
         return
     run_dir = resolve_run(run, runs_dir)
 
-    async def go(stop: Stop) -> HarnessError | None:
+    async def go(stop: Stop) -> None:
         async with reopened(run_dir, port) as opened:
             click.echo(f"Run {run_dir.name} in Prometheus: {opened.look}")
             click.echo(f"For Grafana: {opened.api.url}. A copy of the data; Ctrl-C ends it.")
-            died, stopped = (asyncio.ensure_future(work) for work in (opened.died(), stop.wait()))
-            await asyncio.wait({died, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            ended = died.result() if died.done() else None
-            for task in (died, stopped):
-                task.cancel()
-            return None if ended is None else SetupError(f"Prometheus ended by itself, {ended}")
+            await while_alive(stop.wait(), opened.died)
 
-    problem, code = with_signals(go)
-    if problem is not None:
-        raise problem
-    # Ctrl-C is how it is meant to end.
-    sys.exit(0 if code != EXIT_TERMINATED else code)
+    until_ctrl_c(go)

@@ -1,21 +1,24 @@
-"""How a command runs a scenario to its end: `loadtest` and the studies."""
+"""How a command runs a scenario to its end, or keeps its fleets up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
 from harness.authcache.variants import Variant
-from harness.cli.options import with_signals
+from harness.cli.options import RunOptions, plainly, until_ctrl_c, with_signals
 from harness.experiment.stop import Stop
 from harness.result import Result
 from harness.scenario.schema import Scenario
 from harness.stack.registry import EMBEDDED
 from harness.targets.litellm.releases import Release
+
+if TYPE_CHECKING:
+    from harness.experiment.keep import Keeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +71,33 @@ def run_to_end(
 
     (result, run_dir), signal_code = with_signals(go)
     return Done(result, run_dir, signal_code)
+
+
+def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[None]]) -> NoReturn:
+    """Keep the fleets of the options up, and exit when Ctrl-C has ended them.
+
+    Args:
+        options: which fleets, on whose servers.
+        serve: starts them and holds them until it is asked to stop.
+
+    Raises:
+        HarnessError: what `RunOptions.load`, `make_arms` and `serve` raise.
+    """
+    from harness.experiment.arms import make_arms  # noqa: PLC0415
+    from harness.experiment.keep import Keeping  # noqa: PLC0415
+    from harness.experiment.run import Servers  # noqa: PLC0415
+    from harness.report.progress import progress_for  # noqa: PLC0415
+
+    console = Console()
+    scenario, choices = options.load()
+    progress = progress_for(console)
+
+    async def go(stop: Stop) -> None:
+        try:
+            arms = await make_arms(choices, progress)
+        finally:
+            progress.close()
+        servers = Servers(options.postgres_dsn, options.redis_url)
+        await serve(Keeping(scenario, arms, options.runs_dir, servers, plainly(console), stop))
+
+    until_ctrl_c(go)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from harness.cli.options import chosen_variants, plainly, run_options, switched, with_signals
-from harness.cli.running import run_to_end
-from harness.errors import EXIT_TERMINATED
-from harness.experiment.stop import Stop
-from harness.scenario.loader import Changes, load_scenario
+from harness.cli.options import RunOptions, run_options
+from harness.cli.running import keep_until_ctrl_c, run_to_end
 from harness.stack.registry import EMBEDDED, STACKS
 
 
@@ -31,17 +27,8 @@ from harness.stack.registry import EMBEDDED, STACKS
     help="Record the run; auto does where prometheus is on PATH.",
 )
 def loadtest(
+    options: RunOptions,
     *,
-    scenario: str,
-    variants: tuple[str, ...] | None,
-    replicas: int | None,
-    workers: int | None,
-    premise: str | None,
-    overrides: tuple[str, ...],
-    variants_file: Path | None,
-    postgres_dsn: str | None,
-    redis_url: str | None,
-    runs_dir: Path,
     stack: str,
     time_scale: float | None,
     rounds: int | None,
@@ -52,15 +39,14 @@ def loadtest(
     from harness.report.terminal import print_result  # noqa: PLC0415
 
     console = Console()
-    changes = Changes(replicas, workers, variants, time_scale, rounds, seed, switched(premise))
-    loaded = load_scenario(scenario, changes)
+    scenario, choices = options.load(time_scale, rounds, seed)
     done = run_to_end(
-        loaded,
-        chosen_variants(loaded, variants_file, overrides),
+        scenario,
+        choices,
         console,
-        runs_dir=runs_dir,
-        postgres_dsn=postgres_dsn,
-        redis_url=redis_url,
+        runs_dir=options.runs_dir,
+        postgres_dsn=options.postgres_dsn,
+        redis_url=options.redis_url,
         prometheus=prometheus,
         stack=stack,
     )
@@ -71,43 +57,8 @@ def loadtest(
 @click.command()
 @run_options
 @click.option("--port", type=click.IntRange(1024, 65000), help="First replica's port.")
-def fleet(
-    *,
-    scenario: str,
-    variants: tuple[str, ...] | None,
-    replicas: int | None,
-    workers: int | None,
-    premise: str | None,
-    overrides: tuple[str, ...],
-    variants_file: Path | None,
-    postgres_dsn: str | None,
-    redis_url: str | None,
-    runs_dir: Path,
-    port: int | None,
-) -> None:
+def fleet(options: RunOptions, *, port: int | None) -> None:
     """Keep fleets up until Ctrl-C, for Locust's web UI or a client of your own."""
-    from harness.experiment.arms import make_arms  # noqa: PLC0415
-    from harness.experiment.keep import keep_up  # noqa: PLC0415
-    from harness.experiment.run import Servers  # noqa: PLC0415
-    from harness.report.progress import progress_for  # noqa: PLC0415
+    from harness.experiment.keep import keep_up  # noqa: PLC0415  # other commands stay quick
 
-    console = Console()
-    changes = Changes(replicas, workers, variants, premises=switched(premise))
-    loaded = load_scenario(scenario, changes)
-    choices = chosen_variants(loaded, variants_file, overrides)
-    progress = progress_for(console)
-
-    async def go(stop: Stop) -> None:
-        await keep_up(
-            loaded,
-            await make_arms(choices, progress),
-            runs_dir=runs_dir,
-            servers=Servers(postgres_dsn, redis_url),
-            base_port=port,
-            say=plainly(console),
-            stop=stop,
-        )
-
-    _, code = with_signals(go)
-    # Ctrl-C is how a kept fleet is meant to end.
-    sys.exit(0 if code != EXIT_TERMINATED else code)
+    keep_until_ctrl_c(options, lambda keeping: keep_up(keeping, port))

@@ -6,7 +6,6 @@ after the command has ended, until `down`.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,16 +66,7 @@ async def up(
     plan = make_plan(scenario, arms, stack=ComposeStack.name)
     run_dir = runs_dir / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-up"
     stack = ComposeStack(run_dir, project=KEPT_PROJECT, fixed_ports=True)
-    work = asyncio.ensure_future(_up(stack, plan, beside, say))
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            await work
-    finally:
-        for each in (work, stopped):
-            each.cancel()
-        await asyncio.gather(work, stopped, return_exceptions=True)
+    await stop.cancels(_up(stack, plan, beside, say))
 
 
 async def down(say: Say) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import ServerDiedError
 from harness.experiment.plan import Arm, RunPlan, make_plan
 from harness.experiment.run import Servers, make_run_dir
 from harness.experiment.seed import seed_population
@@ -19,6 +17,7 @@ from harness.observe.snapshots import watch
 from harness.scenario.schema import Scenario
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
+from harness.stack.survival import while_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +31,40 @@ class KeptFleets:
     run_dir: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Fleets that are wanted, and until when."""
+
+    scenario: Scenario
+    """Gives population, premises, TTL and mock model; its load is not driven."""
+    arms: Sequence[Arm]
+    """Variants with their targets; one fleet each."""
+    runs_dir: Path
+    """Where logs and the keys file go, in a run directory."""
+    servers: Servers
+    say: Callable[[str], None]
+    """Prints a line."""
+    stop: Stop
+    """Asked by whoever wants it to end."""
+
+
 @contextlib.asynccontextmanager
 async def fleets_up(
-    scenario: Scenario,
-    arms: Sequence[Arm],
-    *,
-    purpose: str,
-    runs_dir: Path,
-    servers: Servers,
-    base_port: int | None,
-    say: Callable[[str], None],
+    keeping: Keeping, purpose: str, base_port: int | None = None
 ) -> AsyncIterator[KeptFleets]:
     """One fleet for each arm, while the block runs.
 
     Args:
-        scenario: gives population, premises, TTL and mock model; its load is not driven.
-        arms: variants with their targets.
+        keeping: which fleets, where.
         purpose: a word in the name of the run directory.
-        runs_dir: where logs and the keys file go.
-        servers: whose Postgres and Redis.
         base_port: the first replica's port, the others count up from it; None takes free ones.
-        say: prints a line.
 
     Raises:
         SetupError: something could not be started; nothing is left running.
     """
-    plan = make_plan(scenario, arms, stack=EmbeddedStack.name)
-    run_dir = make_run_dir(runs_dir, purpose, datetime.now(UTC))
+    scenario, servers = keeping.scenario, keeping.servers
+    plan = make_plan(scenario, keeping.arms, stack=EmbeddedStack.name)
+    run_dir = make_run_dir(keeping.runs_dir, purpose, datetime.now(UTC))
     keys_file = run_dir / "keys.json"
     stack = EmbeddedStack(run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
     try:
@@ -77,72 +83,27 @@ async def fleets_up(
     finally:
         await stack.close()
         for problem in stack.problems:
-            say(problem)
+            keeping.say(problem)
         with contextlib.suppress(OSError):
             keys_file.unlink()
 
 
-async def keep_up(
-    scenario: Scenario,
-    arms: Sequence[Arm],
-    *,
-    runs_dir: Path,
-    servers: Servers,
-    base_port: int | None,
-    say: Callable[[str], None],
-    stop: Stop,
-) -> None:
+async def keep_up(keeping: Keeping, base_port: int | None) -> None:
     """Start one fleet for each arm and hold them until somebody asks.
 
     Args:
-        scenario: see `fleets_up`.
-        arms: see `fleets_up`.
-        runs_dir: see `fleets_up`.
-        servers: see `fleets_up`.
+        keeping: which fleets, where, until when.
         base_port: see `fleets_up`.
-        say: prints a line.
-        stop: asked by whoever wants it to end.
 
     Raises:
         SetupError: something could not be started; nothing is left running.
         ServerDiedError: something ended by itself.
     """
-    async with fleets_up(
-        scenario,
-        arms,
-        purpose="fleet",
-        runs_dir=runs_dir,
-        servers=servers,
-        base_port=base_port,
-        say=say,
-    ) as kept:
+    async with fleets_up(keeping, "fleet", base_port) as kept:
         for fleet in kept.fleets:
-            _tell(fleet, kept.keys_file, say)
-        say("Fleets are up. Ctrl-C ends them.")
-        await hold(kept.stack, stop)
-
-
-async def hold(stack: EmbeddedStack, stop: Stop, *others: Callable[[], Awaitable[str]]) -> None:
-    """Wait until somebody asks to stop.
-
-    Args:
-        stack: whose processes must not end meanwhile.
-        stop: asked by whoever wants it to end.
-        others: each waits for something else that must not end, and says what did.
-
-    Raises:
-        ServerDiedError: something ended by itself.
-    """
-    stopped = asyncio.ensure_future(stop.wait())
-    deaths = [asyncio.ensure_future(each()) for each in (stack.died, *others)]
-    try:
-        await asyncio.wait({stopped, *deaths}, return_when=asyncio.FIRST_COMPLETED)
-        for death in deaths:
-            if death.done() and not stopped.done():
-                raise ServerDiedError(death.result())
-    finally:
-        for waiting in (stopped, *deaths):
-            waiting.cancel()
+            _tell(fleet, kept.keys_file, keeping.say)
+        keeping.say("Fleets are up. Ctrl-C ends them.")
+        await while_alive(keeping.stop.wait(), kept.stack.died)
 
 
 def hosts_option(fleets: Sequence[Fleet]) -> str:

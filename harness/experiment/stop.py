@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 
 class Stop:
@@ -22,3 +24,31 @@ class Stop:
     async def wait(self) -> None:
         """Wait until somebody asks."""
         await self._event.wait()
+
+    async def cancels(
+        self, work: Coroutine[Any, Any, None], on_cancel: Callable[[], None] = lambda: None
+    ) -> None:
+        """Work until it is done or somebody asks to stop; either way it has ended after this.
+
+        Args:
+            work: is cancelled when somebody asks, and waited for while it cleans up.
+            on_cancel: called before the work is cancelled, and only then.
+
+        Raises:
+            Exception: what the work raises, while it cleans up too.
+        """
+        task = asyncio.ensure_future(work)
+        asked = asyncio.ensure_future(self.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+            cancelled = not task.done()
+            if cancelled:
+                on_cancel()
+                task.cancel()
+                await asyncio.wait({task})
+            if not (cancelled and task.cancelled()):
+                task.result()
+        finally:
+            for each in (task, asked):
+                each.cancel()
+            await asyncio.gather(task, asked, return_exceptions=True)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,18 @@ import httpx
 
 import harness
 from harness.errors import SetupError
-from harness.experiment.keep import KeptFleets, fleets_up, hold, hosts_option, metrics_option
-from harness.experiment.plan import Arm
-from harness.experiment.run import Servers
+from harness.experiment.keep import (
+    Keeping,
+    KeptFleets,
+    fleets_up,
+    hosts_option,
+    metrics_option,
+)
 from harness.experiment.stop import Stop
 from harness.scenario.loader import scenario_names
 from harness.scenario.schema import Scenario
 from harness.stack.embedded.processes import Command, Process, wait_until
+from harness.stack.survival import while_alive
 from harness.ui.presets import preset_of
 
 LOOPBACK = "127.0.0.1"
@@ -41,43 +46,22 @@ class WebUi:
     """0 drives from the process that serves the web UI."""
 
 
-async def serve_ui(
-    scenario: Scenario,
-    arms: Sequence[Arm],
-    web: WebUi,
-    *,
-    runs_dir: Path,
-    servers: Servers,
-    say: Callable[[str], None],
-    stop: Stop,
-) -> None:
+async def serve_ui(keeping: Keeping, web: WebUi) -> None:
     """Start fleets and the web UI, and hold them until somebody asks.
 
     Args:
-        scenario: gives population, premises, TTL and mock model, and what the form begins with.
-        arms: variants with their targets.
+        keeping: which fleets, where, until when; the form begins with the scenario's load.
         web: where the web UI listens.
-        runs_dir: where logs and the keys file go.
-        servers: whose Postgres and Redis.
-        say: prints a line.
-        stop: asked by whoever wants it to end.
 
     Raises:
         SetupError: something could not be started; nothing is left running.
         ServerDiedError: something ended by itself.
     """
+    scenario, stop, say = keeping.scenario, keeping.stop, keeping.say
     locustfile = _locustfile()
     _check_port(web.host, web.port)
-    say(f"Starting {len(arms)} fleets of {scenario.replicas} replicas.")
-    async with fleets_up(
-        scenario,
-        arms,
-        purpose="ui",
-        runs_dir=runs_dir,
-        servers=servers,
-        base_port=None,
-        say=say,
-    ) as kept:
+    say(f"Starting {len(keeping.arms)} fleets of {scenario.replicas} replicas.")
+    async with fleets_up(keeping, "ui") as kept:
         commands = _commands(locustfile, scenario, web, kept)
         processes = [kept.stack.accompany(command) for command in commands]
         try:
@@ -85,7 +69,7 @@ async def serve_ui(
             await _until_ready(url, web, processes, stop)
             say(f"Locust's web UI with the tab Auth cache: {url}")
             say(f"Logs: {kept.run_dir}/logs. Ctrl-C ends everything.")
-            await hold(kept.stack, stop, lambda: _first_end(processes))
+            await while_alive(stop.wait(), kept.stack.died, lambda: _first_end(processes))
         finally:
             await kept.stack.dismiss(_GROUP)
 

@@ -65,9 +65,9 @@ class Opened:
         return f"{self.api.url}/graph?{urlencode(query)}"
 
     async def died(self) -> str:
-        """Wait until it ends by itself; say how."""
+        """Wait until it ends by itself; say so, with its last log lines."""
         await wait_until(self.process.ended, math.inf)
-        return self.process.epitaph()
+        return f"Prometheus ended although nobody asked it to, {self.process.epitaph()}"
 
 
 def required_binary() -> Binary:

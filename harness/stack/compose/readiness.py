@@ -25,7 +25,9 @@ _LOOK_S = 1.0
 _POLL_S = 0.2
 
 
-async def while_alive(project: Project, services: Sequence[str], work: Coroutine[Any, Any, T]) -> T:
+async def while_running(
+    project: Project, services: Sequence[str], work: Coroutine[Any, Any, T]
+) -> T:
     """Wait for something, unless a container that it needs ends. Raises SetupError."""
     task = asyncio.ensure_future(work)
     try:
@@ -60,7 +62,7 @@ async def answered(project: Project, name: str, services: Sequence[str], url: st
             await _answers(http, url)
 
     try:
-        await while_alive(project, services, ask())
+        await while_running(project, services, ask())
     except TimeoutError:
         raise SetupError(
             f"{name} does not answer at [{url}] after [{READY_S:g} s]. Look at its log."

@@ -25,7 +25,7 @@ from harness.stack.compose.fleet import (
     slug_of,
 )
 from harness.stack.compose.project import Project, check_port, image
-from harness.stack.compose.readiness import balanced, first_answer, fleet_ready, while_alive
+from harness.stack.compose.readiness import balanced, first_answer, fleet_ready, while_running
 from harness.stack.compose.usage import Meter, Metered, meter
 from harness.stack.embedded.databases import Databases
 from harness.stack.embedded.dsn import replaced
@@ -236,7 +236,7 @@ class ComposeStack:
         place = f"{LOOPBACK}:{postgres_port}"
         admin_dsn = f"postgresql://{self._admin}@{place}/postgres?sslmode=disable"
         self._databases = Databases(admin_dsn, self._token, own_server=True)
-        self._facts |= await while_alive(project, ["postgres"], first_answer(self._databases))
+        self._facts |= await while_running(project, ["postgres"], first_answer(self._databases))
         await self._account("postgres", "postgres")
         self._facts |= {
             "postgres_source": f"image {image('POSTGRES_IMAGE')}",
@@ -266,7 +266,7 @@ class ComposeStack:
         await self.project.up([place.proxy, place.haproxy])
         await self._watch_from_outside()
         redis_url = place.redis_url(place.redis_password, f"{LOOPBACK}:{place.redis_port}")
-        workers = await while_alive(
+        workers = await while_running(
             self.project, place.services, fleet_ready(place, self._exporter)
         )
         for service, group in (
