@@ -20,7 +20,7 @@ from harness.errors import SetupError
 from harness.targets.litellm.releases import EXCLUSION, PROJECT, Release, refuse_compromised
 
 PINS_FOLDER = Path(__file__).parent / "pins"
-_NEEDED = ("asyncpg", "msgspec", "prometheus-client", "redis", "uvicorn")
+_NEEDED = ("asyncpg", "prometheus-client", "redis", "uvicorn")
 """What a replica needs beside the release, where the release does not bring it: the database
 adapter, the counters, and a server. Unpinned here: the release's own pins decide."""
 

@@ -15,7 +15,7 @@ from tests.targets.litellm.said import Said
 ASK = """
 from importlib import metadata, util
 print(metadata.version("litellm"))
-needed = ("asyncpg", "msgspec", "prometheus_client", "redis", "uvicorn")
+needed = ("asyncpg", "prometheus_client", "redis", "uvicorn")
 print([name for name in needed if util.find_spec(name) is None])
 print(util.find_spec("prisma"))
 print(util.cache_from_source(util.find_spec("litellm").origin))
