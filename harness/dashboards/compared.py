@@ -15,6 +15,7 @@ from harness.dashboards.parts import (
     Query,
     new_dashboard,
     variables,
+    with_row,
 )
 from harness.dashboards.promql import CHAT, OBJECT, SCOPE, worker_rate
 
@@ -32,9 +33,7 @@ def compared() -> builders.Dashboard:
     """The dashboard."""
     board = new_dashboard(TITLE, UID, DESCRIPTION).variables(variables(all_variants=True))
     for title, panels in _ROWS:
-        board = board.with_row(builders.Row(title))
-        for panel in panels:
-            board = board.with_panel(panel.build())
+        board = with_row(board, builders.Row(title), panels)
     return board
 
 

@@ -15,6 +15,7 @@ from harness.dashboards.parts import (
     Query,
     new_dashboard,
     variables,
+    with_row,
 )
 from harness.dashboards.promql import (
     CHAT,
@@ -43,13 +44,8 @@ def fleet() -> builders.Dashboard:
     """The dashboard."""
     board = new_dashboard(TITLE, UID, DESCRIPTION).variables(variables(all_variants=False))
     for title, panels in _ROWS:
-        board = board.with_row(builders.Row(title))
-        for panel in panels:
-            board = board.with_panel(panel.build())
-    board = board.with_row(builders.Row("Replica $replica").repeat("replica"))
-    for panel in _REPLICA:
-        board = board.with_panel(panel.build())
-    return board
+        board = with_row(board, builders.Row(title), panels)
+    return with_row(board, builders.Row("Replica $replica").repeat("replica"), _REPLICA)
 
 
 _AT_A_GLANCE = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import common as common_builders
@@ -166,6 +166,16 @@ def new_dashboard(title: str, uid: str, description: str) -> builders.Dashboard:
         )
         .annotation(_Windows())
     )
+
+
+def with_row(
+    board: builders.Dashboard, row: builders.Row, panels: Iterable[Graph | Number]
+) -> builders.Dashboard:
+    """The dashboard with one more row, its panels from left to right."""
+    board = board.with_row(row)
+    for panel in panels:
+        board = board.with_panel(panel.build())
+    return board
 
 
 def variables(*, all_variants: bool) -> list[Builder[dashboard.VariableModel]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
@@ -47,7 +47,9 @@ def report_html(
 
 def _template() -> Any:
     environment = Environment(
-        loader=PackageLoader("harness.report"),
+        loader=ChoiceLoader(
+            [PackageLoader("harness.report"), PackageLoader("harness.style", package_path="")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -18,6 +18,7 @@ from locust.web import WebUI
 
 from harness.errors import UsageError
 from harness.load.standalone import read_options
+from harness.style import PALETTE
 from harness.ui.form import check_form
 from harness.ui.options import Reference
 from harness.ui.presets import presets
@@ -30,7 +31,9 @@ TAB = "auth-cache"
 TITLE = "Auth cache"
 _RUNNING = (STATE_RUNNING, STATE_SPAWNING)
 _STATIC = files("harness.ui").joinpath("static")
+_PALETTE = "palette.css"
 _KINDS = {
+    _PALETTE: "text/css; charset=utf-8",
     "page.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -120,7 +123,8 @@ def _routes(
 def _static(name: str) -> Response:
     if name not in _KINDS:
         return Response("There is no such file.", 404)
-    response = Response(_STATIC.joinpath(name).read_bytes(), content_type=_KINDS[name])
+    file = PALETTE if name == _PALETTE else _STATIC.joinpath(name)
+    response = Response(file.read_bytes(), content_type=_KINDS[name])
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Content-Security-Policy"] = "default-src 'self'; style-src 'self'"
     return response

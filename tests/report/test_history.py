@@ -12,7 +12,7 @@ from harness.result import Result
 from tests.report.reading import ReadTable, markdown_tables
 from tests.report.sample import issue_27874
 from tests.report.sample_releases import COST_MICRO, change, change_windows, releases_run
-from tests.report.test_theme import contrast
+from tests.style.contrast import contrast
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from weakref import WeakSet
 
 from harness.authcache.logs import Signature
 from harness.targets.litellm.inside.request import Requests
@@ -24,13 +25,14 @@ class LogCounter(logging.Handler):
     def __init__(self, requests: Requests) -> None:
         super().__init__(logging.WARNING)
         self._requests = requests
-        self._last: int | None = None
+        # Not by id(): a record that is gone leaves its id to the next one.
+        self._counted: WeakSet[logging.LogRecord] = WeakSet()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count one record, once, however many loggers it passes."""
-        if id(record) == self._last:
+        if record in self._counted:
             return
-        self._last = id(record)
+        self._counted.add(record)
         level = "warning" if record.levelno < logging.ERROR else "error"
         scope = self._requests.current.scope
         self._requests.metrics.log_record(level, signature(record), scope)
