@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import click
 from rich.console import Console
@@ -76,22 +75,15 @@ def lock(versions: tuple[str, ...], *, upgrade: bool) -> None:
     _run(lambda progress: lock_releases(chosen, progress, upgrade=upgrade))
 
 
-def _run(work: Callable[[Progress], Awaitable[None]]) -> None:
+def _run(work: Callable[[Progress], Coroutine[Any, Any, None]]) -> None:
     from harness.report.progress import progress_for  # noqa: PLC0415
 
     progress = progress_for(Console())
 
     async def until_stopped(stop: Stop) -> None:
-        working = asyncio.ensure_future(work(progress))
-        stopped = asyncio.ensure_future(stop.wait())
         try:
-            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
+            await stop.cancels(work(progress))
         finally:
-            stopped.cancel()
             progress.close()
 
     _, code = with_signals(until_stopped)

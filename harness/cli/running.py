@@ -11,7 +11,8 @@ from rich.console import Console
 
 from harness.authcache.variants import Variant
 from harness.cli.options import RunOptions, plainly, until_ctrl_c, with_signals
-from harness.experiment.stop import Stop
+from harness.experiment.stop import Stop, StoppedError
+from harness.progress import Progress
 from harness.result import Result
 from harness.scenario.schema import Scenario
 from harness.stack.registry import EMBEDDED
@@ -19,6 +20,7 @@ from harness.targets.litellm.releases import Release
 
 if TYPE_CHECKING:
     from harness.experiment.keep import Keeping
+    from harness.experiment.plan import Arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,28 @@ class Done:
     run_dir: Path
     signal_code: int
     """130 or 143 where a signal ended it, else 0."""
+
+
+async def arms_unless_stopped(
+    choices: Sequence[Variant | Release], progress: Progress, stop: Stop
+) -> list[Arm]:
+    """Arms ready to start. Releases are installed for it, which takes long enough to be stopped.
+
+    Raises:
+        StoppedError: somebody asked to stop meanwhile; what was half installed is gone.
+        HarnessError: what `make_arms` raises.
+    """
+    from harness.experiment.arms import make_arms  # noqa: PLC0415 - for a run only, see below
+
+    arms: list[Arm] = []
+
+    async def make() -> None:
+        arms.extend(await make_arms(choices, progress))
+
+    await stop.cancels(make())
+    if stop.exit_code:
+        raise StoppedError(stop.exit_code)
+    return arms
 
 
 def run_to_end(
@@ -48,7 +72,6 @@ def run_to_end(
         HarnessError: what `harness.experiment.run.run` and `make_arms` raise.
     """
     # Only a run needs servers, Locust and charts; the other commands stay quick without them.
-    from harness.experiment.arms import make_arms  # noqa: PLC0415
     from harness.experiment.run import Servers, run  # noqa: PLC0415
     from harness.report.progress import progress_for  # noqa: PLC0415
 
@@ -58,7 +81,7 @@ def run_to_end(
         try:
             return await run(
                 scenario,
-                await make_arms(choices, progress),
+                await arms_unless_stopped(choices, progress, stop),
                 runs_dir=runs_dir,
                 servers=Servers(postgres_dsn, redis_url),
                 progress=progress,
@@ -83,7 +106,6 @@ def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[
     Raises:
         HarnessError: what `RunOptions.load`, `make_arms` and `serve` raise.
     """
-    from harness.experiment.arms import make_arms  # noqa: PLC0415
     from harness.experiment.keep import Keeping  # noqa: PLC0415
     from harness.experiment.run import Servers  # noqa: PLC0415
     from harness.report.progress import progress_for  # noqa: PLC0415
@@ -94,7 +116,7 @@ def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[
 
     async def go(stop: Stop) -> None:
         try:
-            arms = await make_arms(choices, progress)
+            arms = await arms_unless_stopped(choices, progress, stop)
         finally:
             progress.close()
         servers = Servers(options.postgres_dsn, options.redis_url)

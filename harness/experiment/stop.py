@@ -7,6 +7,20 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from harness.errors import HarnessError
+
+
+class StoppedError(HarnessError):
+    """Somebody asked to stop before there was anything to keep.
+
+    Args:
+        exit_code: 130 or 143, of `Stop`.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("Stopped before anything ran. What was started is ended.")
+        self.exit_code = exit_code
+
 
 class Stop:
     """Set once, by SIGINT or SIGTERM; a second signal changes nothing."""

@@ -14,12 +14,13 @@ from typing import Literal
 from harness.authcache.words import ObjectKind
 from harness.observe.evidence import Evidence
 from harness.result import Equation, Ledger
+from harness.targets.metrics import CHAT_ROUTE, OTHER_STATUS, STATUSES
 
 LOOKUPS = "authcache_lookups_total"
 READS = "authcache_source_reads_total"
 WAITS = "authcache_coalesced_total"
 REQUESTS = "http_requests_total"
-CHAT_ROUTE = "/v1/chat/completions"
+_NAMED = frozenset(map(str, STATUSES))
 
 Sides = tuple[float, float, float]
 """Left, right, residual."""
@@ -42,11 +43,12 @@ def _difference(left: float, right: float) -> Sides:
 
 
 def _requests(e: Evidence) -> Sides:
-    sent: dict[tuple[str, ...], float] = {
-        (scope, status): n
-        for scope, statuses in e.generator.statuses.items()
-        for status, n in statuses.items()
-    }
+    sent: dict[tuple[str, ...], float] = {}
+    for scope, statuses in e.generator.statuses.items():
+        for status, n in statuses.items():
+            # Replicas name those that are usual, and count all others together.
+            pair = (scope, status if status in _NAMED else OTHER_STATUS)
+            sent[pair] = sent.get(pair, 0.0) + n
     done = e.counted.by(REQUESTS, "key_scope", "status", route=CHAT_ROUTE)
     residual = sum(abs(sent.get(pair, 0) - done.get(pair, 0)) for pair in {*sent, *done})
     return sum(sent.values()), sum(done.values()), residual

@@ -31,6 +31,10 @@ EXTRA_READ = series(
 OTHER_STATUS = series(
     "http_requests_total", 1, route="/v1/chat/completions", status="401", key_scope="team"
 )
+UNUSUAL = tuple(
+    series("http_requests_total", n, route="/v1/chat/completions", status=status, key_scope="team")
+    for n, status in ((3, "other"), (1, "401"))
+)
 EXTRA_REDIS = series(
     "authcache_lookups_total",
     4,
@@ -40,6 +44,21 @@ EXTRA_REDIS = series(
     object="key",
     key_scope="team",
 )
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"408": 2, "413": 1, "401": 1}, "balanced"),
+        ({"408": 2, "413": 2, "401": 1}, "unbalanced"),
+        ({"408": 2, "401": 2}, "unbalanced"),
+    ],
+)
+def test_statuses_that_replicas_do_not_name_are_reconciled_together(
+    sent: dict[str, int], status: str
+) -> None:
+    generator = {"statuses": {"team": {"200": 100, **sent}}}
+    assert _by_name(generator=generator, more=UNUSUAL)["requests"].status == status
 
 
 @pytest.mark.parametrize(

@@ -141,9 +141,26 @@ def test_a_resolution_of_something_else_is_not_written(
     assert (tmp_path / "pins" / "1.84.0rc1.txt").read_text() == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("releases", "install", "1.84.0rc1"),
+        ("loadtest", "--variants", "recommended,litellm==1.84.0rc1"),
+        ("history", "--releases", "1.84.0rc1"),
+        ("fleet", "--variants", "litellm==1.84.0rc1"),
+    ],
+    ids=lambda command: command[0],
+)
 def test_ctrl_c_ends_an_installation_and_leaves_nothing(
-    cache: Path, fake_uv: FakeUv, known: Callable[[str], Release]
+    command: tuple[str, ...],
+    cache: Path,
+    fake_uv: FakeUv,
+    known: Callable[[str], Release],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whichever command needs it."""
+    monkeypatch.chdir(tmp_path)
     known("1.84.0rc1")
     fake_uv.will(hang="pip install")
     over = threading.Event()
@@ -157,10 +174,11 @@ def test_ctrl_c_ends_an_installation_and_leaves_nothing(
     pressing = threading.Thread(target=press)
     pressing.start()
     try:
-        ended = harness("install", "1.84.0rc1")
+        ended = CliRunner().invoke(main, command)
     finally:
         over.set()
         pressing.join()
 
-    assert ended.exit_code == EXIT_INTERRUPTED
+    assert ended.exit_code == EXIT_INTERRUPTED, ended.output
+    assert not (tmp_path / "runs").exists()
     assert [path for path in cache.iterdir() if path.suffix != ".lock"] == []

@@ -34,10 +34,11 @@ class Tasks:
         """Become the task factory of the running loop."""
         asyncio.get_running_loop().set_task_factory(self._make)
 
-    def _make(
-        self, loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None
-    ) -> Any:
-        task = asyncio.Task(coro, loop=loop, context=context)
+    def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        # What else a factory is given depends on Python and on uvloop: a context, from 3.13 on a
+        # name and eager_start too. All of it is for the task.
+        task = asyncio.Task(coro, loop=loop, **options)
+        context: Context | None = options.get("context")
         request = CURRENT.get(None) if context is None else context.get(CURRENT)
         name = _name(coro)
         if name not in self._daemons and (request is not None or _is_spend_job(coro)):

@@ -15,10 +15,12 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import click
 import uvicorn
+from packaging.version import Version
 
 from harness.targets.litellm.inside import boot
 from harness.targets.litellm.inside.app import Wrapped
@@ -65,6 +67,26 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             sys.exit(3)
 
 
+def check_release(asked: str, installed: str) -> None:
+    """Refuse to show one release under the name of another, as an image could.
+
+    Whoever chose an environment has checked it already; nobody has looked into an image. A release
+    that is refused is not asked for, so it is refused here too, before anything of it is imported.
+
+    Args:
+        asked: the release that the fleet is named after.
+        installed: the one that this environment has.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if Version(asked) != Version(installed):
+        raise ValueError(
+            f"this environment has LiteLLM [{installed}], and the fleet is to show [{asked}]; "
+            "name the release that it has, or take the other's environment or image"
+        )
+
+
 @click.command()
 @replica_options
 def main(
@@ -78,10 +100,11 @@ def main(
     """Run one replica. Its settings are JSON in AUTHCACHE_PROXY_SETTINGS."""
     try:
         settings = decode(os.environ[SETTINGS_VARIABLE])
+        check_release(settings.version, metadata.version("litellm"))
         if listen_fd is None:
             listen_fd = listen(host, port)
             metrics_fds = tuple(listen(host, metrics_port + i) for i in range(workers))
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, metadata.PackageNotFoundError) as error:
         click.echo(f"error: {type(error).__name__}: {error}", err=True)
         sys.exit(EXIT_USAGE)
     if len(metrics_fds) > 1:

@@ -30,7 +30,9 @@ def test_signatures(text: str, found: Signature) -> None:
     assert signature(record) is found
 
 
-def test_a_record_counts_once_though_two_loggers_pass_it_on() -> None:
+@pytest.mark.parametrize("records", [1, 100])
+def test_a_record_counts_once_though_two_loggers_pass_it_on(records: int) -> None:
+    """Also where a record has the id of one that is gone."""
     metrics = Metrics("x", {})
     counter = LogCounter(Requests(metrics))
     parent = logging.getLogger("tests.litellm.parent")
@@ -38,11 +40,12 @@ def test_a_record_counts_once_though_two_loggers_pass_it_on() -> None:
     for logger in (parent, child):
         logger.addHandler(counter)
     try:
-        child.error("UserApiKeyCache.get_cache failed to deserialize %s", "x")
-        child.info("quiet")
+        for number in range(records):
+            child.error("UserApiKeyCache.get_cache failed to deserialize %s", number)
+            child.info("quiet")
     finally:
         for logger in (parent, child):
             logger.removeHandler(counter)
     counted = Counters.parse(metrics.render()[0].decode())
     found = counted.by("authcache_log_records_total", "level", "signature")
-    assert found == {("error", "typed_read_failed"): 1}
+    assert found == {("error", "typed_read_failed"): records}

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from contextvars import copy_context
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,36 @@ async def test_a_task_of_nobodys_request_does_not_count(requests: Requests) -> N
     work = asyncio.create_task(asyncio.Event().wait())
     assert tasks.unfinished() == 0
     work.cancel()
+
+
+async def test_a_task_gets_whatever_a_loop_gives_its_factory(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python 3.13 on loops give names and eager_start too."""
+    given = list[dict[str, object]]()
+
+    class Newer(asyncio.Task[None]):
+        def __init__(self, coro: Any, *, loop: Any, eager_start: Any, **options: Any) -> None:
+            super().__init__(coro, loop=loop, **options)
+            given.append({"eager_start": eager_start, **options})
+
+    async def nothing() -> None:
+        """Done at once."""
+
+    tasks = Tasks()
+    tasks.install()
+    loop = asyncio.get_running_loop()
+    factory: Any = loop.get_task_factory()
+    request = requests.begin()
+    context = copy_context()
+    request.end()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "Task", Newer)
+        work = factory(loop, nothing(), name="work", context=context, eager_start=None)
+    assert tasks.unfinished() == 1
+    await work
+    assert work.get_name() == "work"
+    assert given == [{"eager_start": None, "name": "work", "context": context}]
 
 
 async def test_a_loop_that_a_request_started_is_found_out(
