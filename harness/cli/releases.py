@@ -57,9 +57,8 @@ def remove(versions: tuple[str, ...], *, everything: bool) -> None:
 
     if bool(versions) == everything:
         raise UsageError("Name the releases to remove, or give --all.")
-    chosen = [None] if everything else [parse_version(version).version for version in versions]
-    removed = [one for version in chosen for one in remove_release(version)]
-    for line in describe_removed(removed):
+    chosen = None if everything else {parse_version(version).version for version in versions}
+    for line in describe_removed(remove_release(chosen)):
         click.echo(line)
 
 

@@ -65,6 +65,11 @@ class Environment:
         return site_packages(self.folder)
 
     @property
+    def whole(self) -> bool:
+        """Whether it can be started: its interpreter is a link, which may lead nowhere by now."""
+        return self.python.exists() and (self.site_packages / "litellm").is_dir()
+
+    @property
     def extras_migrations(self) -> Path:
         """The database migrations that came with the release, one folder each."""
         return self.site_packages / "litellm_proxy_extras" / "migrations"
@@ -110,19 +115,21 @@ def site_packages(folder: Path) -> Path:
 
 def open_environment(folder: Path) -> Environment | None:
     """The environment in a folder. None where there is none, or it is not whole."""
+    found = _recorded(folder)
+    return found if found is not None and found.whole else None
+
+
+def installed() -> list[Environment]:
+    """All environments, oldest release first, those that cannot be started any more too."""
+    root = cache_root()
+    folders = [path for path in root.iterdir() if path.name[0] != "."] if root.is_dir() else []
+    found = [one for path in folders if (one := _recorded(path)) is not None]
+    return sorted(found, key=lambda one: (Version(one.version), one.folder.name))
+
+
+def _recorded(folder: Path) -> Environment | None:
     try:
         record = Record.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError):
         return None
-    found = Environment(folder, record)
-    # The interpreter is a link to one of the system, which may have gone with an update.
-    whole = found.python.exists() and (found.site_packages / "litellm").is_dir()
-    return found if whole else None
-
-
-def installed() -> list[Environment]:
-    """All environments, oldest release first."""
-    root = cache_root()
-    folders = [path for path in root.iterdir() if path.name[0] != "."] if root.is_dir() else []
-    found = [one for path in folders if (one := open_environment(path)) is not None]
-    return sorted(found, key=lambda one: (Version(one.version), one.folder.name))
+    return Environment(folder, record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,16 +66,17 @@ async def ensure_environment(release: Release, progress: Progress) -> Environmen
         ) from error
 
 
-def remove(version: str | None = None) -> list[Removed]:
-    """Remove the environments of one release, or all. Runs that use them break.
+def remove(versions: Collection[str] | None = None) -> list[Removed]:
+    """Remove the environments of some releases, or all. Runs that use them break.
 
     Raises:
-        UnknownNameError: that release is not installed.
+        UnknownNameError: one of the releases is not installed; nothing is removed then.
     """
     here = installed()
-    chosen = [one for one in here if version in (None, one.version)]
-    if version is not None and not chosen:
-        raise UnknownNameError("installed release", version, {one.version for one in here})
+    for version in versions or ():
+        if version not in (known := {one.version for one in here}):
+            raise UnknownNameError("installed release", version, known)
+    chosen = [one for one in here if versions is None or one.version in versions]
     removed = []
     for environment in chosen:
         sizes = _links_and_sizes(environment.folder)

@@ -59,6 +59,8 @@ def describe_removed(removed: Sequence[Removed]) -> Iterator[str]:
 
 def _installed(environment: Environment) -> str:
     text = f"{_megabytes(environment.installed_bytes)}, Python {environment.record.python}"
+    if not environment.whole:
+        return f"{text}, broken: its Python or its packages are gone"
     current = environment_folder(release_of(environment.version)) == environment.folder
     return text if current else f"{text}, not of this Python and these pins"
 

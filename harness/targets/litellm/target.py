@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from harness.errors import SetupError
 from harness.targets.base import (
@@ -111,6 +112,7 @@ class LiteLLMTarget:
 
     def _settings(self, context: ReplicaContext | ContainerContext, **places: Any) -> Settings:
         run = context.settings
+        _check_redis(context.redis_url)
         return Settings(
             variant=context.fleet,
             version=self.version,
@@ -122,4 +124,18 @@ class LiteLLMTarget:
             cost_micro=run.cost_micro,
             served_header=run.served_header,
             **places,
+        )
+
+
+def _check_redis(url: str | None) -> None:
+    """Refuse what a release's configuration cannot say: it would run without a shared tier."""
+    parts = urlsplit(url or "")
+    # Names alone: a value may be a password.
+    options = ", ".join(name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    if parts.scheme == "unix" or options:
+        what = f"has the options [{options}]" if options else "is a socket"
+        raise SetupError(
+            "A LiteLLM release is told host, port, user, password, database and TLS of a Redis; "
+            f"REDIS_URL {what}. Give an address as rediss://user:password@host:port/0, or leave "
+            "the releases out."
         )

@@ -9,8 +9,14 @@ import pytest
 
 from harness.errors import SetupError, UnknownNameError, UsageError
 from harness.targets.litellm import resolve
-from harness.targets.litellm.environment import Environment, environment_folder, installed
+from harness.targets.litellm.environment import (
+    Environment,
+    environment_folder,
+    installed,
+    open_environment,
+)
 from harness.targets.litellm.install import ensure_environment, remove
+from harness.targets.litellm.listing import list_releases
 from harness.targets.litellm.releases import Release, release_of
 from tests.targets.litellm.conftest import HASH
 from tests.targets.litellm.fake_uv import FakeUv
@@ -158,7 +164,7 @@ async def test_an_environment_that_is_not_whole_is_made_again(
         (made.folder / "installed.json").write_text('{"version": "1.84')
     else:
         (made.site_packages / "litellm").rmdir()
-    assert installed() == []
+    assert open_environment(made.folder) is None
 
     again = await ensure_environment(release, Said())
 
@@ -288,6 +294,27 @@ async def test_a_python_that_does_not_fit_runs_nothing(fake_uv: FakeUv) -> None:
     assert fake_uv.calls() == []
 
 
+async def test_an_environment_whose_python_is_gone_is_listed_and_can_be_removed(
+    cache: Path, known: Known
+) -> None:
+    """The system's Python was updated; what it left takes hundreds of megabytes."""
+    made = await ensure_environment(known("1.84.0rc1"), Said())
+    made.python.unlink()
+    made.python.symlink_to(cache / "gone")
+    assert "broken: its Python or its packages are gone" in "\n".join(list_releases())
+    assert [one.environment for one in remove(["1.84.0rc1"])] == [made]
+    assert left(cache) == []
+
+
+async def test_nothing_is_removed_where_one_of_several_is_not_installed(
+    cache: Path, known: Known
+) -> None:
+    made = await ensure_environment(known("1.84.0rc1"), Said())
+    with pytest.raises(UnknownNameError, match=r"\[9.9.9\]"):
+        remove(["1.84.0rc1", "9.9.9"])
+    assert left(cache) == [made.folder.name]
+
+
 async def test_removing_says_what_it_frees(cache: Path, known: Known) -> None:
     first = await ensure_environment(known("1.84.0rc1"), Said())
     second = await ensure_environment(known("1.91.0"), Said())
@@ -296,7 +323,7 @@ async def test_removing_says_what_it_frees(cache: Path, known: Known) -> None:
     os.link(shared, first.site_packages / "shared")
     (first.site_packages / "own").write_bytes(b"y" * 500)
 
-    (removed,) = remove("1.84.0rc1")
+    (removed,) = remove(["1.84.0rc1"])
 
     assert removed.environment == first
     assert removed.shared_bytes == 1000
@@ -304,7 +331,7 @@ async def test_removing_says_what_it_frees(cache: Path, known: Known) -> None:
     assert left(cache) == [second.folder.name]
     assert shared.exists()
     with pytest.raises(UnknownNameError, match=r"\[1.84.0rc1\].* Known: 1.91.0"):
-        remove("1.84.0rc1")
+        remove(["1.84.0rc1"])
     assert [one.environment for one in remove()] == [second]
     assert remove() == []
     assert installed() == []

@@ -78,6 +78,8 @@ def _redis(url: str, namespace: str) -> dict[str, Any]:
         "port": parts.port or 6379,
         "supported_call_types": [],
     }
+    if parts.scheme == "rediss":
+        params["ssl"] = True
     if parts.password:
         params["password"] = unquote(parts.password)
     if parts.username:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import SetupError
+from harness.targets.base import ReplicaContext, RunSettings
+from harness.targets.litellm.environment import Environment, Record
+from harness.targets.litellm.inside.proxy_config import proxy_config
+from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, decode
+from harness.targets.litellm.releases import release_of
+from harness.targets.litellm.target import LiteLLMTarget
+
+RECORD = Record(
+    version="1.84.0rc1",
+    python="3.11.0",
+    recorded_pins=True,
+    packages={},
+    installed_bytes=0,
+    seconds=0.0,
+)
+
+
+def cache_params(redis_url: str | None) -> Any:
+    """What the proxy of a replica is told of its Redis; None where it is told of none."""
+    target = LiteLLMTarget(release_of("1.84.0rc1"), Environment(Path("nowhere"), RECORD))
+    context = ReplicaContext(
+        fleet="litellm==1.84.0rc1",
+        replica=0,
+        workers=1,
+        listen_fd=3,
+        metrics_fds=(4,),
+        dsn="postgresql://nowhere/x",
+        redis_url=redis_url,
+        redis_namespace="authcache:x",
+        settings=RunSettings(ttl_s=5.0),
+    )
+    settings = decode(target.process(context).env[SETTINGS_VARIABLE])
+    config = json.loads(json.dumps(proxy_config(settings, "sk-master")))
+    return config["litellm_settings"].get("cache_params")
+
+
+def test_an_address_reaches_the_release_whole() -> None:
+    assert cache_params("rediss://us%40er:p%2Fw@redis.example:6380/3") == {
+        "type": "redis",
+        "host": "redis.example",
+        "port": 6380,
+        "ssl": True,
+        "username": "us@er",
+        "password": "p/w",
+        "db": 3,
+        "namespace": "authcache:x",
+        "supported_call_types": [],
+    }
+
+
+def test_a_plain_address_asks_for_no_tls() -> None:
+    params = cache_params("redis://127.0.0.1:6379/0")
+    assert (params["host"], params["port"]) == ("127.0.0.1", 6379)
+    assert not {"ssl", "password", "username"} & params.keys()
+
+
+def test_no_redis_is_no_cache() -> None:
+    assert cache_params(None) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("unix:///run/redis.sock", "is a socket"),
+        ("rediss://h:1/0?ssl_cert_reqs=none&password=secret", r"\[ssl_cert_reqs, password\]"),
+    ],
+)
+def test_what_a_release_cannot_be_told_is_refused(url: str, what: str) -> None:
+    """Rather than that it runs without the tier that all others share."""
+    with pytest.raises(SetupError, match=what) as refused:
+        cache_params(url)
+    assert "secret" not in str(refused.value)
