@@ -120,7 +120,6 @@ class LiteLLMTarget:
             ttl_s=run.ttl_s,
             redis_url=context.redis_url,
             mock_latency_ms=run.mock_latency_ms,
-            mock_completion_tokens=run.mock_completion_tokens,
             cost_micro=run.cost_micro,
             served_header=run.served_header,
             **places,

@@ -69,15 +69,19 @@ class Lookups:
                 LOOKUP.reset(token)
             if model is None and kinds.of_value(value) not in (None, kind):
                 lookup.failed = True
-            self._note(lookup, value, cache, key)
+            self._note(lookup, value)
+            # What another cache keeps of a shared Redis says nothing of the auth cache.
+            if lookup.redis and may_load:
+                self._note_backfill(kind, cache, key)
             return value
 
-        cache.async_get_cache = async_get_cache
+        # The tiers first: with the outer call alone, nothing would be counted right.
         self._wrap_memory(cache)
         # From 1.102 on key objects have a memory of their own behind the same cache.
         partition = getattr(cache, "key_object_cache", None)
         if partition is not None:
             self._wrap_memory(partition)
+        cache.async_get_cache = async_get_cache
 
     def _wrap_memory(self, cache: Any) -> None:
         inner = cache.in_memory_cache.async_get_cache
@@ -164,7 +168,7 @@ class Lookups:
         inline = kind is ObjectKind.MEMBERSHIP and not key.startswith("team_membership:")
         return Op.LOAD if inline and not self._requests.current.done else Op.PEEK
 
-    def _note(self, lookup: Lookup, value: object, cache: Any, key: Any) -> None:
+    def _note(self, lookup: Lookup, value: object) -> None:
         request = self._requests.current
         memory, redis = _outcomes(lookup)
         if memory is not None:
@@ -174,15 +178,15 @@ class Lookups:
         answered = value is not None and not lookup.failed
         if answered:
             request.found(lookup.kind, value, Tier.MEMORY if lookup.memory else Tier.REDIS)
-        elif lookup.op is Op.LOAD:
-            last = redis or memory
-            assert last is not None, "a lookup asks at least one tier"
+        elif lookup.op is Op.LOAD and (last := redis or memory) is not None:
+            # A release that asks no tier that we know of has no outcome to give its read a reason.
             request.left_open(lookup.kind, last)
-        if lookup.redis:
-            memory_of = getattr(cache, "in_memory_cache_for", lambda _: cache.in_memory_cache)
-            deadline = getattr(memory_of(key), "ttl_dict", {}).get(key)
-            if deadline is not None:
-                self.backfill_ttl_s[lookup.kind] = deadline - time.time()
+
+    def _note_backfill(self, kind: ObjectKind, cache: Any, key: Any) -> None:
+        memory_of = getattr(cache, "in_memory_cache_for", lambda _: cache.in_memory_cache)
+        deadline = getattr(memory_of(key), "ttl_dict", {}).get(key)
+        if deadline is not None:
+            self.backfill_ttl_s[kind] = deadline - time.time()
 
 
 def _outcomes(lookup: Lookup) -> tuple[Outcome | None, Outcome | None]:

@@ -23,7 +23,6 @@ class Settings:
     redis_namespace: str = ""
     replica: int = 0
     mock_latency_ms: float = 0.0
-    mock_completion_tokens: int = 20
     cost_micro: int = 250
     served_header: bool = True
     model: str = "mock-model"

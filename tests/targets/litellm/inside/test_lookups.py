@@ -87,6 +87,26 @@ async def test_redis_answers_and_the_backfill_is_seen(world: World) -> None:
     assert world.lookups.backfill_ttl_s[ObjectKind.USER] == pytest.approx(600, abs=60)
 
 
+async def test_the_backfill_of_a_cache_beside_the_auth_cache_is_not_told(world: World) -> None:
+    """It shares the Redis and its keys; how long it keeps them is its own affair."""
+    beside = Cache(world.redis)
+    world.lookups.wrap_cache(beside, may_load=False)
+    world.redis.values[USER] = {"user_id": USER}
+    beside.in_memory_cache.ttl_dict[USER] = time.time() + 1
+    await beside.async_get_cache(USER)
+    assert world.outcomes() == {("memory", "peek", "miss"): 1, ("redis", "peek", "hit"): 1}
+    assert world.lookups.backfill_ttl_s == {}
+
+
+def test_a_cache_that_cannot_be_wrapped_whole_is_left_as_it_is(world: World) -> None:
+    """Else its lookups would be counted without their tiers."""
+    strange = Cache(world.redis)
+    del strange.in_memory_cache
+    with pytest.raises(AttributeError):
+        world.lookups.wrap_cache(strange)
+    assert "async_get_cache" not in vars(strange)
+
+
 async def test_nobody_answers_and_postgres_is_read(world: World) -> None:
     assert await world.get(USER, model=LiteLLM_UserTable) is None
     world.statements.sent(Statement)
