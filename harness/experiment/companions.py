@@ -12,7 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import harness
-from harness.errors import SetupError
+from harness.errors import SetupError, UsageError
 from harness.experiment.plan import RunPlan
 from harness.exporter.app import Exporter, WatchedFleet
 from harness.exporter.push import pushing
@@ -30,6 +30,7 @@ from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
 from harness.prometheus.configuration import SCRAPE_S, ScrapedWorker
 from harness.prometheus.recorder import Host, has_data, recording
 from harness.stack.base import Fleet, Stack
+from harness.stack.registry import EMBEDDED
 
 Mode = Literal["auto", "on", "off"]
 """``auto`` records where prometheus is on PATH, ``on`` insists on it, ``off`` never does."""
@@ -100,13 +101,19 @@ class Companions:
             self.state.reference_line_per_1000[variant] = line
 
 
-def chosen_prometheus(mode: Mode) -> Binary | None:
+def chosen_prometheus(mode: Mode, stack_name: str = EMBEDDED) -> Binary | None:
     """The Prometheus that a run is to be recorded by; None for none.
 
     Raises:
+        UsageError: the mode insists on one, and runs on this stack are not recorded.
         SetupError: the mode insists on one and there is none.
     """
-    if mode == "off":
+    if mode == "on" and stack_name != EMBEDDED:
+        raise UsageError(
+            f"Runs on the stack [{stack_name}] are not recorded by Prometheus. Leave --prometheus "
+            "out, or look at a stack that stays: make up has a Prometheus of its own."
+        )
+    if mode == "off" or stack_name != EMBEDDED:
         return None
     # What was fetched for tests is no wish to have every run recorded.
     found = find(PROMETHEUS, fetched=mode == "on")

@@ -59,10 +59,11 @@ async def run(
 
     Raises:
         ScenarioError: the load is too thin for the population.
+        UsageError: the stack cannot do what is asked of it.
         SetupError: a server, port or binary is not to be had; nothing is left running.
     """
     plan = make_plan(scenario, arms, stack=stack_name)
-    binary = chosen_prometheus(prometheus)
+    binary = chosen_prometheus(prometheus, stack_name)
     started = datetime.now(UTC)
     run_dir = make_run_dir(runs_dir, scenario.name, started)
     before = manifest(facts(plan), scenario.seed)

@@ -7,8 +7,14 @@ import pytest
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.variant import reference_line as line_of_report
 from harness.authcache.variants import load_variants
+from harness.errors import UsageError
 from harness.experiment.arms import reference_arm
-from harness.experiment.companions import Companions, first_state, reference_line
+from harness.experiment.companions import (
+    Companions,
+    chosen_prometheus,
+    first_state,
+    reference_line,
+)
 from harness.experiment.plan import RunPlan, make_plan
 from harness.load.protocol import Progress, WindowResult
 from harness.scenario.loader import load_scenario
@@ -111,3 +117,10 @@ def test_a_stretch_ends_with_what_went_wrong_in_it() -> None:
     kept = companions.state.generator["recommended"]
     assert (kept.planned, kept.late, kept.max_delay_s) == (50, 3, 1.5)
     assert kept.requests == {"team": {"200": 40}}
+
+
+def test_a_run_in_containers_is_not_recorded_and_says_so_where_it_must_be() -> None:
+    assert chosen_prometheus("auto", "compose") is None
+    assert chosen_prometheus("off", "compose") is None
+    with pytest.raises(UsageError, match=r"\[compose\] are not recorded"):
+        chosen_prometheus("on", "compose")
