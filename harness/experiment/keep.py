@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.experiment.plan import Arm, RunPlan, make_plan
-from harness.experiment.run import Servers, make_run_dir
+from harness.experiment.run import Servers, kept_if_used, make_run_dir
 from harness.experiment.seed import seed_population
 from harness.experiment.stop import Stop
 from harness.load.keys import write_keys
@@ -65,27 +65,36 @@ async def fleets_up(
     scenario, servers = keeping.scenario, keeping.servers
     plan = make_plan(scenario, keeping.arms, stack=EmbeddedStack.name)
     run_dir = make_run_dir(keeping.runs_dir, purpose, datetime.now(UTC))
-    keys_file = run_dir / "keys.json"
-    stack = EmbeddedStack(run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
+    with kept_if_used(run_dir), _secrets(run_dir / "keys.json", plan) as keys_file:
+        stack = EmbeddedStack(
+            run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
+        )
+        try:
+            await stack.open()
+            fleets = []
+            for number, arm in enumerate(plan.arms):
+                spec = plan.fleet(arm)
+                if base_port is not None:
+                    spec = replace(spec, base_port=base_port + number * scenario.replicas)
+                fleet = await stack.start(spec)
+                async with watch(fleet) as observer:
+                    await seed_population(observer.postgres, plan.keys)
+                fleets.append(fleet)
+            yield KeptFleets(plan, stack, tuple(fleets), keys_file, run_dir)
+        finally:
+            await stack.close()
+            for problem in stack.problems:
+                keeping.say(problem)
+
+
+@contextlib.contextmanager
+def _secrets(keys_file: Path, plan: RunPlan) -> Iterator[Path]:
+    """The keys of the population in a file, while the block runs."""
+    write_keys(keys_file, list(plan.keys))
     try:
-        await stack.open()
-        write_keys(keys_file, list(plan.keys))
-        fleets = []
-        for number, arm in enumerate(plan.arms):
-            spec = plan.fleet(arm)
-            if base_port is not None:
-                spec = replace(spec, base_port=base_port + number * scenario.replicas)
-            fleet = await stack.start(spec)
-            async with watch(fleet) as observer:
-                await seed_population(observer.postgres, plan.keys)
-            fleets.append(fleet)
-        yield KeptFleets(plan, stack, tuple(fleets), keys_file, run_dir)
+        yield keys_file
     finally:
-        await stack.close()
-        for problem in stack.problems:
-            keeping.say(problem)
-        with contextlib.suppress(OSError):
-            keys_file.unlink()
+        keys_file.unlink(missing_ok=True)
 
 
 async def keep_up(keeping: Keeping, base_port: int | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,10 +69,11 @@ async def run(
     started = datetime.now(UTC)
     run_dir = make_run_dir(runs_dir, scenario.name, started)
     before = manifest(facts(plan), scenario.seed)
-    stack = make_stack(
-        stack_name, run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
-    )
-    recording = await record(plan, stack, run_dir, progress, stop, binary)
+    with kept_if_used(run_dir):
+        stack = make_stack(
+            stack_name, run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
+        )
+        recording = await record(plan, stack, run_dir, progress, stop, binary)
     recording.servers["prometheus"] = prometheus_fact(prometheus, binary, stack, run_dir)
     driven = recording.plan.scenario.load
     _write_json(
@@ -106,6 +109,17 @@ def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
             (run_dir / name).mkdir()
         return run_dir
     raise FileExistsError(base)
+
+
+@contextlib.contextmanager
+def kept_if_used(run_dir: Path) -> Iterator[None]:
+    """Remove a run directory when the block fails before it has put a file there."""
+    try:
+        yield
+    except BaseException:
+        if not any(path.is_file() for path in run_dir.rglob("*")):
+            shutil.rmtree(run_dir)
+        raise
 
 
 def write_result(run_dir: Path, result: Result) -> None:

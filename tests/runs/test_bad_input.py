@@ -81,6 +81,28 @@ def test_a_wrong_scenario_file(tmp_path: Path, change: tuple[str, str], words: l
     assert "Traceback" not in ended.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("loadtest", "--redis-url", "bogus"), ["REDIS_URL", "redis://"]),
+        (("fleet", "--redis-url", "bogus"), ["REDIS_URL", "redis://"]),
+        (
+            ("loadtest", "--stack", "compose", "--postgres-dsn", "postgresql://x/y"),
+            ["POSTGRES_DSN is set", "STACK=embedded"],
+        ),
+    ],
+    ids=["address, loadtest", "address, fleet", "servers in containers"],
+)
+def test_a_server_that_cannot_be_used(
+    tmp_path: Path, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    ended = invoke(*arguments, "--scenario", "smoke", "--runs-dir", str(tmp_path / "runs"))
+    assert ended.exit_code == 2, ended.output
+    for word in words:
+        assert word in ended.output
+    assert list((tmp_path / "runs").iterdir()) == [], "a run directory for a run that never was"
+
+
 def test_a_codec_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mycodec.py").write_text(CRASHING_CODEC)
     monkeypatch.syspath_prepend(str(tmp_path))
