@@ -1,8 +1,8 @@
 """The schema of ``result.json``, version 1. Docs: docs/result-schema.md.
 
 Per 1,000 means per 1,000 answered requests of that scope, whatever their status. A scope that
-had no request is absent, not 0. Figures of several rounds are medians over the rounds, with
-their range beside them; counts are sums over all measured windows.
+had no request is absent, not 0. A count that is None was not seen. Figures of several rounds are
+medians over the rounds, with their range beside them; counts are sums over all measured windows.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Window(_Part):
     """Seconds since the start of the run."""
     duration_s: float
     requests: dict[str, dict[str, int]]
-    source_reads: dict[str, dict[str, int]]
+    source_reads: dict[str, dict[str, int]] | None
     """By scope and object."""
     source_reads_per_1000: dict[str, float]
     lookups: dict[str, dict[str, int]]
-    log_pairs: dict[str, int]
+    log_pairs: dict[str, int] | None
 
 
 class CombinedViewRow(_Part):
@@ -89,10 +89,11 @@ class VariantResult(_Part):
     windows: list[Window]
     cells: dict[str, Cell]
     cell_reasons: dict[str, str]
+    """By scope: why the cell is what it is, or why there is none."""
     requests: dict[str, dict[str, int]]
     unexpected_statuses: dict[str, dict[str, int]]
     """By scope: statuses other than the one that Postgres' state calls for."""
-    source_reads: int
+    source_reads: int | None
     source_reads_per_1000: dict[str, float]
     source_reads_per_1000_range: dict[str, Range]
     source_reads_per_1000_by_object: dict[str, dict[str, float]]
@@ -101,12 +102,12 @@ class VariantResult(_Part):
     lookups: dict[str, dict[str, int]]
     lookups_by_scope: dict[str, dict[str, dict[str, int]]]
     """By scope, tier and outcome."""
-    deserialize_failures: dict[str, dict[str, int]]
+    deserialize_failures: dict[str, dict[str, int]] | None
     """By scope and object."""
     coalesced: dict[str, int]
-    log_records: dict[str, int]
-    log_pairs: dict[str, int]
-    wrong_values: dict[str, dict[str, int]]
+    log_records: dict[str, int] | None
+    log_pairs: dict[str, int] | None
+    wrong_values: dict[str, dict[str, int]] | None
     """Objects served whose digest is not Postgres', by scope and object."""
     entry_age_max_s: dict[str, float]
     """Greatest age since the read from Postgres of anything served, by tier."""
@@ -124,7 +125,8 @@ class VariantResult(_Part):
     backfill_ttl_s: dict[str, float] = {}
     """By object: how long the last entry taken from Redis was to stay in memory; releases only."""
     not_instrumented: list[str] = []
-    """Points of a release that could not be wrapped: their counters are absent."""
+    """Points of a release that could not be wrapped: what is seen through them only is absent or
+    None (`harness.analysis.points`)."""
 
 
 class Equation(_Part):
@@ -174,6 +176,13 @@ class ExpectationResult(_Part):
     measured: str
     limit: str
     passed: bool
+    not_instrumented: list[str] = []
+    """Points of a release without which nobody can say: then it neither holds nor failed."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether what was measured is not what is expected."""
+        return not self.passed and not self.not_instrumented
 
 
 class Sizing(_Part):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+from harness.analysis.points import ALL, because, missing
 from harness.authcache.words import ObjectKind
 from harness.result import ExpectationResult, VariantResult
 from harness.scenario.schema import (
@@ -14,8 +17,17 @@ from harness.scenario.schema import (
 )
 from harness.targets.litellm.releases import speaks_of
 
-ALL = "all"
 Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
+
+
+class Metric(NamedTuple):
+    """What an expectation can speak of."""
+
+    figure: Figure
+    measure: str
+    """As `harness.analysis.points` names it."""
+    measure_of_all: str | None = None
+    """The same over all scopes, where less has to be seen for that."""
 
 
 def applicable(
@@ -40,7 +52,10 @@ def applicable(
 def hold(
     expectations: Sequence[Expectation], variants: Mapping[str, VariantResult]
 ) -> list[ExpectationResult]:
-    """Every expectation with what was measured. What was not measured has not been met."""
+    """Every expectation with what was measured. What was not measured has not been met.
+
+    Nor has it failed, where a release could not be looked into.
+    """
     return [_hold_one(expectation, variants) for expectation in expectations]
 
 
@@ -48,17 +63,19 @@ def _hold_one(e: Expectation, variants: Mapping[str, VariantResult]) -> Expectat
     result = variants[e.variant]
     if isinstance(e, CellExpectation):
         cell = result.cells.get(e.scope)
-        return _outcome(e, f"cell in {e.scope}", cell or "not measured", e.is_, cell == e.is_)
+        blind = missing(result, "cells") if cell is None else ()
+        return _outcome(e, f"cell in {e.scope}", cell, e.is_, cell == e.is_, blind)
     kind = e.object if isinstance(e, LimitExpectation) else None
-    figure = FIGURES[e.metric](result, e.scope, kind)
+    figure, blind = _read(e, result, kind)
     subject = f"{kind} " if kind else ""
     name = f"{subject}{e.metric} in {e.scope}"
     if isinstance(e, RatioExpectation):
-        other = FIGURES[e.metric](variants[e.to], e.scope, None)
+        other, blind_there = _read(e, variants[e.to], None)
         ratio = figure / other if figure is not None and other else None
-        text = f"{ratio:.4f}" if ratio is not None else "not measured"
+        text = f"{ratio:.4f}" if ratio is not None else None
         passed = ratio is not None and ratio <= e.max
-        return _outcome(e, f"{name} / {e.to}'s", text, f"<= {e.max:g}", passed)
+        blind = tuple(dict.fromkeys((*blind, *blind_there)))
+        return _outcome(e, f"{name} / {e.to}'s", text, f"<= {e.max:g}", passed, blind)
     passed = (
         figure is not None
         and (e.min is None or figure >= e.min)
@@ -66,15 +83,32 @@ def _hold_one(e: Expectation, variants: Mapping[str, VariantResult]) -> Expectat
     )
     bounds = [f">= {e.min:g}"] if e.min is not None else []
     bounds += [f"<= {e.max:g}"] if e.max is not None else []
-    text = f"{figure:.4g}" if figure is not None else "not measured"
-    return _outcome(e, name, text, " and ".join(bounds), passed)
+    text = f"{figure:.4g}" if figure is not None else None
+    return _outcome(e, name, text, " and ".join(bounds), passed, blind)
+
+
+def _read(
+    e: LimitExpectation | RatioExpectation, result: VariantResult, kind: ObjectKind | None
+) -> tuple[float | None, tuple[str, ...]]:
+    """The figure, and the points without which there is none."""
+    metric = METRICS[e.metric]
+    over_all = metric.measure_of_all if e.scope == ALL else None
+    return metric.figure(result, e.scope, kind), missing(result, over_all or metric.measure)
 
 
 def _outcome(
-    e: Expectation, name: str, measured: str, limit: str, passed: bool
+    e: Expectation, name: str, text: str | None, limit: str, passed: bool, blind: Sequence[str]
 ) -> ExpectationResult:
+    """Args: text: what was measured; ``blind``: points of a release that hid it."""
+    measured = because(blind) if blind else text or "not measured"
     return ExpectationResult(
-        name=name, variant=e.variant, scope=e.scope, measured=measured, limit=limit, passed=passed
+        name=name,
+        variant=e.variant,
+        scope=e.scope,
+        measured=measured,
+        limit=limit,
+        passed=passed and not blind,
+        not_instrumented=list(blind),
     )
 
 
@@ -84,11 +118,23 @@ def _requests(result: VariantResult, scope: str) -> int:
 
 
 def _source_reads(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
-    if kind is None:
+    if kind is None or scope not in result.source_reads_per_1000:
         return result.source_reads_per_1000.get(scope)
-    if scope not in result.source_reads_per_1000:
-        return None
+    if scope == ALL:
+        return _source_reads_of_all(result, kind)
     return result.source_reads_per_1000_by_object.get(scope, {}).get(kind.value, 0.0)
+
+
+def _source_reads_of_all(result: VariantResult, kind: ObjectKind) -> float | None:
+    """Median over the rounds; those of keys that were never resolved are in it."""
+    rounds = [
+        sum(objects.get(kind, 0) for objects in window.source_reads.values()) / requests * 1000
+        for window in result.windows
+        if window.phase == "measured"
+        and window.source_reads is not None
+        and (requests := sum(sum(statuses.values()) for statuses in window.requests.values()))
+    ]
+    return statistics.median(rounds) if rounds else None
 
 
 def _over_reference(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
@@ -102,33 +148,37 @@ def _log_pairs(result: VariantResult, scope: str, _: ObjectKind | None) -> float
 
 
 def _failures(result: VariantResult, scope: str, _: ObjectKind | None) -> float | None:
+    if result.deserialize_failures is None:
+        return None
     sums = {s: sum(by.values()) for s, by in result.deserialize_failures.items()}
     return _per_1000(result, scope, sums)
 
 
 def _wrong_values(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
-    if not _requests(result, scope):
-        return None
     wanted = result.wrong_values
+    if wanted is None or not _requests(result, scope):
+        return None
     tables = wanted.values() if scope == ALL else [wanted.get(scope, {})]
     return float(
         sum(n for table in tables for k, n in table.items() if kind is None or k == kind.value)
     )
 
 
-def _per_1000(result: VariantResult, scope: str, counts: Mapping[str, int]) -> float | None:
+def _per_1000(result: VariantResult, scope: str, counts: Mapping[str, int] | None) -> float | None:
     requests = _requests(result, scope)
-    if not requests:
+    if counts is None or not requests:
         return None
     count = sum(counts.values()) if scope == ALL else counts.get(scope, 0)
     return count / requests * 1000
 
 
-FIGURES: Mapping[str, Figure] = {
-    "source_reads_per_1000": _source_reads,
-    "source_reads_over_reference_line": _over_reference,
-    "log_pairs_per_1000": _log_pairs,
-    "wrong_values": _wrong_values,
-    "deserialize_failures_per_1000": _failures,
+METRICS: Mapping[str, Metric] = {
+    "source_reads_per_1000": Metric(_source_reads, "source_reads_by_scope", "source_reads"),
+    "source_reads_over_reference_line": Metric(
+        _over_reference, "source_reads_by_scope", "source_reads"
+    ),
+    "log_pairs_per_1000": Metric(_log_pairs, "log_pairs"),
+    "wrong_values": Metric(_wrong_values, "wrong_values"),
+    "deserialize_failures_per_1000": Metric(_failures, "deserialize_failures"),
 }
 """By the name that a scenario file uses."""

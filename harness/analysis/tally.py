@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.analysis.points import ALL
 from harness.authcache.words import ObjectKind
 from harness.observe.evidence import Evidence
 from harness.result import Range, Window
@@ -14,7 +15,6 @@ from harness.result import Range, Window
 LOOKUPS = "authcache_lookups_total"
 READS = "authcache_source_reads_total"
 LOGS = "authcache_log_records_total"
-ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.latency import latency
+from harness.analysis.points import ALL, without_unseen
 from harness.analysis.tally import (
-    ALL,
     LOGS,
     LOOKUPS,
     READS,
@@ -31,7 +31,7 @@ NOT_DECODED = "deserialize_failure"
 def variant_result(
     run: RunFacts, facts: VariantFacts, evidence: Sequence[Evidence], samples_dir: Path
 ) -> VariantResult:
-    """One variant's part of ``result.json``.
+    """One variant's part of ``result.json``, without what could not be seen in a release.
 
     Args:
         run: the run.
@@ -54,7 +54,7 @@ def variant_result(
     }
     verdicts = _cells(tally, requests, {s: r.median for s, r in ranges.items() if r}, line)
     cold = [e for e in evidence if e.phase == "cold_fill"]
-    return VariantResult(
+    whole = VariantResult(
         target=facts.target,
         version=facts.version,
         title=facts.title,
@@ -90,6 +90,7 @@ def variant_result(
         backfill_ttl_s=_backfill(evidence),
         not_instrumented=_not_instrumented(evidence),
     )
+    return without_unseen(whole)
 
 
 def reference_line(

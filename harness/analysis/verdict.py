@@ -79,14 +79,23 @@ def judge(
     if problem is not None or invalid:
         first = [problem] if problem is not None else []
         return Judgement("invalid", EXIT_INVALID, (*first, *invalid))
-    failed = [e for e in expectations if not e.passed]
+    failed = tuple(
+        f"{e.variant}: {e.name} is {e.measured}, expected {e.limit}."
+        for e in expectations
+        if e.failed
+    )
+    # A release in which something could not be seen has not regressed, and it has not passed.
+    unseen = tuple(
+        f"{e.variant}: {e.name}, expected {e.limit}, was {e.measured}."
+        for e in expectations
+        if e.not_instrumented
+    )
     if failed:
-        reasons = tuple(
-            f"{e.variant}: {e.name} is {e.measured}, expected {e.limit}." for e in failed
-        )
-        return Judgement("regression", EXIT_REGRESSION, reasons)
+        return Judgement("regression", EXIT_REGRESSION, (*failed, *unseen))
     if not measured:
         return Judgement("inconclusive", EXIT_INCONCLUSIVE, ("Nothing was measured.",))
+    if unseen:
+        return Judgement("inconclusive", EXIT_INCONCLUSIVE, unseen)
     count = len(expectations)
     text = f"{count} of {count} expectations hold." if count else "No expectation was set."
     return Judgement("pass", EXIT_PASS, (text,))

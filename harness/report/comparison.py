@@ -8,7 +8,7 @@ differ as much.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.authcache.words import LOAD_SCOPES
 from harness.errors import UsageError
@@ -215,16 +215,18 @@ def _measure(
 
 
 def _pairs(variant: VariantResult) -> float | None:
-    return _per_1000(variant, total(variant.log_pairs))
+    return _per_1000(variant, variant.log_pairs)
 
 
 def _wrong(variant: VariantResult) -> float | None:
-    return _per_1000(variant, total(variant.wrong_values))
+    return _per_1000(variant, variant.wrong_values)
 
 
-def _per_1000(variant: VariantResult, n: int) -> float | None:
+def _per_1000(
+    variant: VariantResult, counts: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None
+) -> float | None:
     requests = answered(variant)
-    return n / requests * 1000 if requests else None
+    return None if counts is None or not requests else total(counts) / requests * 1000
 
 
 def _p50(variant: VariantResult) -> float | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
+from harness.analysis.points import missing
 from harness.authcache.words import LOAD_SCOPES, Tier
+from harness.report.instrumented import NOTE
 from harness.report.matrix import in_order, scopes_of
-from harness.report.measures import counted, objects_of, outcomes_of, tiers_of, words
+from harness.report.measures import counted, objects_of, outcomes_of, tiers_of, total, words
 from harness.report.numbers import NOT_MEASURED, TIMES, count, rate, seconds, share, time_ms
 from harness.report.table import Cell, Column, Row, Table
 from harness.result import Result, VariantResult, Window
@@ -17,16 +20,11 @@ def reads_by_object_table(result: Result) -> Table:
     objects = objects_of(
         [by for v in result.variants.values() for by in v.source_reads_per_1000_by_object.values()]
     )
-    rows = []
-    for name, variant in result.variants.items():
-        for scope in in_order(variant.source_reads_per_1000_by_object, LOAD_SCOPES):
-            by = variant.source_reads_per_1000_by_object[scope]
-            whole = variant.source_reads_per_1000.get(scope)
-            line = variant.reference_line_per_1000.get(scope)
-            times = NOT_MEASURED if whole is None or not line else f"{whole / line:,.2f} {TIMES}"
-            figures = [*(by.get(o, 0.0) for o in objects), whole, line]
-            cells = (Cell(scope), *(Cell(rate(n)) for n in figures), Cell(times))
-            rows.append(Row(Cell(name), cells))
+    rows = [
+        Row(Cell(name), cells)
+        for name, variant in result.variants.items()
+        for cells in _reads_by_scope(variant, objects)
+    ]
     columns = (
         Column("scope", numeric=False),
         *(Column(o) for o in objects),
@@ -40,7 +38,22 @@ def reads_by_object_table(result: Result) -> Table:
     )  # fmt: skip
 
 
-Nested = Callable[[VariantResult], Mapping[str, Mapping[str, float]]]
+def _reads_by_scope(variant: VariantResult, objects: list[str]) -> Iterator[tuple[Cell, ...]]:
+    if missing(variant, "source_reads_by_scope"):
+        yield (Cell(NOTE, tone="quiet"), *((Cell(NOT_MEASURED),) * (len(objects) + 3)))
+    for scope in in_order(variant.source_reads_per_1000_by_object, LOAD_SCOPES):
+        by = variant.source_reads_per_1000_by_object[scope]
+        whole = variant.source_reads_per_1000.get(scope)
+        line = variant.reference_line_per_1000.get(scope)
+        times = NOT_MEASURED if whole is None or not line else f"{whole / line:,.2f} {TIMES}"
+        figures = [*(by.get(o, 0.0) for o in objects), whole, line]
+        yield (Cell(scope), *(Cell(rate(n)) for n in figures), Cell(times))
+
+
+Flat = Mapping[str, float] | None
+"""None where nobody could see."""
+Nested = Callable[[VariantResult], Mapping[str, Flat]]
+Scoped = Callable[[VariantResult], Mapping[str, Flat] | None]
 
 
 def outcomes_table(result: Result) -> Table:
@@ -136,12 +149,12 @@ def other_tables(result: Result) -> list[Table]:
         _flat(result, "records", "Log records by signature",
               lambda v: v.log_records, _whole, absent="0"),
     ]  # fmt: skip
-    return [_explained(table) for table in tables if table.columns]
+    return [replace(t, foot=_FEET.get(t.name, "")) for t in tables if t.columns]
 
 
 def long_tables(result: Result) -> list[Table]:
     """Figures by variant and a second word; a table without figures is left out."""
-    scoped: list[tuple[str, str, Nested]] = [
+    scoped: list[tuple[str, str, Scoped]] = [
         ("statuses", "Requests by scope and status", lambda v: v.requests),
         ("unexpected", "Unexpected statuses by scope", lambda v: v.unexpected_statuses),
         ("wrong", "Wrong values served, by scope and object", lambda v: v.wrong_values),
@@ -165,24 +178,18 @@ _FEET = {
 }
 
 
-def _explained(table: Table) -> Table:
-    foot = _FEET.get(table.name, "")
-    return Table(table.name, table.caption, table.corner, table.columns, table.rows, foot)
-
-
 def _flat(
     result: Result,
     name: str,
     caption: str,
-    part: Callable[[VariantResult], Mapping[str, float]],
+    part: Callable[[VariantResult], Flat],
     text: Callable[[float], str],
     absent: str = NOT_MEASURED,
 ) -> Table:
     maps = {variant: part(v) for variant, v in result.variants.items()}
-    labels = objects_of(list(maps.values()))
+    labels = objects_of([by for by in maps.values() if by is not None])
     rows = tuple(
-        Row(Cell(variant), tuple(Cell(text(by[n]) if n in by else absent) for n in labels))
-        for variant, by in maps.items()
+        Row(Cell(variant), _figures(by, labels, text, absent)) for variant, by in maps.items()
     )
     return Table(name, caption, "variant", tuple(Column(n) for n in labels), rows)
 
@@ -197,21 +204,31 @@ def _nested(
     absent: str = NOT_MEASURED,
 ) -> Table:
     maps = {variant: part(v) for variant, v in result.variants.items()}
-    labels = objects_of([inner for outer in maps.values() for inner in outer.values()])
-    rows = []
-    for variant, by in maps.items():
-        for key, inner in by.items():
-            figures = (Cell(text(inner[n]) if n in inner else absent) for n in labels)
-            rows.append(Row(Cell(variant), (Cell(key), *figures)))
+    labels = objects_of([by for outer in maps.values() for by in outer.values() if by is not None])
+    rows = [
+        Row(Cell(variant), (Cell(key), *_figures(by, labels, text, absent)))
+        for variant, outer in maps.items()
+        for key, by in outer.items()
+    ]
     columns = (Column(second, numeric=False), *(Column(n) for n in labels))
     return Table(name, caption, "variant", columns, tuple(rows))
 
 
-def _every_scope(part: Nested) -> Nested:
+def _figures(
+    by: Flat, labels: list[str], text: Callable[[float], str], absent: str
+) -> tuple[Cell, ...]:
+    if by is None:
+        return (Cell(NOT_MEASURED),) * len(labels)
+    return tuple(Cell(text(by[n]) if n in by else absent) for n in labels)
+
+
+def _every_scope(part: Scoped) -> Nested:
     """The part with all scopes that had requests, in the order of every table."""
 
-    def filled(variant: VariantResult) -> dict[str, Mapping[str, float]]:
+    def filled(variant: VariantResult) -> dict[str, Flat]:
         by = part(variant)
+        if by is None:
+            return dict.fromkeys(in_order(variant.requests, LOAD_SCOPES))
         return {s: by.get(s, {}) for s in in_order({*variant.requests, *by}, LOAD_SCOPES)}
 
     return filled
@@ -266,7 +283,7 @@ def _outcomes(lookups: Mapping[str, int] | None, outcomes: list[str]) -> list[Ce
 
 def _window(window: Window, scopes: list[str]) -> tuple[Cell, ...]:
     requests = sum(sum(by.values()) for by in window.requests.values())
-    reads = sum(sum(by.values()) for by in window.source_reads.values())
+    reads, pairs = window.source_reads, window.log_pairs
     phase = "cold fill" if window.phase == "cold_fill" else f"round {window.round}"
     texts = [
         f"{window.started_s:,.1f}",
@@ -274,8 +291,8 @@ def _window(window: Window, scopes: list[str]) -> tuple[Cell, ...]:
         phase,
         f"{window.duration_s:,.2f}",
         count(requests),
-        count(reads),
+        NOT_MEASURED if reads is None else count(total(reads)),
         *(rate(window.source_reads_per_1000.get(scope)) for scope in scopes),
-        count(sum(window.log_pairs.values())) if window.requests else NOT_MEASURED,
+        NOT_MEASURED if pairs is None or not window.requests else count(total(pairs)),
     ]
     return tuple(Cell(text) for text in texts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.report.instrumented import NOTE
 from harness.report.matrix import rounds_text
 from harness.report.numbers import NOT_MEASURED, TIMES, count, plain, plural, rate, share
 from harness.report.table import Cell, Column, Row, Table
@@ -86,8 +87,8 @@ def generator_table(result: Result) -> Table:
 
 
 def failed_expectations(result: Result) -> list[ExpectationResult]:
-    """Expectations that did not hold."""
-    return [e for e in result.expectations if not e.passed]
+    """Expectations that something else was measured of."""
+    return [e for e in result.expectations if e.failed]
 
 
 def expectation_summary(result: Result) -> str:
@@ -95,8 +96,11 @@ def expectation_summary(result: Result) -> str:
     n = len(result.expectations)
     if not n:
         return "No expectations: every variant is observed only."
+    holding = sum(e.passed for e in result.expectations)
     failed = len(failed_expectations(result))
-    line = f"Expectations: {n - failed:,} of {n:,} hold, {failed:,} failed."
+    unseen = n - holding - failed
+    tail = f", {unseen:,} not measured" if unseen else ""
+    line = f"Expectations: {holding:,} of {n:,} hold, {failed:,} failed{tail}."
     observed = ", ".join(result.observed)
     return f"{line} Observed only: {observed}." if observed else line
 
@@ -107,8 +111,8 @@ def expectation_text(e: ExpectationResult) -> str:
 
 
 def expectation_table(result: Result) -> Table:
-    """All expectations, the failed ones first."""
-    ordered = sorted(result.expectations, key=lambda e: e.passed)
+    """All expectations, the failed ones first, then those that nobody could see."""
+    ordered = sorted(result.expectations, key=lambda e: (e.passed, not e.failed))
     rows = tuple(
         Row(
             Cell(e.variant),
@@ -117,7 +121,7 @@ def expectation_table(result: Result) -> Table:
                 Cell(e.name),
                 Cell(e.measured),
                 Cell(e.limit),
-                Cell("holds" if e.passed else "failed", tone="healthy" if e.passed else "broken"),
+                _outcome(e),
             ),
         )
         for e in ordered
@@ -130,6 +134,12 @@ def expectation_table(result: Result) -> Table:
         tuple(Column(label, numeric=False) for label in labels),
         rows,
     )
+
+
+def _outcome(e: ExpectationResult) -> Cell:
+    if e.passed:
+        return Cell("holds", tone="healthy")
+    return Cell("failed", tone="broken") if e.failed else Cell(NOTE, tone="wasteful")
 
 
 def sizing_table(result: Result) -> Table:

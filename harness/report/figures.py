@@ -148,7 +148,8 @@ def _outcomes(result: Result) -> Figure:
         "Outcomes of lookups, by tier",
         "Outcomes",
         "Each row is 100 % of a variant's lookups in that tier. A deserialize failure is neither "
-        "a hit nor a miss. An empty row asked that tier nothing.",
+        "a hit nor a miss. An empty row asked that tier nothing, "
+        "or nobody could see what it asked.",
         tuple(panels),
         tuple(Key(f"o-{outcome}", words(outcome)) for outcome in outcomes),
         details.outcomes_table(result),

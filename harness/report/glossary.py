@@ -35,6 +35,11 @@ GLOSSARY = (
         "that, but wrong data served), wasteful (right data, no failure, source reads more than "
         "5 times the reference line), healthy.",
     ),
+    Entry(
+        "not measured",
+        "Written as a dash. Where a point of a release could not be wrapped, what is seen through "
+        "it is not measured; a cell that rests on it is then said only where it is broken.",
+    ),
     Entry("source read", "A query to Postgres for an object. One source read is one statement."),
     Entry(
         "per 1,000",

@@ -11,6 +11,7 @@ from packaging.version import Version
 from harness.authcache.words import KeyScope, ObjectKind
 from harness.errors import UsageError
 from harness.report import rounds
+from harness.report.instrumented import not_instrumented, noted
 from harness.report.matrix import ALL, SCOPE_NOTES, in_order, rounds_text, scopes_of
 from harness.report.numbers import MINUS, NOT_MEASURED, plain, rate, share
 from harness.report.spend import users_cost_micro
@@ -56,8 +57,11 @@ def require_releases(result: Result) -> None:
 
 
 def log_pairs(variant: VariantResult, scope: str) -> float | None:
-    """Per 1,000 answered requests of a scope, median over the rounds; None without requests."""
-    values = rounds.per_round(variant, scope, lambda w: w.log_pairs.get(scope, 0))
+    """Per 1,000 answered requests of a scope, median over the rounds.
+
+    None without requests, and where they could not be seen.
+    """
+    values = rounds.per_round(variant, scope, lambda w: rounds.log_pairs(w, scope))
     return rounds.median(values)
 
 
@@ -89,12 +93,8 @@ def history_table(result: Result) -> Table:
 
 def remarks(result: Result) -> list[str]:
     """What a reader of the table must know of each release, one line each."""
-    lines = []
-    for version, _, variant in releases_of(result):
-        if variant.not_instrumented:
-            points = ", ".join(variant.not_instrumented)
-            lines.append(f"{version}, not instrumented: {points}. Their counters are absent.")
-    return lines
+    releases = {name: variant for _, name, variant in releases_of(result)}
+    return not_instrumented(result.model_copy(update={"variants": releases}))
 
 
 def _fields(result: Result) -> list[_Field]:
@@ -111,11 +111,16 @@ def _fields(result: Result) -> list[_Field]:
     return [
         *fields,
         _Field(
-            Column("key payload, bytes"), lambda r: Cell(rate(r.variant.payload_bytes.get("key")))
+            Column("key payload, bytes"),
+            _seen(lambda r: rate(r.variant.payload_bytes.get("key")), "payload_bytes"),
         ),
-        _Field(Column("backfill TTL, s"), lambda r: Cell(_backfill(r.variant))),
-        _Field(Column("user spend lost"), lambda r: Cell(_lost(result, r))),
+        _Field(Column("backfill TTL, s"), _seen(lambda r: _backfill(r.variant), "backfill_ttl")),
+        _Field(Column("user spend lost"), _seen(lambda r: _lost(result, r), "spend_drift")),
     ]
+
+
+def _seen(text: Callable[[Measured], str], measure: str) -> Callable[[Measured], Cell]:
+    return lambda release: noted(Cell(text(release)), release.variant, measure)
 
 
 def _cell_column(scope: str) -> Column:
@@ -125,17 +130,20 @@ def _cell_column(scope: str) -> Column:
 def _cell_of(scope: str) -> Callable[[Measured], Cell]:
     def cell(release: Measured) -> Cell:
         word = release.variant.cells.get(scope)
-        return Cell(NOT_MEASURED, tone="quiet") if word is None else Cell(word, tone=word)
+        if word is not None:
+            return Cell(word, tone=word)
+        return noted(Cell(NOT_MEASURED, tone="quiet"), release.variant, "cells")
 
     return cell
 
 
 def _pairs_of(scope: str) -> Callable[[Measured], Cell]:
-    return lambda release: Cell(rate(log_pairs(release.variant, scope)))
+    return _seen(lambda release: rate(log_pairs(release.variant, scope)), "log_pairs")
 
 
 def _reads_of(scope: str, kind: str) -> Callable[[Measured], Cell]:
-    return lambda release: Cell(rate(source_reads(release.variant, scope, kind)))
+    measure = "source_reads" if scope == ALL else "source_reads_by_scope"
+    return _seen(lambda release: rate(source_reads(release.variant, scope, kind)), measure)
 
 
 def _statuses_of(scope: str) -> Callable[[Measured], Cell]:
@@ -147,10 +155,6 @@ def _statuses_of(scope: str) -> Callable[[Measured], Cell]:
         return Cell("\n".join(lines) or NOT_MEASURED)
 
     return cell
-
-
-def _key_bytes(variant: VariantResult) -> str:
-    return rate(variant.payload_bytes.get(ObjectKind.KEY))
 
 
 def _backfill(variant: VariantResult) -> str:

@@ -11,6 +11,7 @@ from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.figures import Figure, figures
 from harness.report.glossary import GLOSSARY
+from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, headline_table, matrix_table
 from harness.report.measures import measures_table, outcomes_of
 from harness.report.numbers import count, rate
@@ -60,7 +61,7 @@ def _template() -> Any:
 
 def _head(result: Result) -> dict[str, Any]:
     g = result.generator
-    failed = len(facts.failed_expectations(result))
+    holding = sum(e.passed for e in result.expectations)
     n = len(result.expectations)
     checked = [e for e in result.ledger.equations if e.status != "not_checked"]
     skipped = len(result.ledger.equations) - len(checked)
@@ -69,6 +70,7 @@ def _head(result: Result) -> dict[str, Any]:
         "caution": facts.caution(result),
         "started": facts.started(result),
         "set_up": facts.set_up(result),
+        "not_instrumented": not_instrumented(result),
         "nothing_planted": facts.NOTHING_PLANTED,
         "trust": [
             (
@@ -78,7 +80,7 @@ def _head(result: Result) -> dict[str, Any]:
             ),
             (
                 "Expectations",
-                f"{n - failed:,} of {n:,} hold" if n else "None",
+                f"{holding:,} of {n:,} hold" if n else "None",
                 f"observed only: {', '.join(result.observed) or 'no variant'}",
             ),
             (

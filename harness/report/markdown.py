@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
+from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
 from harness.report.measures import measures_table
 from harness.report.table import Cell, Row, Table
@@ -103,7 +104,8 @@ def _verdict(result: Result) -> str:
         for name, v in result.variants.items()
         if v.overridden
     )
-    lists = "\n".join(part for part in (reasons, overridden) if part)
+    unwrapped = bullets(not_instrumented(result))
+    lists = "\n".join(part for part in (reasons, overridden, unwrapped) if part)
     return f"{line}\n\n{lists}" if lists else line
 
 

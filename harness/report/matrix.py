@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.authcache.words import LOAD_SCOPES
+from harness.report.instrumented import noted
 from harness.report.numbers import NOT_MEASURED, between, rate, spread
 from harness.report.table import Cell, Column, Row, Table
 from harness.result import Result, VariantResult
@@ -56,7 +57,7 @@ def reference_text(result: Result, scope: str) -> str:
 def matrix_table(result: Result) -> Table:
     """Variant by scope: the cell, with its reason as the note."""
     scopes = scopes_of(result)
-    failed = {(e.variant, e.scope) for e in result.expectations if not e.passed}
+    failed = {(e.variant, e.scope) for e in result.expectations if e.failed}
     rows = tuple(
         Row(
             Cell(name, variant_note(name, variant, result)),
@@ -119,16 +120,17 @@ def _what_figures_are(result: Result) -> str:
 
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:
     cell = variant.cells.get(scope)
-    if cell is None:
-        return Cell(NOT_MEASURED, tone="quiet")
     reason = variant.cell_reasons.get(scope, "")
+    if cell is None:
+        return Cell(NOT_MEASURED, reason, tone="quiet")
     if failed:
         reason = f"{FAILS}; {reason}" if reason else FAILS
     return Cell(cell, reason, tone=cell)
 
 
 def _reads(variant: VariantResult, key: str) -> Cell:
-    return Cell(
+    cell = Cell(
         rate(variant.source_reads_per_1000.get(key)),
         spread(variant.source_reads_per_1000_range.get(key)),
     )
+    return noted(cell, variant, "source_reads" if key == ALL else "source_reads_by_scope")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
+from harness.report.instrumented import noted
 from harness.report.matrix import in_order
 from harness.report.numbers import NOT_MEASURED, count, rate, seconds, time_ms
 from harness.report.table import Cell, Column, Row, Table
@@ -22,9 +23,9 @@ def measures_table(result: Result) -> Table:
         _row(result, "wrong values served", _wrong),
         _row(result, "deserialize failures", _failures),
         *_outcome_rows(result),
-        _row(result, "source reads", lambda v: Cell(count(v.source_reads))),
-        _row(result, "source reads, cold fill", lambda v: Cell(count(v.cold_fill_source_reads))),
-        _row(result, "key payload, bytes", lambda v: Cell(rate(v.payload_bytes.get("key")))),
+        _row(result, "source reads", _reads),
+        _row(result, "source reads, cold fill", _cold_reads),
+        _row(result, "key payload, bytes", _key_bytes),
         *_age_rows(result),
         _row(result, "p50 / p95 from intended, ms", _intended),
         _row(result, "p50 / p95 service, ms", _service),
@@ -91,7 +92,7 @@ def _row(result: Result, label: str, measure: Measure) -> Row:
 
 def _outcome_rows(result: Result) -> list[Row]:
     def measure(tier: str, outcome: str) -> Measure:
-        return lambda v: Cell(count(counted(v.lookups.get(tier), outcome)))
+        return lambda v: noted(Cell(count(counted(v.lookups.get(tier), outcome))), v, "lookups")
 
     return [
         _row(result, f"{tier}: {words(outcome)}", measure(tier, outcome))
@@ -123,30 +124,46 @@ def _unexpected(variant: VariantResult) -> Cell:
 
 
 def _wrong(variant: VariantResult) -> Cell:
-    return _listed(variant, variant.wrong_values)
+    return noted(_listed(variant, variant.wrong_values), variant, "wrong_values")
 
 
 def _failures(variant: VariantResult) -> Cell:
-    return _listed(variant, variant.deserialize_failures)
+    return noted(_listed(variant, variant.deserialize_failures), variant, "deserialize_failures")
 
 
 def _pairs(variant: VariantResult) -> Cell:
     pairs = variant.log_pairs
-    return _noted(variant, {scope: pairs[scope] for scope in in_order(pairs, LOAD_SCOPES)})
+    if pairs is not None:
+        pairs = {scope: pairs[scope] for scope in in_order(pairs, LOAD_SCOPES)}
+    return noted(_summed(variant, pairs), variant, "log_pairs")
 
 
-def _listed(variant: VariantResult, by_scope: Mapping[str, Mapping[str, int]]) -> Cell:
+def _reads(variant: VariantResult) -> Cell:
+    return noted(Cell(count(variant.source_reads)), variant, "source_reads")
+
+
+def _cold_reads(variant: VariantResult) -> Cell:
+    return noted(Cell(count(variant.cold_fill_source_reads)), variant, "source_reads")
+
+
+def _key_bytes(variant: VariantResult) -> Cell:
+    return noted(Cell(rate(variant.payload_bytes.get("key"))), variant, "payload_bytes")
+
+
+def _listed(variant: VariantResult, by_scope: Mapping[str, Mapping[str, int]] | None) -> Cell:
+    if by_scope is None:
+        return _summed(variant, None)
     flat = {
         f"{scope} {name}": n
         for scope in in_order(by_scope, LOAD_SCOPES)
         for name, n in by_scope[scope].items()
     }
-    return _noted(variant, flat)
+    return _summed(variant, flat)
 
 
-def _noted(variant: VariantResult, counts: Mapping[str, int]) -> Cell:
+def _summed(variant: VariantResult, counts: Mapping[str, int] | None) -> Cell:
     """The sum, and where it comes from in the note."""
-    if not variant.requests:
+    if counts is None or not variant.requests:
         return Cell(NOT_MEASURED)
     parts = [f"{name} {n:,}" for name, n in counts.items() if n]
     return Cell(count(sum(counts.values())), "\n".join(parts))

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from harness.report.matrix import ALL
 from harness.result import VariantResult, Window
 
-Count = Callable[[Window], int]
+Count = Callable[[Window], int | None]
+"""None where the window could not see what is counted."""
 
 
 def measured(variant: VariantResult) -> list[Window]:
@@ -22,18 +23,32 @@ def answered(window: Window, scope: str) -> int:
     return sum(sum(statuses.values()) for statuses in wanted)
 
 
-def source_reads(window: Window, scope: str, kind: str) -> int:
-    """Queries to Postgres for an object; of scope ``all`` those of unresolved keys too."""
-    wanted = window.source_reads.values() if scope == ALL else [window.source_reads.get(scope, {})]
+def source_reads(window: Window, scope: str, kind: str) -> int | None:
+    """Queries to Postgres for an object; of scope ``all`` those of unresolved keys too.
+
+    None where they were not counted, or not by scope.
+    """
+    by_scope = window.source_reads
+    if by_scope is None or (scope != ALL and scope not in window.source_reads_per_1000):
+        return None
+    wanted = by_scope.values() if scope == ALL else [by_scope.get(scope, {})]
     return sum(objects.get(kind, 0) for objects in wanted)
 
 
+def log_pairs(window: Window, scope: str) -> int | None:
+    """Log pairs of a scope; None where they were not counted."""
+    return None if window.log_pairs is None else window.log_pairs.get(scope, 0)
+
+
 def per_round(variant: VariantResult, scope: str, count: Count, per: float = 1000) -> list[float]:
-    """A count per so many answered requests of a scope, for each window that had any."""
+    """A count per so many answered requests of a scope, for each window that had any.
+
+    Windows that could not see what is counted are left out.
+    """
     return [
-        count(window) / requests * per
+        counted / requests * per
         for window in measured(variant)
-        if (requests := answered(window, scope))
+        if (requests := answered(window, scope)) and (counted := count(window)) is not None
     ]
 
 

@@ -38,8 +38,9 @@ def series_of(result: Result) -> list[VariantSeries]:
 def _point(window: Window) -> Point:
     per_1000 = dict(window.source_reads_per_1000)
     answered = sum(sum(statuses.values()) for statuses in window.requests.values())
-    if ALL not in per_1000 and answered:
-        reads = sum(sum(objects.values()) for objects in window.source_reads.values())
+    by_scope = window.source_reads
+    if ALL not in per_1000 and answered and by_scope is not None:
+        reads = sum(sum(objects.values()) for objects in by_scope.values())
         per_1000[ALL] = reads / answered * 1000
     middle = window.started_s + window.duration_s / 2
     return Point(middle, window.name, window.phase == "cold_fill", per_1000)

@@ -10,7 +10,8 @@ from rich.text import Text
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.grid import TONES, draw, page_width, say
-from harness.report.matrix import FAILS, headline_table, matrix_table
+from harness.report.instrumented import not_instrumented
+from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
 from harness.report.measures import measures_table
 from harness.report.table import Tone
 from harness.result import Result
@@ -74,11 +75,14 @@ def _reasons(result: Result, console: Console) -> None:
                 place = f"{row.head.text} {column.label}"
                 where.setdefault((cell.tone, cell.note), []).append(place)
     for (tone, reason), places in where.items():
-        say(console, f"{tone}: {', '.join(places)}: {reason}", TONES[tone].removeprefix("bold "))
+        word = f"{tone}: " if tone in CELL_MARKS else ""
+        say(console, f"{word}{', '.join(places)}: {reason}", TONES[tone].removeprefix("bold "))
     for name, variant in result.variants.items():
         if variant.overridden:
             switches = ", ".join(variant.overridden)
             say(console, f"{name} was changed on the command line: {switches}", "yellow")
+    for line in not_instrumented(result):
+        say(console, line, "yellow")
 
 
 def _combined_view(result: Result, console: Console) -> None:

@@ -18,7 +18,6 @@ from harness.result import VariantResult, Window
 
 PER = 1000
 _PERCENT = 100
-_WRITES_TO_REDIS = ("redis_client",)
 
 Place = tuple[str, str]
 """Scope and part."""
@@ -37,8 +36,8 @@ class Measure:
     read: Callable[[VariantResult, str, str], Reading]
     """The figure of a scope and part; the scope had requests."""
     text: Callable[[float], str] = rate
-    needs: tuple[str, ...] = ()
-    """Points of a release without which its figure is not measured (`authcache_instrumented`)."""
+    seen_as: str = ""
+    """Its name in `harness.analysis.points`; empty where no point of a release has to be seen."""
 
     def show(self, reading: Reading) -> str:
         """A reading as text."""
@@ -72,7 +71,7 @@ def _scope_places(variant: VariantResult) -> Iterable[Place]:
 def _read_places(variant: VariantResult) -> Iterable[Place]:
     yield from _scope_places(variant)
     for window in rounds.measured(variant):
-        for scope, objects in window.source_reads.items():
+        for scope, objects in (window.source_reads or {}).items():
             # Keys that were never resolved have no requests of their own to be counted against.
             if scope in variant.requests:
                 yield from ((scope, kind) for kind, n in objects.items() if n)
@@ -84,7 +83,7 @@ def _status_places(variant: VariantResult) -> Iterable[Place]:
 
 def _wrong_places(variant: VariantResult) -> Iterable[Place]:
     yield from _scope_places(variant)
-    for scope, objects in variant.wrong_values.items():
+    for scope, objects in (variant.wrong_values or {}).items():
         yield from ((scope, kind) for kind, n in objects.items() if n)
 
 
@@ -95,14 +94,15 @@ def _payload_places(variant: VariantResult) -> Iterable[Place]:
 def _source_reads(variant: VariantResult, scope: str, part: str) -> Reading:
     kinds = [part] if part else list(ObjectKind)
 
-    def count(window: Window) -> int:
-        return sum(rounds.source_reads(window, scope, kind) for kind in kinds)
+    def count(window: Window) -> int | None:
+        reads = [n for k in kinds if (n := rounds.source_reads(window, scope, k)) is not None]
+        return sum(reads) if reads else None
 
     return _by_round(variant, scope, count)
 
 
 def _log_pairs(variant: VariantResult, scope: str, _: str) -> Reading:
-    return _by_round(variant, scope, lambda window: window.log_pairs.get(scope, 0))
+    return _by_round(variant, scope, lambda window: rounds.log_pairs(window, scope))
 
 
 def _statuses(variant: VariantResult, scope: str, part: str) -> Reading:
@@ -113,6 +113,8 @@ def _statuses(variant: VariantResult, scope: str, part: str) -> Reading:
 
 
 def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
+    if variant.wrong_values is None:
+        return None
     by_object = variant.wrong_values.get(scope, {})
     wrong = by_object.get(part, 0) if part else sum(by_object.values())
     requests = sum(variant.requests[scope].values())
@@ -144,19 +146,19 @@ MEASURES = (
         "cell",
         _cell_places,
         lambda variant, scope, _: variant.cells.get(scope),
-        needs=("getters", "auth_cache"),
+        seen_as="cells",
     ),
-    Measure("source_reads", "source reads", _read_places, _source_reads, needs=("statements",)),
-    Measure("log_pairs", "log pairs", _scope_places, _log_pairs, needs=("log_records",)),
-    Measure("statuses", "status", _status_places, _statuses, _share),
     Measure(
-        "wrong_values",
-        "wrong values",
-        _wrong_places,
-        _wrong_values,
-        needs=("getters", "auth_cache"),
+        "source_reads",
+        "source reads",
+        _read_places,
+        _source_reads,
+        seen_as="source_reads_by_scope",
     ),
-    Measure("payload_bytes", "payload, bytes", _payload_places, _payload, needs=_WRITES_TO_REDIS),
+    Measure("log_pairs", "log pairs", _scope_places, _log_pairs, seen_as="log_pairs"),
+    Measure("statuses", "status", _status_places, _statuses, _share),
+    Measure("wrong_values", "wrong values", _wrong_places, _wrong_values, seen_as="wrong_values"),
+    Measure("payload_bytes", "payload, bytes", _payload_places, _payload, seen_as="payload_bytes"),
 )
 """In the order of the tables. Figures are per 1,000 answered requests of the scope, statuses in
 percent of them, payloads in bytes."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
+from harness.analysis.points import missing
 from harness.errors import EXIT_INCONCLUSIVE, EXIT_PASS, EXIT_REGRESSION, UsageError
 from harness.report.difference import Difference, Outcome, Reading, compare
 from harness.report.explained import Explanation
@@ -162,7 +163,7 @@ def _line(
     known: Sequence[Explanation],
 ) -> Line:
     both = (twin, release)
-    blind = any(point in variant.not_instrumented for variant in both for point in measure.needs)
+    blind = any(measure.seen_as and missing(variant, measure.seen_as) for variant in both)
     silent = bool(scope) and any(scope not in variant.requests for variant in both)
     if blind or silent:
         unknown = Difference(Outcome.NOT_MEASURED)

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from harness.report.difference import LEAST_EVENTS, LIMIT_PERCENT, Outcome
 from harness.report.grid import draw, say
+from harness.report.instrumented import points_line
 from harness.report.markdown import bullets, markdown_table
 from harness.report.numbers import NOT_MEASURED, count, difference, plain, plural
 from harness.report.study import head_markdown, say_head
@@ -141,8 +142,7 @@ def _remarks(test: TwinTest) -> list[str]:
             for e in comparison.stale
         ]
         if comparison.unwrapped:
-            points = ", ".join(comparison.unwrapped)
-            lines.append(f"Not instrumented in {release}: {points}.")
+            lines.append(points_line(release, comparison.unwrapped))
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.analysis.points import without_unseen
 from harness.errors import UnknownNameError, UsageError
 from harness.report.html import report_html
 from harness.report.markdown import summary_markdown
@@ -56,7 +57,7 @@ def load_result(run_dir: Path) -> Result:
             "Read it with the release that wrote it, or run the scenario again."
         )
     try:
-        return Result.model_validate(data)
+        result = Result.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -65,6 +66,9 @@ def load_result(run_dir: Path) -> Result:
             f"{plural(error.error_count(), 'place')}, first at [{place}]: {first['msg']}. "
             "It was changed or cut short; run the scenario again."
         ) from error
+    # Runs of older harnesses have a 0 where nobody could see.
+    variants = {name: without_unseen(variant) for name, variant in result.variants.items()}
+    return result.model_copy(update={"variants": variants})
 
 
 def resolve_run(name_or_path: str, runs_dir: Path) -> Path:

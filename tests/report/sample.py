@@ -90,6 +90,12 @@ def _window(name: str, behaviour: Behaviour, number: int, order: int) -> Window:
     )
 
 
+def reads_of(window: Window) -> dict[str, dict[str, int]]:
+    """Source reads of a window that counted them."""
+    assert window.source_reads is not None
+    return window.source_reads
+
+
 def _some(counts: dict[str, int]) -> dict[str, int]:
     """What the analysis keeps of a counter: no zeros."""
     return {key: n for key, n in counts.items() if n}
@@ -127,7 +133,7 @@ def _variant(name: str, behaviour: Behaviour, order: int) -> VariantResult:
     reads = _sum(measured, "source_reads")
     lookups = _sum(measured, "lookups")
     answered = {s: sum(requests[s].values()) for s in SCOPES}
-    pairs = {s: sum(w.log_pairs.get(s, 0) for w in measured) for s in SCOPES}
+    pairs = {s: sum((w.log_pairs or {}).get(s, 0) for w in measured) for s in SCOPES}
     failing = {s: next(iter(behaviour.broken_reads.get(s, {"user": 0}))) for s in SCOPES}
     return VariantResult(
         target="reference",
@@ -146,7 +152,7 @@ def _variant(name: str, behaviour: Behaviour, order: int) -> VariantResult:
             s: {k: n / answered[s] * 1000 for k, n in reads[s].items()} for s in SCOPES
         },
         reference_line_per_1000={s: _reference(s) for s in SCOPES} | {"all": 47.0},
-        cold_fill_source_reads=sum(sum(by.values()) for by in windows[0].source_reads.values()),
+        cold_fill_source_reads=sum(sum(by.values()) for by in reads_of(windows[0]).values()),
         lookups=lookups,
         lookups_by_scope={s: {t: dict(o) for t, o in lookups.items()} for s in SCOPES},
         deserialize_failures=_some_by({s: {failing[s]: pairs[s]} for s in SCOPES}),
@@ -183,7 +189,7 @@ def equations(variants: dict[str, VariantResult]) -> list[Equation]:
     out = []
     for name, variant in variants.items():
         for window in variant.windows:
-            count = float(sum(sum(v.values()) for v in window.source_reads.values()))
+            count = float(sum(sum(v.values()) for v in reads_of(window).values()))
             for equation, description in EQUATIONS.items():
                 unknown = equation == "gets" and window.phase == "cold_fill"
                 out.append(

@@ -123,9 +123,9 @@ def test_lost_spend_without_a_cost_is_not_measured() -> None:
 
 def test_points_that_were_not_wrapped_are_named() -> None:
     result = releases_run()
-    assert "not instrumented" not in history_markdown(result)
+    assert "ot instrumented" not in history_markdown(result)
     change(result, "litellm==1.83.14", not_instrumented=["codec"])
-    assert "- 1.83.14, not instrumented: codec." in history_markdown(result)
+    assert "- Not instrumented in litellm==1.83.14: codec. No figure" in history_markdown(result)
 
 
 def test_a_run_without_releases_is_refused() -> None:

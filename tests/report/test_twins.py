@@ -10,7 +10,7 @@ from harness.report.twins import Comparison, Line, Pair, TwinTest, twin_test
 from harness.report.twins_report import print_twins, twins_files, twins_markdown
 from harness.result import Result
 from tests.report.reading import markdown_tables
-from tests.report.sample import issue_27874
+from tests.report.sample import issue_27874, reads_of
 from tests.report.sample_releases import OTHER_PAIR, PAIR, change, change_windows, twins_run
 
 BOTH = (PAIR, OTHER_PAIR)
@@ -98,7 +98,7 @@ def test_figures_are_medians_of_the_rounds() -> None:
     result = twins_run()
     release = result.variants[PAIR.release]
     reads = [
-        window.source_reads["shared_id"]["user"] / sum(window.requests["shared_id"].values())
+        reads_of(window)["shared_id"]["user"] / sum(window.requests["shared_id"].values())
         for window in release.windows
         if window.phase == "measured"
     ]
@@ -117,7 +117,7 @@ def test_the_cold_fill_is_in_no_figure() -> None:
 def test_reads_of_unresolved_keys_have_no_requests_to_be_counted_against() -> None:
     result = twins_run()
     windows = result.variants[PAIR.release].windows
-    reads = [w.source_reads | {"unknown": {"key": 50}} for w in windows]
+    reads = [reads_of(w) | {"unknown": {"key": 50}} for w in windows]
     change(
         result,
         PAIR.release,
@@ -259,7 +259,8 @@ def test_a_scope_without_requests_on_one_side_is_not_measured() -> None:
     [
         ("statements", "source_reads"),
         ("log_records", "log_pairs"),
-        ("getters", "wrong_values"),
+        ("auth_cache", "wrong_values"),
+        ("codec", "cells"),
         ("redis_client", "payload_bytes"),
     ],
 )

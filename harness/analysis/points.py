@@ -1,0 +1,146 @@
+"""What each measure of a release is seen through: the points of it that must have been wrapped.
+
+The instrumentation inside a release wraps points by name (docs/decisions/0007). Where one cannot be
+wrapped, its counters stay at 0, and that 0 says nothing: what would have counted was not there. So
+a measure whose points are not all there is taken out of a result. It was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import NamedTuple, TypeVar
+
+from harness.result import VariantResult, Window
+from harness.targets.litellm.releases import PROJECT, speaks_of
+
+_T = TypeVar("_T")
+ALL = "all"
+"""All scopes together."""
+
+
+class Need(NamedTuple):
+    """A point as `authcache_instrumented` names it, and the releases in which it is needed."""
+
+    point: str
+    releases: str = f"{PROJECT}>=0"
+
+
+_AUTH_CACHE = Need("auth_cache")
+_INTERNAL_CACHE = Need("internal_usage_cache")
+_REDIS_CACHE = Need("redis_cache")
+_REDIS_CLIENT = Need("redis_client")
+_STATEMENTS = Need("statements")
+_LOG_RECORDS = Need("log_records")
+_SPEND_QUEUES = Need("spend_queues")
+# Releases before PR #26202 have no codec: there the cache shows that a value is of a wrong type.
+_CODEC = Need("codec", f"{PROJECT}>=1.84.0rc1")
+
+_READS_BY_SCOPE = (_STATEMENTS, _AUTH_CACHE)
+_FAILURES = (_AUTH_CACHE, _INTERNAL_CACHE, _REDIS_CACHE, _CODEC)
+_WRONG_VALUES = (_AUTH_CACHE, _INTERNAL_CACHE, _STATEMENTS)
+
+SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
+    "cells": tuple(dict.fromkeys((*_FAILURES, *_WRONG_VALUES, *_READS_BY_SCOPE))),
+    "source_reads": (_STATEMENTS,),
+    # A request's key scope is known by the key object that the auth cache gave or was given.
+    "source_reads_by_scope": _READS_BY_SCOPE,
+    # What is found counts as a hit unless it is seen to fail, so hits need all that failures do.
+    "lookups": (*_FAILURES, _REDIS_CLIENT),
+    "deserialize_failures": _FAILURES,
+    "wrong_values": _WRONG_VALUES,
+    "log_pairs": (_LOG_RECORDS, _AUTH_CACHE),
+    "log_records": (_LOG_RECORDS,),
+    "payload_bytes": (_REDIS_CLIENT,),
+    "codec_times": (_CODEC,),
+    "backfill_ttl": (_AUTH_CACHE, _REDIS_CACHE),
+    # Without them nobody can tell when the last spend has been written.
+    "spend_drift": (_SPEND_QUEUES,),
+}
+"""By measure. `getters` is in none: it tells loads from peeks, which no figure keeps apart."""
+
+_NOTHING: Mapping[str, Mapping[str, object]] = {
+    "source_reads": {"source_reads": None, "cold_fill_source_reads": None},
+    "source_reads_by_scope": {"source_reads_per_1000_by_object": {}},
+    "lookups": {"lookups": {}, "lookups_by_scope": {}},
+    "deserialize_failures": {"deserialize_failures": None},
+    "wrong_values": {"wrong_values": None},
+    "log_pairs": {"log_pairs": None},
+    "log_records": {"log_records": None},
+    "payload_bytes": {"payload_bytes": {}},
+    "codec_times": {"codec_us": {}},
+    "backfill_ttl": {"backfill_ttl_s": {}},
+    "spend_drift": {"spend_drift_micro": {}},
+}
+"""What stands in a variant's fields where a measure was not seen."""
+
+_NOTHING_IN_WINDOW: Mapping[str, Mapping[str, object]] = {
+    "source_reads": {"source_reads": None},
+    "lookups": {"lookups": {}},
+    "log_pairs": {"log_pairs": None},
+}
+
+
+def missing(variant: VariantResult, measure: str) -> tuple[str, ...]:
+    """The points that a measure of this variant is seen through and that were not wrapped."""
+    release = f"{PROJECT}=={variant.version}"
+    return tuple(
+        need.point
+        for need in SEEN_THROUGH[measure]
+        if need.point in variant.not_instrumented and speaks_of(need.releases, release)
+    )
+
+
+def unseen(variant: VariantResult) -> list[str]:
+    """The measures of a variant that were not measured."""
+    return [measure for measure in SEEN_THROUGH if missing(variant, measure)]
+
+
+def because(points: Sequence[str]) -> str:
+    """Why something was not measured, for people."""
+    verb = "was" if len(points) == 1 else "were"
+    return f"not measured: {' and '.join(points)} {verb} not instrumented"
+
+
+def without_unseen(variant: VariantResult) -> VariantResult:
+    """A variant without what nobody saw; the same object where everything was seen.
+
+    A cell stays where it is ``broken``: that was seen. Any other word would rest on failures that
+    could not be.
+    """
+    lost = unseen(variant)
+    if not lost:
+        return variant
+    changes = _blanks(_NOTHING, lost)
+    changes["windows"] = [_window_without(window, lost) for window in variant.windows]
+    changes["source_reads_per_1000"] = _seen_reads(variant.source_reads_per_1000, lost)
+    changes["source_reads_per_1000_range"] = _seen_reads(variant.source_reads_per_1000_range, lost)
+    if "cells" in lost:
+        reason = because(missing(variant, "cells"))
+        broken = {scope: cell for scope, cell in variant.cells.items() if cell == "broken"}
+        changes["cells"] = broken
+        changes["cell_reasons"] = {
+            scope: text if scope in broken else reason
+            for scope, text in variant.cell_reasons.items()
+        }
+    return variant.model_copy(update=changes)
+
+
+def _blanks(nothing: Mapping[str, Mapping[str, object]], lost: Sequence[str]) -> dict[str, object]:
+    blanks = {field: none for measure in lost for field, none in nothing.get(measure, {}).items()}
+    # Copied, because a result can be changed in place.
+    return deepcopy(blanks)
+
+
+def _window_without(window: Window, lost: Sequence[str]) -> Window:
+    changes = _blanks(_NOTHING_IN_WINDOW, lost)
+    changes["source_reads_per_1000"] = _seen_reads(window.source_reads_per_1000, lost)
+    return window.model_copy(update=changes)
+
+
+def _seen_reads(by_scope: Mapping[str, _T], lost: Sequence[str]) -> dict[str, _T]:
+    if "source_reads" in lost:
+        return {}
+    if "source_reads_by_scope" in lost:
+        return {scope: figure for scope, figure in by_scope.items() if scope == ALL}
+    return dict(by_scope)

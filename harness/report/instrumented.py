@@ -1,0 +1,53 @@
+"""What a report says where a point of a release could not be wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.analysis.points import missing, unseen
+from harness.report.numbers import NOT_MEASURED
+from harness.report.table import Cell
+from harness.result import Result, VariantResult
+
+NOTE = "not measured"
+"""Below the dash of a figure that nobody could see."""
+
+
+def not_instrumented(result: Result) -> list[str]:
+    """One line for each variant in which a point could not be wrapped."""
+    return [
+        f"{points_line(name, variant.not_instrumented)} {_consequence(variant)}"
+        for name, variant in result.variants.items()
+        if variant.not_instrumented
+    ]
+
+
+def points_line(name: str, points: Sequence[str]) -> str:
+    """Which points of a variant could not be wrapped."""
+    return f"Not instrumented in {name}: {', '.join(points)}."
+
+
+def noted(cell: Cell, variant: VariantResult, measure: str) -> Cell:
+    """A cell with the word below its dash, where the measure was not seen in this variant.
+
+    Args:
+        cell: as the figures of the result make it.
+        variant: whose figure it is.
+        measure: as `harness.analysis.points` names it.
+    """
+    if cell.text == NOT_MEASURED and missing(variant, measure):
+        return replace(cell, note=NOTE, tone="quiet")
+    return cell
+
+
+def _consequence(variant: VariantResult) -> str:
+    lost = unseen(variant)
+    if not lost:
+        return "No figure is missing for that."
+    if "source_reads" in lost:
+        lost.remove("source_reads_by_scope")
+    names = [name.replace("_", " ") for name in lost]
+    if variant.cells:
+        names = ["cells that are not broken" if name == "cells" else name for name in names]
+    return f"Not measured: {', '.join(names)}."
