@@ -19,9 +19,11 @@ from harness.cli.options import (
     switched,
     with_signals,
 )
+from harness.cli.running import arms_unless_stopped
 from harness.errors import UsageError
 from harness.experiment.stop import Stop
 from harness.scenario.loader import Changes, load_scenario
+from harness.targets.litellm.releases import Release
 
 
 @click.command()
@@ -64,14 +66,14 @@ def up(
 ) -> None:
     """Start fleets, load balancers, Prometheus, Grafana and Locust in Docker Compose.
 
-    Waits until everything is healthy and leaves it running. With the same fleets and other
-    --replicas, a stack that is up is scaled.
+    Waits until everything is healthy and leaves it running. A stack that is up with the same
+    fleets is scaled to --replicas and --locust-workers, and what has ended of it is started again.
     """
-    from harness.experiment.arms import make_arms  # noqa: PLC0415 - see runs.py
-    from harness.experiment.compose_up import Beside  # noqa: PLC0415
+    from harness.experiment.compose_beside import Beside  # noqa: PLC0415 - see running.py
     from harness.experiment.compose_up import up as bring_up  # noqa: PLC0415
     from harness.report.progress import progress_for  # noqa: PLC0415
-    from harness.stack.compose.project import image, release_of  # noqa: PLC0415
+    from harness.stack.compose.images import check_image, release_of  # noqa: PLC0415
+    from harness.stack.compose.project import image  # noqa: PLC0415
 
     console = Console()
     if target == "litellm" and variants is None:
@@ -79,11 +81,13 @@ def up(
     changes = Changes(replicas, workers, variants, premises=switched(premise))
     loaded = load_scenario(scenario, changes)
     choices = chosen_variants(loaded, variants_file, ())
+    if releases := [choice.version for choice in choices if isinstance(choice, Release)]:
+        check_image(image("LITELLM_IMAGE"), releases)
 
     async def go(stop: Stop) -> None:
         await bring_up(
             loaded,
-            await make_arms(choices, progress_for(console)),
+            await arms_unless_stopped(choices, progress_for(console), stop),
             beside=Beside(grafana == "on", locust_workers),
             runs_dir=runs_dir,
             say=plainly(console),

@@ -7,42 +7,35 @@ after the command has ended, until `down`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness.errors import SetupError
+from harness.experiment.compose_beside import (
+    GRAFANA_LAYER,
+    Beside,
+    address,
+    configure,
+    reference_lines,
+    start,
+)
 from harness.experiment.plan import Arm, RunPlan, make_plan
 from harness.experiment.seed import seed_population
 from harness.experiment.stop import Stop
-from harness.load.keys import write_keys
+from harness.experiment.web_form import premises_note
 from harness.observe.snapshots import watch
-from harness.scenario.loader import scenario_names
 from harness.scenario.schema import Scenario
 from harness.stack.compose.containers import projects, take_down
-from harness.stack.compose.docker import Docker, check, find_docker, have_image
-from harness.stack.compose.project import KEPT_PROJECT, Project, image
-from harness.stack.compose.readiness import answered
-from harness.stack.compose.stack import GRACE_S, RUN_PREFIX, ComposeStack
+from harness.stack.compose.docker import check, find_docker
+from harness.stack.compose.images import have_images
+from harness.stack.compose.kept import KeptStack
+from harness.stack.compose.project import KEPT_PROJECT, Project
+from harness.stack.compose.stack import GRACE_S, RUN_PREFIX
 from harness.ui.presets import preset_of
 
-PROMETHEUS_PORT = 9090
-GRAFANA_PORT = 3000
-LOCUST_PORT = 8089
-LOCUST_MASTER_PORT = 5557
-_KEYS = "keys.json"
-_MOST_USERS_A_SECOND = 100
-"""Above it Locust warns."""
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What is started beside the fleets."""
-
-    grafana: bool = True
-    locust_workers: int = 2
 
 
 async def up(
@@ -50,7 +43,8 @@ async def up(
 ) -> None:
     """Start the stack, wait until everything is healthy, and say where it is.
 
-    A stack that is up with the same fleets is scaled to the replicas that are asked for now.
+    A stack that is up with the same fleets is brought to what is asked for now: replicas, Locust's
+    workers, and what has ended since.
 
     Args:
         scenario: gives population, premises, TTL and mock model; its load is not driven.
@@ -58,15 +52,19 @@ async def up(
         beside: what is started beside the fleets.
         runs_dir: where the logs go if it does not come up.
         say: prints a line.
-        stop: asked by whoever wants it to end early; what was started is then ended.
+        stop: asked by whoever wants it to end early; what was started is then ended. A stack that
+            was up before stays up.
 
     Raises:
-        SetupError: something could not be started; nothing is left running.
+        SetupError: something could not be started, and nothing is left running that was not before.
+        UsageError: LITELLM_IMAGE is of the compromised release.
     """
-    plan = make_plan(scenario, arms, stack=ComposeStack.name)
+    plan = make_plan(scenario, arms, stack=KeptStack.name)
     run_dir = runs_dir / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-up"
-    stack = ComposeStack(run_dir, project=KEPT_PROJECT, fixed_ports=True)
-    await stop.cancels(_up(stack, plan, beside, say))
+    stack = KeptStack(run_dir)
+    stack.lines = reference_lines(plan)
+    work = _again if stack.project.folder.exists() else _first
+    await stop.cancels(work(stack, plan, beside, say))
 
 
 async def down(say: Say) -> None:
@@ -96,12 +94,13 @@ def _known() -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-async def _up(stack: ComposeStack, plan: RunPlan, beside: Beside, say: Say) -> None:
-    if stack.project.folder.exists():
-        await _scale(stack, plan, say)
-        return
+async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
     try:
-        ports = await _prepare(stack.project, stack.docker, beside)
+        # All that can be refused is refused before anything is built or started.
+        await check(stack.docker)
+        ports = stack.claim_ports(len(plan.arms), beside.ports)
+        await have_images(stack.docker, [arm.target for arm in plan.arms])
+        await beside.have_images(stack.docker)
         say("building the image, starting Postgres")
         await stack.open()
         stack.project.set(**ports)
@@ -112,122 +111,82 @@ async def _up(stack: ComposeStack, plan: RunPlan, beside: Beside, say: Say) -> N
             async with watch(fleet) as observer:
                 await seed_population(observer.postgres, plan.keys)
         say("starting what watches and loads them")
-        await _start_beside(stack, plan, beside)
+        configure(stack, plan, beside)
+        await start(stack.project, beside)
         await stack.detach({"fleets": _fingerprint(plan)})
     except BaseException:
         await stack.close()
         for problem in stack.problems:
             say(problem)
         raise
-    _tell(stack, say)
+    _tell(stack, plan, say)
 
 
-async def _prepare(project: Project, docker: Docker, beside: Beside) -> dict[str, str]:
-    """What can be refused before anything is started: Docker, images, ports."""
-    await check(docker)
-    await have_image(docker, "PROMETHEUS_IMAGE", image("PROMETHEUS_IMAGE"))
-    if beside.grafana:
-        await have_image(
-            docker,
-            "GRAFANA_IMAGE",
-            image("GRAFANA_IMAGE"),
-            " Or leave it out: GRAFANA=off.",
-        )
-    defaults = {
-        "PROMETHEUS_PORT": PROMETHEUS_PORT,
-        "LOCUST_PORT": LOCUST_PORT,
-        "LOCUST_MASTER_PORT": LOCUST_MASTER_PORT,
-    }
-    if beside.grafana:
-        defaults["GRAFANA_PORT"] = GRAFANA_PORT
-    return {name: str(project.port(name, default)) for name, default in defaults.items()}
-
-
-async def _start_beside(stack: ComposeStack, plan: RunPlan, beside: Beside) -> None:
-    project = stack.project
-    keys_file = project.folder / _KEYS
-    write_keys(keys_file, list(plan.keys))
-    # Locust reads it under a user of its own; the folder lets nobody else in.
-    keys_file.chmod(0o644)
-    project.set(**_locust(stack, plan), LOCUST_WORKERS=str(beside.locust_workers))
-    services = ["prometheus", "locust", "locust-worker"]
-    project.layers += ["observability.yaml", "locust.yaml"]
-    if beside.grafana:
-        services.append("grafana")
-        project.layers.append("grafana.yaml")
-    for service in services:
-        # One by one: together, Compose would wait for the health check of one after the other.
-        await project.up([service])
-    pages = {"Prometheus": ("PROMETHEUS_PORT", "/-/ready"), "Locust": ("LOCUST_PORT", "/")}
-    if beside.grafana:
-        pages["Grafana"] = ("GRAFANA_PORT", "/api/health")
-    for name, (variable, path) in pages.items():
-        await answered(
-            project, name, services, f"http://127.0.0.1:{project.settings[variable]}{path}"
-        )
-
-
-def _locust(stack: ComposeStack, plan: RunPlan) -> dict[str, str]:
-    """What Locust's web UI is told, as `harness.ui` documents it."""
-    scenario, preset = plan.scenario, preset_of(plan.scenario)
-    objects = ",".join(f"{row.scope}={row.objects}" for row in plan.sizing)
-    settings = {
-        "AUTHCACHE_HOSTS": ";".join(f"{n}={place.url}" for n, place in stack.places.items()),
-        "AUTHCACHE_SNAPSHOTS": f"{stack.exporter_address}/snapshots",
-        "AUTHCACHE_LOAD_MODEL": preset.load_model,
-        "AUTHCACHE_MIX": preset.mix,
-        "AUTHCACHE_SEED": str(scenario.seed),
-        "AUTHCACHE_REFERENCE": f"{plan.ttl_s:g};{objects}",
-        "LOCUST_USERS": str(preset.users),
-        "LOCUST_SPAWN_RATE": str(min(preset.users, _MOST_USERS_A_SECOND)),
-    }
-    if scenario.name in scenario_names():
-        settings["AUTHCACHE_PRESET"] = scenario.name
-    if preset.arrival_rate is not None:
-        settings["AUTHCACHE_ARRIVAL_RATE"] = f"{preset.arrival_rate:g}"
-    return settings
-
-
-async def _scale(stack: ComposeStack, plan: RunPlan, say: Say) -> None:
+async def _again(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
+    """Bring a stack that is up to what is asked for, and start what has ended of it."""
     kept = await stack.resume(plan.fleet(arm) for arm in plan.arms)
-    if kept.get("fleets") != _fingerprint(plan):
+    _check_same(stack, plan, beside, kept)
+    running = await stack.running()
+    if not running["postgres"]:
         raise SetupError(
-            f"A stack [{KEPT_PROJECT}] is up with other variants, workers or settings. "
-            "End it: make down. Then start this one."
+            f"Postgres of the stack [{KEPT_PROJECT}] has ended. What it held need not be whole, "
+            "because it writes without fsync. End the stack: make down. Then start it anew."
         )
+    wanted = {"locust-worker": beside.locust_workers}
     for arm in plan.arms:
-        wanted = plan.fleet(arm).replicas
-        if stack.places[arm.name].spec.replicas != wanted:
-            say(f"scaling {arm.name} from {stack.places[arm.name].spec.replicas} to {wanted}")
-            await stack.scale(arm.name, wanted)
-    await stack.detach({"fleets": kept["fleets"]})
-    _tell(stack, say)
+        wanted[stack.places[arm.name].proxy] = plan.fleet(arm).replicas
+    fleets = [name for place in stack.places.values() for name in place.services]
+    for service in ("exporter", *fleets, *beside.services):
+        if (have := running[service]) != (want := wanted.get(service, 1)):
+            say(f"{service}: {have} run, {want} are wanted")
+    try:
+        for arm in plan.arms:
+            await stack.scale(arm.name, plan.fleet(arm).replicas)
+        await start(stack.project, beside)
+    finally:
+        # Also where it was interrupted: the next one goes on from here.
+        await stack.detach(kept)
+    _tell(stack, plan, say)
+
+
+def _check_same(stack: KeptStack, plan: RunPlan, beside: Beside, kept: Mapping[str, Any]) -> None:
+    """Raise SetupError where a stack is another than is asked for, in what cannot be changed."""
+    is_up = f"A stack [{KEPT_PROJECT}] is up"
+    then = "End it: make down. Then start this one."
+    if kept.get("fleets") != _fingerprint(plan):
+        raise SetupError(f"{is_up} with another scenario, variants, workers or settings. {then}")
+    if (GRAFANA_LAYER in stack.project.layers) != beside.grafana:
+        there, asked = ("off", "on") if beside.grafana else ("on", "off")
+        raise SetupError(f"{is_up} with GRAFANA=[{there}], not [{asked}]. {then}")
 
 
 def _fingerprint(plan: RunPlan) -> str:
-    """What two stacks have in common that differ in nothing but their replicas."""
+    """What two stacks have in common that differ in nothing but their numbers of containers."""
     specs = [plan.fleet(arm) for arm in plan.arms]
     rows = [
         [spec.name, spec.target.version, spec.target.describe(), spec.workers, spec.settings]
         for spec in specs
     ]
-    text = repr([rows, [key.token for key in plan.keys]])
+    form = [plan.scenario.name, preset_of(plan.scenario)]
+    text = repr([rows, form, [key.token for key in plan.keys]])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _tell(stack: ComposeStack, say: Say) -> None:
-    settings = stack.project.settings
+def _tell(stack: KeptStack, plan: RunPlan, say: Say) -> None:
+    project = stack.project
     for name, place in stack.places.items():
         say(f"\n{name}: {place.spec.replicas} replicas")
         say(f"  requests      {place.url}")
         say(f"  HAProxy       {place.stats_url}")
     say("")
-    say(f"Locust          http://127.0.0.1:{settings['LOCUST_PORT']}")
-    if "grafana.yaml" in stack.project.layers:
-        say(f"Grafana         http://127.0.0.1:{settings['GRAFANA_PORT']}   user admin, password")
-        say(f"                GRAFANA_PASSWORD in {_shown(stack.project.folder / '.env')}")
-    say(f"Prometheus      http://127.0.0.1:{settings['PROMETHEUS_PORT']}")
-    say(f"Exporter        http://127.0.0.1:{settings['EXPORTER_PORT']}/metrics")
+    if note := premises_note(plan):
+        say(f"{note} PREMISE=off leaves it out.\n")
+    say(f"Locust          {address(project, 'LOCUST_PORT')}")
+    if GRAFANA_LAYER in project.layers:
+        say(f"Grafana         {address(project, 'GRAFANA_PORT')}   user admin, password")
+        say(f"                GRAFANA_PASSWORD in {_shown(project.folder / '.env')}")
+    say(f"Prometheus      {address(project, 'PROMETHEUS_PORT')}")
+    say(f"Exporter        {address(project, 'EXPORTER_PORT')}/metrics")
     say("\nEverything is healthy. `make down` ends and removes it.")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +22,14 @@ from harness.experiment.keep import (
     metrics_option,
 )
 from harness.experiment.stop import Stop
-from harness.scenario.loader import scenario_names
-from harness.scenario.schema import Scenario
+from harness.experiment.web_form import form_settings
 from harness.stack.embedded.processes import Command, Process, wait_until
 from harness.stack.survival import while_alive
-from harness.ui.presets import preset_of
 
 LOOPBACK = "127.0.0.1"
 _GROUP = "locust"
 _READY_S = 60.0
 _POLL_S = 0.1
-_MOST_USERS_A_SECOND = 100
-"""Above it Locust warns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +53,12 @@ async def serve_ui(keeping: Keeping, web: WebUi) -> None:
         SetupError: something could not be started; nothing is left running.
         ServerDiedError: something ended by itself.
     """
-    scenario, stop, say = keeping.scenario, keeping.stop, keeping.say
+    stop, say = keeping.stop, keeping.say
     locustfile = _locustfile()
     _check_port(web.host, web.port)
-    say(f"Starting {len(keeping.arms)} fleets of {scenario.replicas} replicas.")
+    say(f"Starting {len(keeping.arms)} fleets of {keeping.scenario.replicas} replicas.")
     async with fleets_up(keeping, "ui") as kept:
-        commands = _commands(locustfile, scenario, web, kept)
+        commands = _commands(locustfile, web, kept)
         processes = [kept.stack.accompany(command) for command in commands]
         try:
             url = f"http://{_bracketed(web.host)}:{web.port}"
@@ -74,14 +70,10 @@ async def serve_ui(keeping: Keeping, web: WebUi) -> None:
             await kept.stack.dismiss(_GROUP)
 
 
-def _commands(locustfile: Path, scenario: Scenario, web: WebUi, kept: KeptFleets) -> list[Command]:
-    environment = _environment(locustfile.parent, scenario, kept)
-    users = preset_of(scenario).users
+def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
+    environment = _environment(locustfile.parent, kept)
     locust = (sys.executable, "-m", "locust", "-f", str(locustfile))
-    face = (
-        *("--web-host", web.host, "--web-port", str(web.port)),
-        *("--users", str(users), "--spawn-rate", str(min(users, _MOST_USERS_A_SECOND))),
-    )
+    face = ("--web-host", web.host, "--web-port", str(web.port))
 
     def command(name: str, *options: str) -> Command:
         return Command(
@@ -109,28 +101,15 @@ def _commands(locustfile: Path, scenario: Scenario, web: WebUi, kept: KeptFleets
     ]
 
 
-def _environment(root: Path, scenario: Scenario, kept: KeptFleets) -> dict[str, str]:
-    preset = preset_of(scenario)
-    objects = ",".join(f"{row.scope}={row.objects}" for row in kept.plan.sizing)
-    environment: Mapping[str, str] = {
+def _environment(root: Path, kept: KeptFleets) -> dict[str, str]:
+    return form_settings(kept.plan) | {
         "AUTHCACHE_HOSTS": hosts_option(kept.fleets),
         "AUTHCACHE_METRICS": metrics_option(kept.fleets),
         "AUTHCACHE_KEYS": str(kept.keys_file.resolve()),
-        "AUTHCACHE_LOAD_MODEL": preset.load_model,
-        "AUTHCACHE_MIX": preset.mix,
-        "AUTHCACHE_SEED": str(scenario.seed),
-        "AUTHCACHE_REFERENCE": f"{kept.plan.ttl_s:g};{objects}",
-        "AUTHCACHE_NOTE": " ".join(f"Planted: {premise}" for premise in kept.plan.premises),
         "PYTHONPATH": os.pathsep.join(
             part for part in (str(root), os.environ.get("PYTHONPATH")) if part
         ),
     }
-    extra: dict[str, str] = {}
-    if scenario.name in scenario_names():
-        extra["AUTHCACHE_PRESET"] = scenario.name
-    if preset.arrival_rate is not None:
-        extra["AUTHCACHE_ARRIVAL_RATE"] = f"{preset.arrival_rate:g}"
-    return {**environment, **extra}
 
 
 async def _until_ready(url: str, web: WebUi, processes: Sequence[Process], stop: Stop) -> None:

@@ -3,8 +3,8 @@
 One HTTP port, by default ``127.0.0.1:9464``, with
 
 ``GET /metrics``
-    Prometheus text. Postgres and Redis are asked when the page is, so a number is never older
-    than its scrape.
+    Prometheus text. Postgres and Redis are asked when the page is. Whatever they do, it takes less
+    than the second that a scrape may take: one that does not answer in 0.6 s is down.
 ``GET /workers``
     JSON: every worker of every fleet, ``{"fleets": {VARIANT: [{"replica": 0, "worker": 0,
     "address": "10.0.0.3:9400", "path": "/workers/VARIANT/10.0.0.3:9400"}]}}``. Replicas are
@@ -16,9 +16,14 @@ One HTTP port, by default ``127.0.0.1:9464``, with
 ``GET /snapshots``
     JSON: the pages of all workers at once, ``{"fleets": {VARIANT: {"workers": [{"replica",
     "worker", "address", "page"}], "problems": []}}}``; ``?variant=A`` and ``?name[]=N`` narrow it.
+    It takes two seconds at most: the row of a worker that gave no page by then has ``null`` for it
+    and a ``problem`` in words. ``problems`` are those that no worker can be blamed for.
 ``PUT /state``
     The state of a run (`harness.exporter.state.RunState`) from a harness that drives the load
     from elsewhere. Standalone only.
+``GET /state``
+    The same state back, for somebody who changes a part of it: Locust, which knows its own load
+    and nothing else (`harness.ui.push`).
 ``GET /healthy``
     200 as soon as it serves.
 
@@ -43,5 +48,6 @@ One HTTP port, by default ``127.0.0.1:9464``, with
 **Two producers.** In ``harness loadtest`` the harness itself holds the exporter
 (`harness.exporter.app.Exporter`) and feeds it from `harness.experiment.companions`. Standalone,
 ``harness exporter --config FILE`` serves the fleets of a configuration, whose format is documented
-in `harness.exporter.config`.
+in `harness.exporter.config`; a run in containers feeds it by `harness.exporter.push`, a load that
+is started in Locust by `harness.ui.push`.
 """

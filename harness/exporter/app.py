@@ -21,6 +21,9 @@ from harness.exporter.workers import Discovery, Page, Worker, fetch
 MOST_BODY = 4 * 1024 * 1024
 """Bytes of a state that is put; a hundred times what a long run needs."""
 _WORKER_TIMEOUT_S = 10.0
+SNAPSHOT_S = 2.0
+"""Of all workers together: who asks for snapshots once a second shall not wait for one that hangs.
+The web UI gives the whole answer 3 s."""
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json"
 
@@ -44,7 +47,7 @@ class Exporter:
     Args:
         state: of the run; whoever made it may go on changing it.
         fleets: by variant.
-        takes_state: whether ``PUT /state`` may replace the state.
+        takes_state: whether ``PUT /state`` may replace the state, and ``GET`` read it.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class Exporter:
                 page = await self._worker(variant, address, query)
             case ("GET", "snapshots"):
                 page = await self._snapshots(query)
+            case ("GET", "state") if self._takes_state:
+                page = Page(200, self.state.model_dump_json().encode(), _JSON)
             case ("PUT", "state") if self._takes_state:
                 page = await self._put_state(receive)
         return page
@@ -128,24 +133,30 @@ class Exporter:
         return _json({"fleets": dict(zip(known, fleets, strict=True))})
 
     async def _snapshot(self, variant: str, names: Sequence[str]) -> dict[str, Any]:
+        deadline = asyncio.get_running_loop().time() + SNAPSHOT_S
         try:
-            workers = await self._fleets[variant].discovery.workers()
+            async with asyncio.timeout_at(deadline):
+                workers = await self._fleets[variant].discovery.workers()
         except OSError as error:
-            return {"workers": [], "problems": [f"workers cannot be found: {error}"]}
-        pages = await asyncio.gather(
-            *(fetch(self._http, worker, names) for worker in workers), return_exceptions=True
-        )
-        rows, problems = [], []
-        for worker, page in zip(workers, pages, strict=True):
-            if isinstance(page, Page) and page.status == httpx.codes.OK:
-                rows.append({**_row(worker), "page": page.body.decode()})
-            elif isinstance(page, Page):
-                problems.append(f"{worker.address}: status {page.status}")
-            elif isinstance(page, httpx.HTTPError):
-                problems.append(f"{worker.address}: {type(page).__name__}: {page}")
-            else:
-                raise page
-        return {"workers": rows, "problems": problems}
+            reason = str(error) or "nobody answered in time"
+            return {"workers": [], "problems": [f"workers cannot be found: {reason}"]}
+        rows = await asyncio.gather(*(self._shot(worker, names, deadline) for worker in workers))
+        return {"workers": rows, "problems": []}
+
+    async def _shot(self, worker: Worker, names: Sequence[str], deadline: float) -> dict[str, Any]:
+        try:
+            # httpx limits each step by itself: a page that comes byte by byte would take forever
+            async with asyncio.timeout_at(deadline):
+                page = await fetch(self._http, worker, names)
+        except (TimeoutError, httpx.TimeoutException):
+            problem = "does not answer (timeout)"
+        except httpx.HTTPError as error:
+            problem = f"does not answer ({type(error).__name__})"
+        else:
+            if page.status == httpx.codes.OK:
+                return {**_row(worker), "page": page.body.decode()}
+            problem = f"answered with status {page.status}"
+        return {**_row(worker), "page": None, "problem": problem}
 
     async def _put_state(self, receive: Receive) -> Page:
         body = bytearray()

@@ -17,8 +17,12 @@ from harness.authcache.words import ObjectKind
 from harness.exporter.families import Samples, counter, gauge
 from harness.observe.postgres import StatementCount, statement_counts
 
-TIMEOUT_S = 2.0
-"""Of one question to a server: well within the scrape time-out of any configuration."""
+BUDGET_S = 0.6
+"""Of one look at both servers, with connecting and all questions. The scrape time-out is 1 s
+(harness/prometheus/configuration.py, compose/prometheus/prometheus.yml): a server that hangs must
+cost its own numbers and not the page, which says that it hangs."""
+_CLOSE_S = 0.1
+"""Of closing a connection to Redis, within a scrape."""
 
 _OF_CONNECTIONS = frozenset(
     {"auth", "client", "command", "config", "hello", "info", "ping", "reset", "select"}
@@ -49,39 +53,49 @@ class ServerReader:
         self._servers = servers
         self._postgres: asyncpg.Connection | None = None
         self._redis: Redis | None = None
-        self._busy = asyncio.Lock()
+        self._look: asyncio.Task[list[Samples]] | None = None
         if servers.redis_url is not None and servers.counts_redis:
             self._redis = Redis.from_url(
                 servers.redis_url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
+                socket_timeout=BUDGET_S,
+                socket_connect_timeout=BUDGET_S,
                 retry=Retry(NoBackoff(), 0),
             )
 
     async def read(self) -> list[Samples]:
-        """What both servers count now. A server that does not answer is down, not an error."""
-        async with self._busy:
-            postgres, redis = await asyncio.gather(self._read_postgres(), self._read_redis())
-        return [*postgres, *redis]
+        """What both servers count now. A server that does not answer is down, not an error.
+
+        Who asks while another does gets the same answer: waiting in a row would take too long.
+        """
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._read_both())
+        return await asyncio.shield(self._look)
 
     async def close(self) -> None:
         """Close the connections."""
-        async with self._busy:
-            await self._drop_postgres()
-            if self._redis is not None:
-                await self._redis.aclose()
+        if self._look is not None:
+            await asyncio.wait([self._look])
+        self._drop_postgres()
+        await self._drop_redis()
 
-    async def _read_postgres(self) -> list[Samples]:
+    async def _read_both(self) -> list[Samples]:
+        deadline = asyncio.get_running_loop().time() + BUDGET_S
+        postgres, redis = await asyncio.gather(
+            self._read_postgres(deadline), self._read_redis(deadline)
+        )
+        return [*postgres, *redis]
+
+    async def _read_postgres(self, deadline: float) -> list[Samples]:
         if self._servers.postgres_dsn is None:
             return []
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout_at(deadline):
                 if self._postgres is None:
                     self._postgres = await asyncpg.connect(self._servers.postgres_dsn)
                 counts = await statement_counts(self._postgres, self._servers.postgres_role)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             # TimeoutError is an OSError. The next scrape begins with a new connection.
-            await self._drop_postgres()
+            self._drop_postgres()
             return [self._up("postgres", answered=False)]
         return [self._up("postgres", answered=True), *self._statements(counts)]
 
@@ -102,16 +116,19 @@ class ServerReader:
             ),
         ]
 
-    async def _read_redis(self) -> list[Samples]:
+    async def _read_redis(self, deadline: float) -> list[Samples]:
         if self._servers.redis_url is None:
             return self._redis_samples({}, {}, {})
         if self._redis is None:
             return []
         try:
-            stats: dict[str, Any] = await self._redis.info("stats")
-            memory: dict[str, Any] = await self._redis.info("memory")
-            commands: dict[str, Any] = await self._redis.info("commandstats")
+            async with asyncio.timeout_at(deadline):
+                stats: dict[str, Any] = await self._redis.info("stats")
+                memory: dict[str, Any] = await self._redis.info("memory")
+                commands: dict[str, Any] = await self._redis.info("commandstats")
         except (RedisError, OSError):
+            # What was asked may still be answered: that connection is of no more use.
+            await self._drop_redis()
             return [self._up("redis", answered=False)]
         return [self._up("redis", answered=True), *self._redis_samples(stats, memory, commands)]
 
@@ -150,11 +167,17 @@ class ServerReader:
             "server",
         )
 
-    async def _drop_postgres(self) -> None:
+    def _drop_postgres(self) -> None:
         connection, self._postgres = self._postgres, None
         if connection is not None:
-            with contextlib.suppress(Exception):
-                await connection.close(timeout=TIMEOUT_S)
+            # A polite end would wait for the server.
+            connection.terminate()
+
+    async def _drop_redis(self) -> None:
+        if self._redis is not None:
+            with contextlib.suppress(RedisError, OSError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._redis.aclose()
 
 
 def _of_data(command: str) -> bool:

@@ -30,7 +30,7 @@ class WindowState(_Part):
 
     variant: str
     phase: str
-    """``warmup``, ``cold_fill`` or ``measured``."""
+    """``warmup``, ``cold_fill`` or ``measured``; ``load`` for one that was started in Locust."""
     round: int
     active: bool = False
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -29,7 +30,7 @@ from harness.load.feeds import FreeFeed, StreamFeed
 from harness.load.fleets import even_hosts
 from harness.load.keys import by_scope
 from harness.load.options import SHARE, Drive, add_options, check_options
-from harness.load.plan import OPEN, open_stream
+from harness.load.plan import OPEN, Arrival, open_stream
 from harness.load.session import LoadSession, attach, detach, make_session
 from harness.load.users import KeyUser
 
@@ -43,7 +44,7 @@ _POLL_S = 0.02
 _log = logging.getLogger("locust.authcache")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Driving:
     """The load that this process drives."""
 
@@ -51,6 +52,9 @@ class _Driving:
     feed: FreeFeed | StreamFeed
     rate_per_s: float
     """Open model: this process' share; else 0."""
+    began: float | None = None
+    """Monotonic seconds, as ``stopped``: when the clock of the plan started."""
+    stopped: float | None = None
 
 
 _DRIVING: WeakKeyDictionary[Environment, _Driving] = WeakKeyDictionary()
@@ -100,23 +104,53 @@ def configure(environment: Environment) -> None:
     _DRIVING[environment] = _Driving(session, feed, share)
 
 
+def plans(environment: Environment) -> list[Iterator[Arrival]]:
+    """What all processes are to send, in the open model; nothing in the closed one.
+
+    Drawn anew from the seeds: whoever wants to know what is due needs no word of the workers.
+
+    Raises:
+        UsageError: see `configure`.
+    """
+    drive = read_options(environment)
+    if drive.model != OPEN:
+        return []
+    processes = max(1, getattr(environment.parsed_options, SHARE, 1))
+    replicas = len(even_hosts(drive.fleets))
+    return [
+        _plan(drive, replicas, drive.arrival_rate / processes, index) for index in range(processes)
+    ]
+
+
+def elapsed_s(environment: Environment) -> float:
+    """Seconds of the plan that have passed in the load that runs, or the last one.
+
+    The clock of the open model starts when all users are there, and stops when the load is told to.
+    """
+    driving = _DRIVING.get(environment)
+    if driving is None or driving.began is None:
+        return 0.0
+    return (driving.stopped or monotonic()) - driving.began
+
+
 def _feed(
     environment: Environment, drive: Drive, replicas: int, rate_per_s: float
 ) -> FreeFeed | StreamFeed:
-    indices = by_scope(list(drive.keys))
     if drive.model != OPEN:
-        return FreeFeed(indices, replicas=replicas)
+        return FreeFeed(by_scope(list(drive.keys)), replicas=replicas)
     runner: Any = environment.runner
     index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-    return StreamFeed(
-        open_stream(
-            drive.mix,
-            indices,
-            rate_per_s=rate_per_s,
-            replicas=replicas,
-            # workers must not all send the same requests at the same moments
-            seed=drive.seed + index,
-        )
+    return StreamFeed(_plan(drive, replicas, rate_per_s, index))
+
+
+def _plan(drive: Drive, replicas: int, rate_per_s: float, index: int) -> Iterator[Arrival]:
+    return open_stream(
+        drive.mix,
+        by_scope(list(drive.keys)),
+        rate_per_s=rate_per_s,
+        replicas=replicas,
+        # workers must not all send the same requests at the same moments
+        seed=drive.seed + index,
     )
 
 
@@ -159,6 +193,7 @@ def _on_spawning_complete(**_: Any) -> None:
     for driving in list(_DRIVING.values()):
         if isinstance(driving.feed, StreamFeed):
             driving.feed.begin_once()
+            driving.began = driving.began or monotonic()
 
 
 def _on_test_stopping(environment: Environment, **_: Any) -> None:
@@ -167,6 +202,7 @@ def _on_test_stopping(environment: Environment, **_: Any) -> None:
     if driving is None:
         return
     driving.feed.end()
+    driving.stopped = monotonic()
     deadline = monotonic() + DRAIN_S
     while driving.session.in_flight.count and monotonic() < deadline:
         gevent.sleep(_POLL_S)

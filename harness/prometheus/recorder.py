@@ -30,8 +30,10 @@ from harness.stack.embedded.sockets import free_port
 FOLDER = "prometheus"
 """In the run directory."""
 RULES_FILE = "rules.yml"
+UNFINISHED = "Prometheus has not scraped everybody after the run; its data may lack the run's end."
+"""Noted where the last scrape was waited for in vain."""
 _FIRST_SCRAPE_TIMEOUT_S = 20.0
-_LAST_SCRAPE_TIMEOUT_S = 5.0
+_LAST_SCRAPE_TIMEOUT_S = 20.0
 _POLL_S = 0.1
 
 
@@ -70,7 +72,8 @@ async def recording(
     """Record into ``prometheus/`` of the run directory until the block ends.
 
     The block begins when every worker was scraped once, so that counters are seen at 0, and its end
-    waits for one more scrape. Neither is waited for without end.
+    waits for one more scrape. Neither is waited for without end, and either is noted where it did
+    not come.
 
     Args:
         binary: the Prometheus.
@@ -102,9 +105,11 @@ async def recording(
             await wait_ready(api, process.ended, process.epitaph)
             await _scraped(api, len(workers), note)
             yield api
-            await _scraped_again(api)
+            scraped = await _scraped_again(api)
             if process.ended():
                 note(f"Prometheus ended before the run did, {process.epitaph()}")
+            elif not scraped:
+                note(UNFINISHED)
     finally:
         await host.dismiss(GROUP)
 
@@ -116,10 +121,10 @@ async def _scraped(api: PrometheusApi, workers: int, note: Callable[[str], None]
         note("Prometheus has not scraped every worker yet; its data begin later than the run.")
 
 
-async def _scraped_again(api: PrometheusApi) -> None:
+async def _scraped_again(api: PrometheusApi) -> bool:
     now = time.time()
     expr = f"min(timestamp(up)) > {now + SCRAPE_S / 2:.3f}"
-    await _holds(api, expr, _LAST_SCRAPE_TIMEOUT_S)
+    return await _holds(api, expr, _LAST_SCRAPE_TIMEOUT_S)
 
 
 async def _holds(api: PrometheusApi, expr: str, timeout_s: float) -> bool:

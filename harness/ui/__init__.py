@@ -11,7 +11,8 @@ option, environment    meaning
 ``--metrics``          ``/metrics`` of every worker process, in the same form; the workers of one
 ``AUTHCACHE_METRICS``  replica are joined by ``+``: ``NAME=URL+URL,URL+URL;NAME=…``
 ``--snapshots``        instead of ``--metrics``: the harness's exporter, which finds the workers
-``AUTHCACHE_SNAPSHOTS``  itself, e.g. ``http://127.0.0.1:9464/snapshots``
+``AUTHCACHE_SNAPSHOTS``  itself, e.g. ``http://127.0.0.1:9464/snapshots``; it is told in turn what
+                       the load sends, for the dashboards (`harness.ui.push`)
 ``--keys-file``        the virtual keys; master and workers read the same path
 ``AUTHCACHE_KEYS``
 ``--preset``           a built-in scenario that gives load model, arrival rate and mix, unless

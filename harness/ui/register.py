@@ -8,11 +8,15 @@ from typing import Any
 
 from locust.env import Environment
 from locust.event import Events
+from locust.runners import WorkerRunner
 from locust.web import WebUI
 
 from harness.errors import EXIT_USAGE, UsageError
-from harness.load.fleets import parse_fleets
+from harness.load import reporting
+from harness.load.fleets import even_hosts, parse_fleets
+from harness.load.standalone import elapsed_s, plans, read_options
 from harness.ui.options import add_options, parse_reference
+from harness.ui.push import Pusher
 from harness.ui.sources import make_source
 from harness.ui.watcher import Watcher
 from harness.ui.web import extend
@@ -31,6 +35,10 @@ def register(events: Events) -> None:
     hooks.init_command_line_parser.add_listener(add_options)
 
     def on_init(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
+        options: Any = environment.parsed_options
+        if options.snapshots and not isinstance(environment.runner, WorkerRunner):
+            # before the tab, which waits for the replicas when a load starts
+            _add_push(events, environment, options.snapshots)
         if web_ui is not None:
             _add_tab(events, environment, web_ui)
 
@@ -54,6 +62,24 @@ def _add_tab(events: Events, environment: Environment, web_ui: WebUI) -> None:
     hooks.test_stop.add_listener(lambda **_: watcher.end())
     hooks.reset_stats.add_listener(watcher.reset)
     extend(environment, web_ui, watcher, reference, [] if source is not None else [NO_METRICS])
+
+
+def _add_push(events: Events, environment: Environment, snapshots: str) -> None:
+    pusher = Pusher(
+        snapshots,
+        lambda: reporting.counts(environment),
+        lambda: elapsed_s(environment),
+        lambda: reporting.complete(environment),
+    )
+
+    def begin(**_: Any) -> None:
+        fleets = [name for name, _ in even_hosts(read_options(environment).fleets)]
+        pusher.begin(fleets, plans(environment))
+
+    hooks: Any = events
+    hooks.test_start.add_listener(begin)
+    hooks.test_stop.add_listener(lambda **_: pusher.end())
+    hooks.quit.add_listener(lambda **_: pusher.close())
 
 
 def _names(hosts: str) -> list[str]:

@@ -122,7 +122,7 @@ class SnapshotSource:
             return _reading(fleets)
         except (KeyError, TypeError, ValueError) as error:
             problem = f"sent no snapshots ({type(error).__name__})"
-        except Exception as error:  # noqa: BLE001  # whatever it is, the load must go on
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # the load must go on
             problem = describe(error)
         return Reading([], [f"The exporter at {self._fetch.address} {problem}."])
 
@@ -145,17 +145,17 @@ class _Fetch:
             response: Any = self._client.get(self._target)
             body = bytes(response.read())
         if response.status_code != 200:  # noqa: PLR2004  # the one status of a page
-            raise _StatusError(response.status_code)
+            raise StatusError(response.status_code)
         return body.decode()
 
 
-class _StatusError(Exception):
+class StatusError(Exception):
     """An answer that is no page."""
 
 
 def describe(error: BaseException) -> str:
     """What is wrong with a worker that gave no page, to be read after its name."""
-    if isinstance(error, _StatusError):
+    if isinstance(error, StatusError):
         return f"answered with status {error}"
     kind = unanswered_kind(error)
     if kind == OTHER:
@@ -184,7 +184,7 @@ def _reading(fleets: dict[str, Any]) -> Reading:
             place = Place(fleet, worker["address"], worker["replica"], worker["worker"])
             text = worker.get("page")
             if text is None:
-                pages.append(Page(place, None, "gave no page"))
+                pages.append(Page(place, None, worker.get("problem") or "gave no page"))
             else:
                 pages.append(Page(place, Counters.parse(without_zeros(text)), ""))
     return Reading(pages, problems)

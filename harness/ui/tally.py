@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 
 from harness.observe.samples import Counters
 from harness.ui.sources import Page, Place, Reading
@@ -25,7 +27,6 @@ class WorkerTally:
 
     def note(self, page: Page) -> None:
         """Take one look at it in."""
-        self.place = page.place
         self.problem = page.problem
         if page.counters is None:
             return
@@ -56,7 +57,11 @@ class WorkerTally:
 
 
 class Tally:
-    """All workers of all fleets."""
+    """All workers of all fleets.
+
+    A replica keeps the number under which it was first found. The exporter counts those that are
+    there, in the order of their addresses: when one goes, all behind it move up.
+    """
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -64,21 +69,41 @@ class Tally:
 
     def note(self, reading: Reading) -> None:
         """Take one look at all workers in; one that is no longer found keeps its counts."""
+        self._add(reading)
         seen = set()
         for page in reading.pages:
             key = (page.place.fleet, page.place.address)
             seen.add(key)
-            self._workers.setdefault(key, WorkerTally(page.place)).note(page)
+            self._workers[key].note(page)
         for key, worker in self._workers.items():
             if key not in seen:
                 worker.problem = "is no longer found"
-        addresses = [address for _, address in self._workers]
-        # of a worker that is known it is said below
-        self.problems = [p for p in reading.problems if not any(a in p for a in addresses)] + [
+        self.problems = reading.problems + [
             f"{worker_name(worker.place)} {worker.problem}. Its numbers stand as last read."
             for worker in self._workers.values()
             if worker.problem
         ]
+
+    def _add(self, reading: Reading) -> None:
+        """Take in workers that were never found before, each with a number for its replica."""
+        replicas: dict[tuple[str, int], list[Place]] = {}
+        for page in reading.pages:
+            replicas.setdefault((page.place.fleet, page.place.replica), []).append(page.place)
+        for (fleet, number), places in replicas.items():
+            known = [
+                self._workers[fleet, place.address].place.replica
+                for place in places
+                if (fleet, place.address) in self._workers
+            ]
+            kept = known[0] if known else self._free(fleet, number)
+            for place in places:
+                worker = WorkerTally(replace(place, replica=kept))
+                self._workers.setdefault((fleet, place.address), worker)
+
+    def _free(self, fleet: str, wanted: int) -> int:
+        """A number that no replica of the fleet has or had: the wanted one, or the next."""
+        taken = {w.place.replica for (of, _), w in self._workers.items() if of == fleet}
+        return next(number for number in count(wanted) if number not in taken)
 
     @property
     def size(self) -> int:

@@ -15,7 +15,7 @@ from harness.dashboards.substitute import EVERYTHING, Target, substituted
 from harness.experiment.arms import reference_arm
 from harness.experiment.companions import beside
 from harness.experiment.plan import make_plan
-from harness.prometheus.api import PrometheusApi
+from harness.prometheus.api import PrometheusApi, Series
 from harness.prometheus.binaries import Binary
 from harness.scenario.loader import load_scenario
 from harness.stack.embedded import EmbeddedStack
@@ -70,7 +70,21 @@ async def _five_scrapes(api: PrometheusApi) -> None:
 async def test_a_query_shows_zero(idle: PrometheusApi, target: Target) -> None:
     everything = dict.fromkeys(("variant", "replica", "key_scope", "object"), EVERYTHING)
     expr = substituted(target.expr, everything | {"__rate_interval": "4s"})
-    found = await idle.query(expr)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        found = await idle.query(expr)
+        try:
+            _check(target, found)
+        except AssertionError:
+            # A scrape that a busy machine misses leaves a rate over four without enough of them.
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
+def _check(target: Target, found: list[Series]) -> None:
     assert {one.labels["variant"] for one in found} == set(VARIANTS)
     least = CONSTANT.get(f"{target.panel} {target.ref}")
     if target.panel == "Redis: memory":

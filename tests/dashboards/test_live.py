@@ -17,6 +17,7 @@ import pytest_asyncio
 from harness.dashboards.render.data import Span, regions
 from harness.dashboards.substitute import EVERYTHING, Target, chosen, substituted
 from harness.prometheus.api import PrometheusApi, Series
+from harness.prometheus.recorder import UNFINISHED
 from harness.prometheus.reopen import Opened, reopened
 from tests.dashboards.boards import ALL_TARGETS, BOARDS
 from tests.programs import prometheus
@@ -114,6 +115,7 @@ async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
     # Without expectations every variant is observed; a machine too busy may make the run invalid,
     # which is no reason not to look at what was recorded.
     assert ended.code in {0, 3, 4}, ended.output
+    assert UNFINISHED not in ended.output, "what is asked below needs the scrape after the run"
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AUTHCACHE_PROMETHEUS", str(binary))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import httpx
@@ -90,13 +91,48 @@ async def test_snapshots_hold_all_pages_and_say_who_did_not_answer(worker: Worke
     async with _client(exporter) as http:
         both = (await http.get("/snapshots")).json()["fleets"]
         one = (await http.get("/snapshots", params={"variant": "b"})).json()["fleets"]
-    [row] = both["a"]["workers"]
+    row, dead = both["a"]["workers"]
     assert Counters.parse(row["page"]).sum("authcache_pending") == 3
-    assert [problem.split(":")[1] for problem in both["a"]["problems"]] == ["1"]
+    assert (dead["address"], dead["page"]) == ("127.0.0.1:1", None)
+    assert dead["problem"] == "does not answer (ConnectError)"
+    assert both["a"]["problems"] == []
     assert both["b"]["workers"] == []
     assert "cannot be found" in both["b"]["problems"][0]
     assert list(one) == ["b"]
     await exporter.close()
+
+
+async def test_one_worker_that_hangs_does_not_keep_the_others_pages_back(worker: Worker) -> None:
+    over = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    async def dripping(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        # each byte comes long before any time-out of a single read
+        while not writer.is_closing() and not over.is_set():
+            writer.write(b"x")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), 0.05)
+        writer.close()
+
+    async with (
+        await asyncio.start_server(silent, "127.0.0.1", 0) as first,
+        await asyncio.start_server(dripping, "127.0.0.1", 0) as second,
+    ):
+        hung = [f"127.0.0.1:{s.sockets[0].getsockname()[1]}" for s in (first, second)]
+        exporter = Exporter(_state(), {"a": _fleet("a", Listed([worker.address, *hung]))})
+        async with _client(exporter) as http, asyncio.timeout(60):
+            fleet = (await http.get("/snapshots")).json()["fleets"]["a"]
+        over.set()
+        await exporter.close()
+    assert [(row["address"], row.get("problem")) for row in fleet["workers"]] == [
+        (worker.address, None),
+        *((address, "does not answer (timeout)") for address in hung),
+    ]
+    assert fleet["workers"][0]["page"] == PAGE
 
 
 async def test_a_name_is_resolved_into_workers_in_the_order_of_addresses() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import pytest
@@ -17,6 +19,8 @@ from harness.authcache.variants import load_variants
 from harness.experiment.arms import reference_arm
 from harness.experiment.plan import make_plan
 from harness.experiment.seed import seed_population
+from harness.exporter.families import merge_all, render
+from harness.exporter.servers import FleetServers, ServerReader
 from harness.observe.postgres import role_of
 from harness.observe.samples import Counters
 from harness.observe.snapshots import Observer, watch
@@ -82,12 +86,21 @@ def _exporter(config: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.kill()
 
 
+async def _with_both_up(http: httpx.AsyncClient, url: str) -> Counters:
+    """A scrape in which both servers answered in time; on a busy machine not every one is."""
+    async with asyncio.timeout(60):
+        while True:
+            page = Counters.parse((await http.get(f"{url}/metrics")).text)
+            if page.sum("authcache_server_up") == 2:
+                return page
+
+
 async def test_what_it_shows_is_what_the_harness_sees(tmp_path: Path, observer: Observer) -> None:
     with _exporter(_config(tmp_path, observer.fleet)) as (url, process):
         # An observer sees the fleet at rest; the exporter sees it after that, still at rest.
         snapshot = await observer.at_rest()
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-            page = Counters.parse((await http.get(f"{url}/metrics")).text)
+            page = await _with_both_up(http, url)
             pages = (await http.get(f"{url}/snapshots")).json()["fleets"][observer.fleet.name]
             rows = (await http.get(f"{url}/workers")).json()["fleets"][observer.fleet.name]
             through = [Counters.parse((await http.get(url + row["path"])).text) for row in rows]
@@ -112,13 +125,68 @@ async def test_what_it_shows_is_what_the_harness_sees(tmp_path: Path, observer: 
         assert process.wait(60) == 0
 
 
+class Relay:
+    """A way to a server that can be held up, as a server that hangs would."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._place = (host, port)
+        self.flows = asyncio.Event()
+        self.flows.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, here = await asyncio.open_connection(*self._place)
+        await asyncio.gather(self._pass_on(reader, here), self._pass_on(there, writer))
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65_536):
+                await self.flows.wait()
+                sink.write(data)
+        sink.close()
+
+
+async def test_a_postgres_that_hangs_in_the_middle_is_down_until_it_goes_on(
+    observer: Observer,
+) -> None:
+    parts = urlsplit(observer.fleet.admin_dsn)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    relay = Relay(parts.hostname, parts.port)
+    async with await asyncio.start_server(relay.serve, "127.0.0.1", 0) as server:
+        login = parts.netloc.rpartition("@")[0]
+        here = f"{login}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        dsn = urlunsplit(parts._replace(netloc=here))
+        reader = ServerReader(FleetServers("a", dsn, role_of(observer.fleet.dsn), None))
+        await _until_up(reader)
+        relay.flows.clear()
+        for _ in range(2):
+            page = await _read(reader)
+            assert page.sum("authcache_server_up") == 0
+            assert "authcache_statement_calls_total" not in {name for (name, _), _ in page.items()}
+        relay.flows.set()
+        assert (await _until_up(reader)).sum("authcache_statement_calls_total") > 0
+        await reader.close()
+
+
+async def _read(reader: ServerReader) -> Counters:
+    async with asyncio.timeout(60):
+        return Counters.parse(render(merge_all(await reader.read()))[0].decode())
+
+
+async def _until_up(reader: ServerReader) -> Counters:
+    async with asyncio.timeout(60):
+        while not (page := await _read(reader)).sum("authcache_server_up"):
+            pass
+    return page
+
+
 async def test_scraping_an_idle_fleet_moves_no_counter(tmp_path: Path, observer: Observer) -> None:
     with _exporter(_config(tmp_path, observer.fleet)) as (url, _):
         await observer.at_rest()
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-            first = Counters.parse((await http.get(f"{url}/metrics")).text)
+            first = await _with_both_up(http, url)
             for _ in range(3):
-                again = Counters.parse((await http.get(f"{url}/metrics")).text)
+                again = await _with_both_up(http, url)
     counted = {
         series: value
         for series, value in again.since(first).items()

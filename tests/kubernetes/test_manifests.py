@@ -16,6 +16,7 @@ import yaml
 
 from harness.authcache.variants import load_variants
 from harness.experiment.arms import reference_arm
+from harness.experiment.compose_beside import locust_settings, reference_lines
 from harness.experiment.plan import make_plan
 from harness.exporter.config import read_config
 from harness.load.fleets import parse_fleets
@@ -267,6 +268,50 @@ def test_exporter_jobs_and_locust_know_every_fleet(
         assert fleet.postgres_role == fleet.variant
         assert load.hosts == (f"http://proxy-{fleet.variant.replace('_', '-')}:4000",)
         assert load.hosts[0].split("/")[2].split(":")[0] in services
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_locust_and_exporter_are_told_what_harness_up_would_tell_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = [reference_arm(load_variants(None)[variant]) for variant in FLEETS[name]]
+    plan = make_plan(load_scenario("issue-27874", Changes()), arms, stack="kubernetes")
+    hosts = {arm.name: f"http://proxy-{arm.name.replace('_', '-')}:4000" for arm in plan.arms}
+    wanted = locust_settings(plan, hosts, "http://exporter:9464")
+    (generated,) = (
+        one["literals"] for one in kustomization(name)["configMapGenerator"] if "literals" in one
+    )
+    told = dict(literal.split("=", 1) for literal in generated)
+    for variable in ("POSTGRES_PASSWORD", "REDIS_PASSWORD"):
+        monkeypatch.setenv(variable, "0ff")
+    exporter = read_config(ROOT / name / "exporter.toml")
+
+    assert told["AUTHCACHE_NOTE"].startswith("Planted: ")
+    for variable in ("HOSTS", "NOTE", "REFERENCE", "PRESET", "SNAPSHOTS"):
+        assert told[f"AUTHCACHE_{variable}"] == wanted[f"AUTHCACHE_{variable}"]
+    assert exporter.state().reference_line_per_1000 == reference_lines(plan)
+
+
+def kustomization(name: str) -> Resource:
+    loaded: Resource = yaml.safe_load((ROOT / name / "kustomization.yaml").read_text())
+    return loaded
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_kustomization_keeps_the_note_whole(name: str) -> None:
+    (config,) = [
+        one["data"]
+        for one in of_kind(built(name), "ConfigMap")
+        if one["metadata"]["name"].startswith("locust-")
+    ]
+    (literal,) = [
+        literal
+        for generator in kustomization(name)["configMapGenerator"]
+        for literal in generator.get("literals", ())
+        if literal.startswith("AUTHCACHE_NOTE=")
+    ]
+
+    assert config["AUTHCACHE_NOTE"] == literal.partition("=")[2]
 
 
 def test_nothing_is_open_to_the_outside() -> None:

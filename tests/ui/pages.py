@@ -42,16 +42,31 @@ def page(place: Place = PLACE, pending: float = 0, **counts: float) -> Page:
     return Page(place, Counters.parse(text(pending, **counts)), "")
 
 
+HANG = (0, "")
+"""In place of a page: the request is taken and never answered."""
+
+
 @contextmanager
-def served(pages: dict[str, tuple[int, str]]) -> Iterator[str]:
-    """Pages by path with their status, at a loopback address; a path that is not there hangs up."""
+def served(pages: dict[str, tuple[int, str]], asked: list[str] | None = None) -> Iterator[str]:
+    """Pages by path with their status, at a loopback address; a path that is not there hangs up.
+
+    Paths that somebody asks for are added to ``asked``.
+    """
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            found = pages.get(self.path.partition("?")[0])
+            path = self.path.partition("?")[0]
+            if asked is not None:
+                asked.append(path)
+            found = pages.get(path)
             if found is None:
+                self.close_connection = True
+                return
+            if found == HANG:
+                over.wait()
                 self.close_connection = True
                 return
             body = found[1].encode()
@@ -70,6 +85,7 @@ def served(pages: dict[str, tuple[int, str]]) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        over.set()
         server.shutdown()
         server.server_close()
         thread.join()

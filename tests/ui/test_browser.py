@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -268,22 +269,51 @@ def test_a_second_start_counts_from_0_and_one_fleet_can_be_chosen(ui: Ui, browse
 
 
 def test_the_closed_model_and_a_reset(ui: Ui, browser: Person) -> None:
+    before = answers(ui)
     start(browser, ui, loadModel="closed", rate="4", userCount="16", mix="team=1,user=1")
     browser.until("requests", lambda: figure(browser, "requests", "recommended", "all") > 40)
     assert "Closed loop, 4 requests/s by each user" in browser.see("#drive").text
+    earlier = data(ui)
+    assert not earlier["cut"]
     browser.page()
     browser.press("Reset")
     browser.frame()
-    browser.until("a new start", lambda: 0 < figure(browser, "requests", "recommended", "all") < 40)
+    browser.until("a new start", lambda: data(ui)["test"] != earlier["test"])
+    browser.until("requests after it", lambda: data(ui)["generator"]["answered"] > 0)
     stop(browser)
+    later = data(ui)
+    assert later["cut"]
+    # what the tab had shown before is in nothing that it shows now
+    assert answers(ui) - before >= earlier["generator"]["answered"] + later["generator"]["answered"]
+    browser.until(
+        "the page's own figures",
+        lambda: all(
+            figure(browser, "requests", variant["name"], "all")
+            == variant["scopes"]["all"]["requests"]
+            for variant in later["variants"]
+        ),
+    )
     notes = browser.see("#notes").text
     assert "reset under load" in notes or "Generator and replicas agree" in notes
+
+
+def data(ui: Ui) -> dict[str, Any]:
+    """The tab's numbers."""
+    found: dict[str, Any] = httpx.get(f"{ui.url}/auth-cache/data", trust_env=False).json()
+    return found
+
+
+def answers(ui: Ui) -> int:
+    """Requests that all replicas have completed."""
+    return sum(n for row, n in ui.counters().items() if row[0] == "http_requests_total")
 
 
 def test_a_replica_that_does_not_answer_is_named_and_the_rest_goes_on(
     ui: Ui, browser: Person
 ) -> None:
-    start(browser, ui)
+    # Two requests a second go to each replica, and each one to the suspended replica takes a user
+    # away: the others must last until everything here was seen, on a slow machine too.
+    start(browser, ui, arrivalRate="8", userCount="64", spawnRate="64")
     browser.until("requests", lambda: figure(browser, "requests", "recommended", "all") > 10)
     victim = replica_of(ui, "recommended")
     victim.suspend()

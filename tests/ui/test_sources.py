@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
+from harness.exporter.app import SNAPSHOT_S
 from harness.observe.samples import Counters
+from harness.ui import sources
 from harness.ui.sources import (
     PageSource,
     Place,
@@ -19,7 +22,7 @@ from harness.ui.sources import (
     without_zeros,
 )
 from tests.load.replica import closed_port
-from tests.ui.pages import served, text
+from tests.ui.pages import HANG, served, text
 
 
 def test_workers_of_one_replica_are_joined_by_a_plus() -> None:
@@ -98,6 +101,47 @@ def test_what_is_no_snapshot_is_a_problem_and_no_error(body: str) -> None:
 def test_an_exporter_that_is_not_there_is_a_problem() -> None:
     reading = SnapshotSource(f"http://127.0.0.1:{closed_port()}/s").read()
     assert "does not answer (connection refused)" in reading.problems[0]
+
+
+def test_an_exporter_that_hangs_is_a_problem_until_it_answers_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = {"replica": 0, "worker": 0, "address": "10.0.0.3:9400", "page": text(hit=5)}
+    good = (200, json.dumps({"fleets": {"a": {"workers": [row], "problems": []}}}))
+    pages = {"/s": good}
+    with served(pages) as url:
+        source = SnapshotSource(f"{url}/s")
+        assert source.read().problems == []
+        pages["/s"] = HANG
+        # below the sockets' own time-out, so that the one around the whole answer is met
+        monkeypatch.setattr(sources, "TIMEOUT_S", 0.2)
+        for _ in range(2):
+            with gevent.Timeout(60):
+                reading = source.read()
+            assert reading.pages == []
+            assert "does not answer (timeout)" in reading.problems[0]
+        monkeypatch.undo()
+        pages["/s"] = good
+        reading = source.read()
+        assert reading.problems == []
+        assert len(reading.pages) == 1
+
+
+def test_the_exporter_has_given_up_on_a_worker_before_the_tab_gives_up_on_the_exporter() -> None:
+    assert SNAPSHOT_S < sources.TIMEOUT_S
+
+
+def test_a_worker_that_gave_the_exporter_no_page_is_named_with_the_reason() -> None:
+    place = {"replica": 1, "worker": 2, "address": "10.0.0.3:9400"}
+    rows = [
+        {**place, "page": None, "problem": "does not answer (timeout)"},
+        {**place, "page": None},
+    ]
+    body = {"fleets": {"a": {"workers": rows, "problems": []}}}
+    with served({"/s": (200, json.dumps(body))}) as url:
+        reading = SnapshotSource(f"{url}/s").read()
+    assert [page.problem for page in reading.pages] == ["does not answer (timeout)", "gave no page"]
+    assert [page.counters for page in reading.pages] == [None, None]
 
 
 @given(st.lists(st.integers(0, 30), min_size=4, max_size=4))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from harness.ui.sources import Page, Place, Reading
 from harness.ui.tally import Tally, WorkerTally
 from tests.ui.pages import PLACE, page
@@ -57,12 +60,75 @@ def test_a_worker_that_is_gone_is_named_once() -> None:
     tally = Tally()
     tally.note(looked(page(requests=1)))
     tally.note(looked(page(requests=3)))
-    tally.note(looked(problems=("a: 127.0.0.1:1: refused", "b: workers cannot be found")))
+    tally.note(looked(problems=("b: workers cannot be found",)))
     assert tally.fleets()["a"].sum(REQUESTS) == 2
     assert tally.problems == [
         "b: workers cannot be found",
         f"Replica 0 of a, worker 0 (127.0.0.1:1) is no longer found. {LAST}",
     ]
+
+
+def found(*hosts: int, workers: int = 1, requests: float = 0) -> Reading:
+    """What the exporter finds: replicas are counted in the order of their addresses."""
+    return looked(
+        *(
+            page(Place("a", f"10.0.0.{host}:{9400 + worker}", replica, worker), requests=requests)
+            for replica, host in enumerate(sorted(hosts))
+            for worker in range(workers)
+        )
+    )
+
+
+def numbers(tally: Tally) -> dict[str, tuple[int, int]]:
+    return {w.place.address: (w.place.replica, w.place.worker) for w in tally.workers()}
+
+
+def test_a_replica_keeps_its_number_when_one_before_it_is_gone() -> None:
+    tally = Tally()
+    tally.note(found(3, 5, 7, workers=2))
+    tally.note(found(5, 7, workers=2))
+    assert numbers(tally) == {
+        f"10.0.0.{host}:{9400 + worker}": (replica, worker)
+        for replica, host in enumerate((3, 5, 7))
+        for worker in (0, 1)
+    }
+    assert tally.problems == [
+        f"Replica 0 of a, worker {worker} (10.0.0.3:{9400 + worker}) is no longer found. {LAST}"
+        for worker in (0, 1)
+    ]
+
+
+def test_a_new_replica_takes_no_number_that_another_has_or_had() -> None:
+    tally = Tally()
+    tally.note(found(3, 5))
+    tally.note(found(2, 5))
+    tally.note(found(2, 4, 5, 6))
+    assert numbers(tally) == {
+        "10.0.0.3:9400": (0, 0),
+        "10.0.0.5:9400": (1, 0),
+        "10.0.0.2:9400": (2, 0),
+        "10.0.0.4:9400": (3, 0),
+        "10.0.0.6:9400": (4, 0),
+    }
+
+
+def test_a_second_worker_that_comes_later_belongs_to_its_replica() -> None:
+    tally = Tally()
+    tally.note(found(3, 5))
+    tally.note(found(5, workers=2))
+    assert numbers(tally)["10.0.0.5:9401"] == (1, 1)
+
+
+@given(st.lists(st.sets(st.integers(1, 9)), max_size=6), st.integers(1, 2))
+def test_no_two_workers_ever_have_the_same_numbers(looks: list[set[int]], workers: int) -> None:
+    tally = Tally()
+    before: dict[str, tuple[int, int]] = {}
+    for place, hosts in enumerate(looks):
+        tally.note(found(*hosts, workers=workers, requests=place))
+        now = numbers(tally)
+        assert before.items() <= now.items()
+        assert len(set(now.values())) == len(now)
+        before = now
 
 
 def test_a_reset_begins_at_0() -> None:

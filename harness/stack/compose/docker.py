@@ -17,6 +17,8 @@ OLDEST_COMPOSE = (2, 20)
 """Tried with 2.26. Older ones differ in how ``extends`` merges, and are out of support."""
 _CHECK_TIMEOUT_S = 60.0
 _TAIL_LINES = 15
+_GRACE_S = 10.0
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +170,26 @@ def _shown(arguments: Sequence[str]) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a command that is still running, and what it has started.
+
+    `docker compose` is a plugin: a process of its own, which the end of `docker` need not end.
+    """
     if process.returncode is not None:
         return
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(10):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                await process.wait()
+                while True:
+                    os.killpg(process.pid, 0)
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    # To the end of its pipes, or asyncio complains of them when the loop is gone.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                await pipe.read()

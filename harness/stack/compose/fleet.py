@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from harness.errors import SetupError
 from harness.stack.base import FleetSpec
@@ -100,13 +101,13 @@ class FleetPlace:
 
     def dsn(self, password: str, place: str = "postgres:5432") -> str:
         """The fleet's own role on its own database."""
-        return f"postgresql://{self.role}:{password}@{place}/{self.role}"
+        return f"postgresql://{identity(self.role, password)}@{place}/{self.role}"
 
     def redis_url(self, password: str, place: str | None = None) -> str | None:
         """The fleet's Redis; None where the variant has none."""
         if self.redis is None:
             return None
-        return f"redis://:{password}@{place or f'{self.redis}:{REDIS_PORT}'}/0"
+        return f"redis://{identity('', password)}@{place or f'{self.redis}:{REDIS_PORT}'}/0"
 
 
 def resumed(spec: FleetSpec, kept: Mapping[str, Any], settings: Mapping[str, str]) -> FleetPlace:
@@ -126,6 +127,11 @@ def resumed(spec: FleetSpec, kept: Mapping[str, Any], settings: Mapping[str, str
         role_password=settings[f"ROLE_PASSWORD_{place.variable}"],
         redis_password=settings[f"REDIS_PASSWORD_{place.variable}"],
     )
+
+
+def identity(user: str, password: str) -> str:
+    """User and password as they stand in an address, whatever they hold."""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}"
 
 
 def slug_of(fleet: str, taken: Iterable[str]) -> str:
@@ -166,12 +172,15 @@ def compose_file(place: FleetPlace) -> str:
     return json.dumps({"services": services}, indent=1) + "\n"
 
 
-def exporter_file(places: Iterable[FleetPlace], admin: str) -> str:
+def exporter_file(
+    places: Iterable[FleetPlace], admin: str, lines: Mapping[str, Mapping[str, float]]
+) -> str:
     """The exporter's configuration, as `harness.exporter.config` documents it.
 
     Args:
         places: all fleets.
-        admin: user and password that may read pg_stat_statements of all roles.
+        admin: `identity` of a role that may read pg_stat_statements of all roles.
+        lines: reference line per 1,000 requests, by fleet and key scope; a fleet may have none.
     """
     tables = []
     for place in places:
@@ -179,15 +188,15 @@ def exporter_file(places: Iterable[FleetPlace], admin: str) -> str:
             "variant": place.spec.name,
             "replicas": place.spec.replicas,
             "workers": place.spec.workers,
-            "postgres_dsn": f"postgresql://{admin}@postgres:5432/{place.role}",
+            "postgres_dsn": _literal(f"postgresql://{admin}@postgres:5432/{place.role}"),
             "postgres_role": place.role,
-            "redis_url": place.redis_url(place.redis_password),
+            "redis_url": _literal(place.redis_url(place.redis_password) or ""),
             "discover": place.proxy,
             "metrics_port": METRICS_PORT,
         }
-        # A JSON string of ASCII is a TOML string, and so is a number.
-        lines = [f"{name} = {json.dumps(value)}" for name, value in rows.items() if value]
-        tables.append("\n".join(["[[fleet]]", *lines, ""]))
+        tables.append(_table("[[fleet]]", {name: row for name, row in rows.items() if row}))
+        if line := lines.get(place.spec.name):
+            tables.append(_table("[fleet.reference_line_per_1000]", line))
     return "\n".join(tables)
 
 
@@ -231,6 +240,11 @@ def scrape_file(place: FleetPlace) -> str:
     return json.dumps({"scrape_configs": [replicas, balancer]}, indent=1) + "\n"
 
 
+def _table(head: str, rows: Mapping[str, Any]) -> str:
+    # A JSON string of ASCII is a TOML string, and so is a number.
+    return "\n".join([head, *(f"{name} = {json.dumps(row)}" for name, row in rows.items()), ""])
+
+
 def _replicas(place: FleetPlace, template: str) -> dict[str, Any]:
     spec = place.spec
     redis_url = place.redis_url(place.redis_password)
@@ -262,6 +276,7 @@ def _with_variables(text: str, place: FleetPlace) -> str:
 
 
 def _literal(text: str) -> str:
+    """A text in which neither Compose nor the exporter finds a variable."""
     return text.replace("$", "$$")
 
 

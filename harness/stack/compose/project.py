@@ -37,6 +37,8 @@ UP_TIMEOUT_S = 300.0
 _STATE = "state.json"
 _OWNER = "owner"
 _BUILD_TIMEOUT_S = 1800.0
+_LAST_PORT = 65_535
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f]|\\(?='|$)")
 
 
 def compose_folder() -> Path:
@@ -92,9 +94,13 @@ class Project:
         _write(self.folder / _OWNER, f"{owner.pid} {owner.create_time()}")
         # Mounted as a whole, so it must be there before what it holds.
         (self.folder / "scrape").mkdir()
-        self.set(GENERATED=str(self.folder), HARNESS_IMAGE=image("HARNESS_IMAGE"))
-        self.set(**{name: image(name) for name in IMAGES})
-        self.set(**{name: _secret(name) for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD")})
+        passwords = {name: _secret(name) for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD")}
+        images = {name: image(name) for name in (*IMAGES, "HARNESS_IMAGE")}
+        try:
+            self.set(GENERATED=str(self.folder), **images, **passwords)
+        except SetupError:
+            self.remove()
+            raise
 
     def resume(self) -> dict[str, Any]:
         """Read the settings of a project that is up, and what `save` was given besides.
@@ -115,22 +121,38 @@ class Project:
         return dict(saved["more"])
 
     def set(self, **values: str) -> None:
-        """Settings for the compose files; they win over the environment of the caller."""
+        """Settings for the compose files; they win over the environment of the caller.
+
+        Raises:
+            SetupError: one cannot be written to a file of settings.
+        """
+        lines = [_line(name, value) for name, value in sorted((self.settings | values).items())]
         self.settings |= values
         self.docker.env |= values
         # For whoever calls `docker compose` by hand: see docs/compose.md.
-        lines = [f"{name}='{value}'\n" for name, value in sorted(self.settings.items())]
         _write(self.folder / ".env", "".join(lines))
 
-    def port(self, variable: str, default: int | None = None) -> int:
-        """A port to publish: the environment's, the default, or a free one. Raises SetupError."""
-        text = os.environ.get(variable, "")
-        if text and not (text.isdigit() and 0 < int(text) < 65_536):  # noqa: PLR2004 - the last
+    def port(self, variable: str, default: int, offset: int = 0) -> int:
+        """A port to publish, which is free and which nothing else of the project has taken.
+
+        Args:
+            variable: of the environment, that may name another.
+            default: where it does not.
+            offset: how many ports above it.
+
+        Raises:
+            SetupError: there is no such port, or it is not free.
+        """
+        text = os.environ.get(variable) or str(default)
+        number = int(text) + offset if text.isdecimal() else 0
+        if not offset < number <= _LAST_PORT:
             raise SetupError(f"{variable} is [{text}], which is no port. Give one from 1 to 65535.")
-        number = int(text) if text else default
-        if number is None:
-            return self.free_port()
-        check_port(variable, number)
+        if number in self.ports:
+            raise SetupError(
+                f"Port [{number}] is asked for twice, the second time by [{variable}]. Name "
+                f"another: {variable}=…; docs/compose.md lists them all."
+            )
+        _check_port(variable, number)
         self.ports.add(number)
         return number
 
@@ -204,26 +226,7 @@ def image(variable: str) -> str:
     return os.environ.get(variable) or IMAGES.get(variable, HARNESS_IMAGE)
 
 
-def release_of(litellm_image: str) -> str:
-    """The release in an official image, as `pip` writes its version, from the image's tag.
-
-    Raises:
-        SetupError: the tag names none.
-    """
-    tag = litellm_image.rpartition(":")[2]
-    found = re.search(r"(\d+\.\d+\.\d+)(?:[-.]?(rc|dev)[-.]?(\d+))?", tag)
-    if found is None or ":" not in litellm_image:
-        raise SetupError(
-            f"The tag of the image [{litellm_image}] names no release. Give the version yourself: "
-            "VARIANTS=litellm==1.84.0rc1."
-        )
-    version, kind, number = found.groups(default="")
-    separator = "." if kind == "dev" else ""
-    return f"{version}{separator}{kind}{number}"
-
-
-def check_port(variable: str, number: int) -> None:
-    """Raise SetupError, which names the variable, where a port is taken."""
+def _check_port(variable: str, number: int) -> None:
     try:
         listen(number).close()
     except SetupError as error:
@@ -235,6 +238,20 @@ def check_port(variable: str, number: int) -> None:
 
 def _secret(variable: str) -> str:
     return os.environ.get(variable) or secrets.token_urlsafe(24)
+
+
+def _line(name: str, value: str) -> str:
+    """A line of the file that Compose reads with ``--env-file``.
+
+    Between single quotes Compose takes all as it stands, but for a quote after a backslash.
+    """
+    if _UNWRITABLE.search(value):
+        raise SetupError(
+            f"{name} holds a line break, another control character, or a backslash at its end or "
+            "before a quote. Compose cannot read that back. Choose another value."
+        )
+    quoted = value.replace("'", r"\'")
+    return f"{name}='{quoted}'\n"
 
 
 def _write(path: Path, text: str) -> None:

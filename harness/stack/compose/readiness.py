@@ -69,6 +69,43 @@ async def answered(project: Project, name: str, services: Sequence[str], url: st
         ) from None
 
 
+async def joined(project: Project, services: Sequence[str], url: str, workers: int) -> None:
+    """Wait until Locust's master counts so many workers.
+
+    Args:
+        project: that the services belong to.
+        services: master and workers; if one ends, the count will not come.
+        url: base URL of the web UI.
+        workers: how many.
+
+    Raises:
+        SetupError: they do not join, do not go, or a container ended.
+    """
+    counted = 0
+
+    async def ask() -> None:
+        nonlocal counted
+        async with (
+            asyncio.timeout(READY_S),
+            httpx.AsyncClient(base_url=url, timeout=10.0, trust_env=False) as http,
+        ):
+            while True:
+                with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
+                    reply = (await http.get("/worker-count")).raise_for_status()
+                    counted = int(reply.json()["worker_count"])
+                if counted == workers:
+                    return
+                await asyncio.sleep(_POLL_S)
+
+    try:
+        await while_running(project, services, ask())
+    except TimeoutError:
+        raise SetupError(
+            f"Locust counts [{counted}] workers and should count [{workers}], after "
+            f"[{READY_S:g} s]. Look at the log of locust-worker."
+        ) from None
+
+
 async def first_answer(databases: Databases) -> dict[str, str]:
     """What Postgres says of itself, as soon as it answers. Raises SetupError."""
     deadline = time.monotonic() + READY_S

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.errors import SetupError
 from harness.stack.base import Fleet, FleetSpec, ResourceUse
@@ -15,17 +15,16 @@ from harness.stack.compose.containers import containers, epitaph, keep_logs, tak
 from harness.stack.compose.deaths import Deaths
 from harness.stack.compose.docker import check, find_docker, have_image
 from harness.stack.compose.fleet import (
-    PROXY_PORT,
-    STATS_PORT,
     FleetPlace,
     compose_file,
     exporter_file,
-    resumed,
+    identity,
     scrape_file,
     slug_of,
 )
-from harness.stack.compose.project import Project, check_port, image
-from harness.stack.compose.readiness import balanced, first_answer, fleet_ready, while_running
+from harness.stack.compose.images import have_images
+from harness.stack.compose.project import Project, image
+from harness.stack.compose.readiness import first_answer, fleet_ready, while_running
 from harness.stack.compose.usage import Meter, Metered, meter
 from harness.stack.embedded.databases import Databases
 from harness.stack.embedded.dsn import replaced
@@ -46,15 +45,14 @@ class ComposeStack:
     Args:
         run_dir: Logs go to ``logs/`` in it, and stay.
         project: Name of the Compose project. None takes one of its own, which ends with the run.
-        fixed_ports: Whether the ports that a person uses are always the same, from 4000 and 8404
-            on; else free ones are taken.
     """
 
     name = "compose"
 
-    def __init__(
-        self, run_dir: Path, *, project: str | None = None, fixed_ports: bool = False
-    ) -> None:
+    health_interval = "1h"
+    """Nobody looks at Docker's own health checks during a run, and they cost: see Project.up."""
+
+    def __init__(self, run_dir: Path, *, project: str | None = None) -> None:
         self.problems: list[str] = []
         """What `close` could not undo, in words for the user."""
         token = secrets.token_hex(16)
@@ -62,9 +60,13 @@ class ComposeStack:
         self.project = Project(project or f"{RUN_PREFIX}{token[:8]}", self.docker)
         self.places: dict[str, FleetPlace] = {}
         """The fleets that are up, by name."""
+        self.lines: Mapping[str, Mapping[str, float]] = {}
+        """Reference line per 1,000 requests, by fleet and key scope, that the exporter begins with.
+
+        A run puts its own.
+        """
         self._token = token
         self._logs = run_dir / "logs"
-        self._fixed_ports = fixed_ports
         self._facts: dict[str, str] = {"stack": self.name}
         self._deaths = Deaths(self.docker, self.project.name)
         self._planned: set[str] = set()
@@ -124,61 +126,6 @@ class ComposeStack:
         """Versions, images and settings that a reader of the numbers needs."""
         return dict(self._facts)
 
-    async def detach(self, more: Mapping[str, Any]) -> None:
-        """Leave everything running, for `resume` in another process.
-
-        Args:
-            more: kept with it.
-        """
-        await self._deaths.close()
-        places = {name: place.kept() for name, place in self.places.items()}
-        self.project.save({**more, "places": places})
-        self._closed = True
-
-    async def resume(self, specs: Iterable[FleetSpec]) -> dict[str, Any]:
-        """Take up a stack that was left running.
-
-        Args:
-            specs: fleets that it may have; what it does not have is left out.
-
-        Returns:
-            What `detach` was given.
-
-        Raises:
-            SetupError: it was not left whole.
-        """
-        await check(self.docker)
-        more = self.project.resume()
-        settings, kept = self.project.settings, more.pop("places")
-        self.places = {
-            spec.name: resumed(spec, kept[spec.name], settings)
-            for spec in specs
-            if spec.name in kept
-        }
-        self._admin = f"{ADMIN}:{settings['POSTGRES_PASSWORD']}"
-        self._exporter = f"http://{LOOPBACK}:{settings['EXPORTER_PORT']}"
-        return more
-
-    async def scale(self, fleet: str, replicas: int) -> None:
-        """Change how many replicas a fleet has, and wait until its load balancer agrees.
-
-        Raises:
-            SetupError: they do not come up, or do not go.
-        """
-        place = self.places[fleet]
-        if replicas < place.spec.replicas:
-            running = await containers(self.docker, self.project.name)
-            ours = [one for one in running if one.service == place.proxy]
-            # Compose removes those with the highest numbers, those that have ended first.
-            self._planned |= {one.id for one in ours}
-        self.places[fleet] = place = replace(place, spec=replace(place.spec, replicas=replicas))
-        self._write(place)
-        await self.project.up([place.proxy], "--no-recreate")
-        await self._watch_from_outside()
-        await balanced(place)
-        left = await containers(self.docker, self.project.name)
-        self._planned -= {one.id for one in left if one.running}
-
     async def kill(self, fleet: str, number: int) -> None:
         """Kill a replica, as a fault that was planned. Raises SetupError."""
         for one in await containers(self.docker, self.project.name):
@@ -220,19 +167,18 @@ class ComposeStack:
 
     async def _open(self) -> None:
         project = self.project
-        # Nobody looks at Docker's own health checks during a run, and they cost: see Project.up.
-        project.set(HEALTH_INTERVAL="30s" if self._fixed_ports else "1h")
-        # A person's own choice of ports is for the stack that stays up, of which there is one.
-        pick = project.port if self._fixed_ports else lambda *_: project.free_port()
-        postgres_port = project.free_port()
-        exporter_port = pick("EXPORTER_PORT", 9464)
-        project.set(POSTGRES_PORT=str(postgres_port), EXPORTER_PORT=str(exporter_port))
+        postgres_port, exporter_port = project.free_port(), self._exporter_port()
+        project.set(
+            HEALTH_INTERVAL=self.health_interval,
+            POSTGRES_PORT=str(postgres_port),
+            EXPORTER_PORT=str(exporter_port),
+        )
         for variable in ("PYTHON_IMAGE", "POSTGRES_IMAGE", "HAPROXY_IMAGE"):
             await have_image(self.docker, variable, image(variable))
         await project.build()
         await self._deaths.start()
         await project.up(["postgres"])
-        self._admin = f"{ADMIN}:{project.settings['POSTGRES_PASSWORD']}"
+        self._admin = identity(ADMIN, project.settings["POSTGRES_PASSWORD"])
         place = f"{LOOPBACK}:{postgres_port}"
         admin_dsn = f"postgresql://{self._admin}@{place}/postgres?sslmode=disable"
         self._databases = Databases(admin_dsn, self._token, own_server=True)
@@ -247,12 +193,10 @@ class ComposeStack:
         self._exporter = f"http://{LOOPBACK}:{project.settings['EXPORTER_PORT']}"
 
     async def _start(self, spec: FleetSpec) -> Fleet:
+        fleets = [place.spec for place in self.places.values()]
+        await have_images(self.docker, [fleet.target for fleet in (*fleets, spec)])
         assert self._databases is not None, "a fleet starts after open()"
         place = self._place(spec)
-        if place.redis is not None:
-            await have_image(self.docker, "REDIS_IMAGE", image("REDIS_IMAGE"))
-        if spec.target.kind == "litellm":
-            await have_image(self.docker, "LITELLM_IMAGE", image("LITELLM_IMAGE"))
         database = await self._databases.create(spec.name)
         role, password = _identity(database.dsn)
         place = replace(place, role=role, role_password=password)
@@ -260,10 +204,7 @@ class ComposeStack:
         self.places[spec.name] = place
         self.project.set(**place.secrets)
         self._write(place)
-        # In two steps: within one, Compose would wait for the Redis' health check.
-        if place.redis is not None:
-            await self.project.up([place.redis])
-        await self.project.up([place.proxy, place.haproxy])
+        await self._run(place)
         await self._watch_from_outside()
         redis_url = place.redis_url(place.redis_password, f"{LOOPBACK}:{place.redis_port}")
         workers = await while_running(
@@ -297,17 +238,7 @@ class ComposeStack:
         )
 
     def _place(self, spec: FleetSpec) -> FleetPlace:
-        number, project = len(self.places), self.project
-        if not self._fixed_ports:
-            proxy_port, stats_port = project.free_port(), project.free_port()
-        elif number == 0:
-            proxy_port = project.port("PROXY_PORT", PROXY_PORT)
-            stats_port = project.port("STATS_PORT", STATS_PORT)
-        else:
-            first = next(iter(self.places.values()))
-            proxy_port, stats_port = first.proxy_port + number, first.stats_port + number
-            check_port("PROXY_PORT", proxy_port)
-            check_port("STATS_PORT", stats_port)
+        proxy_port, stats_port = self._balancer_ports(len(self.places))
         return FleetPlace(
             spec=spec,
             slug=slug_of(spec.name, [place.slug for place in self.places.values()]),
@@ -316,20 +247,41 @@ class ComposeStack:
             redis_password=secrets.token_urlsafe(24),
             proxy_port=proxy_port,
             stats_port=stats_port,
-            redis_port=project.free_port(),
+            redis_port=self.project.free_port(),
         )
+
+    def _exporter_port(self) -> int:
+        """Where the exporter will answer."""
+        return self.project.free_port()
+
+    def _balancer_ports(self, number: int) -> tuple[int, int]:
+        """Where the load balancer of the fleet of this number, from 0, takes requests, and tells.
+
+        Args:
+            number: in the order in which fleets are started.
+        """
+        del number
+        return self.project.free_port(), self.project.free_port()
 
     def _write(self, place: FleetPlace) -> None:
         project = self.project
         project.fleets[place.slug] = project.write(f"fleet-{place.slug}.json", compose_file(place))
         project.write(f"scrape/{place.slug}.json", scrape_file(place))
-        project.write("exporter.toml", exporter_file(self.places.values(), self._admin))
+        text = exporter_file(self.places.values(), self._admin, self.lines)
+        project.write("exporter.toml", text)
+        project.set(EXPORTER_CONFIG=hashlib.sha256(text.encode()).hexdigest())
+
+    async def _run(self, place: FleetPlace) -> None:
+        # In two steps: within one, Compose would wait for the Redis' health check.
+        if place.redis is not None:
+            await self.project.up([place.redis], "--no-recreate")
+        await self.project.up([place.proxy, place.haproxy], "--no-recreate")
 
     async def _watch_from_outside(self) -> None:
-        """Start the exporter with what it must know by now."""
+        """Start the exporter, anew where it must know something else by now."""
         there = await containers(self.docker, self.project.name)
         self._planned |= {one.id for one in there if one.service == "exporter"}
-        await self.project.up(["exporter"], "--force-recreate")
+        await self.project.up(["exporter"])
 
     async def _account(self, service: str, group: str) -> None:
         for one in await containers(self.docker, self.project.name):

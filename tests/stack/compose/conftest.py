@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.errors import SetupError
 from harness.stack.compose import project
+from harness.stack.embedded.sockets import listen
+
+PORTS = (
+    *("PROXY_PORT", "STATS_PORT", "EXPORTER_PORT", "PROMETHEUS_PORT"),
+    *("LOCUST_PORT", "LOCUST_MASTER_PORT", "GRAFANA_PORT"),
+)
 
 
 class FakeDocker:
@@ -40,9 +48,24 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     monkeypatch.delenv("DOCKER", raising=False)
     monkeypatch.setenv("FAKE_DOCKER_CALLS", str(tmp_path / "calls"))
-    for variable in (*project.IMAGES, "HARNESS_IMAGE"):
+    for variable in (*project.IMAGES, "HARNESS_IMAGE", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"):
         monkeypatch.delenv(variable, raising=False)
+    # What runs on this machine is none of a test's business.
+    for variable, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
+        monkeypatch.setenv(variable, str(port))
     return FakeDocker(tmp_path / "calls", monkeypatch)
+
+
+def free_ports(n: int) -> list[int]:
+    """So many ports that are free, and the one above each too, for a second fleet."""
+    found: list[int] = []
+    with contextlib.ExitStack() as opened:
+        while len(found) < n:
+            port = opened.enter_context(listen()).getsockname()[1]
+            with contextlib.suppress(SetupError):
+                opened.enter_context(listen(port + 1))
+                found.append(port)
+    return found
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ It stands for conditions that a test cannot make on a machine with a healthy Doc
 import json
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 WORDS = sys.argv[1:]
 MODE = set(os.environ.get("FAKE_DOCKER", "").split(","))
@@ -16,6 +18,58 @@ def answer(code: int, out: str = "", err: str = "") -> None:
     sys.stdout.write(out)
     sys.stderr.write(err)
     sys.exit(code)
+
+
+KEPT = Path(os.environ["FAKE_CONTAINERS_FILE"]) if "FAKE_CONTAINERS_FILE" in os.environ else None
+
+
+Row = dict[str, Any]
+
+
+def kept() -> list[Row]:
+    """The containers that there are."""
+    assert KEPT is not None
+    rows: list[Row] = json.loads(KEPT.read_text())
+    return rows
+
+
+def keep(rows: list[Row]) -> None:
+    assert KEPT is not None
+    KEPT.write_text(json.dumps(rows))
+
+
+def up(words: list[str]) -> None:
+    """What Compose does with the containers of services: start, create, remove."""
+    files = [Path(words[i + 1]) for i, word in enumerate(words) if word == "-f"]
+    generated = [json.loads(file.read_text()) for file in files if file.suffix == ".json"]
+    scales = {
+        name: one.get("scale", 1) for file in generated for name, one in file["services"].items()
+    }
+    scales["locust-worker"] = int(os.environ.get("LOCUST_WORKERS", "2"))
+    rows = kept()
+    for service in [word for word in words[words.index("up") + 1 :] if not word.startswith("-")]:
+        ours = sorted(
+            (row for row in rows if row["service"] == service), key=lambda row: row["number"]
+        )
+        rows = [row for row in rows if row["service"] != service]
+        if "up-removes-one-and-fails" in MODE and len(ours) > scales.get(service, 1):
+            keep(rows + ours[:-1])
+            answer(1, "", "it went wrong\n")
+        free = [n for n in range(1, 99) if n not in {row["number"] for row in ours}]
+        ours += [
+            {"service": service, "number": free[i]}
+            for i in range(scales.get(service, 1) - len(ours))
+        ]
+        rows += [{**row, "running": True} for row in ours[: scales.get(service, 1)]]
+    keep(rows)
+
+
+def inspected(row: Row) -> Row:
+    prefix = "com.docker.compose"
+    labels = {f"{prefix}.service": row["service"], f"{prefix}.container-number": str(row["number"])}
+    name = f"{row['service']}-{row['number']}"
+    state = {"Pid": 0, "Running": row["running"], "ExitCode": 0}
+    return {"Id": name, "Name": f"/{name}", "Config": {"Labels": labels}, "State": state}
 
 
 with Path(os.environ["FAKE_DOCKER_CALLS"]).open("a", encoding="utf-8") as calls:
@@ -42,6 +96,10 @@ match WORDS:
     case ["compose", *rest] if "up" in rest:
         if "port-taken" in MODE:
             answer(1, "", "Bind for 127.0.0.1:5432 failed: port is already allocated\n")
+        if "up-hangs" in MODE:
+            time.sleep(600)
+        if KEPT and "up-does-nothing" not in MODE:
+            up(WORDS)
         answer(0)
     case ["info", *_]:
         answer(0, "2026-01-01T00:00:00Z\n")
@@ -49,8 +107,12 @@ match WORDS:
         for line in os.environ.get("FAKE_EVENTS", "").splitlines():
             sys.stdout.write(f"{line}\n")
         answer(0)
+    case ["container", "inspect", *ids] if KEPT:
+        answer(0, json.dumps([inspected(row) for row in kept()]))
     case ["container", "inspect", *ids]:
         answer(0, os.environ.get("FAKE_CONTAINERS", "[]"))
+    case ["ps", *_] if KEPT:
+        answer(0, "".join(f"{inspected(row)['Id']}\n" for row in kept()))
     case ["ps", *_]:
         answer(0, os.environ.get("FAKE_IDS", ""))
     case ["logs", *_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.stack.compose.project import KEPT_PROJECT
-from tests.stack.compose.conftest import FakeDocker
+from tests.stack.compose.conftest import PORTS, FakeDocker
 
 COMMANDS = (
     ("up", "--scenario", "smoke"),
@@ -73,6 +74,7 @@ def test_a_docker_that_cannot(
         ("PYTHON_IMAGE", "python:3.13-slim", COMMANDS[1]),
         ("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0", COMMANDS[0]),
         ("GRAFANA_IMAGE", "grafana/grafana:12.0.2", COMMANDS[0]),
+        ("REDIS_IMAGE", "redis:8.0", COMMANDS[0]),
     ],
 )
 def test_an_image_that_cannot_be_pulled(
@@ -93,6 +95,7 @@ def test_an_image_that_cannot_be_pulled(
         "compose/standin/README.md",
     )
     assert ["pull", "--quiet", image] in docker.calls
+    assert not any("build" in call for call in docker.calls)
     assert not (folder / "generated").exists()
 
 
@@ -108,7 +111,7 @@ def test_grafana_can_be_left_out(tmp_path: Path, docker: FakeDocker, folder: Pat
     assert not (folder / "generated").exists()
 
 
-@pytest.mark.parametrize("variable", ["PROMETHEUS_PORT", "GRAFANA_PORT", "LOCUST_PORT"])
+@pytest.mark.parametrize("variable", PORTS)
 def test_a_port_in_use(
     tmp_path: Path,
     docker: FakeDocker,
@@ -117,26 +120,127 @@ def test_a_port_in_use(
     variable: str,
 ) -> None:
     docker.answers()
-    for name in ("PROMETHEUS_PORT", "GRAFANA_PORT", "LOCUST_PORT", "LOCUST_MASTER_PORT"):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            monkeypatch.setenv(name, str(free.getsockname()[1]))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setenv(variable, str(port))
 
         refused(invoke(tmp_path, *COMMANDS[0]), f"[{port}]", f"{variable}={port + 1000}")
-    assert not any("up" in call for call in docker.calls)
-    assert not (folder / "generated").exists()
+    nothing_was_begun(docker, folder)
 
 
-def test_a_port_that_is_none(
+@pytest.mark.parametrize("variable", ["PROXY_PORT", "STATS_PORT"])
+def test_a_port_of_the_second_fleet_in_use(
+    tmp_path: Path, docker: FakeDocker, folder: Path, variable: str
+) -> None:
+    docker.answers()
+    second = int(os.environ[variable]) + 1
+    with socket.create_server(("127.0.0.1", second)):
+        refused(invoke(tmp_path, *COMMANDS[0]), f"[{second}]", f"[{variable}]")
+    nothing_was_begun(docker, folder)
+
+
+def test_a_port_that_is_asked_for_twice(
     tmp_path: Path, docker: FakeDocker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     docker.answers()
-    monkeypatch.setenv("PROMETHEUS_PORT", "seventy")
+    second = int(os.environ["PROXY_PORT"]) + 1
+    monkeypatch.setenv("LOCUST_PORT", str(second))
 
-    refused(invoke(tmp_path, *COMMANDS[0]), "PROMETHEUS_PORT is [seventy]", "1 to 65535")
-    assert folder.is_dir()
+    refused(invoke(tmp_path, *COMMANDS[0]), f"[{second}]", "twice", "LOCUST_PORT=")
+    nothing_was_begun(docker, folder)
+
+
+def nothing_was_begun(docker: FakeDocker, folder: Path) -> None:
+    begun = [word for call in docker.calls for word in ("pull", "build", "up") if word in call]
+    assert begun == []
+    assert not (folder / "generated").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("PROMETHEUS_PORT", "seventy"),
+        ("PROXY_PORT", "0"),
+        ("PROXY_PORT", "65535"),  # the second fleet has the next
+        ("EXPORTER_PORT", "70000"),
+    ],
+)
+def test_a_port_that_is_none(
+    tmp_path: Path,
+    docker: FakeDocker,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    text: str,
+) -> None:
+    docker.answers()
+    monkeypatch.setenv(variable, text)
+
+    refused(invoke(tmp_path, *COMMANDS[0]), f"{variable} is [{text}]", "1 to 65535")
+    nothing_was_begun(docker, folder)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "litellm/litellm-database:1.107.2",
+        "ghcr.io/berriai/litellm:main-v1.107.0-nightly",
+        "localhost:5000/mirror/litellm:v1.107",
+        f"litellm/litellm:1.107.1@sha256:{'0' * 64}",
+        "mirror/litellm-1.107.2:latest",
+    ],
+)
+@pytest.mark.parametrize(
+    "words", [("--target", "litellm"), ("--variants", "litellm==1.84.0rc1")], ids=str
+)
+def test_the_compromised_release_is_not_even_looked_at(
+    tmp_path: Path,
+    docker: FakeDocker,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    image: str,
+    words: tuple[str, str],
+) -> None:
+    docker.answers()
+    monkeypatch.setenv("LITELLM_IMAGE", image)
+
+    refused(invoke(tmp_path, *COMMANDS[0], *words), "1.107 is a compromised release")
+    assert docker.calls == []
+    assert not (folder / "generated").exists()
+
+
+def test_a_release_that_is_not_the_images(
+    tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.answers()
+    monkeypatch.setenv("LITELLM_IMAGE", "litellm/litellm-database:1.84.0-rc.1")
+
+    other = invoke(tmp_path, *COMMANDS[0], "--variants", "litellm==1.90.0")
+    several = invoke(tmp_path, *COMMANDS[0], "--variants", "litellm==1.84.0rc1,litellm==1.90.0")
+
+    refused(other, "holds LiteLLM [1.84.0rc1], not [1.90.0]", "LITELLM_IMAGE")
+    refused(several, "[1.84.0rc1, 1.90.0] would all run from the one image", "STACK=embedded")
+    assert docker.calls == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: str(words[0]))
+@pytest.mark.parametrize("variable", ["POSTGRES_PASSWORD", "GRAFANA_PASSWORD"])
+def test_a_password_that_cannot_be_written_down(
+    tmp_path: Path,
+    docker: FakeDocker,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    command: tuple[str, ...],
+) -> None:
+    docker.answers()
+    monkeypatch.setenv(variable, "geh\neim")
+
+    result = invoke(tmp_path, *command)
+
+    refused(result, variable, "line break", "Choose another")
+    assert "geh" not in result.output
+    nothing_was_begun(docker, folder)
 
 
 @pytest.mark.parametrize("variable", ["POSTGRES_DSN", "REDIS_URL"])

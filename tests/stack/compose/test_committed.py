@@ -119,6 +119,17 @@ def test_generated_files_are_never_committed() -> None:
     assert "/compose/generated/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
+def test_locust_is_given_every_setting_of_the_web_ui() -> None:
+    """What `harness ui` tells it by environment, Compose must hand on by name."""
+    sources = [ROOT / "harness/experiment" / name for name in ("web.py", "web_form.py")]
+    text = "".join(source.read_text() for source in sources)
+    told = set(re.findall(r'"(AUTHCACHE_\w+)"', text)) - {"AUTHCACHE_METRICS"}
+
+    assert "AUTHCACHE_NOTE" in told
+    for name in ("locust", "locust-worker"):
+        assert told <= set(service("locust.yaml", name)["environment"])
+
+
 def test_grafana_provisions_the_committed_dashboards() -> None:
     provider = read(FOLDER / "grafana/provisioning/dashboards/authcache.yaml")["providers"][0]
     mounts = service("grafana.yaml", "grafana")["volumes"]

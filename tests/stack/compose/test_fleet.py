@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from harness.stack.compose.fleet import (
     FleetPlace,
     compose_file,
     exporter_file,
+    identity,
     resumed,
     scrape_file,
     slug_of,
@@ -82,7 +85,7 @@ def test_a_variant_without_redis_has_none() -> None:
 
     assert fleet.redis is None
     assert list(services(fleet)) == ["proxy-memory-only", "haproxy-memory-only"]
-    assert "redis_url" not in exporter_file([fleet], "admin:x")
+    assert "redis_url" not in exporter_file([fleet], "admin:x", {})
 
 
 def test_everything_that_listens_outside_listens_on_loopback() -> None:
@@ -127,7 +130,8 @@ def test_a_target_without_a_template_is_refused() -> None:
 
 def test_the_exporter_takes_the_file_and_finds_every_worker(tmp_path: Path) -> None:
     path = tmp_path / "exporter.toml"
-    path.write_text(exporter_file([place(), place("memory_only")], "admin:s3cret"))
+    lines = {"recommended": {"team": 48.5, "all": 48.75}}
+    path.write_text(exporter_file([place(), place("memory_only")], "admin:s3cret", lines))
 
     first, second = read_config(path).fleet
 
@@ -137,6 +141,23 @@ def test_the_exporter_takes_the_file_and_finds_every_worker(tmp_path: Path) -> N
     assert first.postgres_role == "authcache_1"
     assert first.redis_url == "redis://:geheim-r3dis@redis-recommended:6379/0"
     assert second.redis_url is None
+    assert first.reference_line_per_1000 == lines["recommended"]
+    assert second.reference_line_per_1000 == {}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
+def test_any_password_comes_back_from_an_address(password: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "exporter.toml")
+        one = place(redis_password=password)
+        path.write_text(exporter_file([one], identity("admin", password), {}))
+        (fleet,) = read_config(path).fleet
+
+    for address in (fleet.postgres_dsn, fleet.redis_url, one.dsn(password)):
+        assert address is not None
+        parts = urlsplit(address)
+        assert parts.hostname in {"postgres", "redis-recommended"}
+        assert unquote(parts.password or "") == password
 
 
 def test_prometheus_finds_every_worker_of_every_replica() -> None:

@@ -7,18 +7,21 @@ import json
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 
-from harness.errors import SetupError
+from harness.errors import SetupError, UsageError
+from harness.stack.compose import docker as docker_module
 from harness.stack.compose import project as projects
 from harness.stack.compose.balancer import Server, parse
 from harness.stack.compose.containers import Container, containers, epitaph, keep_logs
 from harness.stack.compose.deaths import Deaths
 from harness.stack.compose.docker import check, find_docker
-from harness.stack.compose.project import IMAGES, Project, release_of
+from harness.stack.compose.images import check_image, release_of
+from harness.stack.compose.project import IMAGES, Project
+from harness.stack.compose.stack import ComposeStack
 from harness.stack.compose.usage import Meter, meter
 from tests.stack.compose.conftest import FakeDocker
+from tests.stack.fakes import FakeTarget, eventually, runs, spec
 
 STATS = """\
 # pxname,svname,qcur,stot,status,addr,
@@ -153,19 +156,42 @@ async def test_versions(docker: FakeDocker) -> None:
     assert (versions.engine, versions.compose) == ("20.10.24", "2.26.1-4")
 
 
-async def test_a_command_that_does_not_end_is_ended(docker: FakeDocker, tmp_path: Path) -> None:
+async def test_a_command_that_does_not_end_is_ended_with_its_plugin(
+    docker: FakeDocker, tmp_path: Path
+) -> None:
     docker.answers()
-    sleeper = tmp_path / "sleeper"
-    sleeper.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 600\n")
-    sleeper.chmod(0o755)
-    command = find_docker({})
-    command.command = str(sleeper)
+    pids = tmp_path / "pids"
+    command = _sleeper(tmp_path, f"sleep 600 & echo $$ $! >{pids}; wait")
 
     with pytest.raises(SetupError, match=r"docker info\] did not end within \[0\.5 s\]"):
         await command("info", timeout_s=0.5)
 
-    pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid)
+    assert not [pid for pid in pids.read_text().split() if runs(int(pid))]
+
+
+async def test_a_plugin_that_does_not_listen_is_killed(
+    docker: FakeDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.answers()
+    monkeypatch.setattr(docker_module, "_GRACE_S", 0.3)
+    pids = tmp_path / "pids"
+    deaf = "trap '' TERM; while :; do sleep 1; done"
+    command = _sleeper(tmp_path, f'sh -c "{deaf}" & echo $$ $! >{pids}; wait')
+    work = asyncio.create_task(command("compose", "up"))
+    assert await eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+    assert await eventually(lambda: not [n for n in pids.read_text().split() if runs(int(n))])
+
+
+def _sleeper(tmp_path: Path, script: str) -> docker_module.Docker:
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text(f"#!/bin/sh\n{script}\n")
+    sleeper.chmod(0o755)
+    return docker_module.Docker(str(sleeper))
 
 
 @pytest.mark.usefixtures("docker")
@@ -247,7 +273,80 @@ def test_the_release_of_an_image(image: str, release: str) -> None:
     assert release_of(image) == release
 
 
-@pytest.mark.parametrize("image", ["litellm/litellm:latest", "localhost/1.84.0"])
+@pytest.mark.parametrize("image", ["litellm/litellm:latest", "localhost/1.84.0", "a:5000/b"])
 def test_an_image_that_names_no_release(image: str) -> None:
     with pytest.raises(SetupError, match=r"names no release.*VARIANTS="):
         release_of(image)
+    check_image(image, ["1.84.0rc1"])
+
+
+@pytest.mark.parametrize("image", ["litellm/litellm:main-v1.107.3-stable", "a/litellm:1.107"])
+def test_an_image_of_the_compromised_release(image: str) -> None:
+    with pytest.raises(UsageError, match="compromised"):
+        release_of(image)
+    for releases in ([], ["1.84.0"]):
+        with pytest.raises(UsageError, match="compromised"):
+            check_image(image, releases)
+
+
+@pytest.mark.parametrize(
+    ("image", "release"),
+    [
+        ("litellm/litellm-database:1.84.0-rc.1", "1.84.0rc1"),
+        ("a:5000/litellm:main-v1.83.14-stable", "1.83.14"),
+        (f"litellm/litellm:v1.90.0@sha256:{'1' * 64}", "1.90"),
+    ],
+)
+def test_an_image_is_held_to_the_release_that_is_asked_for(image: str, release: str) -> None:
+    check_image(image, [release])
+    with pytest.raises(SetupError, match=r"holds LiteLLM \[.*not \[1\.95\.0\]"):
+        check_image(image, ["1.95.0"])
+    with pytest.raises(SetupError, match="from the one image"):
+        check_image(image, [release, "1.95.0"])
+
+
+async def test_a_fleet_of_a_run_does_not_start_from_the_compromised_image(
+    docker: FakeDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.answers()
+    monkeypatch.setenv("LITELLM_IMAGE", "litellm/litellm-database:1.107.0")
+    target = FakeTarget(kind="litellm", version="1.84.0rc1")
+
+    with pytest.raises(UsageError, match="compromised"):
+        await ComposeStack(tmp_path).start(spec("litellm==1.84.0rc1", target))
+
+    assert docker.calls == []
+
+
+PASSWORDS = {
+    "it's $HOME": r"'it\'s $HOME'",
+    'a"b#c\\d': r"""'a"b#c\d'""",
+}
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_a_password_is_quoted_for_compose(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", password)
+    one = Project("mine", find_docker({}))
+    one.create()
+
+    text = (folder / "generated" / "mine" / ".env").read_text()
+    assert f"POSTGRES_PASSWORD={PASSWORDS[password]}\n" in text
+    assert one.docker.env["POSTGRES_PASSWORD"] == password
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("password", ["a\nb", "a\rb", "a\\", "a\\'b", "a\x7f"])
+def test_a_password_that_compose_could_not_read_back_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("GRAFANA_PASSWORD", password)
+
+    with pytest.raises(SetupError, match=r"GRAFANA_PASSWORD holds.*Choose another") as told:
+        Project("mine", find_docker({})).create()
+
+    assert password not in str(told.value)
+    assert not (folder / "generated").exists()

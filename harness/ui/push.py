@@ -1,0 +1,240 @@
+"""Tells the exporter what the load side counts, for the dashboards' row "Generator health".
+
+In a run the harness does this (`harness.exporter.push`). Where Locust stands alone with the
+exporter, as after ``make up``, nobody else knows when a load runs and what it has counted.
+
+Each time, the exporter's state is read, this load is put into it, and it is sent back: whatever
+else the exporter knows stays its own, also when it was started anew in the middle of a load.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import gevent
+from gevent.event import Event
+from geventhttpclient import HTTPClient
+
+from harness.errors import UsageError
+from harness.exporter.state import GeneratorCount, RunState
+from harness.load.counts import LoadCounts
+from harness.load.plan import Arrival
+from harness.ui.sources import StatusError, describe
+
+PHASE = "load"
+"""Of the windows that a person starts; those of a run have other names."""
+EVERY_S = 1.0
+TIMEOUT_S = 2.0
+"""Of one exchange with the exporter."""
+SETTLE_S = 15.0
+"""After a load, the last word of Locust's workers, and an exporter to take it, get this long."""
+_POLL_S = 0.1
+_OK = range(200, 300)
+
+_log = logging.getLogger("locust.authcache")
+
+
+class Due:
+    """How many requests of an open load have come due, by fleet.
+
+    Nobody tells the master how far the workers' plans have come, and a request that waits for a
+    free user is in nobody's counts. But a plan is made of its seed, so it can be drawn once more.
+
+    Args:
+        plans: of all processes, without end; none in the closed model.
+        fleets: name of the fleet by replica.
+    """
+
+    def __init__(self, plans: Iterable[Iterator[Arrival]], fleets: Sequence[str]) -> None:
+        self._arrivals = heapq.merge(*plans, key=_moment)
+        self._fleets = fleets
+        self._next = next(self._arrivals, None)
+        self._counted: Counter[str] = Counter()
+
+    def at(self, elapsed_s: float) -> Mapping[str, int]:
+        """What was due that many seconds after the start; later is never asked before earlier."""
+        while self._next is not None and _moment(self._next) <= elapsed_s:
+            self._counted[self._fleets[self._next.replica]] += 1
+            self._next = next(self._arrivals, None)
+        return self._counted
+
+
+@dataclass(slots=True, eq=False)
+class _Load:
+    """One load from its start to the moment when the exporter knows its end."""
+
+    fleets: Sequence[str]
+    due: Due
+    over: Event = field(default_factory=Event)
+    latest: LoadCounts = field(default_factory=LoadCounts)
+    came_due: Mapping[str, int] = field(default_factory=dict)
+    final: bool = False
+    """Whether the counts are not looked up any more."""
+    number: int = 0
+    """Of its window; 0 until the exporter has answered."""
+    before: dict[str, GeneratorCount] = field(default_factory=dict)
+    """By variant: what had been counted before it."""
+
+
+class Pusher:
+    """Follows one load after the other, each in a greenlet beside it.
+
+    What the exporter does never reaches the load: it is noted once, and tried again.
+
+    Args:
+        snapshots: URL of the exporter's snapshots; its state is next to them.
+        counts: what the users have counted in the load that runs, or the last one.
+        elapsed_s: seconds of that load's plan that have passed.
+        complete: whether the counts of a load that is over are final.
+    """
+
+    def __init__(
+        self,
+        snapshots: str,
+        counts: Callable[[], LoadCounts],
+        elapsed_s: Callable[[], float],
+        complete: Callable[[], bool],
+    ) -> None:
+        url = urljoin(snapshots, "state")
+        self._address, self._path = urlsplit(url).netloc, urlsplit(url).path
+        self._client = HTTPClient.from_url(
+            url, concurrency=1, connection_timeout=TIMEOUT_S, network_timeout=TIMEOUT_S
+        )
+        self._counts, self._elapsed_s, self._complete = counts, elapsed_s, complete
+        self._load: _Load | None = None
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._noted = False
+
+    def begin(self, fleets: Sequence[str], plans: Iterable[Iterator[Arrival]]) -> None:
+        """A load starts; the counts are of it from now on.
+
+        Args:
+            fleets: name of the fleet by replica.
+            plans: see `Due`.
+        """
+        if self._load is not None:
+            self._load.final = True
+            self._load.over.set()
+        self._load = _Load(list(dict.fromkeys(fleets)), Due(plans, fleets))
+        self._greenlet = gevent.spawn(self._follow, self._load, self._greenlet)
+
+    def end(self) -> None:
+        """The load is over; workers may still have to say their last word."""
+        if self._load is not None:
+            self._look(self._load)
+            self._load.over.set()
+
+    def close(self) -> None:
+        """The process ends: say what there is to be said now."""
+        if self._load is not None and self._greenlet is not None:
+            self.end()
+            self._load.final = True
+            self._greenlet.join(2 * TIMEOUT_S)
+
+    def _follow(self, load: _Load, former: gevent.Greenlet[..., None] | None) -> None:
+        if former is not None:
+            former.join()
+        while not load.over.is_set():
+            self._look(load)
+            self._push(load, last=False)
+            load.over.wait(EVERY_S)
+        deadline = monotonic() + SETTLE_S
+        while not (load.final or self._complete() or monotonic() > deadline):
+            gevent.sleep(_POLL_S)
+        self._look(load)
+        while not self._push(load, last=True) and monotonic() < deadline and not load.final:
+            gevent.sleep(EVERY_S)
+
+    def _look(self, load: _Load) -> None:
+        if not load.final:
+            load.latest = self._counts()
+            load.came_due = load.due.at(self._elapsed_s())
+
+    def _push(self, load: _Load, *, last: bool) -> bool:
+        """Whether the exporter took it."""
+        try:
+            with gevent.Timeout(TIMEOUT_S):
+                state = RunState.model_validate_json(self._ask("GET"))
+                _fill(state, load, last=last)
+                self._ask("PUT", state.model_dump_json())
+        except UsageError as error:
+            self._note(str(error))
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # the load must go on
+            self._note(f"The exporter at [{self._address}] {describe(error)}.")
+        else:
+            return True
+        return False
+
+    def _ask(self, method: str, body: str = "") -> bytes:
+        headers = {"Content-Type": "application/json"}
+        response: Any = self._client.request(method, self._path, body.encode(), headers)
+        answer = bytes(response.read())
+        if response.status_code not in _OK:
+            raise StatusError(response.status_code)
+        return answer
+
+    def _note(self, problem: str) -> None:
+        if not self._noted:
+            self._noted = True
+            _log.warning(
+                "%s Until that changes, dashboards do not show the load. It goes on all the same.",
+                problem,
+            )
+
+
+def _fill(state: RunState, load: _Load, *, last: bool) -> None:
+    """Put a load into the exporter's state."""
+    variants = [fleet or _only(state) for fleet in load.fleets]
+    if not load.number:
+        rounds = [window.round for window in state.windows if window.phase == PHASE]
+        load.number = max(rounds, default=0) + 1
+        for variant in variants:
+            # one that died in the middle of a load has left it running
+            state.ended(variant, PHASE, 0)
+            load.before[variant] = state.generator.get(variant, GeneratorCount())
+    # loads are started without end, their series shall not be
+    state.windows = [window for window in state.windows if window.phase != PHASE]
+    for place, (fleet, variant) in enumerate(zip(load.fleets, variants, strict=True)):
+        state.generator[variant] = load.before[variant]
+        state.began(variant, PHASE, load.number)
+        state.counted(variant, _count(load, fleet, place))
+        if last:
+            state.ended(variant, PHASE, load.number)
+
+
+def _count(load: _Load, fleet: str, place: int) -> GeneratorCount:
+    requests: dict[str, dict[str, int]] = {}
+    ended = sum(n for (of, _), n in load.latest.unanswered.items() if of == fleet)
+    for (of, scope, status), n in load.latest.answered.items():
+        if of == fleet:
+            requests.setdefault(scope, {})[str(status)] = n
+            ended += n
+    return GeneratorCount(
+        # the clocks of several processes differ a little
+        planned=max(load.came_due.get(fleet, 0), ended),
+        # nobody counts by fleet what started late; all fleets get the same load
+        late=(load.latest.late + place) // len(load.fleets),
+        max_delay_s=load.latest.delay_s_max,
+        requests=requests,
+    )
+
+
+def _only(state: RunState) -> str:
+    """The variant of a fleet without a name."""
+    if len(state.replicas_expected) != 1:
+        raise UsageError(
+            f"The fleet under load has no name, and the exporter knows "
+            f"[{', '.join(state.replicas_expected)}]. Give --hosts as NAME=URL,URL."
+        )
+    return next(iter(state.replicas_expected))
+
+
+def _moment(arrival: Arrival) -> float:
+    return arrival.intended_s or 0.0

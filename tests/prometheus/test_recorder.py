@@ -1,0 +1,86 @@
+"""How a recording begins and ends, before a Prometheus that is faked at its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from harness.prometheus import recorder
+from harness.prometheus.binaries import Binary
+from harness.prometheus.recorder import UNFINISHED, recording
+from harness.stack.embedded.processes import Command, Process
+
+
+class FakePrometheus:
+    """A host that starts a server which is ready and answers queries as it is told."""
+
+    def __init__(self, last_scrapes: Iterator[bool]) -> None:
+        self.asked: list[str] = []
+        self.dismissed = False
+        self._last_scrapes = last_scrapes
+        self._server: asyncio.Task[asyncio.Server] | None = None
+
+    def accompany(self, command: Command) -> Process:
+        option = next(o for o in map(str, command.argv) if o.startswith("--web.listen-address="))
+        port = int(option.rpartition(":")[2])
+        self._server = asyncio.create_task(asyncio.start_server(self._serve, "127.0.0.1", port))
+        return cast("Process", self)
+
+    async def dismiss(self, group: str) -> None:
+        assert group
+        assert self._server is not None
+        (await self._server).close()
+        self.dismissed = True
+
+    def ended(self) -> bool:
+        return False
+
+    def epitaph(self) -> str:
+        return ""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        body = json.dumps(self._answer(path)).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: ")
+        writer.write(b"%d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    def _answer(self, path: str) -> Any:
+        query = parse_qs(urlsplit(path).query).get("query", [""])[0]
+        self.asked.append(query)
+        is_there = next(self._last_scrapes) if "timestamp" in query else True
+        rows = [{"metric": {}, "value": [1.0, "1"]}] if is_there else []
+        return {"status": "success", "data": {"resultType": "vector", "result": rows}}
+
+
+async def _recorded(folder: Path, last_scrapes: Iterator[bool]) -> tuple[FakePrometheus, list[str]]:
+    host, notes = FakePrometheus(last_scrapes), list[str]()
+    binary = Binary(Path("prometheus"), "test", "any")
+    async with (
+        asyncio.timeout(60),
+        recording(binary, host, folder, [], "127.0.0.1:1", rules=None, note=notes.append),
+    ):
+        assert not any("timestamp" in query for query in host.asked)
+    assert host.dismissed
+    return host, notes
+
+
+async def test_a_last_scrape_is_asked_for_until_it_is_there(tmp_path: Path) -> None:
+    host, notes = await _recorded(tmp_path, iter([False, False, True]))
+    assert sum("timestamp" in query for query in host.asked) == 3
+    assert notes == []
+
+
+async def test_a_last_scrape_that_does_not_come_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_LAST_SCRAPE_TIMEOUT_S", 0.3)
+    _, notes = await _recorded(tmp_path, iter(lambda: False, True))
+    assert notes == [UNFINISHED]
