@@ -188,8 +188,7 @@ async def beside(
 def first_state(plan: RunPlan, fleets: Sequence[Fleet]) -> RunState:
     """The state of a run before its first window."""
     load = plan.scenario.load
-    total = sum(load.mix.values())
-    rates = {str(scope): load.rate_per_s * weight / total for scope, weight in load.mix.items()}
+    rates = planned_rates(plan)
     stretches: list[tuple[str, str, int]] = []
     for slot in plan.slots:
         if slot.phase == "measured" and load.warmup_ttls:
@@ -198,6 +197,13 @@ def first_state(plan: RunPlan, fleets: Sequence[Fleet]) -> RunState:
     replicas = {fleet.name: fleet.spec.replicas for fleet in fleets}
     lines = {fleet.name: reference_line(plan, rates, planted=_planted(fleet)) for fleet in fleets}
     return RunState.planned(replicas, lines, stretches)
+
+
+def planned_rates(plan: RunPlan) -> dict[str, float]:
+    """Requests a second by scope, as the open load's mix has them; 0 in a closed load."""
+    load = plan.scenario.load
+    total = sum(load.mix.values())
+    return {str(scope): load.rate_per_s * weight / total for scope, weight in load.mix.items()}
 
 
 def reference_line(plan: RunPlan, rates: Mapping[str, float], *, planted: bool) -> dict[str, float]:

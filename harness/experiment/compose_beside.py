@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.experiment.companions import reference_line
+from harness.experiment.companions import planned_rates, reference_line
 from harness.experiment.plan import RunPlan
 from harness.experiment.web_form import form_settings
 from harness.load.keys import write_keys
@@ -99,9 +99,7 @@ def reference_lines(plan: RunPlan) -> dict[str, dict[str, float]]:
 
     Empty for a closed load, whose users set the pace: nobody knows its rate beforehand.
     """
-    load = plan.scenario.load
-    total = sum(load.mix.values())
-    rates = {str(scope): load.rate_per_s * weight / total for scope, weight in load.mix.items()}
+    rates = planned_rates(plan)
     planted = {arm.name: plan.arm_settings(arm).planted_null_user for arm in plan.arms}
     return {name: reference_line(plan, rates, planted=there) for name, there in planted.items()}
 

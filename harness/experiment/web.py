@@ -24,9 +24,9 @@ from harness.experiment.keep import (
 from harness.experiment.stop import Stop
 from harness.experiment.web_form import form_settings
 from harness.stack.embedded.processes import Command, Process, wait_until
+from harness.stack.embedded.sockets import LOOPBACK, free_port
 from harness.stack.survival import while_alive
 
-LOOPBACK = "127.0.0.1"
 _GROUP = "locust"
 _READY_S = 60.0
 _POLL_S = 0.1
@@ -88,7 +88,7 @@ def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
 
     if not web.locust_workers:
         return [command("Locust", *face)]
-    port = str(_free_port())
+    port = str(free_port())
     bind = ("--master-bind-host", LOOPBACK, "--master-bind-port", port)
     return [
         command("Locust master", "--master", *bind, *face),
@@ -175,13 +175,6 @@ def _check_port(host: str, port: int) -> None:
             f"The web UI cannot listen on [{host}:{port}]: {error.strerror}. "
             "Give another port with --port or PORT."
         ) from error
-
-
-def _free_port() -> int:
-    with socket.socket() as plug:
-        plug.bind((LOOPBACK, 0))
-        port: int = plug.getsockname()[1]
-    return port
 
 
 def _bracketed(host: str) -> str:
