@@ -165,7 +165,8 @@ class StreamFeed(WindowFeed):
         while (delay := moment_s - self.now()) > 0:
             if self._over.wait(delay):
                 return False
-        return True
+        # A timer that fires in the same turn as the end wakes a user before the end's own call does.
+        return not self._over.is_set()
 
 
 class FreeFeed:

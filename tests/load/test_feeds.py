@@ -132,3 +132,23 @@ def test_in_the_closed_model_due_is_what_was_started() -> None:
     for _ in range(3):
         next(arrivals)
     assert feed.due() == 3
+
+
+def test_a_user_whose_time_comes_in_the_moment_of_the_end_sends_nothing() -> None:
+    """Its request would be cut off on its way: counted by a replica and by nobody here."""
+    feed = StreamFeed(Arrival(0.05 * n, "team", 0, 0) for n in range(1, 9))
+    feed.begin()
+    sent: list[Arrival] = []
+
+    def hold_the_loop() -> None:
+        """So long that the end and the first arrival are due in one and the same turn of it."""
+        gevent.sleep(0.02)
+        while feed.now() < 0.06:
+            pass
+
+    user = gevent.spawn(lambda: sent.extend(feed.arrivals("team")))
+    holding = gevent.spawn(hold_the_loop)
+    gevent.sleep(0.04)
+    feed.end()
+    gevent.joinall([user, holding], timeout=5, raise_error=True)
+    assert sent == []
