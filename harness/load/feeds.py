@@ -165,7 +165,7 @@ class StreamFeed(WindowFeed):
         while (delay := moment_s - self.now()) > 0:
             if self._over.wait(delay):
                 return False
-        # A timer that fires in the same turn as the end wakes a user before the end's own call does.
+        # A timer that fires in the turn of the end wakes a user before the end's own call does.
         return not self._over.is_set()
 
 
