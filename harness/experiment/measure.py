@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
 from harness.authcache.words import ObjectKind
 from harness.errors import InvalidRunError
+from harness.experiment.commands import commands
 from harness.experiment.companions import WARMUP, Companions
 from harness.experiment.plan import RunPlan, Slot
 from harness.load.client import LoadDriver
@@ -26,43 +28,23 @@ from harness.progress import Progress, Tick
 from harness.stack.base import Stack
 
 
+@dataclass(frozen=True, slots=True)
 class Windows:
-    """Measures the windows of a plan over fleets that are up and seeded.
+    """Measures the windows of a plan over fleets that are up and seeded."""
 
-    Args:
-        plan: as it is driven.
-        stack: whose resource use is told.
-        run_dir: where samples go.
-        keys_file: the population's keys, for the driver.
-        driver: sends the load.
-        observers: of the fleets, by variant.
-        companions: told what is measured, and when.
-        progress: told where the run is.
-        start: of the run, on the monotonic clock, seconds.
-    """
-
-    def __init__(
-        self,
-        plan: RunPlan,
-        stack: Stack,
-        run_dir: Path,
-        keys_file: Path,
-        *,
-        driver: LoadDriver,
-        observers: Mapping[str, Observer],
-        companions: Companions,
-        progress: Progress,
-        start: float,
-    ) -> None:
-        self._plan = plan
-        self._stack = stack
-        self._dir = run_dir
-        self._keys_file = keys_file
-        self._driver = driver
-        self._observers = observers
-        self._companions = companions
-        self._progress = progress
-        self._start = start
+    plan: RunPlan
+    """As it is driven."""
+    run_dir: Path
+    """Where samples go, and where the keys file lies."""
+    stack: Stack
+    """Whose use of CPU is counted."""
+    driver: LoadDriver
+    observers: Mapping[str, Observer]
+    """Of the fleets, by variant."""
+    companions: Companions
+    progress: Progress
+    start: float
+    """Of the run, on the monotonic clock, seconds."""
 
     async def measure(self, slot: Slot) -> Evidence:
         """Drive a window, after its warm-up where it has one, with both snapshots at rest.
@@ -70,30 +52,27 @@ class Windows:
         Raises:
             InvalidRunError: something did not come to rest, or cannot be read.
         """
-        observer, load = self._observers[slot.variant], self._plan.scenario.load
-        total = len(self._plan.slots)
-        if slot.phase == "measured" and load.warmup_ttls:
-            self._progress.window(slot.number, total, slot.variant, "warm-up")
-            warmup_s = load.warmup_ttls * self._plan.ttl_s
-            command = self._command(slot, warmup_s, warmup=True)
-            with self._companions.stretch(slot.variant, WARMUP, slot.round):
-                await self._drive(observer, command)
-        self._progress.window(slot.number, total, slot.variant, slot.phase)
-        cold = slot.phase == "cold_fill"
-        duration_s = self._plan.ttl_s if cold else self._plan.window_s
+        observer, total = self.observers[slot.variant], len(self.plan.slots)
+        load = commands(self.plan, slot, observer.fleet.replica_urls, self.run_dir)
+        if load.warmup is not None:
+            self.progress.window(slot.number, total, slot.variant, "warm-up")
+            with self.companions.stretch(slot.variant, WARMUP, slot.round):
+                await self._drive(observer, load.warmup)
+        self.progress.window(slot.number, total, slot.variant, slot.phase)
+        duration_s = load.window.duration_s
         before = await observer.at_rest()
-        used = self._stack.resource_use().cpu_s
-        started_s = time.monotonic() - self._start
+        used = self.stack.resource_use().cpu_s
+        started_s = time.monotonic() - self.start
+        cold = slot.phase == "cold_fill"
         checkpoints = asyncio.create_task(self._checkpoints(observer, cold=cold))
         try:
-            command = self._command(slot, duration_s)
-            with self._companions.stretch(slot.variant, slot.phase, slot.round):
-                result = await self._drive(observer, command)
+            with self.companions.stretch(slot.variant, slot.phase, slot.round):
+                result = await self._drive(observer, load.window)
             points = await checkpoints
         finally:
             checkpoints.cancel()
         after = await observer.at_rest()
-        now_used = self._stack.resource_use().cpu_s
+        now_used = self.stack.resource_use().cpu_s
         planted = observer.fleet.spec.settings.planted_null_user
         evidence = Evidence(
             name=slot.name,
@@ -105,7 +84,7 @@ class Windows:
             generator=result,
             before=before,
             after=after,
-            truths=await truth(observer.postgres, self._plan.keys, planted_null_user=planted),
+            truths=await truth(observer.postgres, self.plan.keys, planted_null_user=planted),
             has_redis=observer.fleet.redis_url is not None,
             not_counted=dict(observer.fleet.not_counted_reason),
             not_checked=dict(observer.fleet.spec.target.not_checked),
@@ -114,32 +93,10 @@ class Windows:
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
         )
         rate = result.answered / result.elapsed_s if result.elapsed_s else 0.0
-        self._progress.tick(
+        self.progress.tick(
             _tick(evidence.counted, result.elapsed_s, duration_s, rate, result.answered)
         )
         return evidence
-
-    def _command(self, slot: Slot, duration_s: float, *, warmup: bool = False) -> WindowCommand:
-        scenario = self._plan.scenario
-        load = scenario.load
-        # The same arrivals for every variant of a round, other arrivals for every round.
-        seed = scenario.seed * 10_000 + slot.round * 10 + (1 if warmup else 0)
-        samples = self._dir / "samples" / f"{slot.name}.csv.gz"
-        return WindowCommand(
-            window=slot.name + ("-warmup" if warmup else ""),
-            hosts=list(self._observers[slot.variant].fleet.replica_urls),
-            keys_file=str(self._keys_file),
-            model=load.model,
-            duration_s=duration_s,
-            mix={str(scope): weight for scope, weight in load.mix.items()},
-            users=load.users,
-            rate_per_s=load.rate_per_s,
-            ramp_s=load.ramp_s * scenario.time_scale,
-            seed=seed,
-            late_ms=scenario.limits.late_ms,
-            timeout_s=load.timeout_s,
-            samples_file=None if warmup else str(samples),
-        )
 
     async def _drive(self, observer: Observer, command: WindowCommand) -> WindowResult:
         variant = observer.fleet.name
@@ -147,15 +104,15 @@ class Windows:
 
         def on_progress(progress: LoadProgress) -> None:
             latest.append(progress)
-            self._companions.progress(variant, progress)
+            self.companions.progress(variant, progress)
 
         watcher = None
-        if self._progress.live:
+        if self.progress.live:
             show = self._show(observer, await observer.live(), latest, command.duration_s)
             watcher = asyncio.create_task(show)
         try:
-            result = await self._driver.window(command, on_progress)
-            self._companions.result(variant, result)
+            result = await self.driver.window(command, on_progress)
+            self.companions.result(variant, result)
             return result
         finally:
             if watcher is not None:
@@ -173,17 +130,17 @@ class Windows:
             with contextlib.suppress(InvalidRunError):
                 counted = (await observer.live()).since(base)
                 rate = now.requests_per_s
-                self._progress.tick(_tick(counted, now.elapsed_s, duration_s, rate, now.answered))
+                self.progress.tick(_tick(counted, now.elapsed_s, duration_s, rate, now.answered))
 
     async def _checkpoints(self, observer: Observer, *, cold: bool) -> tuple[Checkpoint, ...]:
-        moments = [] if cold else self._plan.scenario.load.checkpoints_ttls
+        moments = [] if cold else self.plan.scenario.load.checkpoints_ttls
         if not moments:
             return ()
         start = time.monotonic()
         first = await self._combined_view(observer)
         points = []
         for moment in moments:
-            at_s = moment * self._plan.ttl_s
+            at_s = moment * self.plan.ttl_s
             await asyncio.sleep(max(0.0, start + at_s - time.monotonic()))
             count = await self._combined_view(observer)
             if first is not None and count is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, InvalidRunError
 from harness.experiment.archive import write_window
+from harness.experiment.commands import keys_file
 from harness.experiment.companions import beside
 from harness.experiment.measure import Windows
 from harness.experiment.pace import at_bearable_rate
@@ -94,7 +95,7 @@ class _Run:
         self._progress = progress
         self._recording = recording
         self._prometheus = prometheus
-        self._keys_file = run_dir / "keys.json"
+        self._keys_file = keys_file(run_dir)
         self._observers: dict[str, Observer] = {}
         self._start = 0.0
 
@@ -128,10 +129,9 @@ class _Run:
             beside(self._plan, self._stack, fleets, self._dir, self._prometheus, self._progress)
         )
         windows = Windows(
-            self._plan,
-            self._stack,
-            self._dir,
-            self._keys_file,
+            plan=self._plan,
+            run_dir=self._dir,
+            stack=self._stack,
             driver=driver,
             observers=self._observers,
             companions=companions,

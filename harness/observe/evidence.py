@@ -9,9 +9,10 @@ from functools import cached_property
 
 from harness.authcache.words import ObjectKind
 from harness.load.protocol import WindowResult
-from harness.observe.postgres import KeyTruth, StatementCount
+from harness.observe.postgres import StatementCount
 from harness.observe.samples import Counters
 from harness.observe.snapshots import RedisCount, Snapshot
+from harness.observe.truth import KeyTruth
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from harness.authcache.digest import digest
-from harness.authcache.words import KeyScope, ObjectKind
+from harness.authcache.words import ObjectKind
 from harness.load.keys import VirtualKey
 from harness.observe.statements import classify
+from harness.observe.truth import KeyTruth, Table, Tables, key_truths
 
 _COUNTS = """
 SELECT s.query, s.calls, s.total_exec_time, s.rows
@@ -29,6 +28,12 @@ _SPEND = {
     ObjectKind.TEAM: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_TeamTable"',
     ObjectKind.MEMBERSHIP: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_TeamMembership"',
 }
+
+_MEMBERSHIPS = """
+SELECT m.*, b.max_budget AS budget_max
+FROM "LiteLLM_TeamMembership" AS m
+LEFT JOIN "LiteLLM_BudgetTable" AS b ON b.budget_id = m.budget_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,68 +81,20 @@ async def spend_micro(connection: asyncpg.Connection) -> dict[ObjectKind, int]:
     return sums
 
 
-@dataclass(frozen=True, slots=True)
-class KeyTruth:
-    """What Postgres says about one key: digests by object, and the status it calls for."""
-
-    digests: Mapping[str, str]
-    status: int
-
-
 async def truth(
     connection: asyncpg.Connection, keys: Sequence[VirtualKey], *, planted_null_user: bool
 ) -> dict[int, KeyTruth]:
-    """Right digests and statuses by key index.
-
-    With the planted premise the right user of a team key is an object whose ``user_id`` and
-    limits are all NULL.
-    """
-    tokens = await _rows(connection, 'SELECT * FROM "LiteLLM_VerificationToken"', "token")
-    users = await _rows(connection, 'SELECT * FROM "LiteLLM_UserTable"', "user_id")
-    teams = await _rows(connection, 'SELECT * FROM "LiteLLM_TeamTable"', "team_id")
-    members = await _rows(
-        connection,
-        'SELECT m.*, b.max_budget AS budget_max FROM "LiteLLM_TeamMembership" AS m '
-        'LEFT JOIN "LiteLLM_BudgetTable" AS b ON b.budget_id = m.budget_id',
-        "user_id",
-        "team_id",
+    """Right digests and statuses by key index, as of now; see `harness.observe.truth`."""
+    tables = Tables(
+        keys=await _rows(connection, 'SELECT * FROM "LiteLLM_VerificationToken"', "token"),
+        users=await _rows(connection, 'SELECT * FROM "LiteLLM_UserTable"', "user_id"),
+        teams=await _rows(connection, 'SELECT * FROM "LiteLLM_TeamTable"', "team_id"),
+        memberships=await _rows(connection, _MEMBERSHIPS, "user_id", "team_id"),
     )
-    result: dict[int, KeyTruth] = {}
-    for key in keys:
-        row = tokens.get((key.token,))
-        rows: dict[str, Mapping[str, Any] | None] = {"key": row}
-        if key.user_id is not None:
-            rows["user"] = users.get((key.user_id,))
-        elif planted_null_user and key.scope == KeyScope.TEAM:
-            rows["user"] = {}
-        if key.team_id is not None:
-            rows["team"] = teams.get((key.team_id,))
-        if key.user_id is not None and key.team_id is not None:
-            rows["membership"] = members.get((key.user_id, key.team_id))
-        result[key.index] = KeyTruth(
-            {kind: digest(kind, fields) for kind, fields in rows.items()}, _status(rows)
-        )
-    return result
+    now = datetime.now(UTC)
+    return key_truths(tables, keys, planted_null_user=planted_null_user, now=now)
 
 
-def _status(rows: Mapping[str, Mapping[str, Any] | None]) -> int:
-    key = rows["key"]
-    expires = None if key is None else key["expires"]
-    gone = expires is not None and expires.replace(tzinfo=UTC) < datetime.now(UTC)
-    team = rows.get("team")
-    if key is None or key["blocked"] or gone or (team is not None and team.get("blocked")):
-        return 401
-    limits = {"key": "max_budget", "user": "max_budget", "team": "max_budget"}
-    limits["membership"] = "budget_max"
-    for kind, limit in limits.items():
-        row = rows.get(kind)
-        if row and row.get(limit) is not None and (row["spend"] or 0.0) >= row[limit]:
-            return 429
-    return 200
-
-
-async def _rows(
-    connection: asyncpg.Connection, statement: str, *key: str
-) -> dict[tuple[str, ...], Mapping[str, Any]]:
+async def _rows(connection: asyncpg.Connection, statement: str, *key: str) -> Table:
     found = await connection.fetch(statement)
     return {tuple(row[name] for name in key): dict(row) for row in found}

@@ -9,9 +9,10 @@ from typing import Any
 from harness.authcache.words import ObjectKind
 from harness.load.protocol import ServedCount, WindowResult
 from harness.observe.evidence import Evidence
-from harness.observe.postgres import KeyTruth, StatementCount
+from harness.observe.postgres import StatementCount
 from harness.observe.samples import Counters, Series
 from harness.observe.snapshots import RedisCount, Snapshot
+from harness.observe.truth import KeyTruth
 
 NOTHING = dict.fromkeys(ObjectKind, StatementCount())
 

@@ -1,0 +1,525 @@
+"""Every figure of a variant, from windows made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.analysis.facts import RunFacts, VariantFacts
+from harness.analysis.variant import (
+    combined_view,
+    reference_line,
+    spend_drift,
+    variant_result,
+)
+from harness.authcache.words import ObjectKind
+from harness.load.keys import MembershipRow
+from harness.load.protocol import ServedCount
+from harness.load.samples import Sample, SampleWriter
+from harness.observe.evidence import Checkpoint, Evidence
+from harness.observe.postgres import StatementCount
+from harness.observe.samples import Series
+from harness.observe.truth import KeyTruth
+from harness.result import VariantResult
+from harness.scenario.schema import Scenario
+from harness.scenario.sizing import population
+from tests.observe.build import evidence, page, series
+
+FACTS = VariantFacts(
+    "a", "A title", "litellm", "1.94.0", {"codec": "raw"}, ("codec",), ("600 s backfill",)
+)
+READS = "authcache_source_reads_total"
+LOOKUPS = "authcache_lookups_total"
+LOGS = "authcache_log_records_total"
+
+
+def _run(
+    row: MembershipRow = "budget", *, planted: bool = False, **population_: int | str
+) -> RunFacts:
+    counts = {"team": 2, "user": 1, "shared_id": 1, "member": 1} | population_
+    scenario = Scenario.model_validate(
+        {
+            "name": "made-up",
+            "title": "Made up",
+            "ttl_s": 2.0,
+            "replicas": 3,
+            "workers": 2,
+            "variants": ["a"],
+            "population": counts | {"member_row": row},
+            "load": {"rate_per_s": 100, "mix": {"team": 1}},
+            "premises": {"null_user_for_team_keys": planted},
+        }
+    )
+    return RunFacts(
+        run_id="id",
+        started_at="2026-01-01T00:00:00+00:00",
+        scenario=scenario,
+        stack="embedded",
+        ttl_s=2.0,
+        window_s=4.0,
+        premises=(),
+        keys=tuple(population(scenario)),
+        sizing=(),
+        variants=(FACTS,),
+    )
+
+
+# The reference line.
+
+
+def test_the_line_is_one_read_for_each_object_and_ttl_by_scope_and_for_all() -> None:
+    windows = [evidence(duration_s=4.0), evidence(duration_s=6.0)]
+    requests = {"team": {"200": 90, "401": 10}, "shared_id": {"200": 300}}
+    # Five TTLs. Two keys with a team each; one key with a user, a team and a membership.
+    assert reference_line(_run(), FACTS, windows, requests) == pytest.approx(
+        {"team": 4 * 5 / 100 * 1000, "shared_id": 4 * 5 / 300 * 1000, "all": 40 / 400 * 1000}
+    )
+
+
+@pytest.mark.parametrize(
+    ("scenario", "variant", "objects"),
+    [(True, True, 6), (True, False, 4), (False, True, 4), (False, False, 4)],
+)
+def test_the_line_counts_the_planted_user_where_it_is_planted(
+    scenario: bool, variant: bool, objects: int
+) -> None:
+    facts = replace(FACTS, planted=variant)
+    line = reference_line(
+        _run(planted=scenario), facts, [evidence(duration_s=2.0)], {"team": {"200": 1000}}
+    )
+    assert line == {"team": objects, "all": objects}
+
+
+def test_without_requests_there_is_no_line() -> None:
+    assert reference_line(_run(), FACTS, [evidence()], {}) == {}
+
+
+def test_a_single_request_has_a_line() -> None:
+    line = reference_line(_run(), FACTS, [evidence(duration_s=2.0)], {"user": {"200": 1}})
+    assert line == {"user": 2000.0, "all": 2000.0}
+
+
+# The combined view.
+
+
+def _with_points(*counts: StatementCount, **changes: Any) -> Evidence:
+    points = tuple(Checkpoint(2.0 * i, count) for i, count in enumerate(counts, start=1))
+    return replace(evidence(), checkpoints=points, **changes)
+
+
+def test_a_row_of_the_combined_view_for_each_checkpoint_of_each_variants_first_round() -> None:
+    count = StatementCount(8, 1.23456, 5)
+    windows = [
+        _with_points(count, phase="cold_fill", round=0),
+        _with_points(count, phase="cold_fill", round=1),
+        _with_points(count, round=2),
+        _with_points(count, StatementCount(0, 0.0, 0), variant="a"),
+        _with_points(variant="without checkpoints"),
+        _with_points(StatementCount(1, 2.0, 1), variant="b"),
+    ]
+    rows = [row.model_dump() for row in combined_view(_run(), windows)]
+    # 3 replicas x 2 workers, 5 keys, 2 s a TTL
+    assert rows == [
+        {
+            "variant": "a",
+            "window_s": 2.0,
+            "calls": 8,
+            "total_ms": 1.235,
+            "avg_ms": 0.1543,
+            "rows": 5,
+            "expected_calls": 30.0,
+        },
+        {
+            "variant": "a",
+            "window_s": 4.0,
+            "calls": 0,
+            "total_ms": 0.0,
+            "avg_ms": 0.0,
+            "rows": 0,
+            "expected_calls": 60.0,
+        },
+        {
+            "variant": "b",
+            "window_s": 2.0,
+            "calls": 1,
+            "total_ms": 2.0,
+            "avg_ms": 2.0,
+            "rows": 1,
+            "expected_calls": 30.0,
+        },
+    ]
+
+
+# Spend.
+
+EVEN = {scope: {"200": 10} for scope in ("team", "user", "shared_id", "member")}
+
+
+def _spent(statuses: Mapping[str, Mapping[str, int]], cost: int, **gained: int) -> Evidence:
+    window = evidence(generator={"statuses": statuses, "cost_micro": cost})
+    spend = {kind: gained.get(kind.value, 0) for kind in ObjectKind}
+    return replace(window, after=replace(window.after, spend=spend))
+
+
+@pytest.mark.parametrize(
+    ("row", "member"), [("budget", 2_000), ("cleared", 2_000), ("none", 1_000)]
+)
+def test_who_pays_for_which_scope(row: MembershipRow, member: int) -> None:
+    """A membership without a row has nothing that could be charged."""
+    drift = spend_drift(_run(row), [_spent(EVEN, 4_000)])
+    assert drift == {"user": 3_000, "team": 3_000, "membership": member}
+
+
+@pytest.mark.parametrize("kind", ["user", "team", "membership"])
+def test_what_postgres_gained_does_not_drift(kind: str) -> None:
+    due = {"user": 3_000, "team": 3_000, "membership": 2_000}
+    assert spend_drift(_run(), [_spent(EVEN, 4_000, **due)]) == dict.fromkeys(due, 0)
+    gained = due | {kind: due[kind] - 7}
+    assert spend_drift(_run(), [_spent(EVEN, 4_000, **gained)]) == dict.fromkeys(due, 0) | {kind: 7}
+
+
+@pytest.mark.parametrize(
+    ("scope", "payers"),
+    [
+        ("team", {"team"}),
+        ("user", {"user"}),
+        ("shared_id", {"user", "team", "membership"}),
+        ("member", {"user", "team", "membership"}),
+    ],
+)
+def test_each_scope_charges_its_own_objects(scope: str, payers: set[str]) -> None:
+    drift = spend_drift(_run(), [_spent({scope: {"200": 4}}, 1_000)])
+    assert {kind for kind, micro in drift.items() if micro} == payers
+    assert set(drift.values()) <= {0, 1_000}
+
+
+def test_only_answers_with_a_2xx_cost_something() -> None:
+    statuses = {"user": {"200": 3, "201": 1, "429": 6, "502": 2}, "team": {"200": 4, "401": 4}}
+    drift = spend_drift(_run(), [_spent(statuses, 800)])
+    assert drift == {"user": 400, "team": 400, "membership": 0}
+
+
+def test_a_window_in_which_nothing_was_paid_drifts_by_what_postgres_gained() -> None:
+    drift = spend_drift(_run(), [_spent({"user": {"401": 5}}, 0, user=30)])
+    assert drift == {"user": -30, "team": 0, "membership": 0}
+    single = spend_drift(_run(), [_spent({"user": {"200": 1}}, 250)])
+    assert single["user"] == 250
+
+
+def test_the_drifts_of_all_windows_add_up() -> None:
+    windows = [_spent({"user": {"200": 1}}, 100, user=90), _spent({"user": {"200": 2}}, 30)]
+    assert spend_drift(_run(), windows) == {"user": 40, "team": 0, "membership": 0}
+
+
+def test_half_a_millionth_is_rounded_and_not_carried() -> None:
+    statuses = {"user": {"200": 1}, "team": {"200": 2}}
+    drift = spend_drift(_run(), [_spent(statuses, 100)])
+    assert drift == {"user": 33, "team": 67, "membership": 0}
+
+
+# The whole result.
+
+
+def _result(
+    folder: Path, windows: Iterable[Evidence], run: RunFacts | None = None, samples: int = 1
+) -> VariantResult:
+    windows = list(windows)
+    for window in windows:
+        if window.phase == "measured":
+            with SampleWriter(folder / f"{window.name}.csv.gz") as writer:
+                for _ in range(samples):
+                    sample = Sample(window.name, "team", 0, 0, 0.1, 0.11, 0.12, 200, "", 250, "")
+                    writer.write(sample)
+    return variant_result(run or _run(), FACTS, windows, folder)
+
+
+def _window(
+    number: int,
+    *counted: tuple[Series, float],
+    workers: tuple[tuple[tuple[Series, float], ...], ...] = (),
+    **changes: Any,
+) -> Evidence:
+    """A window in which only this was counted, by one worker or by several."""
+    window = evidence(counted=counted, **changes)
+    window = replace(window, name=f"{number:02d}", round=number)
+    if not workers:
+        return window
+    pages = tuple(page(*items) for items in workers)
+    before = replace(window.before, workers=tuple(page() for _ in pages))
+    return replace(window, before=before, after=replace(window.after, workers=pages))
+
+
+def _lookup(n: int, tier: str, outcome: str, kind: str, scope: str) -> tuple[Series, float]:
+    return series(LOOKUPS, n, tier=tier, op="load", outcome=outcome, object=kind, key_scope=scope)
+
+
+def _read(n: int, kind: str, scope: str) -> tuple[Series, float]:
+    return series(READS, n, object=kind, reason="miss", key_scope=scope)
+
+
+def test_what_the_variant_is_comes_from_its_facts(tmp_path: Path) -> None:
+    result = _result(tmp_path, [_window(1)])
+    assert (result.target, result.version, result.title) == ("litellm", "1.94.0", "A title")
+    assert result.switches == {"codec": "raw"}
+    assert result.overridden == ["codec"]
+    assert result.hard_coded == ["600 s backfill"]
+
+
+def test_reads_are_counted_by_scope_and_object_over_the_measured_windows(tmp_path: Path) -> None:
+    two = {"statuses": {"team": {"200": 60, "401": 40}, "user": {"200": 300}}}
+    cold = replace(_window(0, _read(50, "key", "team")), phase="cold_fill")
+    windows = [
+        cold,
+        replace(cold, name="00b"),
+        _window(1, _read(2, "key", "team"), _read(4, "team", "team"), generator=two),
+        _window(2, _read(1, "key", "team"), _read(3, "user", "user"), generator=two),
+        _window(3, _read(3, "key", "team"), generator=two),
+    ]
+    result = _result(tmp_path, windows)
+    assert [window.name for window in result.windows] == ["00", "00b", "01", "02", "03"]
+    assert result.requests == {"team": {"200": 180, "401": 120}, "user": {"200": 900}}
+    assert result.source_reads == 13
+    assert result.cold_fill_source_reads == 100
+    # Medians of (6, 1, 3) in 100, of (0, 3, 0) in 300, of (6, 4, 3) in 400
+    assert result.source_reads_per_1000 == {"all": 10.0, "team": 30.0, "user": 0.0}
+    spread = result.source_reads_per_1000_range["team"]
+    assert (spread.min, spread.max, spread.rounds) == (10.0, 60.0, 3)
+    assert list(result.source_reads_per_1000_range) == ["all", "team", "user"]
+    # An object with reads in one round stands there with its median, one without any does not.
+    assert result.source_reads_per_1000_by_object == {
+        "team": {"key": 20.0, "team": 0.0},
+        "user": {"user": 0.0},
+    }
+    # 6 TTLs: two keys with two objects each, and one with two.
+    assert result.reference_line_per_1000 == {
+        "team": 80.0, "user": 13.333, "all": 30.0,
+    }  # fmt: skip
+
+
+def test_figures_are_kept_to_three_places(tmp_path: Path) -> None:
+    third = {"statuses": {"team": {"200": 3000}}}
+    result = _result(tmp_path, [_window(1, _read(5, "key", "team"), generator=third)])
+    assert result.source_reads_per_1000["team"] == 1.667
+    assert result.source_reads_per_1000_by_object == {"team": {"key": 1.667}}
+    # Two TTLs of four objects in 3,000 requests.
+    assert result.reference_line_per_1000["team"] == 2.667
+
+
+def test_without_a_cold_fill_its_reads_are_unknown_and_not_0(tmp_path: Path) -> None:
+    assert _result(tmp_path, [_window(1)]).cold_fill_source_reads is None
+    cold = replace(_window(0), phase="cold_fill")
+    assert _result(tmp_path, [cold, _window(1)]).cold_fill_source_reads == 0
+
+
+def test_lookups_waits_and_log_records_are_added_up_by_their_labels(tmp_path: Path) -> None:
+    def counted(n: int) -> tuple[tuple[Series, float], ...]:
+        return (
+            _lookup(90 * n, "memory", "hit", "key", "team"),
+            _lookup(6 * n, "memory", "miss", "key", "team"),
+            _lookup(4 * n, "memory", "miss", "team", "team"),
+            _lookup(5 * n, "redis", "hit", "key", "team"),
+            _lookup(2 * n, "redis", "deserialize_failure", "user", "user"),
+            _lookup(1 * n, "redis", "deserialize_failure", "key", "user"),
+            series("authcache_coalesced_total", 3 * n, stage="before_redis", object="key"),
+            series("authcache_coalesced_total", 1 * n, stage="before_source", object="key"),
+            series(LOGS, 7 * n, level="warning", signature="codec", key_scope="team"),
+            series(LOGS, 7 * n, level="error", signature="typed_read_failed", key_scope="team"),
+            series(LOGS, 1 * n, level="error", signature="other", key_scope="team"),
+        )
+
+    cold = replace(_window(0, *counted(100)), phase="cold_fill")
+    result = _result(tmp_path, [cold, _window(1, *counted(1)), _window(2, *counted(2))])
+    assert result.lookups == {
+        "memory": {"hit": 270, "miss": 30},
+        "redis": {"hit": 15, "deserialize_failure": 9},
+    }
+    assert result.lookups_by_scope == {
+        "team": {"memory": {"hit": 270, "miss": 30}, "redis": {"hit": 15}},
+        "user": {"redis": {"deserialize_failure": 9}},
+    }
+    assert result.deserialize_failures == {"user": {"key": 3, "user": 6}}
+    assert result.coalesced == {"before_redis": 9, "before_source": 3}
+    assert result.log_records == {"codec": 21, "typed_read_failed": 21, "other": 3}
+    assert result.log_pairs == {"team": 21}
+
+
+BOTH = {"statuses": {"team": {"200": 100}, "user": {"200": 100}}}
+
+
+def _with_truth(window: Evidence, *statuses: int) -> Evidence:
+    """One truth a key: two of scope ``team``, then the one of scope ``user``."""
+    truths = {i: KeyTruth({"key": "right"}, status) for i, status in enumerate(statuses)}
+    return replace(window, truths=truths)
+
+
+def test_a_cell_for_each_scope_from_what_was_seen_in_that_scope(tmp_path: Path) -> None:
+    """A failure in one scope says nothing about the other."""
+    clean = _with_truth(_window(1, generator=BOTH), 200, 200, 200)
+    assert _result(tmp_path, [clean]).cells == {"team": "healthy", "user": "healthy"}
+    failing = _window(1, _lookup(5, "redis", "deserialize_failure", "user", "user"), generator=BOTH)
+    result = _result(tmp_path, [_with_truth(failing, 200, 200, 200)])
+    assert result.cells == {"team": "healthy", "user": "broken"}
+    assert result.cell_reasons["user"] == "0.05 user values do not decode per request"
+
+
+def test_a_cell_breaks_by_a_status_that_its_own_keys_do_not_call_for(tmp_path: Path) -> None:
+    result = _result(tmp_path, [_with_truth(_window(1, generator=BOTH), 200, 200, 401)])
+    assert result.unexpected_statuses == {"user": {"200": 100}}
+    assert result.cells == {"team": "healthy", "user": "broken"}
+
+
+def test_a_cell_hides_the_wrong_values_of_its_scope(tmp_path: Path) -> None:
+    served = [
+        ServedCount(
+            scope="user", key_index=2, object="key", tier="redis", digest="another", count=30,
+            age_ms_max=None,
+        )
+    ]  # fmt: skip
+    window = _with_truth(_window(1, generator=BOTH | {"served": served}), 200, 200, 200)
+    result = _result(tmp_path, [window])
+    assert result.wrong_values == {"user": {"key": 30}}
+    assert result.cells == {"team": "healthy", "user": "hidden"}
+    assert "0.30 wrong key" in result.cell_reasons["user"]
+
+
+def test_a_cell_is_held_to_the_line_of_its_scope(tmp_path: Path) -> None:
+    """The line: 4 objects in 100 requests for teams, 2 for users, over two TTLs."""
+    reads = (_read(40, "key", "team"), _read(21, "key", "user"))
+    window = _with_truth(_window(1, *reads, generator=BOTH), 200, 200, 200)
+    result = _result(tmp_path, [window])
+    assert result.cells == {"team": "healthy", "user": "wasteful"}
+    assert "5.00 x" in result.cell_reasons["team"]
+    assert "5.25 x" in result.cell_reasons["user"]
+
+
+def _served(tier: str, age_ms: int | None) -> ServedCount:
+    return ServedCount(
+        scope="team", key_index=0, object="key", tier=tier, digest="right", count=1,
+        age_ms_max=age_ms,
+    )  # fmt: skip
+
+
+def test_the_greatest_age_by_tier_over_the_measured_windows(tmp_path: Path) -> None:
+    first = [_served("memory", None), _served("memory", 900), _served("redis", 100)]
+    second = [_served("memory", 1500), _served("memory", 1200), _served("source", None)]
+    cold = replace(_window(0, generator={"served": [_served("memory", 9999)]}), phase="cold_fill")
+    windows = [
+        cold,
+        _window(1, generator={"served": first}),
+        _window(2, generator={"served": second}),
+    ]
+    assert _result(tmp_path, windows).entry_age_max_s == {"memory": 1.5, "redis": 0.1}
+    zero = _window(1, generator={"served": [_served("memory", 0)]})
+    assert _result(tmp_path, [zero]).entry_age_max_s == {"memory": 0.0}
+
+
+def _histogram(name: str, total: float, count: int, **labels: str) -> list[tuple[Series, float]]:
+    return [series(f"{name}_sum", total, **labels), series(f"{name}_count", count, **labels)]
+
+
+def test_mean_sizes_and_codec_times_by_object(tmp_path: Path) -> None:
+    counted = [
+        *_histogram("authcache_payload_bytes", 1000, 3, object="key"),
+        *_histogram("authcache_payload_bytes", 10, 1, object="team"),
+        *_histogram("authcache_payload_bytes", 0, 0, object="user"),
+        *_histogram("authcache_codec_seconds", 0.00001, 3, object="key", op="encode"),
+        *_histogram("authcache_codec_seconds", 0.00005, 5, object="key", op="decode"),
+        *_histogram("authcache_codec_seconds", 0.000002, 1, object="user", op="decode"),
+    ]
+    result = _result(tmp_path, [_window(1, *counted), _window(2, *counted)])
+    assert result.payload_bytes == {"key": 333.33, "team": 10.0}
+    assert result.codec_us == {"encode": {"key": 3.33}, "decode": {"key": 10.0, "user": 2.0}}
+
+
+def _backfill(kind: str, ttl_s: float) -> tuple[Series, float]:
+    return series("authcache_backfill_ttl_seconds", ttl_s, object=kind)
+
+
+def test_the_longest_backfill_of_any_worker_in_any_window_the_cold_fill_too(
+    tmp_path: Path,
+) -> None:
+    windows = [
+        replace(
+            _window(0, workers=((_backfill("key", 600.04),), (_backfill("key", 5.0),))),
+            phase="cold_fill",
+        ),
+        _window(1, workers=((_backfill("user", 0.5),), (_backfill("user", 60.26),))),
+        _window(2, workers=((_backfill("user", 59.0),), ())),
+    ]
+    assert _result(tmp_path, windows).backfill_ttl_s == {"key": 600.0, "user": 60.3}
+
+
+def _point(point: str, wrapped: int) -> tuple[Series, float]:
+    return series("authcache_instrumented", wrapped, point=point, variant="a")
+
+
+def test_points_that_a_worker_could_not_wrap_are_named_in_order(tmp_path: Path) -> None:
+    pages = (
+        (
+            _point("getters", 0),
+            _point("codec", 0),
+            _point("auth_cache", 1),
+            _read(1, "key", "team"),
+        ),
+        (_point("auth_cache", 1), _point("redis_client", 1)),
+    )
+    result = _result(tmp_path, [_window(1, workers=pages)])
+    assert result.not_instrumented == ["codec", "getters"]
+    # What rests on the codec is taken out, what does not stays.
+    assert result.cells == {}
+    assert result.codec_us == {}
+    assert result.source_reads == 1
+
+
+def test_cpu_by_group_for_each_answered_request(tmp_path: Path) -> None:
+    use = {"fleet:a": 0.3, "redis:a": 0.05, "postgres": 0.1, "fleet:b": 99.0}
+    windows = [
+        _window(1, cpu_s=use, generator={"answered": 100, "cpu_s": 0.02}),
+        _window(2, cpu_s=use, generator={"answered": 200, "cpu_s": 0.01}),
+    ]
+    assert _result(tmp_path, windows).cpu_ms_per_request == {
+        "replicas": 2.0,
+        "redis": 0.3333,
+        "postgres": 0.6667,
+        "generator": 0.1,
+    }
+
+
+def test_a_group_that_was_not_metered_is_absent_and_one_that_once_was_is_not(
+    tmp_path: Path,
+) -> None:
+    windows = [
+        _window(1, cpu_s={"fleet:a": 0.3}, generator={"answered": 100}),
+        _window(2, cpu_s={"postgres": 0.1}, generator={"answered": 100}),
+    ]
+    found = _result(tmp_path, windows).cpu_ms_per_request
+    assert found == {"replicas": 1.5, "postgres": 0.5, "generator": 1.0}
+
+
+def test_without_answers_there_is_no_cpu_for_each(tmp_path: Path) -> None:
+    assert _result(tmp_path, [_window(1, generator={"answered": 0})]).cpu_ms_per_request == {}
+    single = _window(1, generator={"answered": 1, "cpu_s": 0.0005})
+    assert _result(tmp_path, [single]).cpu_ms_per_request["generator"] == 0.5
+
+
+def test_latency_is_that_of_the_samples_of_the_measured_windows(tmp_path: Path) -> None:
+    cold = replace(_window(0), phase="cold_fill")
+    result = _result(tmp_path, [cold, _window(1), _window(2)], samples=12)
+    assert result.latency_ms.samples == 24
+    assert result.latency_ms.service.p50 == pytest.approx(10.0)
+    assert result.latency_ms.from_intended.p50 == pytest.approx(20.0)
+
+
+def test_spend_drifts_over_the_measured_windows_alone(tmp_path: Path) -> None:
+    paid = _spent({"team": {"200": 100}}, 500)
+    windows = [
+        replace(paid, name="00", phase="cold_fill"),
+        replace(paid, name="01"),
+        replace(paid, name="02"),
+    ]
+    result = _result(tmp_path, windows)
+    assert result.spend_drift_micro == {"user": 0, "team": 1000, "membership": 0}

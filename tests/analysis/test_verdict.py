@@ -1,0 +1,177 @@
+"""One word, one exit code, the reasons in order; and what makes a run invalid, at its edge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.analysis.verdict import Judgement, invalidities, judge
+from harness.observe.evidence import Evidence
+from harness.result import Equation, ExpectationResult, Generator, Ledger
+from harness.scenario.schema import Limits
+from tests.observe.build import evidence, page, series
+
+
+def _expectation(name: str, *, passed: bool, blind: Sequence[str] = ()) -> ExpectationResult:
+    return ExpectationResult(
+        name=name,
+        variant="a",
+        scope="team",
+        measured="broken",
+        limit="healthy",
+        passed=passed,
+        not_instrumented=list(blind),
+    )
+
+
+HELD = _expectation("cell in team", passed=True)
+FAILED = _expectation("cell in user", passed=False)
+UNSEEN = _expectation("log pairs", passed=False, blind=["codec"])
+REGRESSION = "a: cell in user is broken, expected healthy."
+BLIND = "a: log pairs, expected healthy, was broken."
+STOPPED = "The run was stopped before its end."
+
+
+@pytest.mark.parametrize(
+    ("facts", "verdict"),
+    [
+        ({}, ("pass", 0, "No expectation was set.")),
+        ({"expectations": [HELD]}, ("pass", 0, "1 of 1 expectations hold.")),
+        ({"expectations": [HELD, HELD]}, ("pass", 0, "2 of 2 expectations hold.")),
+        ({"expectations": [HELD, FAILED]}, ("regression", 1, REGRESSION)),
+        ({"expectations": [FAILED, FAILED]}, ("regression", 1, REGRESSION, REGRESSION)),
+        ({"expectations": [HELD, UNSEEN]}, ("inconclusive", 3, BLIND)),
+        ({"expectations": [UNSEEN, FAILED]}, ("regression", 1, REGRESSION, BLIND)),
+        ({"measured": False}, ("inconclusive", 3, "Nothing was measured.")),
+        (
+            {"measured": False, "expectations": [UNSEEN]},
+            ("inconclusive", 3, "Nothing was measured."),
+        ),
+        ({"measured": False, "expectations": [FAILED]}, ("regression", 1, REGRESSION)),
+        ({"invalid": ["late", "ledger"]}, ("invalid", 4, "late", "ledger")),
+        ({"problem": "Valkey died."}, ("invalid", 4, "Valkey died.")),
+        ({"problem": ""}, ("invalid", 4, "")),
+        (
+            {"problem": "Valkey died.", "invalid": ["late"], "expectations": [FAILED]},
+            ("invalid", 4, "Valkey died.", "late"),
+        ),
+        ({"interrupted": 130}, ("interrupted", 130, STOPPED)),
+        (
+            {"interrupted": 143, "problem": "died", "invalid": ["late"], "expectations": [FAILED]},
+            ("interrupted", 143, STOPPED),
+        ),
+    ],
+)
+def test_the_worst_wins_and_says_why(facts: dict[str, Any], verdict: tuple[Any, ...]) -> None:
+    sound: dict[str, Any] = {
+        "interrupted": 0,
+        "problem": None,
+        "invalid": [],
+        "measured": True,
+        "expectations": [],
+    }
+    word, exit_code, *reasons = verdict
+    assert judge(**(sound | facts)) == Judgement(word, exit_code, tuple(reasons))
+
+
+SOUND = Generator(
+    planned=1000,
+    sent=1000,
+    answered=1000,
+    unanswered={},
+    late=0,
+    max_delay_ms=1.0,
+    cpu_share=0.1,
+    replica_share_min=1.0,
+    replica_share_max=1.0,
+)
+
+
+def _equation(**changes: Any) -> Equation:
+    return Equation.model_validate(
+        {
+            "name": "redis_gets",
+            "variant": "a",
+            "window": "05",
+            "description": "",
+            "left": 7.0,
+            "right": 6.0,
+            "residual": 1.0,
+            "status": "unbalanced",
+            "kind": "validity",
+        }
+        | changes
+    )
+
+
+def _reasons(
+    *, windows: Sequence[Evidence] = (), equations: Sequence[Equation] = (), **generator: Any
+) -> list[str]:
+    ledger = Ledger(balanced=True, equations=list(equations))
+    limits = Limits(late_ms=200.0, late_share_max=0.01, sent_share_min=0.98)
+    return invalidities(windows, ledger, SOUND.model_copy(update=generator), limits)
+
+
+def test_a_sound_run_is_valid() -> None:
+    assert _reasons(windows=[evidence()], equations=[_equation(status="balanced")]) == []
+
+
+@pytest.mark.parametrize(
+    ("planned", "sent", "valid"),
+    [(1000, 980, True), (1000, 979, False), (1000, 0, False), (0, 0, True), (1, 0, False)],
+)
+def test_at_least_98_in_100_of_the_plan_must_be_sent(planned: int, sent: int, valid: bool) -> None:
+    reason = f"The generator sent {sent} of {planned} planned requests; at least 98% are needed."
+    assert _reasons(planned=planned, sent=sent) == ([] if valid else [reason])
+
+
+@pytest.mark.parametrize(
+    ("sent", "late", "valid"),
+    [(1000, 10, True), (1000, 11, False), (1, 1, False), (0, 0, True)],
+)
+def test_at_most_1_in_100_may_be_late(sent: int, late: int, valid: bool) -> None:
+    reason = (
+        f"The generator was late: {late} of {sent} requests started more than 200 ms after their "
+        "time; at most 1% may. The machine is too busy for this load."
+    )
+    assert _reasons(planned=sent, sent=sent, late=late) == ([] if valid else [reason])
+
+
+@pytest.mark.parametrize(
+    ("changes", "valid"),
+    [
+        ({}, False),
+        ({"status": "balanced"}, True),
+        ({"status": "not_checked"}, True),
+        ({"kind": "finding"}, True),
+    ],
+)
+def test_only_an_unbalanced_validity_equation_spoils_a_run(
+    changes: dict[str, str], valid: bool
+) -> None:
+    reason = "The ledger does not balance: redis_gets of a in 05: 7 against 6."
+    assert _reasons(equations=[_equation(**changes)]) == ([] if valid else [reason])
+
+
+def test_a_worker_that_was_replaced_spoils_a_run() -> None:
+    window = evidence()
+    earlier = page(series("b_total", 5), series("a_total", 5))
+    fallen = replace(window, before=replace(window.before, workers=(earlier,)))
+    assert _reasons(windows=[window, fallen]) == [
+        "Counters fell in window 05-measured-a: a_total, b_total. A worker was replaced."
+    ]
+
+
+def test_every_reason_is_given_the_replaced_worker_first() -> None:
+    window = evidence()
+    gone = replace(window, before=replace(window.before, workers=()))
+    reasons = _reasons(windows=[gone], equations=[_equation()], sent=900, late=900)
+    assert [reason.split()[0:3] for reason in reasons] == [
+        ["Counters", "fell", "in"],
+        ["The", "ledger", "does"],
+        ["The", "generator", "sent"],
+        ["The", "generator", "was"],
+    ]
