@@ -76,6 +76,8 @@ class ByHeart(PrometheusApi):
         (2, "s", "2 s"),
         (5e-10, "s", "0.5 ns"),
         (913, "bytes", "913 B"),
+        (1023, "bytes", "1023 B"),
+        (1024, "bytes", "1 KiB"),
         (1024 * 1536, "bytes", "1.5 MiB"),
         (1491, "short", "1.49 K"),
         (43.333, "short", "43.3"),

@@ -5,6 +5,7 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,21 @@ def test_a_manifest_names_no_host_and_no_folder() -> None:
     assert socket.gethostname() not in text
     assert str(Path(__file__).resolve().parent.parent.parent) not in text
     assert '"recommended"' in text
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("/home/somebody/my.toml", "my.toml"),
+        ("scenarios/my.toml", "scenarios/my.toml"),
+        ("--rounds", "--rounds"),
+    ],
+)
+def test_a_manifest_keeps_the_command_without_absolute_paths(
+    monkeypatch: pytest.MonkeyPatch, word: str, kept: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/harness", "loadtest", word])
+    assert manifest({}, 42)["command"] == ["harness", "loadtest", kept]
 
 
 def test_a_run_directory_is_never_used_twice(tmp_path: Path) -> None:

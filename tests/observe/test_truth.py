@@ -230,7 +230,8 @@ def test_what_stands_behind_a_key_decides_with_it(kind: str) -> None:
     keys = _population()
     ids = [(key.user_id if kind == "users" else key.team_id) for key in keys]
     used_up = {(one,): _row(spend=2.0, max_budget=1.0) for one in ids if one is not None}
-    truths = _truths(keys, **{kind: used_up})
+    tables: dict[str, Any] = {kind: used_up}
+    truths = _truths(keys, **tables)
     spared = "team" if kind == "users" else "user"
     assert {scope: t.status for scope, t in truths.items()} == {
         scope: 200 if scope == spared else 429 for scope in truths

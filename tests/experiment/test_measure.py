@@ -1,0 +1,319 @@
+"""What one window consists of, with a driver and a fleet that only say what they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from harness.authcache.digest import digest
+from harness.authcache.variants import load_variants
+from harness.authcache.words import ObjectKind
+from harness.errors import InvalidRunError
+from harness.experiment.arms import reference_arm
+from harness.experiment.commands import commands
+from harness.experiment.companions import Companions
+from harness.experiment.measure import Windows
+from harness.experiment.plan import RunPlan, Slot, make_plan
+from harness.load.client import LoadDriver
+from harness.load.protocol import Progress as LoadProgress
+from harness.load.protocol import WindowCommand, WindowResult
+from harness.observe.evidence import Checkpoint, Evidence
+from harness.observe.postgres import StatementCount
+from harness.observe.samples import Counters
+from harness.observe.snapshots import Observer, RedisCount, Snapshot
+from harness.progress import Tick
+from harness.scenario.loader import load_scenario
+from harness.stack.base import Fleet, ResourceUse, Stack
+from tests.experiment.silence import Silence
+from tests.observe.build import evidence, page, series
+
+HOSTS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
+COUNTED = LoadProgress(
+    window="w", elapsed_s=0.5, answered=40, failed=0, requests_per_s=80.0, statuses={}
+)
+
+
+class Display(Silence):
+    """Keeps what it is shown."""
+
+    def __init__(self, events: list[str], *, live: bool = False) -> None:
+        super().__init__()
+        self.live = live
+        self.ticks: list[Tick] = []
+        self.ticked = asyncio.Event()
+        self._events = events
+
+    def window(self, number: int, total: int, variant: str, phase: str) -> None:
+        self._events.append(f"show {number}/{total} {variant} {phase}")
+
+    def tick(self, tick: Tick) -> None:
+        self.ticks.append(tick)
+        self.ticked.set()
+
+
+class Connection:
+    """Postgres, with the population's keys in it and nothing else."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        self._tokens = [key.token for key in plan.keys]
+
+    async def fetch(self, statement: str) -> list[dict[str, Any]]:
+        if '"LiteLLM_VerificationToken"' not in statement:
+            return []
+        row = {"blocked": False, "expires": None, "max_budget": None, "spend": 0.0}
+        return [row | {"token": token} for token in self._tokens]
+
+
+@dataclass
+class World:
+    """One fleet, the driver and the stack, each with what it was asked, in one list."""
+
+    plan: RunPlan
+    folder: Path
+    shows: bool = False
+    """Whether the display wants ticks while a window runs."""
+    counts_statements: bool = True
+    fails: BaseException | None = None
+    """What the driver raises instead of a result."""
+    statements_fail: BaseException | None = None
+    until: Callable[[], Any] | None = None
+    """What the driver waits for before it has a result."""
+    events: list[str] = field(default_factory=list)
+    looks: int = 0
+    commands: list[WindowCommand] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    result: WindowResult = field(default_factory=lambda: evidence().generator)
+    cpu: list[dict[str, float]] = field(
+        default_factory=lambda: [{"postgres": 1.0}, {"postgres": 1.25, "fleet:recommended": 0.5}]
+    )
+
+    def __post_init__(self) -> None:
+        arm = self.plan.arms[0]
+        self.fleet = Fleet(self.plan.fleet(arm), HOSTS, (), (), "", "", "redis://127.0.0.1")
+        self.companions = Companions(self.plan, [self.fleet])
+        self.display = Display(self.events, live=self.shows)
+        self.postgres = Connection(self.plan)
+
+    def windows(self) -> Windows:
+        return Windows(
+            plan=self.plan,
+            run_dir=self.folder,
+            stack=cast("Stack", self),
+            driver=cast("LoadDriver", self),
+            observers={self.fleet.name: cast("Observer", self)},
+            companions=self.companions,
+            progress=self.display,
+            start=0.0,
+        )
+
+    async def measure(self, phase: str) -> Evidence:
+        return await self.windows().measure(self.slot(phase))
+
+    def slot(self, phase: str) -> Slot:
+        return next(slot for slot in self.plan.slots if slot.phase == phase)
+
+    # As the load driver.
+    async def window(
+        self, command: WindowCommand, on_progress: Callable[[LoadProgress], None]
+    ) -> WindowResult:
+        active = [(w.variant, w.phase, w.round) for w in self.companions.state.windows if w.active]
+        self.events.append(f"drive {command.window} in {active}")
+        self.commands.append(command)
+        on_progress(COUNTED)
+        if self.until is not None:
+            await self.until()
+        if self.fails is not None:
+            raise self.fails
+        return self.result
+
+    # As the stack.
+    def resource_use(self) -> ResourceUse:
+        return ResourceUse(self.cpu.pop(0), {})
+
+    # As the observer.
+    async def at_rest(self) -> Snapshot:
+        self.events.append("at rest")
+        reads = series("authcache_source_reads_total", 5.0 * len(self.snapshots))
+        lookups = series(
+            "authcache_lookups_total", 7.0 * len(self.snapshots), tier="memory", outcome="hit"
+        )
+        counts = dict.fromkeys(ObjectKind, StatementCount())
+        spend = dict.fromkeys(ObjectKind, 0)
+        snapshot = Snapshot(0.0, (page(reads, lookups),), counts, RedisCount(0), spend)
+        self.snapshots.append(snapshot)
+        return snapshot
+
+    async def live(self) -> Counters:
+        self.looks += 1
+        return page(series("authcache_source_reads_total", 3.0 * self.looks))
+
+    async def statements(self) -> Mapping[ObjectKind, StatementCount] | None:
+        self.events.append("statements")
+        if self.statements_fail is not None:
+            raise self.statements_fail
+        if not self.counts_statements:
+            return None
+        n = self.events.count("statements")
+        other = dict.fromkeys(ObjectKind, StatementCount(99, 99.0, 99))
+        return other | {ObjectKind.KEY: StatementCount(10 * n, 1.0 * n, 20 * n)}
+
+
+def _plan(**load: Any) -> RunPlan:
+    """TTLs so short that a checkpoint comes at once."""
+    scenario = load_scenario("smoke")
+    changes = {"warmup_ttls": 2, "window_ttls": 3, **load}
+    scenario = scenario.model_copy(
+        update={
+            "load": scenario.load.model_copy(update=changes),
+            "variants": ["recommended"],
+        }
+    )
+    plan = make_plan(scenario, [reference_arm(load_variants()["recommended"])], stack="embedded")
+    return replace(plan, settings=replace(plan.settings, ttl_s=0.01))
+
+
+async def test_a_window_is_warmed_up_and_then_driven_between_two_rests(tmp_path: Path) -> None:
+    world = World(_plan(), tmp_path)
+    found = await world.measure("measured")
+    assert world.events == [
+        "show 2/2 recommended warm-up",
+        "drive 02-measured-recommended-warmup in [('recommended', 'warmup', 1)]",
+        "show 2/2 recommended measured",
+        "at rest",
+        "drive 02-measured-recommended in [('recommended', 'measured', 1)]",
+        "at rest",
+    ]
+    assert (found.before, found.after) == tuple(world.snapshots)
+
+
+async def test_a_cold_fill_is_measured_from_the_first_request_on(tmp_path: Path) -> None:
+    world = World(_plan(checkpoints_ttls=[1]), tmp_path)
+    found = await world.measure("cold_fill")
+    assert world.events == [
+        "show 1/2 recommended cold_fill",
+        "at rest",
+        "drive 01-cold_fill-recommended in [('recommended', 'cold_fill', 0)]",
+        "at rest",
+    ]
+    assert (found.phase, found.round, found.duration_s) == ("cold_fill", 0, 0.01)
+    assert found.checkpoints == ()
+
+
+@pytest.mark.parametrize("phase", ["cold_fill", "measured"])
+async def test_the_driver_gets_the_commands_of_plan_and_slot(tmp_path: Path, phase: str) -> None:
+    world = World(_plan(), tmp_path)
+    await world.measure(phase)
+    load = commands(world.plan, world.slot(phase), HOSTS, tmp_path)
+    assert world.commands == [c for c in (load.warmup, load.window) if c is not None]
+
+
+async def test_the_evidence_holds_what_every_side_says(tmp_path: Path) -> None:
+    world = World(_plan(), tmp_path)
+    world.fleet.not_counted_reason = {"redis": "others use it"}
+    found = await world.measure("measured")
+    assert (found.name, found.variant, found.phase) == (
+        "02-measured-recommended", "recommended", "measured"
+    )  # fmt: skip
+    assert (found.round, found.duration_s) == (1, world.plan.window_s)
+    assert found.generator == world.result
+    assert found.counted.sum("authcache_source_reads_total") == 5
+    assert found.cpu_s == {"postgres": 0.25, "fleet:recommended": 0.5}
+    assert found.has_redis
+    assert found.not_counted == {"redis": "others use it"}
+    target = world.fleet.spec.target
+    assert (found.not_checked, found.findings) == (target.not_checked, target.findings)
+    assert found.started_s > 0
+    assert list(found.truths) == [key.index for key in world.plan.keys]
+    assert {truth.status for truth in found.truths.values()} == {200}
+
+
+@pytest.mark.parametrize("planted", [True, False])
+async def test_the_truth_knows_whether_a_user_is_planted_in_this_fleet(
+    tmp_path: Path, planted: bool
+) -> None:
+    world = World(_plan(), tmp_path)
+    settings = replace(world.fleet.spec.settings, planted_null_user=planted)
+    world.fleet.spec = replace(world.fleet.spec, settings=settings)
+    found = await world.measure("measured")
+    users = {
+        found.truths[key.index].digests.get("user")
+        for key in world.plan.keys
+        if key.scope == "team"
+    }
+    assert users == ({digest("user", {})} if planted else {None})
+
+
+async def test_a_fleet_without_redis_says_so(tmp_path: Path) -> None:
+    world = World(_plan(), tmp_path)
+    world.fleet.redis_url = None
+    assert not (await world.measure("measured")).has_redis
+
+
+async def test_checkpoints_count_the_combined_view_since_the_start(tmp_path: Path) -> None:
+    world = World(_plan(checkpoints_ttls=[1, 3]), tmp_path)
+    found = await world.measure("measured")
+    assert found.checkpoints == (
+        Checkpoint(0.01, StatementCount(10, 1.0, 20)),
+        Checkpoint(world.plan.window_s, StatementCount(20, 2.0, 40)),
+    )
+    assert world.events.index("at rest") < world.events.index("statements")
+    assert world.events[-1] == "at rest"
+
+
+async def test_where_statements_are_not_counted_there_is_no_checkpoint(tmp_path: Path) -> None:
+    world = World(_plan(checkpoints_ttls=[1]), tmp_path, counts_statements=False)
+    assert (await world.measure("measured")).checkpoints == ()
+
+
+async def test_a_checkpoint_that_cannot_be_read_makes_the_run_invalid(tmp_path: Path) -> None:
+    broken = asyncpg.InterfaceError("connection is closed")
+    world = World(_plan(checkpoints_ttls=[1]), tmp_path, statements_fail=broken)
+    with pytest.raises(InvalidRunError, match="cannot be read: connection is closed"):
+        await world.measure("measured")
+
+
+async def test_a_driver_that_fails_ends_the_stretch_and_leaves_nothing_running(
+    tmp_path: Path,
+) -> None:
+    world = World(_plan(checkpoints_ttls=[1]), tmp_path, fails=InvalidRunError("driver died"))
+    before = asyncio.all_tasks()
+    with pytest.raises(InvalidRunError, match="driver died"):
+        await world.measure("measured")
+    assert not any(window.active for window in world.companions.state.windows)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+async def test_what_the_driver_counted_reaches_whoever_looks(tmp_path: Path) -> None:
+    world = World(_plan(), tmp_path)
+    world.result = world.result.model_copy(update={"planned": 123, "late": 4})
+    await world.measure("cold_fill")
+    kept = world.companions.state.generator["recommended"]
+    assert (kept.planned, kept.late) == (123, 4)
+
+
+async def test_a_window_ends_with_one_tick_of_its_figures(tmp_path: Path) -> None:
+    world = World(_plan(), tmp_path)
+    await world.measure("measured")
+    (tick,) = world.display.ticks
+    # 100 answers in 4 s, as the generator says
+    assert tick == Tick(4.0, world.plan.window_s, 25.0, 100, {"memory": {"hit": 7}}, 5)
+    world = World(_plan(), tmp_path)
+    world.result = world.result.model_copy(update={"elapsed_s": 0.0})
+    await world.measure("measured")
+    assert world.display.ticks[0].requests_per_s == 0.0
+
+
+async def test_a_live_display_sees_the_window_while_it_runs(tmp_path: Path) -> None:
+    world = World(_plan(warmup_ttls=0), tmp_path, shows=True)
+    world.until = world.display.ticked.wait
+    await world.measure("measured")
+    while_it_ran, at_its_end = world.display.ticks
+    assert while_it_ran == Tick(0.5, world.plan.window_s, 80.0, 40, {}, 3)
+    assert at_its_end.answered == 100

@@ -1,0 +1,66 @@
+"""What a recording leaves behind when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from harness.authcache.variants import load_variants
+from harness.errors import InvalidRunError, SetupError
+from harness.experiment.arms import reference_arm
+from harness.experiment.commands import keys_file
+from harness.experiment.plan import RunPlan, make_plan
+from harness.experiment.record import record
+from harness.experiment.stop import Stop
+from harness.load.keys import read_keys
+from harness.scenario.loader import load_scenario
+from harness.stack.base import Stack
+from tests.experiment.silence import Silence
+
+
+def _left(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*")]
+
+
+def _plan() -> RunPlan:
+    arms = [reference_arm(load_variants()["recommended"])]
+    return make_plan(load_scenario("smoke"), arms, stack="embedded")
+
+
+class BrokenStack:
+    """Cannot open; keeps the secrets that lay on disk when it was asked to."""
+
+    def __init__(self, run_dir: Path, error: Exception) -> None:
+        self.problems = ["one folder could not be removed"]
+        self.secrets: list[str] = []
+        self.closed = False
+        self._keys_file = keys_file(run_dir)
+        self._error = error
+
+    async def open(self) -> None:
+        self.secrets = [key.secret for key in read_keys(self._keys_file)]
+        raise self._error
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_secrets_do_not_outlive_a_run_that_could_not_start(tmp_path: Path) -> None:
+    plan, display = _plan(), Silence()
+    stack = BrokenStack(tmp_path, SetupError("no Postgres"))
+    with pytest.raises(SetupError, match="no Postgres"):
+        await record(plan, cast("Stack", stack), tmp_path, display, Stop())
+    assert stack.secrets == [key.secret for key in plan.keys]
+    assert _left(tmp_path) == []
+    assert stack.closed
+    assert display.notes == stack.problems
+
+
+async def test_what_ends_a_run_is_its_problem_and_no_exception(tmp_path: Path) -> None:
+    stack = BrokenStack(tmp_path, InvalidRunError("Valkey died."))
+    recording = await record(_plan(), cast("Stack", stack), tmp_path, Silence(), Stop())
+    assert str(recording.problem) == "Valkey died."
+    assert (recording.complete, recording.interrupted, recording.windows) == (False, False, [])
+    assert _left(tmp_path) == []

@@ -1,0 +1,34 @@
+"""What a run says of itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from harness.analysis.facts import RunFacts
+from harness.authcache.variants import load_variants
+from harness.experiment.arms import reference_arm
+from harness.experiment.plan import make_plan
+from harness.experiment.record import Recording
+from harness.experiment.run import _facts
+from harness.scenario.loader import load_scenario
+
+
+def _of_a_run(time_scale: float) -> RunFacts:
+    scenario = load_scenario("issue-27874").model_copy(update={"time_scale": time_scale})
+    plan = make_plan(scenario, [reference_arm(load_variants()["recommended"])], stack="embedded")
+    recording = Recording(plan, servers={"redis": "Valkey 9", "postgres": "18"})
+    return _facts(plan, "id", datetime(2026, 1, 2, tzinfo=UTC), recording)
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.5, 2.0])
+def test_scaled_times_are_noted(scale: float) -> None:
+    facts = _of_a_run(scale)
+    (note,) = [note for note in facts.notes if "Times are scaled" in note]
+    assert f"scaled by {scale:g}: the TTL of 5 s is {5 * scale:g} s here" in note
+    assert facts.ttl_s == 5 * scale
+
+
+def test_times_as_they_are_need_no_note() -> None:
+    assert _of_a_run(1.0).notes == ("postgres: 18", "redis: Valkey 9")

@@ -1,0 +1,83 @@
+"""Locust by itself: what each of its processes is to send."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.load.keys import by_scope, read_keys
+from harness.load.plan import Arrival, open_stream
+
+SEED, RATE, PROCESSES, FIRST = 7, 90.0, 3, 50
+
+# Importing Locust patches the whole process, so a process of its own imports it.
+PROGRAM = f"""
+import itertools, json, sys
+from argparse import Namespace
+from locust.env import Environment
+from locust.runners import WorkerRunner
+from harness.load import standalone
+from harness.load.users import TeamKeyUser
+
+class Worker(WorkerRunner):
+    def __init__(self, index): self.worker_index = index
+    def __del__(self): pass
+
+options = Namespace(
+    hosts="http://127.0.0.1:1,http://127.0.0.1:2", keys_file=sys.argv[1], fleet="all",
+    load_model=sys.argv[2], arrival_rate={RATE}, mix="team=3,user=2", rate=1.0, seed={SEED},
+    load_workers={PROCESSES},
+)
+environment = Environment(parsed_options=options, user_classes=[TeamKeyUser])
+said = {{"due": standalone.plans(environment), "fed": []}}
+for index in range({PROCESSES} if said["due"] else 0):
+    environment.runner = Worker(index)
+    standalone.configure(environment)
+    said["fed"].append(standalone._DRIVING[environment].feed._source)
+environment.runner = None
+print(json.dumps({{k: [list(itertools.islice(p, {FIRST})) for p in v] for k, v in said.items()}}))
+"""
+
+
+def _said(keys_file: Path, model: str) -> dict[str, list[list[Arrival]]]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(keys_file), model],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    return {key: [[Arrival(*one) for one in plan] for plan in plans] for key, plans in said.items()}
+
+
+@pytest.mark.parametrize("side", ["due", "fed"])
+def test_each_worker_sends_its_share_of_the_rate_by_a_seed_of_its_own(
+    keys_file: Path, side: str
+) -> None:
+    """Both what is due and what a worker's users are fed."""
+    plans = _said(keys_file, "open")[side]
+    assert len(plans) == PROCESSES
+    for one, other in itertools.combinations(plans, 2):
+        # Neither at the same moments, nor for the same keys in the same order.
+        assert {a.intended_s for a in one}.isdisjoint(a.intended_s for a in other)
+        assert [a.key for a in one] != [a.key for a in other]
+    for index, plan in enumerate(plans):
+        stream = open_stream(
+            {"team": 3.0, "user": 2.0},
+            by_scope(read_keys(keys_file)),
+            rate_per_s=RATE / PROCESSES,
+            replicas=2,
+            seed=SEED + index,
+        )
+        assert plan == list(itertools.islice(stream, FIRST))
+
+
+def test_a_closed_load_has_no_plan(keys_file: Path) -> None:
+    assert _said(keys_file, "closed") == {"due": [], "fed": []}
