@@ -116,6 +116,10 @@ test: dev ## Run every test, with coverage
 test-unit: dev ## Run the tests that start no server
 	@exec $(BIN)/pytest -m 'not integration' $(ARGS)
 
+.PHONY: mutants
+mutants: dev $(VENV)/mutants.stamp ## Change the pure modules line by line: the tests must notice
+	@$(BIN)/python tools/mutants.py
+
 .PHONY: dashboards
 dashboards: dev ## Write the Grafana dashboards from the code
 	@exec $(BIN)/harness dashboards generate
@@ -132,6 +136,7 @@ lock: $(VENV)/uv.stamp ## Pin the requirements again
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) --group pyproject.toml:mutants -c requirements/dev.txt -o requirements/mutants.txt
 	@if grep -n '://' requirements/*.txt; then echo 'An address got into the files.'; exit 1; fi
 
 .PHONY: lock-releases
@@ -140,7 +145,7 @@ lock-releases: runtime ## Pin the known LiteLLM releases again
 
 .PHONY: clean
 clean: ## Remove .venv and caches, keep runs
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
+	rm -rf $(VENV) .cache mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: runtime dev
@@ -158,6 +163,10 @@ $(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt $(VENV)/u
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
+	@$(INSTALL) --require-hashes -r $<
+	@touch $@
+
+$(VENV)/mutants.stamp: requirements/mutants.txt $(VENV)/dev.stamp
 	@$(INSTALL) --require-hashes -r $<
 	@touch $@
 

@@ -21,7 +21,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 EQUIVALENT = ROOT / "tools" / "equivalent-mutants.toml"
 LEAST_KILLED = 0.9
-_KILLED = ("killed", "timeout")
+_KILLED = "killed"
+"""A mutant that ran out of time is none: nothing here loops, so the machine was too busy."""
 
 
 class Mutant(NamedTuple):
@@ -72,7 +73,7 @@ def main() -> None:
     problems = []
     survivors: dict[Mutant, str] = {}
     for module, outcomes in _outcomes(modules).items():
-        alive = [name for name, outcome in outcomes.items() if outcome not in _KILLED]
+        alive = [name for name, outcome in outcomes.items() if outcome != _KILLED]
         killed, total = len(outcomes) - len(alive), len(outcomes)
         print(f"{killed:4d} of {total:4d} killed, {killed / (total or 1):6.1%}  {module}")
         if killed < LEAST_KILLED * total or not total:

@@ -95,11 +95,8 @@ def _statements(e: Evidence) -> Sides:
     return left, float(sum(calls.values())), residual
 
 
-def _spend(kind: ObjectKind) -> Callable[[Evidence], Sides]:
-    def sides(e: Evidence) -> Sides:
-        return _difference(float(e.generator.cost_micro), float(e.spend_micro[kind]))
-
-    return sides
+def _key_spend(e: Evidence) -> Sides:
+    return _difference(float(e.generator.cost_micro), float(e.spend_micro[ObjectKind.KEY]))
 
 
 def _no_redis_count(e: Evidence) -> str:
@@ -111,7 +108,7 @@ def _no_redis_count(e: Evidence) -> str:
 def _no_statement_count(e: Evidence) -> str:
     if e.statements is not None:
         return ""
-    return e.not_counted.get("postgres", "pg_stat_statements is not to be had")
+    return e.not_counted.get("postgres", "Postgres has no pg_stat_statements")
 
 
 RULES: tuple[Rule, ...] = (
@@ -155,7 +152,7 @@ RULES: tuple[Rule, ...] = (
         "key_spend",
         "cost of the 2xx replies = spend of the keys in Postgres, in micro-units",
         "validity",
-        _spend(ObjectKind.KEY),
+        _key_spend,
     ),
 )
 """All equations, in the order of the report."""

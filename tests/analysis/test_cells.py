@@ -21,10 +21,13 @@ CLEAN: dict[str, Any] = {
     [
         ({}, "healthy", "0.80 x"),
         ({"reads_per_1000": 250.0}, "healthy", "5.00 x"),
+        ({"reference_per_1000": 0.0}, "healthy", "0.00 x"),
         ({"reads_per_1000": 251.0}, "wasteful", "5.02 x"),
         ({"wrong": {"user": 500}}, "hidden", "0.50 wrong user"),
         ({"wrong": {"user": 1}, "reads_per_1000": 9000.0}, "hidden", "0.001 wrong user"),
         ({"failures": {"user": 1}}, "broken", "0.001 user"),
+        ({"failures": {"user": 4}}, "broken", "0.004 user"),
+        ({"failures": {"user": 5}}, "broken", "0.01 user"),
         ({"failures": {"user": 1}, "wrong": {"user": 500}}, "broken", "user"),
         ({"unexpected": {"401": 1000}}, "broken", "100.0% answered 401"),
     ],
@@ -33,3 +36,26 @@ def test_the_first_cell_that_applies(changes: dict[str, Any], cell: str, words: 
     verdict = judge(**(CLEAN | changes))
     assert verdict.cell == cell
     assert words in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"reads_per_1000": 41.25}, "41.2 source reads per 1,000, 0.82 x the reference line"),
+        (
+            {"wrong": {"user": 500, "team": 250}},
+            "no failure, but 0.50 wrong user values per request; "
+            + "0.25 wrong team values per request",
+        ),
+        (
+            {"failures": {"key": 10, "user": 900, "team": 20}, "unexpected": {"401": 5, "429": 1}},
+            "0.90 user values do not decode per request; "
+            + "0.02 team values do not decode per request; "
+            + "0.01 key values do not decode per request; 0.5% answered 401; 0.1% answered 429",
+        ),
+    ],
+)
+def test_a_reason_names_everything_and_the_most_frequent_failure_first(
+    changes: dict[str, Any], reason: str
+) -> None:
+    assert judge(**(CLEAN | changes)).reason == reason

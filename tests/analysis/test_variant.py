@@ -309,6 +309,18 @@ def test_figures_are_kept_to_three_places(tmp_path: Path) -> None:
     assert result.reference_line_per_1000["team"] == 2.667
 
 
+def test_an_object_that_is_seldom_read_is_named_all_the_same(tmp_path: Path) -> None:
+    many = {"statuses": {"team": {"200": 2000}}}
+    result = _result(tmp_path, [_window(1, _read(1, "team", "team"), generator=many)])
+    assert result.source_reads_per_1000_by_object == {"team": {"team": 0.5}}
+
+
+def test_the_line_of_the_result_has_the_planted_users(tmp_path: Path) -> None:
+    # Two keys with a team and a planted user each, over two TTLs of 100 requests.
+    line = _result(tmp_path, [_window(1)], _run(planted=True)).reference_line_per_1000
+    assert line == {"team": 120.0, "all": 120.0}
+
+
 def test_without_a_cold_fill_its_reads_are_unknown_and_not_0(tmp_path: Path) -> None:
     assert _result(tmp_path, [_window(1)]).cold_fill_source_reads is None
     cold = replace(_window(0), phase="cold_fill")
@@ -429,10 +441,14 @@ def test_mean_sizes_and_codec_times_by_object(tmp_path: Path) -> None:
         *_histogram("authcache_codec_seconds", 0.00001, 3, object="key", op="encode"),
         *_histogram("authcache_codec_seconds", 0.00005, 5, object="key", op="decode"),
         *_histogram("authcache_codec_seconds", 0.000002, 1, object="user", op="decode"),
+        *_histogram("authcache_codec_seconds", 0.05, 1, object="membership", op="decode"),
     ]
     result = _result(tmp_path, [_window(1, *counted), _window(2, *counted)])
     assert result.payload_bytes == {"key": 333.33, "team": 10.0}
-    assert result.codec_us == {"encode": {"key": 3.33}, "decode": {"key": 10.0, "user": 2.0}}
+    assert result.codec_us == {
+        "encode": {"key": 3.33},
+        "decode": {"key": 10.0, "user": 2.0, "membership": 50_000.0},
+    }
 
 
 def _backfill(kind: str, ttl_s: float) -> tuple[Series, float]:
@@ -448,9 +464,9 @@ def test_the_longest_backfill_of_any_worker_in_any_window_the_cold_fill_too(
             phase="cold_fill",
         ),
         _window(1, workers=((_backfill("user", 0.5),), (_backfill("user", 60.26),))),
-        _window(2, workers=((_backfill("user", 59.0),), ())),
+        _window(2, workers=((_backfill("user", 59.0), _backfill("team", 0.5)), ())),
     ]
-    assert _result(tmp_path, windows).backfill_ttl_s == {"key": 600.0, "user": 60.3}
+    assert _result(tmp_path, windows).backfill_ttl_s == {"key": 600.0, "user": 60.3, "team": 0.5}
 
 
 def _point(point: str, wrapped: int) -> tuple[Series, float]:

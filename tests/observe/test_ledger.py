@@ -9,8 +9,9 @@ import pytest
 
 from harness.authcache.words import ObjectKind
 from harness.observe.ledger import RULES, ledger, reconcile
+from harness.observe.samples import Series
 from harness.result import Equation
-from tests.observe.build import evidence, series
+from tests.observe.build import BALANCED, evidence, series
 
 
 def _by_name(**changes: Any) -> dict[str, Equation]:
@@ -67,6 +68,7 @@ def test_statuses_that_replicas_do_not_name_are_reconciled_together(
         ({"generator": {"statuses": {"team": {"200": 99}}}}, {"requests"}),
         ({"generator": {"statuses": {"user": {"200": 100}}}}, {"requests"}),
         ({"more": (OTHER_STATUS,)}, {"requests"}),
+        ({"generator": {"statuses": {"team": {"200": 100, "401": 1}}}}, {"requests"}),
         ({"generator": {"unanswered": {"timeout": 1}}}, {"unanswered"}),
         ({"more": (EXTRA_REDIS,)}, {"redis_lookups"}),
         ({"more": (EXTRA_GET,)}, {"redis_gets"}),
@@ -80,6 +82,7 @@ def test_statuses_that_replicas_do_not_name_are_reconciled_together(
         "a request nobody sent",
         "another scope",
         "another status",
+        "a request of another status that no replica saw",
         "no answer",
         "a Redis lookup without a memory miss",
         "a GET that Redis did not see",
@@ -98,15 +101,61 @@ def test_each_equation_can_fail(changes: dict[str, Any], spoiled: set[str]) -> N
 
 def test_a_failed_source_read_is_no_statement() -> None:
     error = series("authcache_source_read_errors_total", 1, object="key")
-    equations = _by_name(more=(error,), calls={ObjectKind.KEY: 5})
-    assert equations["statements"].status == "balanced"
+    statements = _by_name(more=(error,), calls={ObjectKind.KEY: 5})["statements"]
+    assert statements.status == "balanced"
+    assert (statements.left, statements.right, statements.residual) == (5, 5, 0)
 
 
 def test_without_redis_no_lookup_may_ask_it() -> None:
     equations = _by_name(has_redis=False)
     assert equations["redis_lookups"].status == "unbalanced"
     assert equations["redis_gets"].status == "not_checked"
-    assert "no Redis tier" in equations["redis_gets"].reason
+    assert equations["redis_gets"].reason == "the variant has no Redis tier"
+    in_memory = tuple(item for item in BALANCED if ("tier", "redis") not in item[0][1])
+    assert _by_name(has_redis=False, counted=in_memory)["redis_lookups"].status == "balanced"
+
+
+def test_requests_to_other_routes_are_no_load() -> None:
+    health = series("http_requests_total", 9, route="/health", status="200", key_scope="team")
+    assert _by_name(more=(health,))["requests"].status == "balanced"
+
+
+def test_a_wait_for_a_source_read_comes_after_redis_was_asked() -> None:
+    waits = series("authcache_coalesced_total", 1, object="key", stage="before_source")
+    fewer = series("authcache_source_reads_total", 4, object="key", reason="miss", key_scope="team")
+    equations = _by_name(more=(waits, fewer), calls={ObjectKind.KEY: 5})
+    assert {equation.status for equation in equations.values()} == {"balanced"}
+
+
+def _lookup(n: int, op: str, tier: str, outcome: str) -> tuple[Series, float]:
+    return series("authcache_lookups_total", n, tier=tier, op=op, outcome=outcome, object="team")
+
+
+def test_peeks_ask_redis_and_never_postgres() -> None:
+    peeks = (
+        _lookup(5, "peek", "memory", "hit"),
+        _lookup(3, "peek", "memory", "miss"),
+        _lookup(2, "peek", "redis", "hit"),
+        _lookup(1, "peek", "redis", "miss"),
+        series("authcache_redis_gets_total", 3, purpose="peek"),
+    )
+    equations = _by_name(more=peeks, gets=9)
+    assert {equation.status for equation in equations.values()} == {"balanced"}
+
+
+def test_what_was_not_counted_says_so_even_where_no_one_gave_a_reason() -> None:
+    window = evidence(gets=None)
+    window = replace(window, after=replace(window.after, statements=None))
+    reasons = {e.name: e.reason for e in reconcile(window) if e.status == "not_checked"}
+    assert reasons == {
+        "redis_gets": "Redis is not the fleet's own",
+        "statements": "Postgres has no pg_stat_statements",
+    }
+
+
+def test_an_unbalanced_equation_says_by_how_much() -> None:
+    spend = _by_name(key_spend=24_990)["key_spend"]
+    assert (spend.left, spend.right, spend.residual) == (25_000, 24_990, 10)
 
 
 def test_what_cannot_be_counted_is_not_checked_and_says_why() -> None:

@@ -50,6 +50,7 @@ BUDGETS = [(kind, "max_budget") for kind in ("key", "user", "team")] + [
         (10.000001, 10.0, 429),
         (10.0, None, 200),
         (None, 10.0, 200),
+        (None, 0.000001, 200),
         (None, None, 200),
         (0.0, 0.0, 429),
         (None, 0.0, 429),
