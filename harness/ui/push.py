@@ -32,7 +32,6 @@ PHASE = "load"
 """Of the windows that a person starts; those of a run have other names."""
 EVERY_S = 1.0
 TIMEOUT_S = 2.0
-"""Of one exchange with the exporter."""
 SETTLE_S = 15.0
 """After a load, the last word of Locust's workers, and an exporter to take it, get this long."""
 _POLL_S = 0.1
@@ -93,6 +92,8 @@ class Pusher:
         counts: what the users have counted in the load that runs, or the last one.
         elapsed_s: seconds of that load's plan that have passed.
         complete: whether the counts of a load that is over are final.
+        every_s: seconds between two tries.
+        timeout_s: seconds that one exchange with the exporter may take.
     """
 
     def __init__(
@@ -101,11 +102,15 @@ class Pusher:
         counts: Callable[[], LoadCounts],
         elapsed_s: Callable[[], float],
         complete: Callable[[], bool],
+        *,
+        every_s: float = EVERY_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
+        self._every_s, self._timeout_s = every_s, timeout_s
         url = urljoin(snapshots, "state")
         self._address, self._path = urlsplit(url).netloc, urlsplit(url).path
         self._client = HTTPClient.from_url(
-            url, concurrency=1, connection_timeout=TIMEOUT_S, network_timeout=TIMEOUT_S
+            url, concurrency=1, connection_timeout=timeout_s, network_timeout=timeout_s
         )
         self._counts, self._elapsed_s, self._complete = counts, elapsed_s, complete
         self._load: _Load | None = None
@@ -136,7 +141,7 @@ class Pusher:
         if self._load is not None and self._greenlet is not None:
             self.end()
             self._load.final = True
-            self._greenlet.join(2 * TIMEOUT_S)
+            self._greenlet.join(2 * self._timeout_s)
 
     def _follow(self, load: _Load, former: gevent.Greenlet[..., None] | None) -> None:
         if former is not None:
@@ -144,13 +149,13 @@ class Pusher:
         while not load.over.is_set():
             self._look(load)
             self._push(load, last=False)
-            load.over.wait(EVERY_S)
+            load.over.wait(self._every_s)
         deadline = monotonic() + SETTLE_S
         while not (load.final or self._complete() or monotonic() > deadline):
             gevent.sleep(_POLL_S)
         self._look(load)
         while not self._push(load, last=True) and monotonic() < deadline and not load.final:
-            gevent.sleep(EVERY_S)
+            gevent.sleep(self._every_s)
 
     def _look(self, load: _Load) -> None:
         if not load.final:
@@ -160,7 +165,7 @@ class Pusher:
     def _push(self, load: _Load, *, last: bool) -> bool:
         """Whether the exporter took it."""
         try:
-            with gevent.Timeout(TIMEOUT_S):
+            with gevent.Timeout(self._timeout_s):
                 state = RunState.model_validate_json(self._ask("GET"))
                 _fill(state, load, last=last)
                 self._ask("PUT", state.model_dump_json())
