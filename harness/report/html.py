@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -46,6 +47,7 @@ def report_html(
     return page
 
 
+@cache
 def _template() -> Any:
     environment = Environment(
         loader=ChoiceLoader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def page(result: Result) -> Page:
     return Page(report_html(result))
 
 
+@cache
+def blind_page(name: str, *points: str) -> Page:
+    """The page of a `blind` run: most of what this file costs, made once for all that read it."""
+    return page(blind(name, *points))
+
+
 def printed(result: Result) -> str:
     console = Console(file=io.StringIO(), width=100)
     print_result(result, console)
@@ -47,6 +54,12 @@ def printed(result: Result) -> str:
 
 def history(result: Result) -> ReadTable:
     return markdown_tables(history_markdown(result))[0]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Page:
+    """Of the run in which every point was wrapped."""
+    return page(releases_run())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +81,7 @@ def test_every_report_has_a_line_of_it(name: str, point: str, consequence: str) 
     line = f"Not instrumented in {name}: {point}. {consequence}"
     assert line in printed(result)
     assert f"\n- {line}" in summary_markdown(result).replace("\\", "")
-    assert line in words(" ".join(page(result).text))
+    assert line in words(" ".join(blind_page(name, point).text))
     assert line in history_markdown(result).replace("\\", "")
 
 
@@ -85,15 +98,14 @@ def test_a_cell_that_nobody_saw_is_a_dash_with_the_reason() -> None:
     places = ", ".join(f"{HEALTHY} {scope}" for scope in ("team", "user", "shared_id", "member"))
     assert f"{places}: {reason}" in printed(result)
     assert f": {places}" not in printed(result)
-    assert page(result).tables["matrix"].cell(HEALTHY, "team") == f"{DASH} | {reason}"
+    assert blind_page(HEALTHY, "codec").tables["matrix"].cell(HEALTHY, "team") == f"{DASH} | {reason}"
     matrix = markdown_tables(summary_markdown(result))[0]
     assert matrix.cell(HEALTHY, "user") == f"{DASH}<br><sub>{reason}</sub>"
     assert history(result).cell("1.93.0", "shared_id").startswith(DASH)
 
 
 def test_a_cell_that_was_seen_to_break_stays() -> None:
-    result = blind(FAILING, "codec")
-    cells = page(result).tables["matrix"]
+    cells = blind_page(FAILING, "codec").tables["matrix"]
     assert "broken" in cells.cell(FAILING, "shared_id")
     assert cells.cell(FAILING, "team").startswith(DASH)
 
@@ -113,13 +125,13 @@ def test_a_cell_that_was_seen_to_break_stays() -> None:
     ],
 )
 def test_a_measure_that_nobody_saw_is_a_dash_with_the_word(point: str, row: str) -> None:
-    table = page(blind(FAILING, point)).tables["measures"]
+    table = blind_page(FAILING, point).tables["measures"]
     assert table.cell(row, FAILING) == UNSEEN
     assert table.cell(row, "litellm==1.90.0") != UNSEEN
 
 
 def test_reads_without_a_scope_are_known_of_all_scopes_together() -> None:
-    headline = page(blind(FAILING, "auth_cache")).tables["headline"]
+    headline = blind_page(FAILING, "auth_cache").tables["headline"]
     assert headline.cell(FAILING, "shared_id") == UNSEEN
     assert not headline.cell(FAILING, "all").startswith(DASH)
 
@@ -136,11 +148,10 @@ def test_reads_without_a_scope_are_known_of_all_scopes_together() -> None:
         ("auth_cache", "outcomes", "hit"),
     ],
 )
-def test_no_table_has_a_0_for_it(point: str, table: str, column: str) -> None:
-    read = page(blind(FAILING, point)).tables[table]
+def test_no_table_has_a_0_for_it(whole: Page, point: str, table: str, column: str) -> None:
+    read = blind_page(FAILING, point).tables[table]
     assert read.cell(FAILING, column) == DASH
-    whole = page(releases_run()).tables[table]
-    assert whole.cell(FAILING, column) != DASH
+    assert whole.tables[table].cell(FAILING, column) != DASH
 
 
 @pytest.mark.parametrize(
