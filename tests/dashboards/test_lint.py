@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import yaml
 
 from harness.dashboards.render.units import UNITS
-from harness.dashboards.substitute import Target, panels
+from harness.dashboards.substitute import panels
 from tests.dashboards.boards import ALL_PANELS, ALL_TARGETS, BOARDS, FOLDER
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 VARIABLES = ["datasource", "variant", "replica", "key_scope", "object"]
 
 each_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
-each_panel = pytest.mark.parametrize("panel", ALL_PANELS, ids=lambda p: p["title"])
-each_target = pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 
 
 @each_board
@@ -58,63 +55,63 @@ def test_variables_take_several_values(board: dict[str, Any]) -> None:
     assert all(v["multi"] for v in queries)
 
 
-@each_panel
-def test_panel_datasource_rule(panel: Mapping[str, Any]) -> None:
-    assert panel["datasource"] == SOURCE
-    assert all(target["datasource"] == SOURCE for target in panel["targets"])
+def test_panel_datasource_rule() -> None:
+    for panel in ALL_PANELS:
+        assert panel["datasource"] == SOURCE, panel["title"]
+        assert all(target["datasource"] == SOURCE for target in panel["targets"]), panel["title"]
 
 
-@each_panel
-def test_panel_title_description_rule(panel: Mapping[str, Any]) -> None:
-    assert panel["title"].strip()
-    assert panel["description"].strip().endswith(".")
+def test_panel_title_description_rule() -> None:
+    for panel in ALL_PANELS:
+        assert panel["title"].strip(), panel["title"]
+        assert panel["description"].strip().endswith("."), panel["title"]
 
 
-@each_panel
-def test_panel_units_rule(panel: Mapping[str, Any]) -> None:
-    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+def test_panel_units_rule() -> None:
+    for panel in ALL_PANELS:
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
 
 
-@each_panel
-def test_panel_no_targets_rule(panel: Mapping[str, Any]) -> None:
-    assert panel["targets"]
-    refs = [target["refId"] for target in panel["targets"]]
-    assert len(set(refs)) == len(refs)
+def test_panel_no_targets_rule() -> None:
+    for panel in ALL_PANELS:
+        assert panel["targets"], panel["title"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs), panel["title"]
 
 
-@each_panel
-def test_every_panel_has_thresholds(panel: Mapping[str, Any]) -> None:
-    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
-    assert steps[0]["value"] is None
-    values = [step["value"] for step in steps[1:]]
-    assert values == sorted(values)
+def test_every_panel_has_thresholds() -> None:
+    for panel in ALL_PANELS:
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert steps[0]["value"] is None, panel["title"]
+        values = [step["value"] for step in steps[1:]]
+        assert values == sorted(values), panel["title"]
 
 
-@each_target
-def test_target_rate_interval_rule(target: Target) -> None:
-    ranges = re.findall(r"\[([^\]]*)\]", target.expr)
-    assert set(ranges) <= {"$__rate_interval"}
-    assert len(ranges) == target.expr.count("rate(")
+def test_target_rate_interval_rule() -> None:
+    for target in ALL_TARGETS:
+        ranges = re.findall(r"\[([^\]]*)\]", target.expr)
+        assert set(ranges) <= {"$__rate_interval"}, target.name
+        assert len(ranges) == target.expr.count("rate("), target.name
 
 
-@each_target
-def test_target_counter_agg_rule(target: Target) -> None:
+def test_target_counter_agg_rule() -> None:
     """A counter is only ever looked at as a rate."""
-    for name in re.findall(r"\b\w+_(?:total|count|sum|bucket)\b(?=\{)", target.expr):
-        for place in re.finditer(rf"\b{name}\b(?=\{{)", target.expr):
-            assert target.expr[: place.start()].endswith("rate(")
+    for target in ALL_TARGETS:
+        for name in re.findall(r"\b\w+_(?:total|count|sum|bucket)\b(?=\{)", target.expr):
+            for place in re.finditer(rf"\b{name}\b(?=\{{)", target.expr):
+                assert target.expr[: place.start()].endswith("rate("), target.name
 
 
-@each_target
-def test_every_query_follows_the_chosen_variant(target: Target) -> None:
-    selectors = re.findall(r"\b[a-z_]+\{([^}]*)\}", target.expr)
-    assert selectors
-    assert all('variant=~"$variant"' in selector for selector in selectors)
+def test_every_query_follows_the_chosen_variant() -> None:
+    for target in ALL_TARGETS:
+        selectors = re.findall(r"\b[a-z_]+\{([^}]*)\}", target.expr)
+        assert selectors, target.name
+        assert all('variant=~"$variant"' in selector for selector in selectors), target.name
 
 
-@each_target
-def test_every_series_has_a_name_that_tells_the_variant(target: Target) -> None:
-    assert "{{variant}}" in target.legend
+def test_every_series_has_a_name_that_tells_the_variant() -> None:
+    for target in ALL_TARGETS:
+        assert "{{variant}}" in target.legend, target.name
 
 
 @each_board

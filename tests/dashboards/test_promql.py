@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness.dashboards.substitute import Target, chosen, legend, rate_interval, substituted
+from harness.dashboards.substitute import chosen, legend, rate_interval, substituted
 from harness.exporter.families import counter, merge_all, render
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import RunState
@@ -33,9 +33,14 @@ EXPRESSIONS = {
 }
 
 
-@pytest.mark.parametrize("expr", EXPRESSIONS.values(), ids=EXPRESSIONS)
-def test_every_query_parses(expr: str) -> None:
-    promql_parser.parse(expr)
+def test_every_query_parses() -> None:
+    refused = {}
+    for name, expr in EXPRESSIONS.items():
+        try:
+            promql_parser.parse(expr)
+        except ValueError as error:
+            refused[name] = str(error)
+    assert refused == {}
 
 
 def test_the_parser_refuses_what_is_no_query() -> None:
@@ -94,10 +99,10 @@ def _selectors(node: Any) -> list[Any]:
     raise AssertionError(f"the test does not know {type(node)}")
 
 
-@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-def test_a_legend_uses_labels_that_the_query_keeps(target: Target) -> None:
-    kept = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", target.expr))))
-    assert set(re.findall(r"\{\{(\w+)\}\}", target.legend)) <= kept
+def test_a_legend_uses_labels_that_the_query_keeps() -> None:
+    for target in ALL_TARGETS:
+        kept = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", target.expr))))
+        assert set(re.findall(r"\{\{(\w+)\}\}", target.legend)) <= kept, target.name
 
 
 def test_rate_interval_is_four_scrapes_or_a_step_and_a_scrape() -> None:

@@ -98,7 +98,9 @@ def test_a_cell_that_nobody_saw_is_a_dash_with_the_reason() -> None:
     places = ", ".join(f"{HEALTHY} {scope}" for scope in ("team", "user", "shared_id", "member"))
     assert f"{places}: {reason}" in printed(result)
     assert f": {places}" not in printed(result)
-    assert blind_page(HEALTHY, "codec").tables["matrix"].cell(HEALTHY, "team") == f"{DASH} | {reason}"
+    assert (
+        blind_page(HEALTHY, "codec").tables["matrix"].cell(HEALTHY, "team") == f"{DASH} | {reason}"
+    )
     matrix = markdown_tables(summary_markdown(result))[0]
     assert matrix.cell(HEALTHY, "user") == f"{DASH}<br><sub>{reason}</sub>"
     assert history(result).cell("1.93.0", "shared_id").startswith(DASH)
