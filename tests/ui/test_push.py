@@ -29,6 +29,9 @@ from tests.load.replica import closed_port
 from tests.ui.pages import HANG, served
 
 PATIENCE_S = 60.0
+# One for all: each reads the certificates of the world, which costs more than most tests here.
+# It keeps no connection, as each test has an exporter of its own.
+HTTP = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 class Generator:
@@ -68,7 +71,7 @@ class Served:
         self.url = url
 
     def page(self) -> Counters:
-        return Counters.parse(httpx.get(f"{self.url}/metrics", trust_env=False).text)
+        return Counters.parse(HTTP.get(f"{self.url}/metrics").text)
 
     def sum(self, name: str, **labels: str) -> float:
         return self.page().sum(f"authcache_{name}", **labels)
