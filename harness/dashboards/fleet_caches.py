@@ -78,6 +78,7 @@ AGE = tuple(
             )
             for share, name in ((0.5, "median"), (0.99, "99th percentile"))
         ],
+        dashed="median",
     )
     for tier in ("memory", "redis")
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,4 +64,13 @@ def _text(board: builders.Dashboard) -> str:
         # The SDK writes an interval's fields into every kind of variable.
         for field in ("auto", "auto_count", "auto_min"):
             variable.pop(field, None)
-    return json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    lines: dict[str, str] = {}
+    for panel in body["panels"]:
+        # An override is a line: written out, they would be most of the file.
+        overrides = panel.get("fieldConfig", {}).get("overrides", [])
+        for place, override in enumerate(overrides):
+            line = json.dumps(override, sort_keys=True, ensure_ascii=False)
+            overrides[place] = f"override {len(lines)}"
+            lines[f'"{overrides[place]}"'] = line
+    text = json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return re.sub(r'"override \d+"', lambda found: lines[found[0]], text)

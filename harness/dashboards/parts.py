@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common, dashboard
+
+from harness.style import COLOURS, NAMED
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, YELLOW, RED, BLUE, PURPLE, GREY = "green", "yellow", "red", "blue", "purple", "gray"
@@ -41,6 +44,8 @@ class Limits(NamedTuple):
         return any(limit is not None and limit > ANY for limit in self)
 
 
+_OTHERS = dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
+"""For series of variants that the harness does not know: Grafana takes its own hash of the name."""
 ANY = 1e-9
 """A limit for what must not happen at all."""
 
@@ -58,7 +63,7 @@ class Graph(NamedTuple):
     stacked: bool = False
     axis: str = ""
     colours: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
-    """Fixed colours by the end of a series' name."""
+    """Fixed colours by the end of a series' name; without them, a series has its variant's."""
     dashed: str = ""
     """Series of this ending are drawn dashed: lines to compare with."""
 
@@ -83,7 +88,7 @@ class Graph(NamedTuple):
                 .mode(common.TooltipDisplayMode.MULTI)
                 .sort(common.SortOrder.DESCENDING)
             )
-            .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
+            .color_scheme(builders.FieldColor().mode(_OTHERS))
             .thresholds(_thresholds(self.limits))
             .thresholds_style(
                 common_builders.GraphThresholdsStyleConfig().mode(_threshold_style(self.limits))
@@ -93,11 +98,9 @@ class Graph(NamedTuple):
             panel = panel.stacking(
                 common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A")
             )
-        for ending, colour in self.colours.items():
-            value = {"mode": "fixed", "fixedColor": colour}
-            panel = panel.override_by_regexp(
-                f"/{ending}$/", [dashboard.DynamicConfigValue(id_val="color", value=value)]
-            )
+        by_name = {f"/{ending}$/": _fixed(colour) for ending, colour in self.colours.items()}
+        for pattern, value in (by_name or _by_variant(self.queries)).items():
+            panel = panel.override_by_regexp(pattern, value)
         if self.dashed:
             panel = panel.override_by_regexp(f"/{self.dashed}$/", _dashed())
         for target in _targets(self.queries):
@@ -139,6 +142,10 @@ class Number(NamedTuple):
             .thresholds(_thresholds(self.limits, self.low_is_bad))
             .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         )
+        if self.limits == Limits() and self.low_is_bad is None:
+            # Nothing here is good or bad: the colour is free to say which variant.
+            for pattern, value in _by_variant(self.queries).items():
+                panel = panel.override_by_regexp(pattern, value)
         for target in _targets(self.queries):
             panel = panel.with_target(target)
         return panel
@@ -262,6 +269,25 @@ def _targets(queries: Sequence[Query]) -> list[prometheus.Dataquery]:
         .ref_id(chr(ord("A") + place))
         for place, query in enumerate(queries)
     ]
+
+
+def _by_variant(queries: Sequence[Query]) -> dict[str, list[dashboard.DynamicConfigValue]]:
+    """Overrides by pattern that give every series the colour of its variant.
+
+    Where a variant has one series for each value of a further label, these are shades of its
+    colour: in one and the same they could not be told apart.
+    """
+    mode = "fixed" if all(query.legend.count("{{") == 1 for query in queries) else "shades"
+    found = {}
+    for place, colour in enumerate(COLOURS):
+        names = "|".join(re.escape(name) for name, at in NAMED.items() if at == place)
+        found[f"/^({names})( |$)/"] = _fixed(colour, mode)
+    return found
+
+
+def _fixed(colour: str, mode: str = "fixed") -> list[dashboard.DynamicConfigValue]:
+    value = {"mode": mode, "fixedColor": colour}
+    return [dashboard.DynamicConfigValue(id_val="color", value=value)]
 
 
 def _legend() -> common_builders.VizLegendOptions:

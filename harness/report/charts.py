@@ -20,8 +20,6 @@ WIDTH = 440
 """Of every chart, in the units of its view box: about CSS pixels."""
 PAGE_WIDTH = 900
 """Of a chart that stands by itself."""
-PALETTE = 8
-"""How many variant colours the page has; a ninth begins again, paler and dotted."""
 _FONT = 12
 _ROOM_FOR_LABEL = 0.17
 """Part of the axis kept free behind the longest bar for its value."""
@@ -50,7 +48,7 @@ class Bar:
     value: float | None
     text: str
     mark: str
-    """Class of the bar: the variant's colour."""
+    """Class of the bar: the variant's colour; empty where its series gives it one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +69,6 @@ class _Bars(pygal.HorizontalBar):  # type: ignore[misc]  # pygal ships no types
 class _Stacks(pygal.HorizontalStackedBar):  # type: ignore[misc]  # pygal ships no types
     _series_margin = 0.12
     _serie_margin = 0.08
-
-
-def mark(index: int) -> str:
-    """The class that gives the ``index``-th variant its colour, the same in every chart."""
-    return f"v{index % PALETTE}{' again' if index >= PALETTE else ''}"
 
 
 def log_bars(bars: Sequence[Bar], label: str, scale: LogScale, line: float | None = None) -> str:
@@ -140,14 +133,14 @@ def stacked_shares(
 
 
 def log_lines(
-    series: Sequence[Sequence[Dot]],
+    series: Sequence[tuple[str, Sequence[Dot]]],
     label: str,
     x_title: str,
     scale: LogScale,
     line: float | None = None,
 ) -> str:
-    """One line a series over seconds, on a logarithmic scale."""
-    dots = [dot for dots in series for dot in dots]
+    """One line a series over seconds, on a logarithmic scale; each with its class, its colour."""
+    dots = [dot for _, dots in series for dot in dots]
     seconds = round_ticks(max((dot.x for dot in dots), default=1.0))
     chart = _configure(
         pygal.XY,
@@ -160,9 +153,9 @@ def log_lines(
     chart.x_labels = seconds
     chart.x_value_formatter = lambda x: f"{x:,.10g}"
     _ticks(chart, scale.ticks(), None if line is None else scale.place(line))
-    for one in series:
+    for _, one in series:
         chart.add("", [_dot(dot, scale) for dot in one])
-    return inline(chart, label)
+    return inline(chart, label, [mark for mark, _ in series])
 
 
 def _configure(kind: type[pygal.graph.graph.Graph], **options: object) -> pygal.graph.graph.Graph:
@@ -215,7 +208,7 @@ def _value(bar: Bar, place: Callable[[float], float]) -> dict[str, object] | Non
         "value": place(bar.value),
         "label": bar.label,
         "formatter": _says(bar.text),
-        "node": {"class": f"rect {bar.mark}"},
+        "node": {"class": f"rect {bar.mark}".rstrip()},
     }
 
 

@@ -13,7 +13,6 @@ from harness.report.charts import (
     grouped_bars,
     log_bars,
     log_lines,
-    mark,
     stacked_shares,
 )
 from harness.report.matrix import SCOPE_NOTES, reference_line, reference_text, scopes_of
@@ -23,6 +22,7 @@ from harness.report.scale import LogScale
 from harness.report.series import VariantSeries
 from harness.report.table import Table
 from harness.result import Percentiles, Result, VariantResult
+from harness.style import marks
 
 _PERCENTILES = ("p50", "p95", "p99")
 _TIME = "seconds since the start"
@@ -80,7 +80,7 @@ def figures(result: Result, series: Sequence[VariantSeries]) -> list[Figure]:
 
 
 def _variants(result: Result, shape: str = "box") -> tuple[Key, ...]:
-    return tuple(Key(mark(i), name, shape) for i, name in enumerate(result.variants))
+    return tuple(Key(mark, name, shape) for name, mark in marks(result.variants).items())
 
 
 def _middle(result: Result, scope: str) -> float | None:
@@ -110,9 +110,9 @@ def _reads(result: Result) -> Figure:
     )
     for scope in scopes:
         bars = []
-        for i, (name, variant) in enumerate(result.variants.items()):
-            value = variant.source_reads_per_1000.get(scope)
-            bars.append(Bar(name, value, rate(value), mark(i)))
+        for name, mark in marks(result.variants).items():
+            value = result.variants[name].source_reads_per_1000.get(scope)
+            bars.append(Bar(name, value, rate(value), mark))
         label = f"Source reads per 1,000 requests in scope {scope}: {_read_out(bars)}"
         svg = log_bars(bars, label, scale, _middle(result, scope))
         panels.append(Panel(scope, _scope_note(result, scope), svg))
@@ -165,16 +165,15 @@ def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
     scale = LogScale.over([*shown, *references])
     for scope in scopes:
         lines = []
-        for name in result.variants:
+        for name, mark in marks(result.variants).items():
             points = by_name[name].points if name in by_name else ()
-            lines.append(
-                [
-                    Dot(p.at_s, n, f"{name}, {p.name}: {rate(n)}", hollow=p.cold)
-                    for p in points
-                    if (n := p.per_1000.get(scope)) is not None
-                ]
-            )
-        if any(lines):
+            dots = [
+                Dot(p.at_s, n, f"{name}, {p.name}: {rate(n)}", hollow=p.cold)
+                for p in points
+                if (n := p.per_1000.get(scope)) is not None
+            ]
+            lines.append((mark, dots))
+        if any(dots for _, dots in lines):
             label = f"Source reads per 1,000 requests in scope {scope} over time, a line a variant"
             svg = log_lines(lines, label, _TIME, scale, _middle(result, scope))
             panels.append(Panel(scope, _scope_note(result, scope), svg))
@@ -202,7 +201,10 @@ def _latency(result: Result) -> Figure:
     panels = []
     for kind, part in parts.items():
         groups = [p for p in _PERCENTILES if any(_has(percentiles, p) for percentiles in part)]
-        series = [[_percentile_bar(p, one, i) for p in groups] for i, one in enumerate(part)]
+        series = [
+            [_percentile_bar(p, one, mark) for p in groups]
+            for mark, one in zip(marks(result.variants).values(), part, strict=True)
+        ]
         if groups:
             svg = grouped_bars(groups, series, f"Latency in ms, {kind}, by percentile and variant")
             panels.append(Panel(kind, notes[kind], svg))
@@ -221,7 +223,7 @@ def _payload(result: Result) -> Figure:
     sizes = [v.payload_bytes for v in _all(result)]
     times = [v.codec_us.get("decode", {}) for v in _all(result)]
     panels = [
-        Panel(title, note, _by_object(maps, f"{note}, by object and variant"))
+        Panel(title, note, _by_object(result, maps, f"{note}, by object and variant"))
         for title, note, maps in (
             ("payload", "bytes of one encoded object, mean", sizes),
             ("decode", "µs to make an object of it, mean", times),
@@ -239,11 +241,11 @@ def _payload(result: Result) -> Figure:
     )
 
 
-def _by_object(maps: Sequence[Mapping[str, float]], label: str) -> str:
+def _by_object(result: Result, maps: Sequence[Mapping[str, float]], label: str) -> str:
     objects = objects_of(list(maps))
     series = [
-        [Bar(kind, by.get(kind), rate(by.get(kind)), mark(i)) for kind in objects]
-        for i, by in enumerate(maps)
+        [Bar(kind, by.get(kind), rate(by.get(kind)), mark) for kind in objects]
+        for mark, by in zip(marks(result.variants).values(), maps, strict=True)
     ]
     return grouped_bars(objects, series, label)
 
@@ -256,9 +258,9 @@ def _has(percentiles: Percentiles, name: str) -> bool:
     return getattr(percentiles, name) is not None
 
 
-def _percentile_bar(name: str, percentiles: Percentiles, index: int) -> Bar:
+def _percentile_bar(name: str, percentiles: Percentiles, mark: str) -> Bar:
     value: float | None = getattr(percentiles, name)
-    return Bar(name, value, time_ms(value), mark(index))
+    return Bar(name, value, time_ms(value), mark)
 
 
 def _read_out(bars: Sequence[Bar]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.resources import files
 
-from harness.report.charts import Bar, columns, mark
+from harness.report.charts import Bar, columns
 from harness.report.history import FAILING, log_pairs, releases_of
 from harness.report.numbers import rate
 from harness.result import Result, VariantResult
@@ -35,10 +35,9 @@ def history_svg(result: Result) -> str:
     series: dict[str, list[Bar]] = {}
     for scope in FAILING:
         for name, measure in _MEASURES.items():
-            number = len(series)
             values = [(version, measure(variant, scope)) for version, _, variant in releases]
             series[f"{scope}: {name}"] = [
-                Bar(f"{version}, {scope}, {name}", value, rate(value), mark(number))
+                Bar(f"{version}, {scope}, {name}", value, rate(value), mark="")
                 for version, value in values
             ]
     drawn = columns([r.version for r in releases], series, LABEL, title="per 1,000 requests")

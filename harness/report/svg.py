@@ -8,27 +8,32 @@ into ``desc`` elements that only its script reads. The page has its own style; t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from xml.etree import ElementTree as ET
 
 from pygal.graph.graph import Graph  # type: ignore[import-untyped]  # pygal ships no types
 
 _UNWANTED = {"script", "style", "defs"}
+_SERIES = re.compile(r"series serie-(\d+) ")
 _DECIMALS = re.compile(r"-?\d+\.\d+(e-?\d+)?")
 
 
-def inline(chart: Graph, label: str) -> str:
-    """The chart as an ``svg`` element for a page. ``label`` is read out in its place."""
-    chart.add_xml_filter(_cleaner(label))
+def inline(chart: Graph, label: str, marks: Sequence[str] = ()) -> str:
+    """The chart as an ``svg`` element for a page. ``label`` is read out in its place.
+
+    ``marks`` are classes for the series in their order: pygal has no option for them.
+    """
+    chart.add_xml_filter(_cleaner(label, marks))
     return str(chart.render(is_unicode=True))
 
 
-def _cleaner(label: str) -> Callable[[ET.Element], ET.Element]:
+def _cleaner(label: str, marks: Sequence[str]) -> Callable[[ET.Element], ET.Element]:
     def clean(root: ET.Element) -> ET.Element:
         _prune(root)
         for element in list(root.iter()):
             _titles(element)
             _shorten(element)
+        _mark(root, marks)
         # Inline SVG needs no namespace, and the page no address, not even as a name.
         root.attrib.pop("xmlns", None)
         root.attrib.update({"role": "img", "aria-label": label, "focusable": "false"})
@@ -46,6 +51,13 @@ def _prune(element: ET.Element) -> None:
     if element.tag == "svg":
         for title in element.findall("title"):
             element.remove(title)
+
+
+def _mark(root: ET.Element, marks: Sequence[str]) -> None:
+    for group in root.iter("g"):
+        classes = group.get("class", "")
+        if marks and (series := _SERIES.match(classes)):
+            group.set("class", f"{classes} {marks[int(series[1])]}")
 
 
 def _shorten(element: ET.Element) -> None:

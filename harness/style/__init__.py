@@ -1,6 +1,66 @@
-"""What pages look like, whoever makes them."""
+"""What pages look like, whoever makes them, and which colour a variant has.
 
+A variant's colour depends on its name alone: not on its place in a run, nor on what runs beside it.
+So it is the same on every panel of the dashboards, in the report and in the web UI.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from zlib import crc32
 
 PALETTE = files("harness.style").joinpath("palette.css")
 """A style sheet of custom properties: the colours of variants, outcomes and cells."""
+COLOURS: tuple[str, ...] = tuple(
+    re.findall(r"--v\d+: (#[0-9a-f]{6});", PALETTE.read_text(encoding="utf-8"))
+)
+"""Of variants, as ``#rrggbb``. One value each for light and dark pages: Grafana knows no other."""
+NAMED: Mapping[str, int] = {
+    # These four stand side by side in the default scenario.
+    "litellm_1_84": 0,
+    "fix_optional_user_id": 1,
+    "fix_keep_none": 2,
+    "recommended": 3,
+    "fix_keep_required_none": 4,
+    "all_prefixed": 5,
+    "envelope": 6,
+    "memory_only": 7,
+    "raw_redis": 8,
+    "litellm_1_83": 9,
+    "litellm_1_94": 10,
+    "litellm_1_93": 12,
+    "litellm_1_91": 13,
+    # Releases share colours with variants only where neither twins nor history draw both.
+    "litellm==1.83.14": 6,
+    "litellm==1.84.0rc1": 14,
+    "litellm==1.84.10": 11,
+    "litellm==1.90.0": 7,
+    "litellm==1.91.0": 8,
+    "litellm==1.93.0": 5,
+    "litellm==1.94.0": 2,
+    "litellm==1.109.1": 15,
+}
+"""Places in `COLOURS` of the names that come with the harness. Any other name is hashed."""
+
+
+def place(name: str) -> int:
+    """The place in `COLOURS` of the variant of this name; the same in every process."""
+    return NAMED[name] if name in NAMED else crc32(name.encode()) % len(COLOURS)
+
+
+def colour(name: str) -> str:
+    """The colour of the variant of this name, as ``#rrggbb``."""
+    return COLOURS[place(name)]
+
+
+def marks(names: Iterable[str]) -> dict[str, str]:
+    """The CSS classes that draw each of the variants of one picture, by name.
+
+    ``vN`` gives the colour. Where the names of two variants have the same colour, the second is
+    drawn paler and dotted as well: ``vN again``. Its colour stays.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        mark = f"v{place(name)}"
+        found[name] = f"{mark} again" if mark in found.values() else mark
+    return found

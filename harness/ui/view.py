@@ -10,6 +10,7 @@ from harness.load.counts import LoadCounts
 from harness.load.options import Drive
 from harness.load.plan import OPEN
 from harness.observe.samples import Counters
+from harness.style import marks
 from harness.ui.history import FIELDS, totals
 from harness.ui.options import Reference
 from harness.ui.watcher import Watch
@@ -48,7 +49,8 @@ def render(
         "generator": _generator(load),
         "cut": watch.cut,
         "variants": [
-            _variant(name, counted, load, watch, reference) for name, counted in fleets.items()
+            {"mark": mark, **_variant(name, fleets[name], load, watch, reference)}
+            for name, mark in marks(fleets).items()
         ],
         "lookups": [row for name, counted in fleets.items() for row in _lookups(name, counted)],
         "replicas": _replicas(watch),

@@ -6,6 +6,7 @@ import pytest
 from harness.report.html import report_html
 from harness.report.series import series_of
 from harness.result import Result
+from harness.style import marks
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.reading import Page, words
 from tests.report.sample import issue_27874
@@ -270,9 +271,18 @@ def test_the_series_over_time_can_be_given() -> None:
 
 
 def test_a_variant_has_the_same_colour_in_every_chart() -> None:
-    text = report_html(issue_27874())
+    # In another order than usual: the place in a run gives no colour.
+    result = issue_27874()
+    result.variants = dict(reversed(result.variants.items()))
+    text = report_html(result)
+    expected = set(marks(MATRIX).items())
     bars = re.findall(r"<title>([^<]*)</title><rect[^>]*class=\"rect (v\d)", text)
-    named = {label.split(":")[0]: mark for label, mark in bars if label.startswith("litellm_1_84")}
-    assert named == {"litellm_1_84": "v0"}
+    assert {
+        (label.split(":")[0], m) for label, m in bars if label.split(":")[0] in MATRIX
+    } == expected
     legend = re.findall(r'class="k-(?:box|line) (v\d)"[^>]*/></svg>(\w+)', text)
-    assert {mark for mark, name in legend if name == "litellm_1_84"} == {"v0"}
+    assert {(name, m) for m, name in legend} == expected
+    over_time = figure_of(text, "over-time")
+    lines = re.findall(r'<g class="series serie-\d color-\d (v\d)">(.*?)</g></g>', over_time)
+    titles = {(m, t) for m, part in lines for t in re.findall(r"<title>(\w+), ", part)}
+    assert {(name, m) for m, name in titles} == expected

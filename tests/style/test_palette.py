@@ -1,12 +1,18 @@
-"""Pages find every colour they ask for, and both themes can be read: contrast as in WCAG 2.2."""
+"""Pages find every colour they ask for, and both themes can be read: contrast as in WCAG 2.2.
+
+A variant has one colour, by its name, wherever it is drawn.
+"""
 
 import re
 from importlib.resources import files
 
 import pytest
 
+from harness.authcache.variants import load_variants
 from harness.report.html import report_html
-from harness.style import PALETTE
+from harness.scenario.loader import load_scenario, scenario_names
+from harness.style import COLOURS, NAMED, PALETTE, colour, marks, place
+from harness.targets.litellm.releases import known_releases
 from tests.report.sample import issue_27874
 from tests.style.contrast import contrast
 
@@ -41,7 +47,7 @@ def colours(page: str, theme: str) -> dict[str, str]:
 def test_a_page_has_the_colours_that_it_asks_for(page: str) -> None:
     defined = set(re.findall(r"--([\w-]+): ", PAGES[page]))
     asked = set(re.findall(r"var\(--([\w-]+)\)", PAGES[page]))
-    assert {"ink", "paper", "v0", "v7", "o-miss", "broken"} <= asked
+    assert {"ink", "paper", "link", "v0", "v15", "o-miss", "broken"} <= asked
     assert asked <= defined
 
 
@@ -49,7 +55,7 @@ def test_a_page_has_the_colours_that_it_asks_for(page: str) -> None:
 @both
 def test_text_has_contrast(page: str, theme: str) -> None:
     c = colours(page, theme)
-    pairs = [("ink", b) for b in BACKGROUNDS] + [("soft", "paper")]
+    pairs = [("ink", b) for b in BACKGROUNDS] + [("soft", "paper"), ("link", "paper")]
     pairs += [(cell, b) for cell in MARKED for b in ("paper", f"{cell}-wash")]
     pairs += [(f"on-{o}", f"o-{o}") for o in OUTCOMES]
     weak = {pair: round(contrast(c[pair[0]], c[pair[1]]), 2) for pair in pairs}
@@ -60,6 +66,56 @@ def test_text_has_contrast(page: str, theme: str) -> None:
 @both
 def test_marks_have_contrast(page: str, theme: str) -> None:
     c = colours(page, theme)
-    marks = [f"v{n}" for n in range(8)] + ["reference"]
-    ratios = {mark: round(contrast(c[mark], c["paper"]), 2) for mark in marks}
-    assert {mark: ratio for mark, ratio in ratios.items() if ratio < 3} == {}
+    # The last two are the panels of Grafana's light and dark theme.
+    papers = [c["paper"], "#ffffff" if theme == "light" else "#181b1f"]
+    ratios = {
+        (mark, paper): round(contrast(mark, paper), 2)
+        for mark in (*COLOURS, c["reference"])
+        for paper in papers
+    }
+    assert {pair: ratio for pair, ratio in ratios.items() if ratio < 3} == {}
+
+
+def test_every_colour_of_a_variant_is_on_the_pages() -> None:
+    assert len(set(COLOURS)) == 16
+    for text in PAGES.values():
+        for number, value in enumerate(COLOURS):
+            assert f"--v{number}: {value};" in text
+            assert f".v{number} {{ --mark: var(--v{number});" in text
+
+
+def test_every_name_that_the_harness_knows_has_a_colour_of_its_own_choice() -> None:
+    variants, releases = set(load_variants()), {r.name for r in known_releases().values()}
+    assert set(NAMED) == variants | releases
+    for names in (variants, releases):
+        assert len({colour(name) for name in names}) == len(names)
+
+
+def test_no_release_has_the_colour_of_a_twin() -> None:
+    # Twins draws all pairs in one picture.
+    releases = known_releases().values()
+    twins = {release.twin for release in releases if release.twin}
+    assert not {colour(twin) for twin in twins} & {colour(release.name) for release in releases}
+
+
+@pytest.mark.parametrize("scenario", scenario_names())
+def test_the_variants_of_a_scenario_look_different(scenario: str) -> None:
+    names = load_scenario(scenario).variants
+    assert len(set(marks(names).values())) == len(names)
+    assert not any("again" in mark for mark in marks(names).values())
+
+
+def test_a_colour_hangs_on_the_name_alone() -> None:
+    # An unknown name is hashed, and the same by every process.
+    assert (place("mine"), place("litellm@../litellm")) == (3, 5)
+    assert marks(["recommended"]) == {"recommended": "v3"}
+    assert marks(["litellm_1_84", "recommended"])["recommended"] == "v3"
+    assert marks(["recommended", "litellm_1_84"])["recommended"] == "v3"
+
+
+def test_a_second_variant_of_one_colour_is_drawn_otherwise() -> None:
+    assert colour("envelope") == colour("litellm==1.83.14")
+    assert marks(["envelope", "litellm==1.83.14"]) == {
+        "envelope": "v6",
+        "litellm==1.83.14": "v6 again",
+    }

@@ -48,10 +48,10 @@
     place.replaceChildren(top, body);
   }
 
-  function named(name, index) {
+  function named({ name, mark }) {
     const made = cell("th", "", "first");
     const swatch = document.createElement("span");
-    swatch.className = `swatch v${index % 8}`;
+    swatch.className = `swatch ${mark}`;
     made.append(swatch, name || "fleet");
     return made;
   }
@@ -62,8 +62,8 @@
   }
 
   function matrix(id, variants, scopes, value, isBad) {
-    table(find(id), ["", ...scopes], variants.map((one, index) => [
-      named(one.name, index),
+    table(find(id), ["", ...scopes], variants.map((one) => [
+      named(one),
       ...scopes.map((scope) => {
         const figures = one.scopes[scope];
         const known = figures && figures.requests > 0;
@@ -112,8 +112,8 @@
 
   function charts(data) {
     const { fields } = data.history;
-    const rows = (field) => data.variants.map((one, index) => ({
-      mark: `v${index % 8}`, name: one.name || "fleet", points: course(one.name, field, fields),
+    const rows = (field) => data.variants.map((one) => ({
+      mark: one.mark, name: one.name || "fleet", points: course(one.name, field, fields),
     }));
     const all = data.variants.map((one) => one.scopes.all).find((f) => f.reference !== null && f.requests);
     const dashes = all ? [{ name: "reference line", value: (all.reference / all.requests) * 1000 }] : [];
