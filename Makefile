@@ -131,6 +131,10 @@ mutants: dev $(VENV)/mutants.stamp ## Change the pure modules line by line: the 
 dashboards: dev ## Write the Grafana dashboards from the code
 	@exec $(BIN)/harness dashboards generate
 
+.PHONY: golden
+golden: dev ## Write the golden records anew, after a change on purpose
+	@WRITE_GOLDEN=1 exec $(BIN)/pytest --quiet tests/golden
+
 .PHONY: lint
 lint: dev ## Check style and types
 	@$(BIN)/ruff check

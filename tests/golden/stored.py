@@ -1,0 +1,176 @@
+"""Runs that happened once, in one file each: the input of the records. They stay as they are.
+
+A file holds ``manifest`` and ``result`` as the run's folder had them, ``windows`` as the files in
+``snapshots/`` (docs/method.md), and ``samples`` by window. `keep` makes one of a run's folder;
+`of_result` of a result that never was a run.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.golden import product as p
+
+FOLDER = Path(__file__).resolve().parent / "stored"
+_NO_MACHINE = {"os": "Linux", "git": {"commit": 40 * "0", "clean": True}, "python_build": ""}
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def names() -> list[str]:
+    """Of all stored runs."""
+    return sorted(path.name.removesuffix(".json.xz") for path in FOLDER.glob("*.json.xz"))
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """A stored run as it lies on disk."""
+    body: dict[str, Any] = json.loads(lzma.decompress((FOLDER / f"{name}.json.xz").read_bytes()))
+    return body
+
+
+def save(name: str, body: Mapping[str, Any]) -> Path:
+    """Write one; the same bytes for the same run."""
+    path = FOLDER / f"{name}.json.xz"
+    path.write_bytes(lzma.compress(json.dumps(body).encode(), preset=9 | lzma.PRESET_EXTREME))
+    return path
+
+
+def keep(run_dir: Path, name: str) -> Path:
+    """Store a run: ``python -c 'from tests.golden.stored import *; keep(Path("runs/…"), "…")'``."""
+
+    def read(path: Path) -> Any:
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def texts(folder: str) -> dict[str, str]:
+        return {
+            path.name.partition(".")[0]: gzip.decompress(path.read_bytes()).decode()
+            for path in sorted((run_dir / folder).glob("*.gz"))
+        }
+
+    return save(
+        name,
+        {
+            "manifest": read(run_dir / "manifest.json") | _NO_MACHINE,
+            "result": read(run_dir / "result.json"),
+            "windows": [json.loads(text) for text in texts("snapshots").values()],
+            "samples": texts("samples"),
+        },
+    )
+
+
+def of_result(result: p.Result, name: str) -> Path:
+    """Store a result without evidence."""
+    return save(name, {"result": result.model_dump(mode="json")})
+
+
+def unpack(name: str, runs_dir: Path) -> Path:
+    """The folder of a stored run, as far as reports are made of it."""
+    run_dir = runs_dir / name
+    run_dir.mkdir(parents=True)
+    for part in ("result", "manifest"):
+        if part in load(name):
+            (run_dir / f"{part}.json").write_text(json.dumps(load(name)[part]), encoding="utf-8")
+    return run_dir
+
+
+def analysed(name: str, folder: Path) -> p.Result:
+    """What the analysis makes today of a stored run's evidence."""
+    body = load(name)
+    manifest, then = body["manifest"], body["result"]
+    for window, text in body["samples"].items():
+        (folder / f"{window}.csv.gz").write_bytes(gzip.compress(text.encode(), 1))
+    settings = manifest["settings"]
+    scenario = p.Scenario.model_validate(settings["scenario"])
+    variants = p.pick(p.load_variants(), list(settings["variants"]))
+    plan = p.make_plan(scenario, [p.reference_arm(v) for v in variants], stack=then["stack"])
+    evidence = [_evidence(window, plan) for window in body["windows"]]
+    return p.analyse(
+        _facts(plan, then),
+        evidence,
+        folder,
+        elapsed_s=then["elapsed_s"],
+        complete=True,
+        interrupted=0,
+        problem=None,
+    )
+
+
+def _facts(plan: p.RunPlan, then: Mapping[str, Any]) -> p.RunFacts:
+    return p.RunFacts(
+        run_id=then["run_id"],
+        started_at=then["started_at"],
+        scenario=plan.scenario,
+        stack=plan.stack,
+        ttl_s=plan.ttl_s,
+        window_s=plan.window_s,
+        premises=tuple(plan.premises),
+        keys=plan.keys,
+        sizing=plan.sizing,
+        variants=tuple(
+            p.VariantFacts(
+                name=arm.name,
+                title=arm.title,
+                target=arm.target.kind,
+                version=arm.target.version,
+                switches=arm.target.describe(),
+                planted=plan.arm_settings(arm).planted_null_user,
+            )
+            for arm in plan.arms
+        ),
+        # The analysis says by itself which cold fills were late.
+        notes=tuple(n for n in then["notes"] if not n.startswith("The cold fill of")),
+    )
+
+
+def _evidence(body: Mapping[str, Any], plan: p.RunPlan) -> p.Evidence:
+    target = next(arm.target for arm in plan.arms if arm.name == body["variant"])
+    return p.Evidence(
+        name=body["window"],
+        variant=body["variant"],
+        phase=body["phase"],
+        round=body["round"],
+        started_s=body["started_s"],
+        duration_s=body["duration_s"],
+        generator=p.WindowResult.model_validate(body["generator"]),
+        before=_snapshot(body["before"]),
+        after=_snapshot(body["after"]),
+        truths={int(index): p.KeyTruth(**truth) for index, truth in body["truth"].items()},
+        has_redis=target.describe()["redis"] == "on",
+        not_counted=body["not_counted"],
+        not_checked=dict(target.not_checked),
+        findings=target.findings,
+        checkpoints=tuple(
+            p.Checkpoint(point["at_s"], p.StatementCount(**point["count"]))
+            for point in body["checkpoints"]
+        ),
+        cpu_s=body["cpu_s"],
+    )
+
+
+def _snapshot(body: Mapping[str, Any]) -> p.Snapshot:
+    statements, redis = body["statements"], body["redis"]
+    return p.Snapshot(
+        0.0,
+        tuple(
+            p.Counters({_series(text): n for text, n in worker.items()})
+            for worker in body["workers"]
+        ),
+        None
+        if statements is None
+        else {p.ObjectKind(kind): p.StatementCount(**count) for kind, count in statements.items()},
+        None if redis is None else p.RedisCount(**redis),
+        {p.ObjectKind(kind): micro for kind, micro in body["spend_micro"].items()},
+    )
+
+
+@cache
+def _series(text: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    name, _, labels = text.partition("{")
+    return name, frozenset(_LABEL.findall(labels))
