@@ -126,12 +126,23 @@ def chosen_prometheus(mode: Mode, stack_name: str = EMBEDDED) -> Binary | None:
     return found
 
 
-def prometheus_fact(mode: Mode, binary: Binary | None, stack: Stack, run_dir: Path) -> str:
-    """Whether a run was recorded, as a sentence for its report."""
+def prometheus_fact(
+    mode: Mode, binary: Binary | None, stack: Stack | None, run_dir: Path, *, measured: bool
+) -> str:
+    """Whether a run was recorded, as a sentence for its report.
+
+    Args:
+        mode: what was asked for.
+        binary: what `chosen_prometheus` gave.
+        stack: of the run.
+        run_dir: of the run.
+        measured: whether the run came to its first window, before which Prometheus is started.
+    """
     if isinstance(stack, HasExporter):
         return "a run in containers is not recorded; its own exporter shows it while it lasts"
     if binary is not None and not has_data(run_dir):
-        return f"{binary.version} did not come up, the run was not recorded"
+        why = "did not come up" if measured else "was not started"
+        return f"{binary.version} {why}, the run was not recorded"
     if binary is not None:
         return (
             f"{binary.version} recorded the run, a scrape every {SCRAPE_S:g} s, on the same CPUs; "

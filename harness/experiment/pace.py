@@ -1,15 +1,19 @@
-"""The arrival rate of a run in which a release takes part: what its slowest fleet bears.
+"""The arrival rate, and the TTL, of a run in which a release takes part.
 
-A release's proxy bears a fraction of what the reference proxy does, and how much depends on the
+A release's proxy sustains a fraction of what the reference proxy does, and how much depends on the
 machine. Were the planned rate too high, the generator would run late and the run prove nothing. So
-each release is asked first, by a short closed loop with keys of its own: the measured keys stay
+each release is measured first, by a short closed loop with keys of its own: the measured keys stay
 cold, and what Python imports on a first request is imported by then.
+
+Where the rate found is too low for the population at the planned TTL, the TTL is raised, so that
+every object is still requested often enough within one (docs/decisions/0015-longer-ttl.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InvalidRunError
@@ -23,36 +27,86 @@ from harness.progress import Progress
 from harness.scenario.sizing import least_rate, sizing
 
 SHARE = 0.6
-"""Of what the slowest fleet bears in a closed loop; the rest is for bursts of an open one."""
+"""Of what the slowest fleet sustains in a closed loop; the rest is for bursts of an open one."""
+LEAST_PER_S = 5.0
+"""Requests/s that the slowest release must sustain. Below it a TTL would last minutes."""
+WARMING_S = 6.0
+"""Length of the closed loop that warms a fleet's code."""
+MEASURED_S = 4.0
+"""Length of the closed loop that is measured."""
 _USERS = 8
-_ROUNDS_S = (6.0, 4.0)
-"""Seconds of the loop that warms the code, and of the one that is measured."""
 _SEED_APART = 1_000_003
 
 
-async def at_bearable_rate(
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a run with releases is driven at, and what that was decided from."""
+
+    slowest: str
+    """The release that sustains least."""
+    sustained_per_s: float
+    """Requests/s that it answered in a closed loop."""
+    needed_per_s: float
+    """Requests/s that the population needs at the planned TTL."""
+    rate_per_s: float
+    """Requests/s of every variant."""
+    planned_ttl_s: float
+    ttl_s: float
+    """Of every variant; greater than planned where the rate is less than needed."""
+
+    @property
+    def raised(self) -> bool:
+        """Whether the TTL is longer than planned."""
+        return self.ttl_s > self.planned_ttl_s
+
+
+async def find_pace(
     plan: RunPlan,
     driver: LoadDriver,
     observers: Mapping[str, Observer],
     folder: Path,
     progress: Progress,
-) -> RunPlan:
-    """The plan at a rate that every release in it bears; the plan itself where none takes part.
+) -> Pace | None:
+    """What the run can be driven at; None where no release takes part, or the load is closed.
 
     Args:
-        plan: its rate is the most that is driven.
+        plan: its rate is the most that is driven, its TTL the least.
         driver: the load driver.
         observers: by variant; their replicas are up and their databases filled.
         folder: where the keys of the closed loop are kept meanwhile.
-        progress: told what happens.
+        progress: gets a line with the decision.
 
     Raises:
-        InvalidRunError: the slowest fleet bears less than the scenario's objects need.
+        InvalidRunError: the slowest release sustains less than `LEAST_PER_S`.
     """
-    releases = [arm.name for arm in plan.arms if arm.target.kind == "litellm"]
-    if not releases or plan.scenario.load.model != "open":
-        return plan
-    progress.phase("finding the rate that the slowest release bears")
+    if not _paced(plan):
+        return None
+    progress.phase("finding the rate that the slowest release sustains")
+    loops = (WARMING_S, MEASURED_S)
+    pace = decide(plan, await closed_loops(plan, driver, observers, folder, loops))
+    progress.note(" ".join(sentences(plan, pace)))
+    return pace
+
+
+async def closed_loops(
+    plan: RunPlan,
+    driver: LoadDriver,
+    observers: Mapping[str, Observer],
+    folder: Path,
+    durations_s: Sequence[float],
+) -> dict[str, float]:
+    """Drive each release in closed loops, with keys of their own.
+
+    Args:
+        plan: gives the releases and the mix.
+        driver: the load driver.
+        observers: by variant; their replicas are up and their databases filled.
+        folder: where the keys are kept meanwhile.
+        durations_s: length of each loop, one after the other.
+
+    Returns:
+        Requests/s that each release answered in its last loop.
+    """
     keys = make_population(
         dict.fromkeys(plan.scenario.load.mix, 1),
         {},
@@ -61,49 +115,104 @@ async def at_bearable_rate(
     )
     keys_file = folder / "pace-keys.json"
     write_keys(keys_file, keys)
-    borne: dict[str, float] = {}
+    sustained: dict[str, float] = {}
     try:
-        for name in releases:
+        for name in _releases(plan):
             await seed_population(observers[name].postgres, keys)
-            for duration_s in _ROUNDS_S:
+            for duration_s in durations_s:
                 result = await driver.window(
                     _command(plan, observers[name], str(keys_file), duration_s)
                 )
-                borne[name] = result.answered / result.elapsed_s
+                sustained[name] = result.answered / result.elapsed_s
             await observers[name].at_rest(timeout_s=60.0)
     finally:
         keys_file.unlink(missing_ok=True)
-    return decide(plan, borne, progress)
+    return sustained
 
 
-def decide(plan: RunPlan, borne: Mapping[str, float], progress: Progress) -> RunPlan:
-    """The plan at a share of what the slowest release bears, in requests/s by name.
+def decide(plan: RunPlan, sustained: Mapping[str, float]) -> Pace:
+    """Rate and TTL for a plan, from the requests/s that each release sustains, by name.
 
     Raises:
-        InvalidRunError: that is less than the scenario's objects need.
+        InvalidRunError: the slowest sustains less than `LEAST_PER_S`.
     """
-    slowest = min(borne, key=lambda name: borne[name])
-    planned = plan.scenario.load.rate_per_s
-    rate = min(planned, round(SHARE * borne[slowest], 1))
-    least = least_rate(plan.scenario, plan.keys, plan.ttl_s)
-    if rate < least:
+    slowest = min(sustained, key=lambda name: sustained[name])
+    found = sustained[slowest]
+    if found < LEAST_PER_S:
         raise InvalidRunError(
-            f"The slowest fleet [{slowest}] bears [{borne[slowest]:.0f}] requests/s on this "
-            f"machine, and this population needs [{least / SHARE:.0f}]. "
-            "Take fewer variants or replicas, or quiet the machine."
+            f"The release [{slowest}] sustains [{found:.1f}] requests/s on this machine; a run "
+            f"needs at least [{LEAST_PER_S:g}]. Name fewer variants, take fewer replicas, or stop "
+            "what else uses the CPUs; then run again."
         )
-    progress.note(
-        f"{rate:g} requests/s: the slowest release, {slowest}, bears {borne[slowest]:.0f} in a "
-        f"closed loop."
+    needed = least_rate(plan.scenario, plan.keys, plan.ttl_s)
+    rate, ttl_s = fit(found, plan.scenario.load.rate_per_s, needed, plan.ttl_s)
+    return Pace(slowest, found, needed, rate, plan.ttl_s, ttl_s)
+
+
+def fit(
+    sustained_per_s: float, planned_per_s: float, needed_per_s: float, ttl_s: float
+) -> tuple[float, float]:
+    """The rate that a fleet can be driven at, in requests/s, and the TTL that goes with it, in s.
+
+    Args:
+        sustained_per_s: what the fleet answered in a closed loop.
+        planned_per_s: the most that is driven.
+        needed_per_s: what the population needs at this TTL.
+        ttl_s: as planned, the least.
+
+    Returns:
+        Rate × TTL is at least needed × planned TTL. A raised TTL is a whole number of seconds, as
+        releases take it.
+    """
+    rate = min(planned_per_s, math.floor(SHARE * sustained_per_s * 10) / 10)
+    if rate >= needed_per_s:
+        return rate, ttl_s
+    return rate, float(math.ceil(ttl_s * needed_per_s / rate))
+
+
+def at_pace(plan: RunPlan, pace: Pace) -> RunPlan:
+    """The plan with another arrival rate and TTL, the same for all its variants."""
+    load = plan.scenario.load.model_copy(update={"rate_per_s": pace.rate_per_s})
+    ttl_s = pace.ttl_s / plan.scenario.time_scale
+    scenario = plan.scenario.model_copy(update={"load": load, "ttl_s": ttl_s})
+    return replace(
+        plan,
+        scenario=scenario,
+        sizing=tuple(sizing(scenario, plan.keys, pace.ttl_s)),
+        settings=replace(plan.settings, ttl_s=pace.ttl_s),
     )
-    return at_rate(plan, rate)
 
 
-def at_rate(plan: RunPlan, rate_per_s: float) -> RunPlan:
-    """The plan with another arrival rate."""
-    load = plan.scenario.load.model_copy(update={"rate_per_s": rate_per_s})
-    scenario = plan.scenario.model_copy(update={"load": load})
-    return replace(plan, scenario=scenario, sizing=tuple(sizing(scenario, plan.keys, plan.ttl_s)))
+def sentences(plan: RunPlan, pace: Pace) -> list[str]:
+    """What was found and decided, for people. ``plan`` is the run's, before or after `at_pace`."""
+    found = (
+        f"The slowest release, {pace.slowest}, sustains {pace.sustained_per_s:.0f} requests/s here "
+        f"in a closed loop; the load of every variant is {pace.rate_per_s:g} requests/s."
+    )
+    if not pace.raised:
+        return [found]
+    driven = at_pace(plan, pace)
+    planned_s = driven.load_s * pace.planned_ttl_s / pace.ttl_s
+    least = plan.scenario.limits.min_requests_per_object
+    return [
+        found,
+        (
+            f"That is less than the {pace.needed_per_s:.0f} requests/s that this population needs "
+            f"at a TTL of {pace.planned_ttl_s:g} s, so the TTL of every variant is "
+            f"{pace.ttl_s:g} s instead: each object is still requested at least {least:g} times "
+            f"per TTL. A window lasts {driven.window_s:g} s, and all load together about "
+            f"{driven.load_s / 60:.1f} min instead of {planned_s / 60:.1f} min. Times that a "
+            "release hard-codes stay as they are."
+        ),
+    ]
+
+
+def _paced(plan: RunPlan) -> bool:
+    return bool(_releases(plan)) and plan.scenario.load.model == "open"
+
+
+def _releases(plan: RunPlan) -> list[str]:
+    return [arm.name for arm in plan.arms if arm.target.kind == "litellm"]
 
 
 def _command(plan: RunPlan, observer: Observer, keys_file: str, duration_s: float) -> WindowCommand:

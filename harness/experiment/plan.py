@@ -71,6 +71,14 @@ class RunPlan:
         return self.scenario.load.window_ttls * self.ttl_s
 
     @property
+    def load_s(self) -> float:
+        """Length of all windows and their warm-ups together, in s; starts and rests come on top."""
+        load = self.scenario.load
+        cold = sum(slot.phase == "cold_fill" for slot in self.slots)
+        measured = len(self.slots) - cold
+        return (cold + measured * (load.warmup_ttls + load.window_ttls)) * self.ttl_s
+
+    @property
     def premises(self) -> list[str]:
         """What is planted, in words; empty when nothing is."""
         planted = self.scenario.premises.null_user_for_team_keys
@@ -143,7 +151,15 @@ def facts(plan: RunPlan) -> dict[str, Any]:
         "scenario": plan.scenario.model_dump(mode="json", by_alias=True),
         "variants": {arm.name: dict(arm.target.describe()) for arm in plan.arms},
         "windows": [slot.name for slot in plan.slots],
+        **driven(plan),
+        "keys": {row.scope: row.keys for row in plan.sizing},
+    }
+
+
+def driven(plan: RunPlan) -> dict[str, float]:
+    """What a run with releases may change of its scenario once it knows what they sustain."""
+    return {
+        "rate_per_s": plan.scenario.load.rate_per_s,
         "ttl_s": plan.ttl_s,
         "window_s": plan.window_s,
-        "keys": {row.scope: row.keys for row in plan.sizing},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from harness.experiment.archive import write_window
 from harness.experiment.commands import keys_file
 from harness.experiment.companions import beside
 from harness.experiment.measure import Windows
-from harness.experiment.pace import at_bearable_rate
+from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find_pace
 from harness.experiment.plan import RunPlan
 from harness.experiment.seed import seed_population
 from harness.experiment.stop import Stop
@@ -32,7 +33,11 @@ class Recording:
     """What a run left behind, whole or not."""
 
     plan: RunPlan
-    """As it was driven: the arrival rate may have been found only in the run."""
+    """As it was driven: rate and TTL may have been found only in the run."""
+    pace: Pace | None = None
+    """What they were decided from; None where no release was measured for it."""
+    stack: Stack | None = None
+    """The last that was started, which is closed by now."""
     windows: list[Evidence] = field(default_factory=list)
     complete: bool = False
     interrupted: bool = False
@@ -45,23 +50,33 @@ class Recording:
 
 async def record(
     plan: RunPlan,
-    stack: Stack,
+    new_stack: Callable[[], Stack],
     run_dir: Path,
     progress: Progress,
     stop: Stop,
     prometheus: Binary | None = None,
 ) -> Recording:
-    """Run a plan to its end, to the first problem, or until somebody asks it to stop.
+    """Run a plan to its end, to the first problem, or until a signal stops it.
 
     Whatever happens, everything that was started is ended, and whole windows are kept. A server
     that dies unplanned is a problem of the recording, not an exception.
 
+    Args:
+        plan: of the run.
+        new_stack: makes a stack that is not open yet. It is called once more where the releases
+            need a longer TTL, because a fleet has the TTL that it was started with.
+        run_dir: where logs, samples and snapshots go.
+        progress: gets phases, windows and notes.
+        stop: stops the run.
+        prometheus: records the run; None where none does.
+
     Raises:
+        UsageError: the stack cannot do what is asked of it.
         SetupError: nothing was measured because something could not be started.
     """
-    recording = Recording(plan)
     start = time.monotonic()
-    run = _Run(plan, stack, run_dir, progress, recording, prometheus)
+    recording = Recording(plan)
+    run = _Run(new_stack, run_dir, progress, recording, prometheus)
 
     def stopping() -> None:
         recording.interrupted = True
@@ -74,23 +89,21 @@ async def record(
         recording.problem = error
     finally:
         recording.elapsed_s = time.monotonic() - start
-        for problem in stack.problems:
-            progress.note(problem)
     return recording
 
 
 class _Run:
     def __init__(
         self,
-        plan: RunPlan,
-        stack: Stack,
+        new_stack: Callable[[], Stack],
         run_dir: Path,
         progress: Progress,
         recording: Recording,
         prometheus: Binary | None,
     ) -> None:
-        self._plan = plan
-        self._stack = stack
+        self._plan = recording.plan
+        self._new_stack = new_stack
+        self._stack = recording.stack = new_stack()
         self._dir = run_dir
         self._progress = progress
         self._recording = recording
@@ -102,6 +115,18 @@ class _Run:
     async def go(self, start: float) -> None:
         self._start = start
         write_keys(self._keys_file, list(self._plan.keys))
+        try:
+            # A fleet keeps the TTL that it was started with: another TTL takes another stack.
+            while not await self._up_and_down():
+                self._stack = self._recording.stack = self._new_stack()
+                self._observers.clear()
+        finally:
+            # Secrets of a population that no longer exists: of no use after the run.
+            self._keys_file.unlink(missing_ok=True)
+
+    async def _up_and_down(self) -> bool:
+        """Start everything, measure, end everything. False where the plan has got another TTL."""
+        ttl_s = self._plan.ttl_s
         try:
             async with contextlib.AsyncExitStack() as open_things:
                 open_things.push_async_callback(self._stack.close)
@@ -115,16 +140,18 @@ class _Run:
                 )
                 self._progress.phase("stopping fleets and servers")
         finally:
-            # Secrets of a population that no longer exists: nobody needs them after the run.
-            self._keys_file.unlink(missing_ok=True)
+            for problem in self._stack.problems:
+                self._progress.note(problem)
+        return self._plan.ttl_s == ttl_s
 
     async def _measure(self, open_things: contextlib.AsyncExitStack) -> None:
         driver = LoadDriver(self._dir / "logs" / "load-driver.log")
         open_things.push_async_callback(driver.close)
         _, fleets = await asyncio.gather(driver.start(), self._start_fleets(open_things))
-        self._plan = self._recording.plan = await at_bearable_rate(
-            self._plan, driver, self._observers, self._dir, self._progress
-        )
+        ttl_s = self._plan.ttl_s
+        await self._find_pace(driver)
+        if self._plan.ttl_s != ttl_s:
+            return
         companions = await open_things.enter_async_context(
             beside(self._plan, self._stack, fleets, self._dir, self._prometheus, self._progress)
         )
@@ -142,6 +169,17 @@ class _Run:
             evidence = await windows.measure(slot)
             self._recording.windows.append(evidence)
             write_window(self._dir / "snapshots", evidence)
+
+    async def _find_pace(self, driver: LoadDriver) -> None:
+        if self._recording.pace is not None:
+            # Found before the fleets were started anew; all that is missing is their warm code.
+            self._progress.phase("warming the releases")
+            await closed_loops(self._plan, driver, self._observers, self._dir, (WARMING_S,))
+            return
+        pace = await find_pace(self._plan, driver, self._observers, self._dir, self._progress)
+        if pace is not None:
+            self._recording.pace = pace
+            self._plan = self._recording.plan = at_pace(self._plan, pace)
 
     async def _start_fleets(self, open_things: contextlib.AsyncExitStack) -> list[Fleet]:
         specs = [self._plan.fleet(arm) for arm in self._plan.arms]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fact
 from harness.experiment.manifest import manifest
-from harness.experiment.plan import Arm, RunPlan, facts, make_plan
+from harness.experiment.pace import sentences
+from harness.experiment.plan import Arm, RunPlan, driven, facts, make_plan
 from harness.experiment.record import Recording, record
 from harness.experiment.stop import Stop
 from harness.progress import Progress
@@ -70,15 +72,20 @@ async def run(
     run_dir = make_run_dir(runs_dir, scenario.name, started)
     before = manifest(facts(plan), scenario.seed)
     with kept_if_used(run_dir):
-        stack = make_stack(
-            stack_name, run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
+        new_stack = functools.partial(
+            make_stack,
+            stack_name,
+            run_dir,
+            postgres_dsn=servers.postgres_dsn,
+            redis_url=servers.redis_url,
         )
-        recording = await record(plan, stack, run_dir, progress, stop, binary)
-    recording.servers["prometheus"] = prometheus_fact(prometheus, binary, stack, run_dir)
-    driven = recording.plan.scenario.load
+        recording = await record(plan, new_stack, run_dir, progress, stop, binary)
+    recording.servers["prometheus"] = prometheus_fact(
+        prometheus, binary, recording.stack, run_dir, measured=bool(recording.windows)
+    )
     _write_json(
         run_dir / "manifest.json",
-        before | {"servers": recording.servers, "rate_per_s": driven.rate_per_s},
+        before | {"servers": recording.servers} | driven(recording.plan),
     )
     progress.phase("reconciling and writing the report")
     result = analyse(
@@ -137,20 +144,6 @@ def point_latest(runs_dir: Path, run_dir: Path) -> None:
 
 def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) -> RunFacts:
     scenario = plan.scenario
-    notes = [f"{name}: {value}" for name, value in sorted(recording.servers.items())]
-    if scenario.time_scale != 1.0:
-        notes.append(
-            f"Times are scaled by {scenario.time_scale:g}: the TTL of {scenario.ttl_s:g} s is "
-            f"{plan.ttl_s:g} s here, and the times that releases hard-code (600 s backfill, 60 s "
-            "spend pipeline) are scaled with it. TIME_SCALE=1 runs it as it is."
-        )
-    if any(arm.target.kind == "litellm" for arm in plan.arms):
-        notes.append(
-            f"A LiteLLM release takes part: times are not scaled, and all variants are driven at "
-            f"{scenario.load.rate_per_s:g} requests/s, which the slowest release bears. At rest, "
-            "before each snapshot, a release's own job writes its spend at once rather than at its "
-            "next turn. How old an entry is that a release serves cannot be seen from outside."
-        )
     return RunFacts(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
@@ -174,8 +167,32 @@ def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) 
             )
             for arm in plan.arms
         ),
-        notes=tuple(notes),
+        notes=tuple(_notes(recording)),
     )
+
+
+def _notes(recording: Recording) -> list[str]:
+    """What a reader of the figures needs: what happened, and of the plan only what was measured."""
+    plan, scenario = recording.plan, recording.plan.scenario
+    notes = [f"{name}: {value}" for name, value in sorted(recording.servers.items())]
+    if not recording.windows:
+        return notes
+    if scenario.time_scale != 1.0:
+        notes.append(
+            f"Times are scaled by {scenario.time_scale:g}: the TTL of {scenario.ttl_s:g} s is "
+            f"{plan.ttl_s:g} s here, and the times that releases hard-code (600 s backfill, 60 s "
+            "spend pipeline) are scaled with it. TIME_SCALE=1 runs it as it is."
+        )
+    if recording.pace is not None:
+        notes += sentences(plan, recording.pace)
+    names = {window.variant for window in recording.windows}
+    if any(arm.target.kind == "litellm" and arm.name in names for arm in plan.arms):
+        notes.append(
+            "A LiteLLM release takes part, so times are not scaled. At rest, before each snapshot, "
+            "a release's own job writes its spend at once rather than at its next turn. How old an "
+            "entry is that a release serves cannot be seen from outside."
+        )
+    return notes
 
 
 def _write_json(path: Path, body: object) -> None:

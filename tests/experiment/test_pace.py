@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.authcache.variants import load_variants
 from harness.errors import InvalidRunError
 from harness.experiment.arms import reference_arm
-from harness.experiment.pace import SHARE, at_rate, decide
+from harness.experiment.pace import LEAST_PER_S, SHARE, at_pace, decide, fit, sentences
 from harness.experiment.plan import Arm, RunPlan, make_plan
 from harness.scenario.loader import Changes, load_scenario
+from harness.scenario.sizing import check_sizing
 from harness.targets.litellm.environment import Environment, Record
 from harness.targets.litellm.releases import parse_release
 from harness.targets.litellm.target import LiteLLMTarget
-from tests.experiment.silence import Silence
 
 
 def _release_arm(name: str) -> Arm:
@@ -39,23 +42,74 @@ def _plan(*names: str) -> RunPlan:
 
 def test_the_slowest_release_sets_the_rate() -> None:
     plan = _plan("litellm==1.84.0rc1", "litellm==1.94.0")
-    progress = Silence()
-    paced = decide(plan, {"litellm==1.84.0rc1": 130.0, "litellm==1.94.0": 100.0}, progress)
-    assert paced.scenario.load.rate_per_s == pytest.approx(SHARE * 100)
+    pace = decide(plan, {"litellm==1.84.0rc1": 130.0, "litellm==1.94.0": 100.0})
+    assert (pace.slowest, pace.rate_per_s) == ("litellm==1.94.0", pytest.approx(SHARE * 100))
+    assert not pace.raised
+    paced = at_pace(plan, pace)
+    assert paced.scenario.load.rate_per_s == pace.rate_per_s
     assert paced.sizing[0].requests_per_ttl < plan.sizing[0].requests_per_ttl
-    assert "litellm==1.94.0, bears 100" in progress.notes[0]
+    assert (paced.slots, paced.keys, paced.ttl_s) == (plan.slots, plan.keys, plan.ttl_s)
+    (found,) = sentences(paced, pace)
+    assert "litellm==1.94.0, sustains 100 requests/s" in found
+    assert "60 requests/s" in found
 
 
 def test_a_fast_machine_is_not_driven_harder_than_planned() -> None:
     plan = _plan("litellm==1.94.0")
-    paced = decide(plan, {"litellm==1.94.0": 10_000.0}, Silence())
-    assert paced.scenario.load.rate_per_s == plan.scenario.load.rate_per_s
+    pace = decide(plan, {"litellm==1.94.0": 10_000.0})
+    assert pace.rate_per_s == plan.scenario.load.rate_per_s
 
 
-def test_a_machine_that_bears_too_little_is_told_so() -> None:
+def test_too_slow_a_release_gets_a_longer_ttl_and_so_does_everything_beside_it() -> None:
     plan = _plan("litellm==1.94.0")
-    with pytest.raises(InvalidRunError, match=r"\[litellm==1.94.0\] bears \[20\]"):
-        decide(plan, {"litellm==1.94.0": 20.0}, Silence())
+    pace = decide(plan, {"litellm==1.94.0": 33.0})
+    # 26 requests/s are needed at 10 s; 19.8 are 60 % of 33.
+    assert (pace.rate_per_s, pace.planned_ttl_s, pace.ttl_s) == (19.8, 10.0, 14.0)
+    paced = at_pace(plan, pace)
+    assert {paced.fleet(arm).settings.ttl_s for arm in paced.arms} == {14.0}
+    assert paced.ttl_s == paced.scenario.ttl_s == paced.window_s == 14.0
+    check_sizing(paced.scenario, paced.sizing)
+    assert paced.load_s == pytest.approx(1.4 * plan.load_s)
+    text = " ".join(sentences(plan, pace))
+    assert "sustains 33 requests/s" in text
+    assert "26 requests/s that this population needs at a TTL of 10 s" in text
+    assert "TTL of every variant is 14 s" in text
+    # Two variants, a cold fill and three rounds of warm-up and window: 14 TTLs.
+    assert "about 3.3 min instead of 2.3 min" in text
+    assert sentences(paced, pace) == sentences(plan, pace)
+
+
+def test_less_than_five_requests_a_second_are_refused() -> None:
+    plan = _plan("litellm==1.94.0")
+    words = r"\[litellm==1.94.0\] sustains \[4.9\].*at least \[5\].*fewer variants"
+    with pytest.raises(InvalidRunError, match=words):
+        decide(plan, {"litellm==1.94.0": 4.94})
+    assert decide(plan, {"litellm==1.94.0": 5.0}).ttl_s == 87.0
+
+
+@given(
+    sustained=st.floats(LEAST_PER_S, 10_000),
+    planned=st.floats(1, 5_000),
+    needed=st.floats(0, 5_000),
+    ttl_s=st.floats(0.1, 600),
+)
+def test_requests_per_object_and_ttl_hold_whatever_is_sustained(
+    sustained: float, planned: float, needed: float, ttl_s: float
+) -> None:
+    rate, longer_s = fit(sustained, planned, needed, ttl_s)
+    assert 0 < rate <= planned
+    assert rate <= SHARE * sustained + 1e-9
+    assert longer_s >= ttl_s
+    assert rate * longer_s >= needed * ttl_s * (1 - 1e-9)
+    assert (longer_s == ttl_s) or rate < needed, "no longer than there is a reason for"
+    assert rate * (longer_s - 1) < needed * ttl_s or longer_s == ttl_s, "and no longer than needed"
+
+
+def test_a_scaled_plan_keeps_its_scale() -> None:
+    plan = _plan("litellm==1.94.0")
+    scaled = replace(plan, scenario=plan.scenario.model_copy(update={"time_scale": 0.5}))
+    paced = at_pace(scaled, decide(scaled, {"litellm==1.94.0": 33.0}))
+    assert (paced.ttl_s, paced.scenario.ttl_s) == (14.0, 28.0)
 
 
 def test_nothing_is_planted_in_a_release() -> None:
@@ -71,11 +125,3 @@ def test_a_run_of_releases_alone_has_no_premise() -> None:
     scenario = load_scenario("issue-27874", Changes(variants=("litellm==1.94.0",)))
     plan = make_plan(scenario, [_release_arm("litellm==1.94.0")], stack="embedded")
     assert plan.premises == []
-
-
-def test_another_rate_leaves_the_rest_as_it_was() -> None:
-    plan = _plan("litellm==1.94.0")
-    changed = at_rate(plan, 77.0)
-    assert changed.scenario.load.rate_per_s == 77.0
-    assert changed.slots == plan.slots
-    assert changed.keys == plan.keys
