@@ -95,14 +95,35 @@ class DecodeError(CodecError):
     """The payload does not become an object of the asked type."""
 
 
+_SHOWN_ERRORS = 5
+_SHOWN_CHARACTERS = 100
+
+
 def explain(error: ValidationError) -> str:
-    """A Pydantic error as one readable line: field, what is wrong, the value in brackets."""
+    """A Pydantic error as one readable line: field, what is wrong, the value in brackets.
+
+    The first five errors, each value cut at 100 characters: a file can hold anything.
+    """
     parts = []
-    for item in error.errors():
-        where = ".".join(str(step) for step in item["loc"]) or "the whole"
-        value = f" [{item['input']}]" if isinstance(item["input"], str | int | float) else ""
+    items = error.errors(include_url=False)
+    for item in items[:_SHOWN_ERRORS]:
+        where = _cut(".".join(str(step) for step in item["loc"]) or "the whole")
+        value = item["input"]
+        shown = f" [{_cut(_text(value))}]" if isinstance(value, str | int | float) else ""
         if item["type"] == "extra_forbidden":
             parts.append(f"{where}: there is no such field; remove it or check its spelling")
         else:
-            parts.append(f"{where}{value}: {item['msg']}")
-    return "; ".join(parts) + "."
+            parts.append(f"{where}{shown}: {_cut(item['msg'], 400)}")
+    more = len(items) - len(parts)
+    tail = f"; and {more} more" if more else ""
+    return "; ".join(parts) + f"{tail}."
+
+
+def _text(value: str | int | float) -> str:
+    # Python refuses to write an integer of more than 4,300 digits.
+    huge = isinstance(value, int) and abs(value) >= 10**_SHOWN_CHARACTERS
+    return "a number of more than 100 digits" if huge else str(value)
+
+
+def _cut(text: str, characters: int = _SHOWN_CHARACTERS) -> str:
+    return text if len(text) <= characters else f"{text[:characters]}…"

@@ -50,40 +50,49 @@ def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario
     """
     changes = changes or Changes()
     raw = _read(name_or_path)
+    raw |= _of_command_line(changes)
+    # Validated before anything in it is used: until then any field may be of any type.
+    scenario = _validated(raw, name_or_path)
+    if changes.premises and not any(scenario.premises.model_dump().values()):
+        raise UsageError(
+            f"The scenario [{name_or_path}] plants nothing, so its premises cannot be switched on. "
+            "Leave PREMISE out."
+        )
+    if any(map(is_release_name, scenario.variants)):
+        slower = _with_releases(raw, scenario.with_releases, changes)
+        return _validated(slower | _of_command_line(changes), name_or_path)
+    return scenario
+
+
+def _validated(raw: dict[str, Any], name_or_path: str) -> Scenario:
     try:
-        if any(map(is_release_name, changes.variants or raw.get("variants", ()))):
-            raw = _with_releases(raw, changes)
-        return Scenario.model_validate(_changed(raw, changes, name_or_path))
+        return Scenario.model_validate(raw)
     except ValidationError as error:
         raise ScenarioError(
             f"The scenario [{name_or_path}] is not valid. {explain(error)}"
         ) from error
 
 
-def _changed(raw: dict[str, Any], changes: Changes, name_or_path: str) -> dict[str, Any]:
-    """The scenario with the command line's changes. Raises UsageError."""
-    for field in ("replicas", "workers", "variants", "time_scale", "rounds", "seed"):
-        value = getattr(changes, field)
-        if value is not None:
-            raw[field] = list(value) if isinstance(value, tuple) else value
+def _of_command_line(changes: Changes) -> dict[str, Any]:
+    """The fields that the command line sets instead of the scenario."""
+    fields = ("replicas", "workers", "variants", "time_scale", "rounds", "seed")
+    given = {field: getattr(changes, field) for field in fields}
+    found = {field: value for field, value in given.items() if value is not None}
+    if changes.variants is not None:
+        found["variants"] = list(changes.variants)
     if changes.premises is False:
-        raw["premises"] = {}
-    elif changes.premises is True and not any(raw.get("premises", {}).values()):
-        raise UsageError(
-            f"The scenario [{name_or_path}] plants nothing, so its premises cannot be switched on. "
-            "Leave PREMISE out."
-        )
-    return raw
+        found["premises"] = {}
+    return found
 
 
-def _with_releases(raw: dict[str, Any], changes: Changes) -> dict[str, Any]:
-    """The scenario as it is run where a release takes part. Raises UsageError."""
+def _with_releases(raw: dict[str, Any], slower: WithReleases, changes: Changes) -> dict[str, Any]:
+    """A valid scenario as it is run where a release takes part. Raises UsageError."""
     if changes.time_scale not in (None, 1.0):
         raise UsageError(
             f"TIME_SCALE is [{changes.time_scale:g}], and a LiteLLM release takes part: the times "
             "that it hard-codes cannot be scaled. Leave TIME_SCALE out, or the release."
         )
-    table = WithReleases.model_validate(raw.get("with_releases", {})).model_dump(exclude_none=True)
+    table = slower.model_dump(exclude_none=True)
     keys = table.pop("keys")
     load = {
         field: table.pop(field)
@@ -94,8 +103,8 @@ def _with_releases(raw: dict[str, Any], changes: Changes) -> dict[str, Any]:
         **raw,
         **table,
         "time_scale": 1.0,
-        "load": {**raw.get("load", {}), **load},
-        "population": {**raw.get("population", {}), **keys},
+        "load": {**raw["load"], **load},
+        "population": {**raw["population"], **keys},
     }
 
 
@@ -103,7 +112,7 @@ def _read(name_or_path: str) -> dict[str, Any]:
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         try:
             text = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise UsageError(
                 f"The scenario file [{name_or_path}] cannot be read: {error}. Check the path."
             ) from error
@@ -117,5 +126,8 @@ def _read(name_or_path: str) -> dict[str, Any]:
         text = builtin.read_text(encoding="utf-8")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"The scenario [{name_or_path}] is no TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        # Besides its own error: a number of too many digits, and brackets nested too deep.
+        raise ScenarioError(
+            f"The scenario [{name_or_path}] is no TOML: {error}. Correct the file."
+        ) from error

@@ -12,6 +12,15 @@ ScopeName = Literal["team", "user", "shared_id", "member"]
 Cell = Literal["broken", "hidden", "wasteful", "healthy"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+VariantName = Annotated[str, Field(max_length=200)]
+# Beyond these bounds no run makes sense, and sums and products of the fields would leave a float.
+Keys = Annotated[int, Field(ge=0, le=100_000)]
+TtlSeconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+TimeScale = Annotated[float, Field(ge=0.001, le=1_000, allow_inf_nan=False)]
+RatePerS = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
+UpToAnHour = Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
@@ -21,10 +30,10 @@ class _Table(BaseModel):
 class Population(_Table):
     """Number of keys by scope, and what kind of membership row stands behind them."""
 
-    team: int = Field(0, ge=0)
-    user: int = Field(0, ge=0)
-    shared_id: int = Field(0, ge=0)
-    member: int = Field(0, ge=0)
+    team: Keys = 0
+    user: Keys = 0
+    shared_id: Keys = 0
+    member: Keys = 0
     member_row: Literal["budget", "cleared", "none"] = "budget"
     shared_id_row: Literal["budget", "cleared", "none"] = "budget"
 
@@ -38,19 +47,19 @@ class Load(_Table):
     """How requests arrive. Durations are in TTLs, so that they scale with it."""
 
     model: Literal["open", "closed"] = "open"
-    rate_per_s: NonNegative = 0.0
+    rate_per_s: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0
     """Open model: arrivals a second over all scopes. It does not scale with time."""
     users: int = Field(64, ge=1, le=2000)
-    ramp_s: NonNegative = 0.0
+    ramp_s: UpToAnHour = 0.0
     """Closed model; scales with time."""
-    mix: dict[ScopeName, Positive]
+    mix: dict[ScopeName, Weight] = Field(min_length=1)
     cold_fill: bool = True
     """Measure the first TTL on cold caches as a phase of its own."""
     warmup_ttls: int = Field(1, ge=0, le=10)
     window_ttls: int = Field(2, ge=1, le=100)
     checkpoints_ttls: list[int] = []
     """Moments within a window at which pg_stat_statements is read as well."""
-    timeout_s: Positive = 10.0
+    timeout_s: Annotated[UpToAnHour, Field(gt=0)] = 10.0
 
     @model_validator(mode="after")
     def _check(self) -> Load:
@@ -66,9 +75,9 @@ class Load(_Table):
 class MockModel(_Table):
     """The model that answers behind the proxy."""
 
-    latency_ms: NonNegative = 0.0
+    latency_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] = 0.0
     completion_tokens: int = Field(20, ge=1, le=4096)
-    cost_micro: int = Field(250, ge=0)
+    cost_micro: int = Field(250, ge=0, le=1_000_000_000)
 
 
 class Premises(_Table):
@@ -96,17 +105,17 @@ class WithReleases(_Table):
 
     replicas: int | None = Field(None, ge=1, le=64)
     workers: int | None = Field(None, ge=1, le=16)
-    ttl_s: Positive | None = None
+    ttl_s: TtlSeconds | None = None
     rounds: int | None = Field(None, ge=1, le=100)
-    rate_per_s: Positive | None = None
+    rate_per_s: RatePerS | None = None
     users: int | None = Field(None, ge=1, le=2000)
     window_ttls: int | None = Field(None, ge=1, le=100)
-    keys: dict[ScopeName, int] = {}
+    keys: dict[ScopeName, Keys] = {}
     """Keys by scope, instead of the population's."""
 
 
 class _Expectation(_Table):
-    variant: str
+    variant: VariantName
     """A variant's name, or releases as ``litellm>=1.89``."""
     scope: ScopeName | Literal["all"] = "all"
     premises: Literal["any", "on", "off"] = "any"
@@ -142,8 +151,8 @@ class LimitExpectation(_Expectation):
     metric: Metric
     object: ObjectKind | None = None
     """Only this object's, for source reads and wrong values."""
-    min: float | None = None
-    max: float | None = None
+    min: Finite | None = None
+    max: Finite | None = None
 
     @model_validator(mode="after")
     def _needs_bound(self) -> LimitExpectation:
@@ -157,8 +166,8 @@ class RatioExpectation(_Expectation):
 
     kind: Literal["ratio"]
     metric: Metric
-    to: str
-    max: float
+    to: VariantName
+    max: Finite
 
 
 Expectation = Annotated[
@@ -169,16 +178,16 @@ Expectation = Annotated[
 class Scenario(_Table):
     """Population, premises, load, durations and expectations of a run."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
     title: str
     description: str = ""
     replicas: int = Field(8, ge=1, le=64)
     workers: int = Field(1, ge=1, le=16)
-    ttl_s: Positive
-    time_scale: Positive = 1.0
+    ttl_s: TtlSeconds
+    time_scale: TimeScale = 1.0
     rounds: int = Field(3, ge=1, le=100)
-    seed: int = 42
-    variants: list[str] = Field(min_length=1)
+    seed: int = Field(42, ge=-(2**63), lt=2**63)
+    variants: list[VariantName] = Field(min_length=1)
     report: Literal["matrix", "pr-table"] = "matrix"
     """``pr-table`` adds the table of PR #26202: combined-view calls by window."""
     population: Population
