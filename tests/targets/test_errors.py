@@ -60,8 +60,8 @@ async def refusal(one: openai.AsyncOpenAI, call: Call = chat) -> openai.APIStatu
         ),
         (
             lambda one: chat(one, messages=[{"role": "user", "content": "x" * 1_100_000}]),
-            openai.BadRequestError,
-            "bad_request",
+            openai.APIStatusError,
+            "request_too_large",
             r"larger than \[1048576\] bytes",
         ),
         (
@@ -105,10 +105,10 @@ async def test_a_request_that_cannot_be_served(
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"{", b"[]", b"null", b"x" * 2_000_000, b'{"model": "\xff"}'),
+        *(b"", b"{", b"[]", b"null", b'{"model": "\xff"}'),
         b'{"model": "mock-model", "messages": [{"content": ' + b"[" * 10_000,
     ],
-    ids=["none", "cut", "list", "null", "too large", "no UTF-8", "nested without end"],
+    ids=["none", "cut", "list", "null", "no UTF-8", "nested without end"],
 )
 async def test_a_body_that_no_client_sends(fleet: Fleet, content: bytes) -> None:
     key = await one_key(fleet.dsn, "user")

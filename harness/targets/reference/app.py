@@ -7,6 +7,7 @@ than a cache lookup would be measured with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -25,6 +26,7 @@ from harness.targets.reference.problems import (
     BadRequestError,
     MethodError,
     NotFoundError,
+    TooLargeError,
 )
 from harness.targets.reference.worker import Worker
 
@@ -38,7 +40,10 @@ Route = Callable[[Worker, Scope, Receive, Send], Awaitable[None]]
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _LENGTH = b"content-length"
+_CLOSE = (b"connection", b"close")
 _SERVED = SERVED_HEADER.encode()
+LINGER_S = 2.0
+"""How long a body that was refused is read and thrown away before the connection is closed."""
 
 
 class App:
@@ -108,7 +113,9 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
     trace = Trace()
     served: list[Served] | None = [] if worker.tells_served else None
     status = 500
+    refused_body = False
     try:
+        _check_announced(scope, worker.body_limit)
         message = await receive()
         if message.get("more_body", True) or len(message["body"]) > worker.body_limit:
             message = await _read_on(message, receive, worker.body_limit)
@@ -134,12 +141,17 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
         headers = [_JSON]
         if served:
             headers.append((_SERVED, format_served(served).encode()))
-        await _send(send, status, headers, error.body())
+        refused_body = isinstance(error, TooLargeError)
+        if refused_body:
+            headers.append(_CLOSE)
+        await _send(send, status, headers, error.body(), more=refused_body)
     finally:
         if metrics is not None:
             metrics.commit(trace)
             seconds = time.perf_counter() - start
             metrics.request_done(CHAT_ROUTE, status, trace.scope, seconds)
+    if refused_body:
+        await _linger(receive, send)
 
 
 async def _models(worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
@@ -215,10 +227,38 @@ async def _stream(worker: Worker, chat: ChatRequest, headers: Headers, send: Sen
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
+async def _send(
+    send: Send, status: int, headers: Headers, body: bytes, *, more: bool = False
+) -> None:
     length = (_LENGTH, str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _linger(receive: Receive, send: Send) -> None:
+    """End a reply that the client has in full already, once it has stopped sending.
+
+    To close a connection with unread bytes in it resets it, and a reset can take the reply away
+    from a client that is still sending (RFC 9112, section 9.6).
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _check_announced(scope: Scope, limit: int) -> None:
+    """Refuse a body by its length before any of it has come. Raises TooLargeError."""
+    for name, value in scope["headers"]:
+        if name == _LENGTH:
+            # The server's parser lets digits through and nothing else.
+            if int(value) > limit:
+                raise TooLargeError(
+                    f"The body is [{int(value)}] bytes long, larger than [{limit}] bytes. "
+                    "Send a shorter one."
+                )
+            return
 
 
 async def _read_on(message: Message, receive: Receive, limit: int) -> Message:
@@ -231,7 +271,7 @@ async def _read_on(message: Message, receive: Receive, limit: int) -> Message:
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise BadRequestError(f"The body is larger than [{limit}] bytes.")
+            raise TooLargeError(f"The body is larger than [{limit}] bytes. Send a shorter one.")
         parts.append(part)
         if not message.get("more_body", False):
             return {"body": b"".join(parts)}

@@ -1,7 +1,8 @@
 """Errors of the reference proxy, in OpenAI's shape.
 
 ApiError                  anything that ends a request with an error reply
-├── BadRequestError       400, malformed or oversized body
+├── BadRequestError       400, malformed body
+│   └── TooLargeError     413, a body over the limit, sent or announced
 ├── AuthError             401, unknown, expired or blocked key, or an object that cannot be built
 ├── ModelNotAllowedError  403
 ├── NotFoundError         404, no such route
@@ -42,6 +43,13 @@ class BadRequestError(ApiError):
     status = 400
     kind = "invalid_request_error"
     code = "bad_request"
+
+
+class TooLargeError(BadRequestError):
+    """The body is over the limit; what of it is still to come is not read."""
+
+    status = 413
+    code = "request_too_large"
 
 
 class AuthError(ApiError):
