@@ -119,7 +119,7 @@ def explain(error: ValidationError) -> str:
     return "; ".join(parts) + f"{tail}."
 
 
-def _text(value: str | int | float) -> str:
+def _text(value: str | float) -> str:
     # Python refuses to write an integer of more than 4,300 digits.
     huge = isinstance(value, int) and abs(value) >= 10**_SHOWN_CHARACTERS
     return "a number of more than 100 digits" if huge else str(value)

@@ -145,9 +145,9 @@ class Equation(_Part):
 
 
 class Ledger(_Part):
-    """``balanced``: no validity equation is unbalanced."""
+    """``balanced``: no validity equation is unbalanced; None where none was checked."""
 
-    balanced: bool
+    balanced: bool | None
     equations: list[Equation]
 
 

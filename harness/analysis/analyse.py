@@ -52,7 +52,7 @@ def analyse(
         interrupted=interrupted,
         problem=problem,
         invalid=invalidities(evidence, book, generator, run.scenario.limits),
-        measured=len(variants) == len(names),
+        unmeasured=[name for name in names if name not in variants],
         expectations=expectations,
     )
     spoken_of = {e.variant for e in wanted}

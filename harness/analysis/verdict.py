@@ -19,6 +19,12 @@ from harness.scenario.schema import Limits
 Word = Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
 
 
+_LESS_LOAD = (
+    "The machine is too busy for this load: stop what else uses the CPUs, take fewer replicas, or "
+    "lower load.rate_per_s in the scenario; then run again."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict with its exit code and reasons, the most important first."""
@@ -33,26 +39,28 @@ def invalidities(
 ) -> list[str]:
     """Why the numbers of a run cannot be trusted; empty when they can."""
     reasons = [
-        f"Counters fell in window {w.name}: {', '.join(w.fallen)}. A worker was replaced."
+        f"Counters fell in window {w.name}: {', '.join(w.fallen)}. A worker was replaced. See "
+        "logs/ for why it ended, then run again."
         for w in windows
         if w.fallen
     ]
     reasons += [
         f"The ledger does not balance: {e.name} of {e.variant} in {e.window}: "
-        f"{e.left:.0f} against {e.right:.0f}."
+        f"{e.left:.0f} against {e.right:.0f}. report.html has the whole ledger, snapshots/ what "
+        "was counted in that window."
         for e in ledger.equations
         if e.kind == "validity" and e.status == "unbalanced"
     ]
     if generator.planned and generator.sent / generator.planned < limits.sent_share_min:
         reasons.append(
             f"The generator sent {generator.sent} of {generator.planned} planned requests; "
-            f"at least {limits.sent_share_min:.0%} are needed."
+            f"at least {limits.sent_share_min:.0%} are needed. {_LESS_LOAD}"
         )
     if generator.sent and generator.late / generator.sent > limits.late_share_max:
         reasons.append(
             f"The generator was late: {generator.late} of {generator.sent} requests started more "
             f"than {limits.late_ms:.0f} ms after their time; at most {limits.late_share_max:.0%} "
-            "may. The machine is too busy for this load."
+            f"may. {_LESS_LOAD}"
         )
     return reasons
 
@@ -62,7 +70,7 @@ def judge(
     interrupted: int,
     problem: str | None,
     invalid: Sequence[str],
-    measured: bool,
+    unmeasured: Sequence[str],
     expectations: Sequence[ExpectationResult],
 ) -> Judgement:
     """Merge everything into one verdict; the worst wins.
@@ -71,11 +79,16 @@ def judge(
         interrupted: the exit code of the signal that stopped the run, 0 when none did.
         problem: what ended it before its time, e.g. a server that died.
         invalid: from `invalidities`.
-        measured: whether every variant has at least one whole window.
+        unmeasured: variants without a whole measured window.
         expectations: held against the results.
     """
     if interrupted:
-        return Judgement("interrupted", interrupted, ("The run was stopped before its end.",))
+        left = f" Not measured: {', '.join(unmeasured)}." if unmeasured else ""
+        return Judgement(
+            "interrupted",
+            interrupted,
+            (f"The run was stopped by a signal before its end.{left} Run it again for a verdict.",),
+        )
     if problem is not None or invalid:
         first = [problem] if problem is not None else []
         return Judgement("invalid", EXIT_INVALID, (*first, *invalid))
@@ -92,8 +105,11 @@ def judge(
     )
     if failed:
         return Judgement("regression", EXIT_REGRESSION, (*failed, *unseen))
-    if not measured:
-        return Judgement("inconclusive", EXIT_INCONCLUSIVE, ("Nothing was measured.",))
+    if unmeasured:
+        text = (
+            f"Nothing was measured of {', '.join(unmeasured)}. See logs/ for why, then run again."
+        )
+        return Judgement("inconclusive", EXIT_INCONCLUSIVE, (text,))
     if unseen:
         return Judgement("inconclusive", EXIT_INCONCLUSIVE, unseen)
     count = len(expectations)

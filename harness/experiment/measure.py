@@ -152,7 +152,10 @@ class Windows:
         try:
             counts = await observer.statements()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise InvalidRunError(f"pg_stat_statements cannot be read: {error}.") from error
+            raise InvalidRunError(
+                f"pg_stat_statements cannot be read: {error}. Look at Postgres' log, then run "
+                "again."
+            ) from error
         return None if counts is None else counts[ObjectKind.KEY]
 
 

@@ -161,8 +161,8 @@ def fit(
         ttl_s: as planned, the least.
 
     Returns:
-        Rate × TTL is at least needed × planned TTL. A raised TTL is a whole number of seconds, as
-        releases take it.
+        Rate times TTL is at least what is needed times the planned TTL. A raised TTL is a whole
+        number of seconds, as releases take it.
     """
     rate = min(planned_per_s, math.floor(SHARE * sustained_per_s * 10) / 10)
     if rate >= needed_per_s:

@@ -164,9 +164,10 @@ def reconcile(evidence: Evidence) -> list[Equation]:
 
 
 def ledger(equations: list[Equation]) -> Ledger:
-    """The ledger of a run: balanced when no validity equation is unbalanced."""
-    bad = any(e.kind == "validity" and e.status == "unbalanced" for e in equations)
-    return Ledger(balanced=not bad, equations=equations)
+    """The ledger of a run: balanced when validity equations were checked and all of them hold."""
+    statuses = {e.status for e in equations if e.kind == "validity"} - {"not_checked"}
+    balanced = "unbalanced" not in statuses if statuses else None
+    return Ledger(balanced=balanced, equations=equations)
 
 
 def _check(rule: Rule, evidence: Evidence) -> Equation:

@@ -96,7 +96,8 @@ class Observer:
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
             raise InvalidRunError(
-                f"Fleet [{self.fleet.name}] cannot be observed: {type(error).__name__}: {error}."
+                f"Fleet [{self.fleet.name}] cannot be observed: {type(error).__name__}: {error}. "
+                "Look at its logs, then run again."
             ) from error
 
     async def live(self, names: tuple[str, ...] = LIVE) -> Counters:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.authcache.words import LOAD_SCOPES
 from harness.errors import UsageError
+from harness.report.ledger import ledger_word
 from harness.report.matrix import ALL, in_order
 from harness.report.measures import answered, total
 from harness.report.numbers import (
@@ -51,6 +52,8 @@ def warnings(results: Sequence[Result]) -> list[str]:
         if result.verdict == "invalid":
             why = f": {result.reasons[0]}" if result.reasons else ""
             lines.append(f"{name} is invalid, its figures prove nothing{why}")
+        if not result.variants:
+            lines.append(f"{name} has no figures: nothing was measured")
         if not result.complete:
             lines.append(f"{name} was cut short")
     for name, result in zip(names[1:], results[1:], strict=True):
@@ -62,8 +65,9 @@ def warnings(results: Sequence[Result]) -> list[str]:
 
 
 def tables(results: Sequence[Result]) -> list[Table]:
-    """The runs, their cells, source reads and other measures."""
-    return [_runs(results), _cells(results), _reads(results), _measures(results)]
+    """The runs, their cells, source reads and other measures; no table without a row."""
+    whole = [_runs(results), _cells(results), _reads(results), _measures(results)]
+    return [table for table in whole if table.rows]
 
 
 def within_range(old: Range, new: Range) -> bool:
@@ -110,7 +114,7 @@ def _runs(results: Sequence[Result]) -> Table:
                 Cell(f"{r.replicas} {TIMES} {r.workers}"),
                 Cell(f"{plain(r.ttl_s)} s, {plain(r.time_scale)}"),
                 Cell(plural(len(r.premises), "premise") if r.premises else "nothing"),
-                Cell("balanced" if r.ledger.balanced else "not balanced"),
+                Cell(ledger_word(r)),
             ),
         )
         for label, r in zip(labels(results), results, strict=True)

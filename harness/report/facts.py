@@ -30,9 +30,19 @@ def verdict_word(result: Result) -> str:
 
 def caution(result: Result) -> str:
     """What stands above the figures of a run that proves nothing; empty for others."""
-    if result.verdict == "invalid":
+    if result.verdict == "invalid" and result.variants:
         return "The run is invalid: its figures are shown for the search of the fault only."
     return ""
+
+
+def what_is_missing(result: Result) -> str:
+    """What a run that ended early lacks; empty for a complete one."""
+    if not result.variants:
+        return (
+            "Nothing was measured: no window was complete, so there are no figures. logs/ in the "
+            "run's folder has what was started and what it wrote."
+        )
+    return "" if result.complete else "The run was cut short: the windows that it has are whole."
 
 
 def started(result: Result) -> str:
@@ -48,10 +58,10 @@ def set_up(result: Result) -> str:
     """Replicas, TTL and rounds in one line."""
     workers = f" {TIMES} {plural(result.workers, 'worker')}" if result.workers != 1 else ""
     scaled = f" (time scale {plain(result.time_scale)})" if result.time_scale != 1 else ""
-    variants = plural(len(result.variants), "variant")
+    variants = f"{plural(len(result.variants), 'variant')}, " if result.variants else ""
     return (
         f"{plural(result.replicas, 'replica')}{workers}, TTL {plain(result.ttl_s)} s{scaled}, "
-        f"{rounds_text(result)}, {variants}, stack {result.stack}"
+        f"{rounds_text(result)}, {variants}stack {result.stack}"
     )
 
 
@@ -94,8 +104,10 @@ def failed_expectations(result: Result) -> list[ExpectationResult]:
 def expectation_summary(result: Result) -> str:
     """One line: how many expectations hold."""
     n = len(result.expectations)
-    if not n:
+    if not n and set(result.variants) <= set(result.observed):
         return "No expectations: every variant is observed only."
+    if not n:
+        return "Expectations: none speaks of a variant that was measured."
     holding = sum(e.passed for e in result.expectations)
     failed = len(failed_expectations(result))
     unseen = n - holding - failed
@@ -184,12 +196,12 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def facts(result: Result) -> list[tuple[str, str]]:
     """Settings of the run as pairs of name and value."""
     variants = [f"{n} ({v.target} {v.version})" for n, v in result.variants.items()]
-    return [
+    pairs = [
         ("run", result.run_id),
         ("scenario", result.scenario),
         ("started", started(result)),
         ("elapsed", f"{result.elapsed_s:,.0f} s"),
-        ("complete", "yes" if result.complete else "no: the windows that it has are whole"),
+        ("complete", "yes" if result.complete else "no"),
         ("stack", result.stack),
         ("replicas", count(result.replicas)),
         ("workers per replica", count(result.workers)),
@@ -200,6 +212,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("exit code", str(result.exit_code)),
         ("variants", ", ".join(variants)),
     ]
+    return [(name, value) for name, value in pairs if value]
 
 
 def switches_table(result: Result) -> Table:

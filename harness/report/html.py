@@ -32,7 +32,9 @@ def report_html(
         series: what the chart over time shows, by default the windows of the run.
         manifest: machine and versions, as ``manifest.json`` has them; left out where it is None.
     """
-    drawn = figures(result, series_of(result) if series is None else series)
+    drawn: Sequence[Figure] = ()
+    if result.variants:
+        drawn = figures(result, series_of(result) if series is None else series)
     page: str = _template().render(
         result=result,
         marks=CELL_MARKS,
@@ -70,6 +72,7 @@ def _head(result: Result) -> dict[str, Any]:
     return {
         "verdict": facts.verdict_word(result),
         "caution": facts.caution(result),
+        "missing": facts.what_is_missing(result),
         "started": facts.started(result),
         "set_up": facts.set_up(result),
         "not_instrumented": not_instrumented(result),
@@ -77,7 +80,7 @@ def _head(result: Result) -> dict[str, Any]:
         "trust": [
             (
                 "Ledger",
-                "Balanced" if result.ledger.balanced else "Not balanced",
+                ledger.ledger_word(result).capitalize(),
                 f"{len(checked):,} equations checked, {skipped:,} not checked",
             ),
             (
@@ -133,6 +136,9 @@ def _trust(result: Result) -> dict[str, Any]:
 
 
 def _contents(result: Result, drawn: Sequence[Figure]) -> list[tuple[str, str]]:
+    if not result.variants:
+        checked = [("ledger", "Ledger")] if result.ledger.equations else []
+        return [*checked, ("settings", "Settings")]
     combined = [("combined", "Combined view")] if result.combined_view else []
     return [
         ("cells", "Cells"),

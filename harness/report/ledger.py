@@ -19,6 +19,8 @@ _COLUMNS = (
 
 def ledger_summary(result: Result) -> str:
     """One line: how many equations balanced, were not checked, did not balance."""
+    if not result.ledger.equations:
+        return "Ledger not checked: no window was measured."
     counts = {"balanced": 0, "not_checked": 0, "unbalanced": 0, "finding": 0}
     for equation in result.ledger.equations:
         counts[_standing(equation)] += 1
@@ -26,8 +28,15 @@ def ledger_summary(result: Result) -> str:
     words.append(f"{counts['unbalanced']:,} unbalanced")
     if counts["finding"]:
         words.append(f"{plural(counts['finding'], 'finding')} about a variant")
-    state = "balanced" if result.ledger.balanced else "NOT BALANCED"
-    return f"Ledger {state}: {', '.join(words)}."
+    word = ledger_word(result)
+    return (
+        f"Ledger {word.upper() if result.ledger.balanced is False else word}: {', '.join(words)}."
+    )
+
+
+def ledger_word(result: Result) -> str:
+    """The state of the ledger."""
+    return {True: "balanced", False: "not balanced", None: "not checked"}[result.ledger.balanced]
 
 
 def unbalanced(result: Result) -> list[Equation]:

@@ -22,6 +22,14 @@ def summary_markdown(result: Result) -> str:
     parts = [
         f"## {escape(result.scenario)}: {facts.verdict_word(result).lower()}",
         escape(result.title),
+        *(_measured(result) if result.variants else _not_measured(result)),
+        _fold("Settings", _settings(result)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _measured(result: Result) -> list[str]:
+    return [
         markdown_table(_terse(matrix_table(result))),
         _verdict(result),
         _premises(result),
@@ -32,9 +40,12 @@ def summary_markdown(result: Result) -> str:
         _fold("All expectations", markdown_table(facts.expectation_table(result)))
         if result.expectations
         else "",
-        _fold("Settings", _settings(result)),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _not_measured(result: Result) -> list[str]:
+    lines = _ledger(result) if result.ledger.equations else []
+    return [_verdict(result), "\n".join(lines)]
 
 
 def markdown_table(table: Table) -> str:
@@ -96,9 +107,8 @@ def _terse(matrix: Table) -> Table:
 
 def _verdict(result: Result) -> str:
     line = f"**{facts.verdict_word(result)}** (exit code {result.exit_code})"
-    if not result.complete:
-        line += ", cut short: the windows that it has are whole"
-    reasons = bullets(part for part in (facts.caution(result), *result.reasons) if part)
+    said = (facts.caution(result), *result.reasons, facts.what_is_missing(result))
+    reasons = bullets(part for part in said if part)
     overridden = bullets(
         f"{name} was changed on the command line: {', '.join(v.overridden)}"
         for name, v in result.variants.items()
@@ -124,17 +134,23 @@ def _combined_view(result: Result) -> list[str]:
     return [markdown_table(table), verdict]
 
 
+def _ledger(result: Result) -> list[str]:
+    return [
+        f"- {escape(ledger.ledger_summary(result))}",
+        *(f"  - {escape(ledger.unbalanced_text(e))}" for e in ledger.unbalanced(result)),
+        *(f"  - not checked: {escape(r)}" for r in ledger.not_checked_reasons(result)),
+    ]
+
+
 def _trust(result: Result) -> str:
-    lines = [escape(ledger.ledger_summary(result))]
-    lines += [f"  - {escape(ledger.unbalanced_text(e))}" for e in ledger.unbalanced(result)]
-    lines += [f"  - not checked: {escape(r)}" for r in ledger.not_checked_reasons(result)]
-    lines.append(escape(facts.generator_summary(result.generator)))
-    lines.append(escape(facts.expectation_summary(result)))
+    lines = _ledger(result)
+    lines.append("- " + escape(facts.generator_summary(result.generator)))
+    lines.append("- " + escape(facts.expectation_summary(result)))
     lines += [
         f"  - failed: {escape(facts.expectation_text(e))}"
         for e in facts.failed_expectations(result)
     ]
-    return "\n".join(line if line.startswith("  ") else f"- {line}" for line in lines)
+    return "\n".join(lines)
 
 
 def _settings(result: Result) -> str:

@@ -9,8 +9,6 @@ from harness.report.grid import say
 from harness.report.markdown import bullets, escape
 from harness.result import Result
 
-CUT_SHORT = "The run was cut short: the windows that it has are whole."
-
 
 def say_head(title: str, result: Result, console: Console) -> None:
     """Print title, verdict and settings of the run."""
@@ -28,10 +26,9 @@ def head_markdown(title: str, result: Result) -> str:
 
 def cautions(result: Result) -> list[str]:
     """Why the figures may not say what they seem to; empty for a whole run that passed."""
-    lines = [facts.caution(result)] if facts.caution(result) else []
-    if not result.complete:
-        lines.append(CUT_SHORT)
-    return lines + (list(result.reasons) if result.exit_code else [])
+    reasons = result.reasons if result.exit_code else []
+    said = [facts.caution(result), *reasons, facts.what_is_missing(result)]
+    return [line for line in said if line]
 
 
 def _run(result: Result) -> str:

@@ -32,6 +32,14 @@ def print_result(result: Result, console: Console, run_dir: Path | None = None) 
     Colours and bold come from the console: where it is no terminal, the text is plain.
     """
     _verdict(result, console)
+    if result.variants:
+        _figures(result, console)
+    elif result.ledger.equations:
+        _ledger(result, console)
+    _files(result, console, run_dir or Path("runs") / result.run_id)
+
+
+def _figures(result: Result, console: Console) -> None:
     _premises(result, console)
     draw(console, matrix_table(result), notes=False)
     _reasons(result, console)
@@ -42,7 +50,9 @@ def print_result(result: Result, console: Console, run_dir: Path | None = None) 
     _ledger(result, console)
     say(console, facts.generator_summary(result.generator))
     _expectations(result, console)
-    _files(result, console, run_dir or Path("runs") / result.run_id)
+    console.print()
+    for note in result.notes:
+        say(console, f"Note: {note}", "dim")
 
 
 def _verdict(result: Result, console: Console) -> None:
@@ -53,8 +63,8 @@ def _verdict(result: Result, console: Console) -> None:
         say(console, caution, "bold red")
     for reason in result.reasons:
         say(console, f"- {reason}", indent=2)
-    if not result.complete:
-        say(console, "- the run was cut short: the windows that it has are whole", indent=2)
+    if missing := facts.what_is_missing(result):
+        say(console, f"- {missing}", indent=2)
     say(console, facts.set_up(result), "dim")
 
 
@@ -98,7 +108,7 @@ def _combined_view(result: Result, console: Console) -> None:
 
 
 def _ledger(result: Result, console: Console) -> None:
-    style = "" if result.ledger.balanced else "bold red"
+    style = "bold red" if result.ledger.balanced is False else ""
     say(console, ledger.ledger_summary(result), style)
     for equation in ledger.unbalanced(result):
         tone = "red" if equation.kind == "validity" else "yellow"
@@ -115,9 +125,7 @@ def _expectations(result: Result, console: Console) -> None:
 
 
 def _files(result: Result, console: Console, run_dir: Path) -> None:
-    console.print()
-    for note in result.notes:
-        say(console, f"Note: {note}", "dim")
     # One line, never wrapped: a path is there to be copied.
-    text = Text(f"Files: {run_dir}/ (report.html, summary.md, result.json)")
+    logs = "" if result.variants else ", logs/"
+    text = Text(f"Files: {run_dir}/ (report.html, summary.md, result.json{logs})")
     console.print(text, soft_wrap=True)

@@ -36,6 +36,8 @@ _ONE_ROUND = " One round has no range: only the number of events tells noise."
 def print_twins(test: TwinTest, result: Result, console: Console) -> None:
     """Print the twin test of a run."""
     say_head(TITLE, result, console)
+    if not result.variants:
+        return
     for comparison in test.comparisons:
         if comparison.lines:
             draw(console, pair_table(comparison))
@@ -55,6 +57,8 @@ def twins_files(test: TwinTest, result: Result) -> dict[str, str]:
 
 def twins_markdown(test: TwinTest, result: Result) -> str:
     """The twin test of a run as GitHub-flavoured Markdown."""
+    if not result.variants:
+        return head_markdown(TITLE, result) + "\n"
     parts = [
         head_markdown(TITLE, result),
         f"**{_sum(test)}**",

@@ -207,3 +207,18 @@ def test_a_combined_view_row_for_each_checkpoint(tmp_path: Path) -> None:
     assert [(row.window_s, row.calls, row.avg_ms) for row in rows] == [(2, 3, 0.5), (4, 4, 0.5)]
     # 8 replicas x 1 worker x 1 key x 4 s / 2 s
     assert rows[1].expected_calls == 16
+
+
+def test_a_run_without_windows_has_its_reason_and_an_unchecked_ledger(tmp_path: Path) -> None:
+    result = _analyse(tmp_path, [], [HEALTHY], complete=False, problem="Too slow. Wait.")
+    assert (result.verdict, result.reasons) == ("invalid", ["Too slow. Wait."])
+    assert (result.variants, result.expectations) == ({}, [])
+    assert result.ledger.balanced is None
+
+
+def test_a_stopped_run_names_what_it_did_not_measure(tmp_path: Path) -> None:
+    result = _analyse(tmp_path, [], complete=False, interrupted=130)
+    (reason,) = result.reasons
+    assert reason.startswith("The run was stopped by a signal before its end. Not measured: a.")
+    stopped = _analyse(tmp_path, [_sound()], complete=False, interrupted=130)
+    assert "Not measured" not in stopped.reasons[0]

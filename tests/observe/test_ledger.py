@@ -99,6 +99,18 @@ def test_each_equation_can_fail(changes: dict[str, Any], spoiled: set[str]) -> N
     assert not ledger(list(equations.values())).balanced
 
 
+def test_a_ledger_that_checked_nothing_is_neither_balanced_nor_unbalanced() -> None:
+    assert ledger([]).balanced is None
+    unseen = [e.model_copy(update={"status": "not_checked"}) for e in reconcile(evidence())]
+    assert ledger(unseen).balanced is None
+    # A finding is about the variant: it balances no run.
+    assert (
+        ledger([*unseen, reconcile(evidence())[0].model_copy(update={"kind": "finding"})]).balanced
+        is None
+    )
+    assert ledger([*unseen, reconcile(evidence())[0]]).balanced is True
+
+
 def test_a_failed_source_read_is_no_statement() -> None:
     error = series("authcache_source_read_errors_total", 1, object="key")
     statements = _by_name(more=(error,), calls={ObjectKind.KEY: 5})["statements"]

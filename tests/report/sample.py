@@ -298,3 +298,25 @@ def issue_27874(behaviours: dict[str, Behaviour] | None = None) -> Result:
             "TTL 5 s scaled by 0.4 to 2 s",
         ],
     )
+
+
+def refused() -> Result:
+    """A run that ended before its first window."""
+    run = issue_27874({})
+    return run.model_copy(
+        update={
+            "complete": False,
+            "verdict": "invalid",
+            "exit_code": 4,
+            "reasons": ["The release [x] sustains [3] requests/s. Name fewer variants."],
+            "ledger": Ledger(balanced=None, equations=[]),
+            "generator": run.generator.model_copy(update=dict.fromkeys(NO_LOAD, 0)),
+            "expectations": [],
+            "notes": ["stack: embedded"],
+        }
+    )
+
+
+NO_LOAD = ("planned", "sent", "answered", "late", "max_delay_ms", "cpu_share")
+EMPTY = ("balanced", "0 variants", "0 of 0", "0 equations", "No expectations", "Planted")
+"""What a report of a run without figures must not say, in lower or upper case."""

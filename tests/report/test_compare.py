@@ -9,7 +9,7 @@ from harness.report.comparison import within_range
 from harness.result import Range, Result
 from tests.report.behaviours import MATRIX
 from tests.report.reading import ReadTable, markdown_tables
-from tests.report.sample import issue_27874
+from tests.report.sample import issue_27874, refused
 from tests.report.sample_pr import pr_26202
 
 
@@ -53,6 +53,13 @@ def test_runs_are_named_in_order() -> None:
         ["A", "20260714-101502-issue-27874", "pass"],
         ["B", "20260715-080000-issue-27874", "pass"],
     ]
+
+
+def test_a_run_that_measured_nothing_is_compared_with_its_reason() -> None:
+    text = compare_markdown([refused(), refused()])
+    (runs,) = markdown_tables(text)
+    assert [row[-1] for row in runs.rows] == ["not checked"] * 2
+    assert "A has no figures: nothing was measured" in text
 
 
 def test_equal_runs_have_no_difference_and_no_warning() -> None:

@@ -143,7 +143,11 @@ def test_an_invalid_run_without_any_release_still_has_a_page() -> None:
             "reasons": ["A replica died."],
         }
     )
-    assert "A replica died." in history_files(result)["history.md"]
+    files = history_files(result)
+    assert list(files) == ["history.md"], "a chart of nothing"
+    assert "A replica died." in files["history.md"]
+    assert "Nothing was measured" in files["history.md"]
+    assert "|" not in files["history.md"]
     assert history_table(result).rows == ()
 
 

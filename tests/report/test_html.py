@@ -9,7 +9,7 @@ from harness.result import Result
 from harness.style import marks
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.reading import Page, words
-from tests.report.sample import issue_27874
+from tests.report.sample import EMPTY, issue_27874, refused
 from tests.report.sample_pr import pr_26202
 
 DASH = "\u2013"
@@ -202,9 +202,14 @@ def test_what_did_not_happen_is_0() -> None:
 
 
 def test_a_run_that_measured_nothing_has_a_page() -> None:
-    empty = issue_27874({}).model_copy(update={"verdict": "interrupted", "exit_code": 130})
-    read = page(empty)
-    assert read.tables["matrix"].rows == []
+    read = page(refused())
+    assert not read.tables
+    text = report_html(refused())
+    assert text.index("Invalid run") < text.index("Name fewer variants.")
+    assert "Nothing was measured" in text
+    body = text[text.index("<body") :].lower()
+    for word in EMPTY:
+        assert word.lower() not in body
     assert not [a for a in read.all("svg") if a.get("role") == "img"]
 
 

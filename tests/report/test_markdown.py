@@ -4,7 +4,7 @@ from harness.report.markdown import escape, summary_markdown
 from harness.result import Result
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.reading import ReadTable, markdown_tables
-from tests.report.sample import issue_27874
+from tests.report.sample import EMPTY, issue_27874, refused
 from tests.report.sample_pr import pr_26202
 
 
@@ -21,6 +21,15 @@ def test_the_matrix_comes_first() -> None:
     assert matrix.cell("fix_optional_user_id", "shared_id").startswith("\u25d0 **hidden**")
     assert "with the team's limits" in matrix.cell("fix_optional_user_id", "shared_id")
     assert matrix.cell("recommended", "team") == "\u2713 **healthy"
+
+
+def test_a_run_that_measured_nothing_has_a_reason_and_no_table() -> None:
+    text = summary_markdown(refused())
+    assert tables(refused()) == []
+    assert text.index("**Invalid run** (exit code 4)") < text.index("Name fewer variants.")
+    assert "- Nothing was measured" in text
+    for word in EMPTY:
+        assert word.lower() not in text.lower()
 
 
 def test_the_headline_has_the_reference_line() -> None:

@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from harness.report.terminal import print_result
-from harness.result import Result
+from harness.result import Ledger, Result
 from tests.report.behaviours import MATRIX, PREMISE
-from tests.report.sample import issue_27874
+from tests.report.sample import EMPTY, issue_27874, refused
 from tests.report.sample_pr import pr_26202
 
 
@@ -143,9 +143,32 @@ def test_what_did_not_happen_is_0() -> None:
     assert line(text, "recommended", "Cells").split()[1:] == ["\u2013"] * 4
 
 
-def test_a_run_that_measured_nothing_can_be_printed() -> None:
-    result = issue_27874({}).model_copy(update={"verdict": "interrupted", "exit_code": 130})
-    assert printed(result).startswith("INTERRUPTED")
+def test_a_run_that_measured_nothing_has_a_reason_a_next_step_and_no_table() -> None:
+    text = printed(refused())
+    first, reason, nothing = flat(text).split(" - ")
+    assert first.startswith("INVALID RUN (exit code 4)")
+    assert reason == "The release [x] sustains [3] requests/s. Name fewer variants."
+    assert nothing.startswith("Nothing was measured")
+    assert "logs/)" in nothing
+    assert "\u2500" not in text, "a line of a table"
+    for word in EMPTY:
+        assert word.lower() not in text.lower()
+
+
+def test_cold_fills_alone_are_no_figures_but_their_ledger_counts() -> None:
+    equations = issue_27874().ledger.equations[:3]
+    ledger = Ledger(balanced=True, equations=equations)
+    text = flat(printed(refused().model_copy(update={"ledger": ledger})))
+    assert "Nothing was measured" in text
+    assert "Ledger balanced: 2 balanced, 1 not checked, 0 unbalanced." in text
+
+
+def test_a_ledger_of_which_nothing_was_checked_is_not_called_balanced() -> None:
+    result = issue_27874()
+    equations = [e.model_copy(update={"status": "not_checked"}) for e in result.ledger.equations]
+    ledger = Ledger(balanced=None, equations=equations)
+    text = flat(printed(result.model_copy(update={"ledger": ledger})))
+    assert f"Ledger not checked: 0 balanced, {len(equations)} not checked, 0 unbalanced." in text
 
 
 def test_the_ledger_counts_and_shows_what_does_not_balance_in_full() -> None:

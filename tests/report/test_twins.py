@@ -10,7 +10,7 @@ from harness.report.twins import Comparison, Line, Pair, TwinTest, twin_test
 from harness.report.twins_report import print_twins, twins_files, twins_markdown
 from harness.result import Result
 from tests.report.reading import markdown_tables
-from tests.report.sample import issue_27874, reads_of
+from tests.report.sample import issue_27874, reads_of, refused
 from tests.report.sample_releases import OTHER_PAIR, PAIR, change, change_windows, twins_run
 
 BOTH = (PAIR, OTHER_PAIR)
@@ -381,3 +381,11 @@ def test_a_page_holds_a_table_in_one_piece(width: int, register: str) -> None:
     lines = console.file.getvalue().splitlines()
     assert sum(line.startswith("log pairs, shared_id") for line in lines) == len(BOTH)
     assert sum(line.startswith("litellm_1_84  ") for line in lines) == 1
+
+
+def test_a_run_that_measured_nothing_has_no_count_of_differences() -> None:
+    run = refused().model_copy(update={"premises": []})
+    text = twins_markdown(compared(run), run)
+    assert "Name fewer variants." in text
+    assert "unexplained" not in text
+    assert "|" not in text

@@ -1,4 +1,4 @@
-"""Scenario files that went wrong: whatever they hold, one clear error or a run that can be planned."""
+"""Scenario files that went wrong: one clear error, or a run that can be planned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.authcache.variants import Variant
 from harness.cli.options import chosen_variants
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.experiment.arms import reference_arm
 from harness.experiment.plan import facts, make_plan
 from harness.scenario.loader import Changes, load_scenario, scenario_names
@@ -36,8 +36,11 @@ numbers = st.one_of(
 texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     st.sampled_from(
-        ["", " ", "x" * 10_000, "litellm==1.94.0", "litellm==", "litellm==1.107.0", "litellm>=x"]
-        + ["litellm==../x", "litellm>=1.89,<", "recommended", "../../etc", "\x00", "١", "🦙"]
+        [
+            *("", " ", "x" * 10_000, "../../etc", "\x00", "\u0661", "🦙", "recommended"),
+            *("litellm==1.94.0", "litellm==", "litellm==1.107.0", "litellm>=x", "litellm==../x"),
+            "litellm>=1.89,<",
+        ]
     ),
 )
 scalars = st.one_of(numbers, texts, st.booleans())
@@ -148,11 +151,17 @@ def test_a_mutated_file_is_planned_or_refused_in_words(
 ) -> None:
     path = tmp_path / "mutated.toml"
     path.write_bytes(content)
+    words = refusal(path, change)
+    assert words is None or 0 < len(words) < 4_000
+
+
+def refusal(path: Path, change: Changes) -> str | None:
+    """What a user reads, None where the run is planned; any other error is the test's failure."""
     try:
         planned(path, change)
-    except HarnessError as error:
-        assert isinstance(error, UsageError), repr(error)
-        assert 0 < len(str(error)) < 4_000
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize(

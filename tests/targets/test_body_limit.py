@@ -83,9 +83,7 @@ async def test_a_client_that_sends_all_the_same_gets_the_reply(fleet: Fleet, wir
     assert await wire.ended() == b""
 
 
-async def test_a_chunked_body_is_refused_when_it_passes_the_limit(
-    fleet: Fleet, wire: Wire
-) -> None:
+async def test_a_chunked_body_is_refused_when_it_passes_the_limit(fleet: Fleet, wire: Wire) -> None:
     key = await one_key(fleet.dsn, "user")
     chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
 

@@ -113,7 +113,7 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
     trace = Trace()
     served: list[Served] | None = [] if worker.tells_served else None
     status = 500
-    refused_body = False
+    too_large = False
     try:
         _check_announced(scope, worker.body_limit)
         message = await receive()
@@ -138,19 +138,14 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
             worker.spend.charge(grant, trace.scope, worker.settings.cost_micro)
     except ApiError as error:
         status = error.status
-        headers = [_JSON]
-        if served:
-            headers.append((_SERVED, format_served(served).encode()))
-        refused_body = isinstance(error, TooLargeError)
-        if refused_body:
-            headers.append(_CLOSE)
-        await _send(send, status, headers, error.body(), more=refused_body)
+        too_large = isinstance(error, TooLargeError)
+        await _refuse(send, error, served, linger=too_large)
     finally:
         if metrics is not None:
             metrics.commit(trace)
             seconds = time.perf_counter() - start
             metrics.request_done(CHAT_ROUTE, status, trace.scope, seconds)
-    if refused_body:
+    if too_large:
         await _linger(receive, send)
 
 
@@ -233,6 +228,18 @@ async def _send(
     length = (_LENGTH, str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _refuse(
+    send: Send, error: ApiError, served: list[Served] | None, *, linger: bool
+) -> None:
+    """Send an error; `linger` leaves it to `_linger` to end the reply and the connection."""
+    headers = [_JSON]
+    if served:
+        headers.append((_SERVED, format_served(served).encode()))
+    if linger:
+        headers.append(_CLOSE)
+    await _send(send, error.status, headers, error.body(), more=linger)
 
 
 async def _linger(receive: Receive, send: Send) -> None:
