@@ -44,14 +44,18 @@ def test_the_first_cell_that_applies(changes: dict[str, Any], cell: str, words: 
         ({"reads_per_1000": 41.25}, "41.2 source reads per 1,000, 0.82 x the reference line"),
         (
             {"wrong": {"user": 500, "team": 250}},
-            "no failure, but 0.50 wrong user values per request; "
-            + "0.25 wrong team values per request",
+            (
+                "no failure, but 0.50 wrong user values per request; "
+                "0.25 wrong team values per request"
+            ),
         ),
         (
             {"failures": {"key": 10, "user": 900, "team": 20}, "unexpected": {"401": 5, "429": 1}},
-            "0.90 user values do not decode per request; "
-            + "0.02 team values do not decode per request; "
-            + "0.01 key values do not decode per request; 0.5% answered 401; 0.1% answered 429",
+            (
+                "0.90 user values do not decode per request; "
+                "0.02 team values do not decode per request; "
+                "0.01 key values do not decode per request; 0.5% answered 401; 0.1% answered 429"
+            ),
         ),
     ],
 )

@@ -32,7 +32,12 @@ FAILED = _expectation("cell in user", passed=False)
 UNSEEN = _expectation("log pairs", passed=False, blind=["codec"])
 REGRESSION = "a: cell in user is broken, expected healthy."
 BLIND = "a: log pairs, expected healthy, was broken."
-STOPPED = "The run was stopped before its end."
+UNMEASURED = "Nothing was measured of a, b. See logs/ for why, then run again."
+STOPPED = "The run was stopped by a signal before its end. Run it again for a verdict."
+LESS_LOAD = (
+    "The machine is too busy for this load: stop what else uses the CPUs, take fewer replicas, or "
+    "lower load.rate_per_s in the scenario; then run again."
+)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +50,12 @@ STOPPED = "The run was stopped before its end."
         ({"expectations": [FAILED, FAILED]}, ("regression", 1, REGRESSION, REGRESSION)),
         ({"expectations": [HELD, UNSEEN]}, ("inconclusive", 3, BLIND)),
         ({"expectations": [UNSEEN, FAILED]}, ("regression", 1, REGRESSION, BLIND)),
-        ({"measured": False}, ("inconclusive", 3, "Nothing was measured.")),
+        ({"unmeasured": ["a", "b"]}, ("inconclusive", 3, UNMEASURED)),
         (
-            {"measured": False, "expectations": [UNSEEN]},
-            ("inconclusive", 3, "Nothing was measured."),
+            {"unmeasured": ["a", "b"], "expectations": [UNSEEN]},
+            ("inconclusive", 3, UNMEASURED),
         ),
-        ({"measured": False, "expectations": [FAILED]}, ("regression", 1, REGRESSION)),
+        ({"unmeasured": ["a", "b"], "expectations": [FAILED]}, ("regression", 1, REGRESSION)),
         ({"invalid": ["late", "ledger"]}, ("invalid", 4, "late", "ledger")),
         ({"problem": "Valkey died."}, ("invalid", 4, "Valkey died.")),
         ({"problem": ""}, ("invalid", 4, "")),
@@ -59,6 +64,10 @@ STOPPED = "The run was stopped before its end."
             ("invalid", 4, "Valkey died.", "late"),
         ),
         ({"interrupted": 130}, ("interrupted", 130, STOPPED)),
+        (
+            {"interrupted": 130, "unmeasured": ["a", "b"]},
+            ("interrupted", 130, STOPPED.replace("end. ", "end. Not measured: a, b. ")),
+        ),
         (
             {"interrupted": 143, "problem": "died", "invalid": ["late"], "expectations": [FAILED]},
             ("interrupted", 143, STOPPED),
@@ -70,7 +79,7 @@ def test_the_worst_wins_and_says_why(facts: dict[str, Any], verdict: tuple[Any, 
         "interrupted": 0,
         "problem": None,
         "invalid": [],
-        "measured": True,
+        "unmeasured": [],
         "expectations": [],
     }
     word, exit_code, *reasons = verdict
@@ -124,7 +133,10 @@ def test_a_sound_run_is_valid() -> None:
     [(1000, 980, True), (1000, 979, False), (1000, 0, False), (0, 0, True), (1, 0, False)],
 )
 def test_at_least_98_in_100_of_the_plan_must_be_sent(planned: int, sent: int, valid: bool) -> None:
-    reason = f"The generator sent {sent} of {planned} planned requests; at least 98% are needed."
+    reason = (
+        f"The generator sent {sent} of {planned} planned requests; at least 98% are needed. "
+        + LESS_LOAD
+    )
     assert _reasons(planned=planned, sent=sent) == ([] if valid else [reason])
 
 
@@ -135,7 +147,7 @@ def test_at_least_98_in_100_of_the_plan_must_be_sent(planned: int, sent: int, va
 def test_at_most_1_in_100_may_be_late(sent: int, late: int, valid: bool) -> None:
     reason = (
         f"The generator was late: {late} of {sent} requests started more than 200 ms after their "
-        "time; at most 1% may. The machine is too busy for this load."
+        f"time; at most 1% may. {LESS_LOAD}"
     )
     assert _reasons(planned=sent, sent=sent, late=late) == ([] if valid else [reason])
 
@@ -152,7 +164,10 @@ def test_at_most_1_in_100_may_be_late(sent: int, late: int, valid: bool) -> None
 def test_only_an_unbalanced_validity_equation_spoils_a_run(
     changes: dict[str, str], valid: bool
 ) -> None:
-    reason = "The ledger does not balance: redis_gets of a in 05: 7 against 6."
+    reason = (
+        "The ledger does not balance: redis_gets of a in 05: 7 against 6. report.html has the "
+        "whole ledger, snapshots/ what was counted in that window."
+    )
     assert _reasons(equations=[_equation(**changes)]) == ([] if valid else [reason])
 
 
@@ -161,7 +176,8 @@ def test_a_worker_that_was_replaced_spoils_a_run() -> None:
     earlier = page(series("b_total", 5), series("a_total", 5))
     fallen = replace(window, before=replace(window.before, workers=(earlier,)))
     assert _reasons(windows=[window, fallen]) == [
-        "Counters fell in window 05-measured-a: a_total, b_total. A worker was replaced."
+        "Counters fell in window 05-measured-a: a_total, b_total. A worker was replaced. "
+        "See logs/ for why it ended, then run again."
     ]
 
 

@@ -51,7 +51,7 @@ async def test_secrets_do_not_outlive_a_run_that_could_not_start(tmp_path: Path)
     plan, display = _plan(), Silence()
     stack = BrokenStack(tmp_path, SetupError("no Postgres"))
     with pytest.raises(SetupError, match="no Postgres"):
-        await record(plan, cast("Stack", stack), tmp_path, display, Stop())
+        await record(plan, lambda: cast("Stack", stack), tmp_path, display, Stop())
     assert stack.secrets == [key.secret for key in plan.keys]
     assert _left(tmp_path) == []
     assert stack.closed
@@ -60,7 +60,7 @@ async def test_secrets_do_not_outlive_a_run_that_could_not_start(tmp_path: Path)
 
 async def test_what_ends_a_run_is_its_problem_and_no_exception(tmp_path: Path) -> None:
     stack = BrokenStack(tmp_path, InvalidRunError("Valkey died."))
-    recording = await record(_plan(), cast("Stack", stack), tmp_path, Silence(), Stop())
+    recording = await record(_plan(), lambda: cast("Stack", stack), tmp_path, Silence(), Stop())
     assert str(recording.problem) == "Valkey died."
     assert (recording.complete, recording.interrupted, recording.windows) == (False, False, [])
     assert _left(tmp_path) == []

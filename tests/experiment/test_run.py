@@ -13,12 +13,15 @@ from harness.experiment.plan import make_plan
 from harness.experiment.record import Recording
 from harness.experiment.run import _facts
 from harness.scenario.loader import load_scenario
+from tests.observe.build import evidence
 
 
 def _of_a_run(time_scale: float) -> RunFacts:
     scenario = load_scenario("issue-27874").model_copy(update={"time_scale": time_scale})
     plan = make_plan(scenario, [reference_arm(load_variants()["recommended"])], stack="embedded")
-    recording = Recording(plan, servers={"redis": "Valkey 9", "postgres": "18"})
+    recording = Recording(
+        plan, windows=[evidence()], servers={"redis": "Valkey 9", "postgres": "18"}
+    )
     return _facts(plan, "id", datetime(2026, 1, 2, tzinfo=UTC), recording)
 
 

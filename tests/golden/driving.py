@@ -71,7 +71,7 @@ async def _record(plan: p.RunPlan, run_dir: Path) -> list[str]:
         ),
         mock.patch.object(p.measure_module, "truth", mock.AsyncMock(return_value={})),
     ):
-        done = await p.record(plan, _Stack(), run_dir, Silence(), p.Stop())
+        done = await p.record(plan, _Stack, run_dir, Silence(), p.Stop())
     assert done.complete, done.problem
     assert len(done.windows) == len(plan.slots)
     return driver.lines

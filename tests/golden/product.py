@@ -25,9 +25,10 @@ from harness.load.keys import read_keys
 from harness.load.plan import Arrival, choices, open_plan
 from harness.load.protocol import WindowCommand, WindowResult
 from harness.observe.evidence import Checkpoint, Evidence
-from harness.observe.postgres import KeyTruth, StatementCount
+from harness.observe.postgres import StatementCount
 from harness.observe.samples import Counters
 from harness.observe.snapshots import RedisCount, Snapshot
+from harness.observe.truth import KeyTruth
 from harness.result import Result
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
