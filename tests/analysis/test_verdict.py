@@ -176,8 +176,10 @@ def test_a_worker_that_was_replaced_spoils_a_run() -> None:
     earlier = page(series("b_total", 5), series("a_total", 5))
     fallen = replace(window, before=replace(window.before, workers=(earlier,)))
     assert _reasons(windows=[window, fallen]) == [
-        "Counters fell in window 05-measured-a: a_total, b_total. A worker was replaced. "
-        "See logs/ for why it ended, then run again."
+        (
+            "Counters fell in window 05-measured-a: a_total, b_total. A worker was replaced. "
+            "See logs/ for why it ended, then run again."
+        )
     ]
 
 
