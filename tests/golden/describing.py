@@ -14,54 +14,55 @@ import click
 from click.testing import CliRunner
 
 from tests.golden import product as p
+from tests.golden import stored
+
+RUN = "smoke"
+"""The stored run whose ends are varied."""
 
 SOURCES = Path(p.errors.__file__).resolve().parent
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)+")
 
 
-def exit_codes() -> str:
-    """Codes by name, by error and by outcome of a run."""
+def exit_codes(folder: Path) -> str:
+    """Codes by name, by error and by outcome of a run: what a stored one would have come to."""
     constants = [(n, v) for n, v in vars(p.errors).items() if n.startswith("EXIT_")]
     tree = [(kind.__name__, kind.exit_code) for kind in _errors(p.errors.HarnessError)]
-    failed = _Held(failed=True, not_instrumented=[])
-    unseen = _Held(failed=False, not_instrumented=["redis_client"])
-    outcomes: dict[str, dict[str, Any]] = {
-        "every expectation holds": {"expectations": [_Held(failed=False, not_instrumented=[])]},
-        "no expectation": {},
-        "an expectation fails": {"expectations": [failed]},
-        "an expectation fails, another was not seen": {"expectations": [failed, unseen]},
-        "an expectation was not seen": {"expectations": [unseen]},
-        "a variant was not measured": {"measured": False},
-        "the ledger does not balance": {"invalid": ["unbalanced"], "expectations": [failed]},
-        "a server died": {"problem": "died", "expectations": [failed]},
-        "Ctrl-C": {"interrupted": 130, "invalid": ["unbalanced"]},
-        "SIGTERM": {"interrupted": 143, "problem": "died"},
-    }
     lines = [f"{name} {code}" for name, code in [*sorted(constants), *sorted(tree)]]
-    for text, case in outcomes.items():
-        whole: dict[str, Any] = {
-            "interrupted": 0,
-            "problem": None,
-            "invalid": [],
-            "measured": True,
-            "expectations": [],
-            **case,
-        }
-        found = p.judge(**whole)
-        lines.append(f"{text}: {found.word} {found.exit_code}")
+    for text, ends in _ends().items():
+        found = stored.analysed(RUN, folder, **ends)
+        lines.append(f"{text}: {found.verdict} {found.exit_code}")
     return "\n".join(lines) + "\n"
 
 
-class _Held:
-    """As much of an expectation's result as a verdict looks at."""
+def _ends() -> dict[str, dict[str, Any]]:
+    windows = stored.load(RUN)["windows"]
+    wrong = [{"kind": "cell", "variant": "litellm_1_84", "scope": "team", "is": "healthy"}]
+    unbalanced = _generator(windows, cost_micro=1)
+    return {
+        "every expectation holds": {},
+        "no expectation": {"expect": []},
+        "an expectation fails": {"expect": wrong},
+        "a variant was not measured": {
+            "windows": [w for w in windows if w["variant"] != "recommended"]
+        },
+        "nothing was measured": {"windows": []},
+        "the ledger does not balance": {"windows": unbalanced},
+        "the ledger does not balance, an expectation fails": {
+            "windows": unbalanced,
+            "expect": wrong,
+        },
+        "the generator was late": {"windows": _generator(windows, late=100)},
+        "the generator sent too little": {"windows": _generator(windows, planned=10_000)},
+        "a server died": {"problem": "died"},
+        "a server died, an expectation fails": {"problem": "died", "expect": wrong},
+        "Ctrl-C": {"interrupted": 130, "windows": unbalanced},
+        "SIGTERM": {"interrupted": 143, "problem": "died"},
+    }
 
-    passed = True
-    variant = name = measured = limit = state = "x"
 
-    def __init__(self, *, failed: bool, not_instrumented: list[str]) -> None:
-        self.failed = failed
-        self.passed = not failed
-        self.not_instrumented = not_instrumented
+def _generator(windows: Iterable[dict[str, Any]], **changes: Any) -> list[dict[str, Any]]:
+    """Windows of which the generator would have told something else."""
+    return [{**window, "generator": window["generator"] | changes} for window in windows]
 
 
 def _errors(kind: type[Any]) -> Iterator[type[Any]]:

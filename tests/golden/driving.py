@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import json
 import subprocess
 import sys
-import tempfile
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
-from tests.experiment.silence import Silence
 from tests.golden import product as p
+from tests.golden import stored
 
 PLANS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("smoke", {}),
@@ -34,7 +28,6 @@ CLOSED_ARRIVALS = 2000
 """Of a closed load, which has no end of its own."""
 LOCUST_WORKERS = 3
 LOCUST_ARRIVALS = 2000
-_NOTHING = dict.fromkeys(p.ObjectKind, 0)
 
 
 def commands() -> str:
@@ -47,65 +40,22 @@ def _title(scenario: str, changes: Mapping[str, Any]) -> str:
 
 
 def _driven(scenario: str, changes: Mapping[str, Any]) -> str:
-    loaded = p.load_scenario(scenario, p.Changes(**changes))
-    # A checkpoint is waited for by the clock; no command hangs on it.
-    load = loaded.load.model_copy(update={"checkpoints_ttls": []})
-    loaded = loaded.model_copy(update={"load": load})
-    variants = p.pick(p.load_variants(), loaded.variants)
-    plan = p.make_plan(loaded, [p.reference_arm(v) for v in variants], stack="none")
-    with tempfile.TemporaryDirectory() as folder:
-        lines = asyncio.run(_record(plan, Path(folder)))
-        return "".join(line.replace(folder, "RUN") + "\n" for line in lines)
+    plan = stored.planned(p.load_scenario(scenario, p.Changes(**changes)))
+    lines = []
+    for slot in plan.slots:
+        hosts = [f"http://{slot.variant}-{n}.invalid" for n in range(plan.scenario.replicas)]
+        load = p.commands(plan, slot, hosts, Path("RUN"))
+        for command in (load.warmup, load.window):
+            if command is not None:
+                fields = command.model_dump(mode="json")
+                lines.append(json.dumps({**fields, "arrivals": _arrivals(command, plan)}))
+    return "\n".join(lines) + "\n"
 
 
-async def _record(plan: p.RunPlan, run_dir: Path) -> list[str]:
-    driver = _Driver()
-    nothing = mock.AsyncMock()
-    with (
-        mock.patch.multiple(
-            p.record_module,
-            LoadDriver=lambda _log: driver,
-            watch=_watch,
-            seed_population=nothing,
-            beside=_beside,
-        ),
-        mock.patch.object(p.measure_module, "truth", mock.AsyncMock(return_value={})),
-    ):
-        done = await p.record(plan, _Stack, run_dir, Silence(), p.Stop())
-    assert done.complete, done.problem
-    assert len(done.windows) == len(plan.slots)
-    return driver.lines
-
-
-class _Driver:
-    """In place of the load driver: writes down what it is told, and answers that nothing came."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    async def start(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
-    async def window(
-        self, command: p.WindowCommand, on_progress: Callable[[Any], None] | None = None
-    ) -> p.WindowResult:
-        del on_progress
-        fields = command.model_dump(mode="json")
-        self.lines.append(json.dumps({**fields, "arrivals": _arrivals(command)}))
-        return p.WindowResult(
-            window=command.window, planned=0, sent=0, answered=0, unanswered={}, late=0,
-            delay_ms_max=0.0, statuses={}, cost_micro=0, served=[], replicas=[],
-            elapsed_s=0.0, cpu_s=0.0,
-        )  # fmt: skip
-
-
-def _arrivals(command: p.WindowCommand) -> str:
-    keys: dict[str, list[int]] = defaultdict(list)
-    for index, key in enumerate(p.read_keys(Path(command.keys_file))):
-        keys[key.scope].append(index)
+def _arrivals(command: p.WindowCommand, plan: p.RunPlan) -> str:
+    keys: dict[str, list[int]] = {}
+    for key in plan.keys:
+        keys.setdefault(key.scope, []).append(key.index)
     replicas = len(command.hosts)
     if command.model == "open":
         return hashed(
@@ -126,54 +76,6 @@ def hashed(arrivals: list[p.Arrival]) -> str:
     """Number and SHA-256 of arrivals: times, scopes, keys and replicas."""
     digest = hashlib.sha256(json.dumps(arrivals).encode()).hexdigest()
     return f"{len(arrivals)} {digest}"
-
-
-class _Stack:
-    """A stack whose fleets are names and addresses."""
-
-    name = "none"
-    problems: list[str] = []  # noqa: RUF012 - nothing is added
-
-    async def open(self) -> None:
-        pass
-
-    async def start(self, spec: p.FleetSpec) -> p.Fleet:
-        urls = tuple(f"http://{spec.name}-{n}.invalid" for n in range(spec.replicas))
-        dsn = "postgresql://none.invalid/none"
-        return p.Fleet(spec, urls, (), (), dsn, dsn, None, counts_statements=False)
-
-    async def died(self) -> str:
-        return await asyncio.Future()
-
-    def resource_use(self) -> p.ResourceUse:
-        return p.ResourceUse({}, {})
-
-    def facts(self) -> Mapping[str, str]:
-        return {}
-
-    async def close(self) -> None:
-        pass
-
-
-@contextlib.asynccontextmanager
-async def _watch(fleet: p.Fleet) -> AsyncIterator[Any]:
-    rest = p.Snapshot(0.0, (), None, None, _NOTHING)
-    yield SimpleNamespace(
-        fleet=fleet,
-        postgres=None,
-        at_rest=mock.AsyncMock(return_value=rest),
-        live=mock.AsyncMock(return_value=p.Counters()),
-        statements=mock.AsyncMock(return_value=None),
-    )
-
-
-@contextlib.asynccontextmanager
-async def _beside(*_: object) -> AsyncIterator[Any]:
-    @contextlib.contextmanager
-    def stretch(*_: object) -> Iterator[None]:
-        yield
-
-    yield SimpleNamespace(stretch=stretch, progress=mock.Mock(), result=mock.Mock())
 
 
 _LOCUST = f"""

@@ -6,22 +6,17 @@ A module that moves changes its line here and nothing else in this folder.
 from harness import errors
 from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
-from harness.analysis.verdict import judge
 from harness.authcache.variants import load_variants, pick
 from harness.authcache.words import ObjectKind
 from harness.cli import main
 from harness.dashboards.generate import texts as dashboards
-from harness.experiment import measure as measure_module
-from harness.experiment import record as record_module
 from harness.experiment.arms import reference_arm
+from harness.experiment.commands import commands
 from harness.experiment.plan import RunPlan, make_plan
-from harness.experiment.record import record
 from harness.experiment.run import write_result
-from harness.experiment.stop import Stop
 from harness.exporter.families import merge_all
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import GeneratorCount, RunState
-from harness.load.keys import read_keys
 from harness.load.plan import Arrival, choices, open_plan
 from harness.load.protocol import WindowCommand, WindowResult
 from harness.observe.evidence import Checkpoint, Evidence
@@ -32,7 +27,6 @@ from harness.observe.truth import KeyTruth
 from harness.result import Result
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
-from harness.stack.base import Fleet, FleetSpec, ResourceUse
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.settings import Settings as InsideSettings
 from harness.targets.metrics import Metrics
@@ -53,9 +47,7 @@ __all__ = [
     "Checkpoint",
     "Counters",
     "Evidence",
-    "Fleet",
     "FleetServers",
-    "FleetSpec",
     "GeneratorCount",
     "InsideSettings",
     "Instruments",
@@ -63,7 +55,6 @@ __all__ = [
     "Metrics",
     "ObjectKind",
     "RedisCount",
-    "ResourceUse",
     "Result",
     "RunFacts",
     "RunPlan",
@@ -72,26 +63,21 @@ __all__ = [
     "ServerReader",
     "Snapshot",
     "StatementCount",
-    "Stop",
     "VariantFacts",
     "WindowCommand",
     "WindowResult",
     "analyse",
     "choices",
+    "commands",
     "dashboards",
     "errors",
-    "judge",
     "load_scenario",
     "load_variants",
     "main",
     "make_plan",
-    "measure_module",
     "merge_all",
     "open_plan",
     "pick",
-    "read_keys",
-    "record",
-    "record_module",
     "reference_arm",
     "write_result",
 ]

@@ -11,7 +11,7 @@ import gzip
 import json
 import lzma
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,25 +80,36 @@ def unpack(name: str, runs_dir: Path) -> Path:
     return run_dir
 
 
-def analysed(name: str, folder: Path) -> p.Result:
-    """What the analysis makes today of a stored run's evidence."""
+def planned(scenario: p.Scenario, variants: Sequence[str] = (), stack: str = "none") -> p.RunPlan:
+    """The plan of a scenario, with its own variants unless others are named."""
+    picked = p.pick(p.load_variants(), list(variants) or scenario.variants)
+    return p.make_plan(scenario, [p.reference_arm(variant) for variant in picked], stack=stack)
+
+
+def analysed(name: str, folder: Path, **ends: Any) -> p.Result:
+    """What the analysis makes today of a stored run's evidence.
+
+    Args:
+        name: of the stored run.
+        folder: where its samples are unpacked.
+        ends: ``interrupted`` and ``problem`` as `analyse` takes them, and, in place of what is
+            stored, ``expect`` of the scenario and ``windows``.
+    """
     body = load(name)
-    manifest, then = body["manifest"], body["result"]
+    settings, then = body["manifest"]["settings"], body["result"]
     for window, text in body["samples"].items():
         (folder / f"{window}.csv.gz").write_bytes(gzip.compress(text.encode(), 1))
-    settings = manifest["settings"]
-    scenario = p.Scenario.model_validate(settings["scenario"])
-    variants = p.pick(p.load_variants(), list(settings["variants"]))
-    plan = p.make_plan(scenario, [p.reference_arm(v) for v in variants], stack=then["stack"])
-    evidence = [_evidence(window, plan) for window in body["windows"]]
+    expect = {"expect": ends.get("expect", settings["scenario"]["expect"])}
+    scenario = p.Scenario.model_validate(settings["scenario"] | expect)
+    plan = planned(scenario, list(settings["variants"]), then["stack"])
     return p.analyse(
         _facts(plan, then),
-        evidence,
+        [_evidence(window, plan) for window in ends.get("windows", body["windows"])],
         folder,
         elapsed_s=then["elapsed_s"],
         complete=True,
-        interrupted=0,
-        problem=None,
+        interrupted=ends.get("interrupted", 0),
+        problem=ends.get("problem"),
     )
 
 

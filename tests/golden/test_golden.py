@@ -31,29 +31,26 @@ _BREAK = re.compile(r"(?<=[>,{\[]) ?")
 Maker = Callable[[Path], Iterator[tuple[str, str]]]
 
 
-def _one(name: str, make: Callable[[], str]) -> Maker:
-    def pairs(_: Path) -> Iterator[tuple[str, str]]:
-        yield name, make()
-
-    return pairs
-
-
-def _result(name: str) -> Maker:
+def _one(name: str, make: Callable[[Path], str]) -> Maker:
     def pairs(folder: Path) -> Iterator[tuple[str, str]]:
-        yield f"result-{name}.json", reporting.result(name, folder)
+        yield name, make(folder)
 
     return pairs
 
 
 MAKERS: dict[str, Maker] = {
-    "commands": _one("commands.jsonl", driving.commands),
-    "locust-workers": _one("locust-workers.txt", driving.locust_workers),
+    "commands": _one("commands.jsonl", lambda _: driving.commands()),
+    "locust-workers": _one("locust-workers.txt", lambda _: driving.locust_workers()),
     "exit-codes": _one("exit-codes.txt", describing.exit_codes),
-    "help": _one("help.txt", describing.helps),
-    "variables": _one("variables.txt", describing.variables),
-    "series": _one("series.txt", describing.series),
-    "dashboards": _one("dashboards.txt", describing.dashboards),
-    **{f"result-{n}": _result(n) for n in stored.names() if "windows" in stored.load(n)},
+    "help": _one("help.txt", lambda _: describing.helps()),
+    "variables": _one("variables.txt", lambda _: describing.variables()),
+    "series": _one("series.txt", lambda _: describing.series()),
+    "dashboards": _one("dashboards.txt", lambda _: describing.dashboards()),
+    **{
+        f"result-{name}": _one(f"result-{name}.json", partial(reporting.result, name))
+        for name in stored.names()
+        if "windows" in stored.load(name)
+    },
     **{name: partial(reporting.command, name) for name in reporting.COMMANDS},
 }
 
