@@ -8,7 +8,8 @@ import pytest
 
 from tests.runs.support import Ended, harness
 
-pytestmark = pytest.mark.integration
+# A run whose requests were sent late has no verdict but invalid.
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 def _smoke(tmp_path: Path, *arguments: str) -> Ended:
