@@ -1,4 +1,4 @@
-"""What all tests share: a room in which one that is marked ``alone`` has no other test beside it."""
+"""What all tests share: a room, which one that is marked ``alone`` has for itself."""
 
 from __future__ import annotations
 
