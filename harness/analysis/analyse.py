@@ -46,13 +46,14 @@ def analyse(
     book = ledger([equation for e in evidence for equation in reconcile(e)])
     generator = generator_health(evidence)
     names = [facts.name for facts in run.variants]
+    unmeasured = [name for name in names if name not in variants]
     wanted = applicable(run.scenario.expect, names, premises=bool(run.premises))
     expectations = hold([e for e in wanted if _can_be_held(e, variants)], variants)
     judgement = judge(
         interrupted=interrupted,
         problem=problem,
         invalid=invalidities(evidence, book, generator, run.scenario.limits),
-        unmeasured=[name for name in names if name not in variants],
+        unmeasured=unmeasured,
         expectations=expectations,
     )
     spoken_of = {e.variant for e in wanted}
@@ -81,7 +82,11 @@ def analyse(
         generator=generator,
         expectations=expectations,
         observed=[name for name in names if name not in spoken_of],
-        notes=[*run.notes, *cold_notes(evidence)],
+        notes=[
+            *run.notes,
+            *cold_notes(evidence),
+            *([f"Not measured: {', '.join(unmeasured)}."] if variants and unmeasured else []),
+        ],
     )
 
 

@@ -83,12 +83,8 @@ def judge(
         expectations: held against the results.
     """
     if interrupted:
-        left = f" Not measured: {', '.join(unmeasured)}." if unmeasured else ""
-        return Judgement(
-            "interrupted",
-            interrupted,
-            (f"The run was stopped by a signal before its end.{left} Run it again for a verdict.",),
-        )
+        text = "The run was stopped by a signal before its end. Run it again for a verdict."
+        return Judgement("interrupted", interrupted, (text,))
     if problem is not None or invalid:
         first = [problem] if problem is not None else []
         return Judgement("invalid", EXIT_INVALID, (*first, *invalid))

@@ -39,8 +39,8 @@ def what_is_missing(result: Result) -> str:
     """What a run that ended early lacks; empty for a complete one."""
     if not result.variants:
         return (
-            "Nothing was measured: no window was complete, so there are no figures. logs/ in the "
-            "run's folder has what was started and what it wrote."
+            "Nothing was measured, so there are no figures. What the servers wrote is in logs/ of "
+            "the run's folder."
         )
     return "" if result.complete else "The run was cut short: the windows that it has are whole."
 

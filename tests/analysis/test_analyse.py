@@ -217,8 +217,12 @@ def test_a_run_without_windows_has_its_reason_and_an_unchecked_ledger(tmp_path: 
 
 
 def test_a_stopped_run_names_what_it_did_not_measure(tmp_path: Path) -> None:
-    result = _analyse(tmp_path, [], complete=False, interrupted=130)
-    (reason,) = result.reasons
-    assert reason.startswith("The run was stopped by a signal before its end. Not measured: a.")
-    stopped = _analyse(tmp_path, [_sound()], complete=False, interrupted=130)
-    assert "Not measured" not in stopped.reasons[0]
+    nothing = _analyse(tmp_path, [], complete=False, interrupted=130)
+    assert nothing.reasons[0].startswith("The run was stopped by a signal before its end.")
+    assert nothing.notes == [], "the report says that nothing was measured"
+    facts = _facts()
+    both = replace(facts, variants=(*facts.variants, replace(facts.variants[0], name="b")))
+    whole = {"elapsed_s": 1.0, "complete": False, "interrupted": 130, "problem": None}
+    _analyse(tmp_path, [_sound()])
+    result = analyse(both, [_sound()], tmp_path, **whole)  # type: ignore[arg-type]  # a dict of all
+    assert result.notes == ["Not measured: b."]
