@@ -66,7 +66,7 @@ class CodecLoadError(UsageError):
 
 
 class SetupError(UsageError):
-    """Something that the stack needs is not to be had on this machine."""
+    """This machine lacks something that the stack needs."""
 
 
 class InvalidRunError(HarnessError):
@@ -76,7 +76,7 @@ class InvalidRunError(HarnessError):
 
 
 class ServerDiedError(InvalidRunError):
-    """A replica or a server ended although nobody asked it to."""
+    """A replica or a server ended unplanned."""
 
 
 class NotQuiescentError(InvalidRunError):

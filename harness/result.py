@@ -177,7 +177,7 @@ class ExpectationResult(_Part):
     limit: str
     passed: bool
     not_instrumented: list[str] = []
-    """Points of a release without which nobody can say: then it neither holds nor failed."""
+    """Points of a release that hid it: then it neither holds nor failed."""
 
     @property
     def failed(self) -> bool:

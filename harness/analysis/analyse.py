@@ -97,7 +97,7 @@ def _can_be_held(expectation: Expectation, variants: Mapping[str, VariantResult]
 
 
 def generator_health(evidence: Sequence[Evidence]) -> Generator:
-    """The generator over all measured windows; the cold fill is told apart in `cold_notes`."""
+    """The generator over all measured windows; the cold fill has its own notes (`cold_notes`)."""
     evidence = [e for e in evidence if e.phase == "measured"]
     results = [e.generator for e in evidence]
     unanswered: Counter[str] = Counter()

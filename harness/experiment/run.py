@@ -53,8 +53,8 @@ async def run(
         arms: variants with their targets.
         runs_dir: where the run directory goes.
         servers: whose Postgres and Redis.
-        progress: told what happens.
-        stop: asked by whoever wants the run to end early.
+        progress: gets phases, windows and notes.
+        stop: ends the run early.
         prometheus: whether Prometheus records the run.
         stack_name: of `harness.stack.registry.STACKS`.
 
@@ -64,7 +64,7 @@ async def run(
     Raises:
         ScenarioError: the load is too thin for the population.
         UsageError: the stack cannot do what is asked of it.
-        SetupError: a server, port or binary is not to be had; nothing is left running.
+        SetupError: a server, port or binary is missing; nothing is left running.
     """
     plan = make_plan(scenario, arms, stack=stack_name)
     binary = chosen_prometheus(prometheus, stack_name)

@@ -123,7 +123,7 @@ def expectation_text(e: ExpectationResult) -> str:
 
 
 def expectation_table(result: Result) -> Table:
-    """All expectations, the failed ones first, then those that nobody could see."""
+    """All expectations, the failed ones first, then those that were not measured."""
     ordered = sorted(result.expectations, key=lambda e: (e.passed, not e.failed))
     rows = tuple(
         Row(
