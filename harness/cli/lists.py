@@ -1,54 +1,40 @@
-"""Commands that list what there is: `variants`, `scenarios`, `codecs`."""
+"""Commands that only read: `variants`, `scenarios`, `codecs`, `report`, `compare`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from harness.authcache.variants import BASELINE, differences, load_variants
-from harness.errors import UnknownNameError
-from harness.scenario.loader import scenario_names
+from harness.cli.lazy import Command
+from harness.cli.options import FILE, RUNS_DIR
 
 
-@click.command()
+@click.command(cls=Command, body="harness.commands.lists:variants")
 @click.argument("name", required=False)
-@click.option("--variants-file", type=click.Path(path_type=Path), envvar="AUTHCACHE_VARIANTS_FILE")
-def variants(name: str | None, variants_file: Path | None) -> None:
+@click.option("--variants-file", type=FILE, envvar="AUTHCACHE_VARIANTS_FILE")
+def variants() -> None:
     """List the variants, or print the switches of one and what differs from litellm_1_84."""
-    known = load_variants(variants_file)
-    if name is None:
-        width = max(map(len, known))
-        for variant in known.values():
-            click.echo(f"{variant.name:<{width}}  {variant.title} ({variant.stands_for})")
-        return
-    if name not in known:
-        raise UnknownNameError("variant", name, known)
-    variant = known[name]
-    click.echo(f"{variant.name}: {variant.title}\nStands for {variant.stands_for}.\n")
-    changed = differences(variant, known[BASELINE])
-    for switch, value in variant.switches.model_dump().items():
-        note = f"   ({BASELINE}: {changed[switch][0]})" if switch in changed else ""
-        click.echo(f"  {switch:<18} {value}{note}")
-    if name != BASELINE and not changed:
-        click.echo(f"\nNo switch differs from {BASELINE}.")
 
 
-@click.command()
+@click.command(cls=Command, body="harness.commands.lists:scenarios")
 def scenarios() -> None:
     """List the built-in scenarios."""
-    names = scenario_names()
-    width = max(map(len, names))
-    for name, title in names.items():
-        click.echo(f"{name:<{width}}  {title}")
 
 
-@click.command()
+@click.command(cls=Command, body="harness.commands.lists:codecs")
 def codecs() -> None:
     """List the codecs that a variant can name."""
-    from harness.authcache.codecs import codec_names  # noqa: PLC0415
 
-    names = codec_names()
-    width = max(map(len, names))
-    for name, summary in names.items():
-        click.echo(f"{name:<{width}}  {summary}")
+
+@click.command(cls=Command, body="harness.commands.reports:report")
+@click.argument("run", default="latest")
+@RUNS_DIR
+def report() -> None:
+    """Make the report of a run again from its data (an id, a path, or latest)."""
+
+
+@click.command(cls=Command, body="harness.commands.reports:compare")
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
+@RUNS_DIR
+def compare() -> None:
+    """Put two or more runs side by side."""

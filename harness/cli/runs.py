@@ -1,21 +1,24 @@
-"""Commands that start fleets: `loadtest` and `fleet`."""
+"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`, `bench`."""
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 import click
-from rich.console import Console
 
-from harness.cli.options import RunOptions, run_options
-from harness.cli.running import keep_until_ctrl_c, run_to_end
-from harness.stack.registry import EMBEDDED, STACKS
+from harness.cli.lazy import Command
+from harness.cli.options import (
+    BENCH_GROUPS,
+    EMBEDDED,
+    FILE,
+    STACKS,
+    names,
+    run_options,
+    study_options,
+)
 
 
-@click.command()
+@click.command(cls=Command, body="harness.commands.runs:loadtest")
 @run_options
-@click.option("--stack", type=click.Choice([*STACKS]), default=EMBEDDED, show_default=True)
+@click.option("--stack", type=click.Choice(STACKS), default=EMBEDDED, show_default=True)
 @click.option("--time-scale", type=click.FloatRange(0, min_open=True), help="Factor on all times.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Measured windows of each variant.")
 @click.option("--seed", type=int, help="Of population and arrivals.")
@@ -26,39 +29,57 @@ from harness.stack.registry import EMBEDDED, STACKS
     show_default=True,
     help="Record the run; auto does where prometheus is on PATH.",
 )
-def loadtest(
-    options: RunOptions,
-    *,
-    stack: str,
-    time_scale: float | None,
-    rounds: int | None,
-    seed: int | None,
-    prometheus: Any,
-) -> None:
+def loadtest() -> None:
     """Run a scenario and end with a verdict, a table and a report."""
-    from harness.report.terminal import print_result  # noqa: PLC0415
-
-    console = Console()
-    scenario, choices = options.load(time_scale, rounds, seed)
-    done = run_to_end(
-        scenario,
-        choices,
-        console,
-        runs_dir=options.runs_dir,
-        postgres_dsn=options.postgres_dsn,
-        redis_url=options.redis_url,
-        prometheus=prometheus,
-        stack=stack,
-    )
-    print_result(done.result, console, done.run_dir)
-    sys.exit(done.signal_code or done.result.exit_code)
 
 
-@click.command()
+@click.command(cls=Command, body="harness.commands.runs:fleet")
 @run_options
 @click.option("--port", type=click.IntRange(1024, 65000), help="First replica's port.")
-def fleet(options: RunOptions, *, port: int | None) -> None:
+def fleet() -> None:
     """Keep fleets up until Ctrl-C, for Locust's web UI or a client of your own."""
-    from harness.experiment.keep import keep_up  # noqa: PLC0415  # other commands stay quick
 
-    keep_until_ctrl_c(options, lambda keeping: keep_up(keeping, port))
+
+@click.command(cls=Command, body="harness.commands.ui:ui")
+@run_options
+@click.option("--port", type=click.IntRange(1, 65535), default=8089, show_default=True)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address that the web UI listens on."
+)
+@click.option(
+    "--locust-workers",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    help="Processes that drive the load under a Locust master; 0 is one process for all.",
+)
+def ui() -> None:
+    """Start fleets and Locust's web UI with the tab "Auth cache", until Ctrl-C."""
+
+
+@click.command(cls=Command, body="harness.commands.studies:twins")
+@click.option("--only", callback=names, metavar="A,B", help="Pairs, by variant or by release.")
+@study_options
+def twins() -> None:
+    """Hold reference variants against the releases that they stand for.
+
+    Exit codes: 0 no unexplained difference, 1 one or more, or a failed expectation, 3 something
+    could not be compared, 4 invalid run.
+    """
+
+
+@click.command(cls=Command, body="harness.commands.studies:history")
+@click.option("--releases", callback=names, metavar="A,B", help="Versions; all known by default.")
+@study_options
+def history() -> None:
+    """Tell what releases of LiteLLM do, oldest first, in one table and one chart."""
+
+
+@click.command(cls=Command, body="harness.commands.bench:bench")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--only", type=click.Choice(BENCH_GROUPS), multiple=True, help="Repeatable.")
+@click.option("--json", "json_file", type=FILE, help="Instead of a new file in runs/bench/.")
+@click.option("--no-bars", is_flag=True, help="Exit with 0 even where a bar is missed.")
+@click.option("--quick", is_flag=True, help="Tiny counts, to test the benchmark itself.")
+def bench() -> None:
+    """Measure what each part costs, against bars. Exits with 1 where a bar is missed."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-import harness
 from harness.errors import SetupError, UsageError
 from harness.experiment.plan import RunPlan
 from harness.exporter.app import Exporter, WatchedFleet
@@ -20,6 +19,7 @@ from harness.exporter.servers import FleetServers
 from harness.exporter.serving import serve
 from harness.exporter.state import ALL, GeneratorCount, RunState
 from harness.exporter.workers import Listed
+from harness.folders import shipped
 from harness.load.keys import objects_in_scope
 from harness.load.protocol import Progress as LoadProgress
 from harness.load.protocol import WindowResult
@@ -187,7 +187,7 @@ async def beside(
                     run_dir,
                     [worker for fleet in fleets for worker in _scraped(fleet)],
                     urlsplit(url).netloc,
-                    rules=rules_file(),
+                    rules=shipped("dashboards/rules.yml"),
                     note=progress.note,
                 )
                 companions.recorded = await open_things.enter_async_context(record)
@@ -234,12 +234,6 @@ def reference_line(plan: RunPlan, rates: Mapping[str, float], *, planted: bool) 
     if reads:
         line[ALL] = sum(reads.values()) / sum(rates[scope] for scope in reads) * 1000
     return line
-
-
-def rules_file() -> Path | None:
-    """The rules of the dashboards, where the project's own folder is at hand."""
-    path = Path(harness.__file__).resolve().parent.parent / "dashboards" / "rules.yml"
-    return path if path.is_file() else None
 
 
 def _planted(fleet: Fleet) -> bool:

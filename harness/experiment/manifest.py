@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 import harness
+from harness.folders import checkout, shipped
 
 PACKAGES = (
     "asyncpg",
@@ -33,11 +34,10 @@ PACKAGES = (
 
 def manifest(plan_facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Everything that is known before a run starts."""
-    root = Path(harness.__file__).parent.parent
     return {
         "harness": harness.__version__,
-        "git": _git(root),
-        "lock_sha256": _sha256(root / "requirements" / "runtime.txt"),
+        "git": _git(checkout()),
+        "lock_sha256": _sha256(shipped("requirements/runtime.txt")),
         "python": platform.python_version(),
         "python_build": platform.python_compiler(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -68,11 +68,15 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _git(root: Path) -> dict[str, Any]:
+def _git(root: Path | None) -> dict[str, Any]:
+    """State of the checkout. An installed package may lie in a checkout of something else."""
+    if root is None:
+        return {"commit": None, "clean": None}
+
     def run(*arguments: str) -> str | None:
         try:
             done = subprocess.run(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx
 
-import harness
 from harness.errors import SetupError
 from harness.experiment.keep import (
     Keeping,
@@ -23,6 +22,7 @@ from harness.experiment.keep import (
 )
 from harness.experiment.stop import Stop
 from harness.experiment.web_form import form_settings
+from harness.folders import PACKAGE, shipped
 from harness.stack.embedded.processes import Command, Process, wait_until
 from harness.stack.embedded.sockets import LOOPBACK, free_port
 from harness.stack.survival import while_alive
@@ -54,7 +54,7 @@ async def serve_ui(keeping: Keeping, web: WebUi) -> None:
         ServerDiedError: something ended by itself.
     """
     stop, say = keeping.stop, keeping.say
-    locustfile = _locustfile()
+    locustfile = shipped("locustfile.py")
     _check_port(web.host, web.port)
     say(f"Starting {len(keeping.arms)} fleets of {keeping.scenario.replicas} replicas.")
     async with fleets_up(keeping, "ui") as kept:
@@ -71,7 +71,7 @@ async def serve_ui(keeping: Keeping, web: WebUi) -> None:
 
 
 def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
-    environment = _environment(locustfile.parent, kept)
+    environment = _environment(kept)
     locust = (sys.executable, "-m", "locust", "-f", str(locustfile))
     face = ("--web-host", web.host, "--web-port", str(web.port))
 
@@ -101,13 +101,13 @@ def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
     ]
 
 
-def _environment(root: Path, kept: KeptFleets) -> dict[str, str]:
+def _environment(kept: KeptFleets) -> dict[str, str]:
     return form_settings(kept.plan) | {
         "AUTHCACHE_HOSTS": hosts_option(kept.fleets),
         "AUTHCACHE_METRICS": metrics_option(kept.fleets),
         "AUTHCACHE_KEYS": str(kept.keys_file.resolve()),
         "PYTHONPATH": os.pathsep.join(
-            part for part in (str(root), os.environ.get("PYTHONPATH")) if part
+            part for part in (str(PACKAGE.parent), os.environ.get("PYTHONPATH")) if part
         ),
     }
 
@@ -152,15 +152,6 @@ async def _first_end(processes: Sequence[Process]) -> str:
         f"{ended[0].command.name} ended although nobody asked it to, {ended[0].epitaph()}\n"
         "Read the whole log, then start again."
     )
-
-
-def _locustfile() -> Path:
-    path = Path(harness.__file__).resolve().parents[1] / "locustfile.py"
-    if not path.exists():
-        raise SetupError(
-            f"There is no [{path.name}] beside the package. Run the command in a checkout."
-        )
-    return path
 
 
 def _check_port(host: str, port: int) -> None:

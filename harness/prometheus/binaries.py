@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import harness
 from harness.errors import SetupError
+from harness.folders import checkout, user_cache
 
 PROMETHEUS = "prometheus"
 PROMTOOL = "promtool"
@@ -80,11 +80,8 @@ def find(program: str, *, fetched: bool = True) -> Binary | None:
 
 def cache_folder() -> Path:
     """Where `fetch` unpacks: ``.cache/prometheus`` of the project, else of the user."""
-    root = Path(harness.__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file():
-        return root / ".cache" / "prometheus"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "authcache-harness" / "prometheus"
+    root = checkout()
+    return (root / ".cache" if root else user_cache()) / "prometheus"
 
 
 def fetch() -> Binary:

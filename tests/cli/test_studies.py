@@ -12,8 +12,8 @@ from click.testing import Result as Ended
 
 from harness.authcache.variants import Variant
 from harness.cli import main
-from harness.cli import studies as commands
-from harness.cli.running import Done
+from harness.commands import studies as commands
+from harness.commands.running import Done
 from harness.experiment.run import write_result
 from harness.report import explained
 from harness.report.explained import load_register

@@ -14,8 +14,9 @@ from typing import Any
 
 import psutil
 
-import harness
 from harness.errors import SetupError
+from harness.folders import PACKAGE, checkout, shipped, user_cache
+from harness.stack.compose.context import write_context
 from harness.stack.compose.docker import Docker, Done, explain
 from harness.stack.embedded.sockets import free_port, listen
 
@@ -42,15 +43,13 @@ _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f]|\\(?='|$)")
 
 
 def compose_folder() -> Path:
-    """The committed files. Raises SetupError where the harness runs without its repository."""
-    folder = Path(harness.__file__).resolve().parent.parent / "compose"
-    if not (folder / "core.yaml").is_file():
-        raise SetupError(
-            f"The compose files are not beside the package [{folder.name}/core.yaml]. Docker "
-            "Compose needs a checkout of the repository: clone it and install it with "
-            "pip install --editable."
-        )
-    return folder
+    """The shipped compose files. Raises SetupError where the installation is not whole."""
+    return shipped("compose")
+
+
+def generated_folder() -> Path:
+    """Where projects keep their files: in the checkout, else in the user's cache."""
+    return compose_folder() / "generated" if checkout() else user_cache() / "compose"
 
 
 @dataclass(slots=True)
@@ -75,7 +74,7 @@ class Project:
     @property
     def folder(self) -> Path:
         """Where the generated files are; only its owner may enter it."""
-        return compose_folder() / "generated" / self.name
+        return generated_folder() / self.name
 
     @property
     def network(self) -> str:
@@ -97,7 +96,9 @@ class Project:
         passwords = {name: _secret(name) for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD")}
         images = {name: image(name) for name in (*IMAGES, "HARNESS_IMAGE")}
         try:
-            self.set(GENERATED=str(self.folder), **images, **passwords)
+            self.set(
+                GENERATED=str(self.folder), HARNESS_PACKAGE=str(PACKAGE), **images, **passwords
+            )
         except SetupError:
             self.remove()
             raise
@@ -216,6 +217,9 @@ class Project:
 
     async def build(self) -> None:
         """Build the image of replicas, exporter and Locust. Raises SetupError."""
+        context = self.folder / "image"
+        shutil.rmtree(context, ignore_errors=True)
+        write_context(context)
         done = await self.compose("build", "exporter", timeout_s=_BUILD_TIMEOUT_S)
         if done.code != 0:
             raise SetupError(explain("The harness's own image could not be built", done))

@@ -6,7 +6,6 @@ gets that name only when it is complete, and its record says what is in it.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harness.folders import user_cache
 from harness.targets.litellm.pins import fingerprint
 from harness.targets.litellm.releases import Release
 
@@ -95,10 +95,7 @@ class Environment:
 
 def cache_root() -> Path:
     """Where the environments are; may not exist yet."""
-    # By the XDG base directory specification a relative path is to be ignored.
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    base = named if named.is_absolute() else Path.home() / ".cache"
-    return base / "authcache-harness" / "litellm"
+    return user_cache() / "litellm"
 
 
 def environment_folder(release: Release) -> Path:

@@ -7,33 +7,22 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from harness.cli.options import RUNS_DIR
 from harness.errors import UsageError
+from harness.report.compare import compare_markdown, compare_terminal
+from harness.report.terminal import print_result
+from harness.report.write import load_result, resolve_run, write_reports
 
 
-@click.command()
-@click.argument("run", default="latest")
-@RUNS_DIR
 def report(run: str, runs_dir: Path) -> None:
     """Make the report of a run again from its data (an id, a path, or latest)."""
-    from harness.report.terminal import print_result  # noqa: PLC0415
-    from harness.report.write import load_result, resolve_run, write_reports  # noqa: PLC0415
-
     run_dir = resolve_run(run, runs_dir)
     result = load_result(run_dir)
     write_reports(result, run_dir)
     print_result(result, Console(), run_dir)
 
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True)
-@click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
-@RUNS_DIR
-def compare(runs: tuple[str, ...], markdown: bool, runs_dir: Path) -> None:
+def compare(runs: tuple[str, ...], *, markdown: bool, runs_dir: Path) -> None:
     """Put two or more runs side by side."""
-    from harness.report.compare import compare_markdown, compare_terminal  # noqa: PLC0415
-    from harness.report.write import load_result, resolve_run  # noqa: PLC0415
-
     if len(runs) < 2:  # noqa: PLR2004 - a comparison takes two
         raise UsageError("A comparison takes two runs or more. Name them by id, path or latest.")
     results = [load_result(resolve_run(run, runs_dir)) for run in runs]

@@ -6,34 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 
 from harness.bench.options import GROUPS, Group, Options
-from harness.cli.options import with_signals
+from harness.bench.report import finish
+from harness.bench.run import run_bench
+from harness.commands.options import with_signals
 from harness.errors import EXIT_REGRESSION
 from harness.experiment.stop import Stop
+from harness.report.progress import progress_for
 
 
-@click.command()
-@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
-@click.option("--only", type=click.Choice(GROUPS), multiple=True, help="Repeatable.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path),
-    help="Instead of a new file in runs/bench/.",
-)
-@click.option("--no-bars", is_flag=True, help="Exit with 0 even where a bar is missed.")
-@click.option("--quick", is_flag=True, help="Tiny counts, to test the benchmark itself.")
 def bench(
     *, rounds: int, only: tuple[Group, ...], json_file: Path | None, no_bars: bool, quick: bool
 ) -> None:
     """Measure what each part costs, against bars. Exits with 1 where a bar is missed."""
-    from harness.bench.report import finish  # noqa: PLC0415
-    from harness.bench.run import run_bench  # noqa: PLC0415
-    from harness.report.progress import progress_for  # noqa: PLC0415
-
     console = Console()
     progress = progress_for(console)
 

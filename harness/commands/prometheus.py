@@ -6,22 +6,16 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import RUNS_DIR, until_ctrl_c
+from harness.commands.options import until_ctrl_c
 from harness.experiment.stop import Stop
+from harness.prometheus.binaries import fetch
+from harness.prometheus.reopen import reopened
+from harness.report.write import resolve_run
 from harness.stack.survival import while_alive
 
 
-@click.command()
-@click.argument("run", default="latest")
-@click.option("--port", type=click.IntRange(1024, 65_535), help="By default any free one.")
-@click.option("--fetch", "only_fetch", is_flag=True, help="Unpack Debian's package, open nothing.")
-@RUNS_DIR
-def prometheus(run: str, port: int | None, only_fetch: bool, runs_dir: Path) -> None:
+def prometheus(run: str, *, port: int | None, only_fetch: bool, runs_dir: Path) -> None:
     """Open Prometheus on what it recorded of a run, until Ctrl-C (an id, a path, or latest)."""
-    from harness.prometheus.binaries import fetch  # noqa: PLC0415
-    from harness.prometheus.reopen import reopened  # noqa: PLC0415
-    from harness.report.write import resolve_run  # noqa: PLC0415
-
     if only_fetch:
         found = fetch()
         click.echo(f"prometheus {found.version}: {found.path}")

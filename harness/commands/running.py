@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
 from harness.authcache.variants import Variant
-from harness.cli.options import RunOptions, plainly, until_ctrl_c, with_signals
+from harness.commands.options import RunOptions, plainly, until_ctrl_c, with_signals
+from harness.experiment.arms import make_arms
+from harness.experiment.keep import Keeping
+from harness.experiment.plan import Arm
+from harness.experiment.run import Servers, run
 from harness.experiment.stop import Stop, StoppedError
 from harness.progress import Progress
+from harness.report.progress import progress_for
 from harness.result import Result
 from harness.scenario.schema import Scenario
 from harness.stack.registry import EMBEDDED
 from harness.targets.litellm.releases import Release
-
-if TYPE_CHECKING:
-    from harness.experiment.keep import Keeping
-    from harness.experiment.plan import Arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,9 @@ async def arms_unless_stopped(
     """Arms ready to start. Releases are installed for it, which takes long enough to be stopped.
 
     Raises:
-        StoppedError: somebody asked to stop meanwhile; what was half installed is gone.
+        StoppedError: a signal asked to stop meanwhile; what was half installed is gone.
         HarnessError: what `make_arms` raises.
     """
-    from harness.experiment.arms import make_arms  # noqa: PLC0415 - for a run only, see below
-
     arms: list[Arm] = []
 
     async def make() -> None:
@@ -71,10 +70,6 @@ def run_to_end(
     Raises:
         HarnessError: what `harness.experiment.run.run` and `make_arms` raise.
     """
-    # Only a run needs servers, Locust and charts; the other commands stay quick without them.
-    from harness.experiment.run import Servers, run  # noqa: PLC0415
-    from harness.report.progress import progress_for  # noqa: PLC0415
-
     progress = progress_for(console)
 
     async def go(stop: Stop) -> tuple[Result, Path]:
@@ -106,10 +101,6 @@ def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[
     Raises:
         HarnessError: what `RunOptions.load`, `make_arms` and `serve` raise.
     """
-    from harness.experiment.keep import Keeping  # noqa: PLC0415
-    from harness.experiment.run import Servers  # noqa: PLC0415
-    from harness.report.progress import progress_for  # noqa: PLC0415
-
     console = Console()
     scenario, choices = options.load()
     progress = progress_for(console)

@@ -1,0 +1,85 @@
+"""Commands whose code is imported when they run, so that ``--help`` and completion stay quick.
+
+Modules of `harness.cli` import click and `harness.errors`, and nothing else of the harness.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from harness.errors import EXIT_INTERRUPTED, HarnessError
+
+
+def load(path: str) -> Any:
+    """What ``module:attribute`` names."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def work(ctx: click.Context, path: str, **options: Any) -> Any:
+    """Call the function at ``module:function``, once the program is told that work begins.
+
+    Args:
+        ctx: its ``obj``, where there is one, is called between import and work; the program
+            changes then what a signal does.
+        path: of the function.
+        options: its arguments.
+    """
+    function = load(path)
+    if ctx.obj is not None:
+        ctx.obj()
+    return function(**options)
+
+
+class Command(click.Command):
+    """A command that is declared by its options and docstring, and done elsewhere.
+
+    Args:
+        body: ``module:function``; takes what the options are called.
+    """
+
+    def __init__(self, *args: Any, body: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.body = body
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import the body and call it."""
+        return work(ctx, self.body, **ctx.params)
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is named; it turns errors into exit codes.
+
+    Args:
+        lazy: ``module:attribute`` of each command, by name.
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        del ctx
+        return sorted(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name; None where there is none."""
+        del ctx
+        command: click.Command | None = load(path) if (path := self.lazy.get(cmd_name)) else None
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)

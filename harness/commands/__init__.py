@@ -1,0 +1,1 @@
+"""What commands do once their words are parsed. `harness.cli` declares them, and imports none."""
