@@ -42,7 +42,7 @@ help: ## List targets and variables
 #= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
 #= RUN=id           - which run (report, prometheus), default latest; one that is done (twins, history)
 #= RUNS='a b'       - which runs (compare)
-#= ARGS='-k word'   - more for pytest (test, test-unit, coverage)
+#= ARGS='-k word'   - more for pytest (test, test-unit, coverage, test-wheel)
 #= PYTHON=python3   - the Python to make .venv with
 #= UPGRADE=1        - move to the newest versions (lock, lock-releases)
 
@@ -126,6 +126,17 @@ coverage: dev ## Tell which lines the tests that start no server reach
 .PHONY: mutants
 mutants: dev $(VENV)/mutants.stamp ## Change the pure modules line by line: the tests must notice
 	@$(BIN)/python tools/mutants.py
+
+.PHONY: test-wheel
+test-wheel: dev ## Build the package, install it elsewhere and run its commands there
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT TERM \
+	&& export UV_PYTHON_DOWNLOADS=never \
+	&& $(UV) build --quiet --no-build-isolation --python $(BIN)/python --out-dir "$$folder/dist" . \
+	&& $(UV) venv --quiet --no-project --python $(BIN)/python "$$folder/env" \
+	&& $(UV) pip install --quiet --compile-bytecode --python "$$folder/env/bin/python" \
+		--require-hashes -r requirements/runtime.txt \
+	&& $(UV) pip install --quiet --no-deps --python "$$folder/env/bin/python" "$$folder"/dist/*.whl \
+	&& AUTHCACHE_WHEEL="$$folder" $(BIN)/pytest tests/wheel $(ARGS)
 
 .PHONY: dashboards
 dashboards: dev ## Write the Grafana dashboards from the code

@@ -15,7 +15,6 @@ from harness.cli import main
 from harness.commands import studies as commands
 from harness.commands.running import Done
 from harness.experiment.run import write_result
-from harness.report import explained
 from harness.report.explained import load_register
 from harness.result import Result
 from harness.scenario.schema import Scenario
@@ -92,7 +91,7 @@ def test_twins_ends_with_1_for_what_nobody_has_explained(
     run(fewer_log_pairs())
     assert harness("twins", "--only", ONLY).exit_code == 1
     register = load_register(FEWER_PAIRS, "test")
-    monkeypatch.setattr(explained, "known_explanations", lambda: register)
+    monkeypatch.setattr(commands, "known_explanations", lambda: register)
     # The same run again, now from its folder.
     ended = harness("twins", "--from", "latest", "--runs-dir", str(tmp_path))
     assert ended.exit_code == 2, "there is no latest"

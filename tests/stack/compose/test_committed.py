@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.errors import SetupError
+from harness.stack.compose.context import write_context
 from harness.stack.compose.project import IMAGES, compose_folder
 
 FOLDER = compose_folder()
@@ -103,16 +105,29 @@ def test_no_dockerfile_needs_a_registry_for_its_syntax(path: Path) -> None:
     assert not re.search(r"^#\s*syntax\s*=", path.read_text(), re.MULTILINE)
 
 
-def test_the_image_gets_what_it_needs_and_nothing_else() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    taken = {line.removeprefix("!") for line in ignored if line.startswith("!")}
-    dockerfile = (FOLDER / "Dockerfile").read_text()
+def test_the_image_gets_what_it_needs_and_nothing_else(tmp_path: Path) -> None:
+    context = tmp_path / "image"
+    write_context(context)
+    dockerfile = (context / "Dockerfile").read_text()
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
+    sources = {word for line in copied for word in line.split()}
+    files = {str(path.relative_to(context)) for path in context.rglob("*") if path.is_file()}
 
-    assert ignored[1] == "*"
-    assert {word for line in copied for word in line.split()} == taken
-    assert all((ROOT / name).exists() for name in taken)
+    assert all((context / name).exists() for name in sources)
+    assert {name.partition("/")[0] for name in files - {"Dockerfile"}} == {"harness", "probe.py"}
+    assert {name for name in files if name.startswith("harness/_shipped/")} == {
+        "harness/_shipped/locustfile.py",
+        "harness/_shipped/requirements/runtime.txt",
+    }
+    assert "harness/cli/__init__.py" in files
+    assert not [name for name in files if name.endswith(".pyc")]
     assert "USER 10001:10001" in dockerfile
+
+
+def test_a_build_context_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="does not exist yet"):
+        write_context(tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_generated_files_are_never_committed() -> None:

@@ -1,0 +1,109 @@
+"""Help loads the command line and nothing else; every lazy path leads to something."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from harness import cli
+from harness.bench.options import GROUPS
+from harness.cli import main, options
+from harness.cli.lazy import Command, load
+from harness.commands.options import RunOptions
+from harness.scenario.loader import scenario_names
+from harness.stack import registry
+
+HEAVY = {"asyncio", "msgspec", "pydantic", "rich"}
+ASK = """
+import sys
+from harness.__main__ import main
+sys.argv = ["harness", *sys.argv[1:], "--help"]
+try:
+    main()
+finally:
+    print("\\n" + " ".join(sys.modules), file=sys.stderr)
+"""
+
+
+def commands(
+    group: click.Group = main, words: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with its words, groups included."""
+    context = click.Context(group)
+    yield words, group
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+ALL = dict(commands())
+BODIES = {words: one.body for words, one in ALL.items() if isinstance(one, Command)}
+
+
+@pytest.mark.parametrize("words", ALL, ids=lambda words: " ".join(words) or "harness")
+def test_help_loads_nothing_but_the_command_line(words: tuple[str, ...]) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", ASK, *words], capture_output=True, text=True, check=True
+    )
+    loaded = shown.stderr.split()
+    ours = {name for name in loaded if name.partition(".")[0] == "harness"}
+
+    assert shown.stdout.startswith("Usage: harness")
+    assert "harness.cli" in ours
+    allowed = {"harness", "harness.__main__", "harness.errors", "harness.cli"}
+    assert {name for name in ours if not name.startswith("harness.cli.")} <= allowed
+    assert not HEAVY & {name.partition(".")[0] for name in loaded}
+
+
+@pytest.mark.parametrize("words", BODIES, ids=" ".join)
+def test_a_command_is_done_by_a_function_that_takes_its_options(words: tuple[str, ...]) -> None:
+    body = load(BODIES[words])
+    given = {str(parameter.name): None for parameter in ALL[words].params}
+
+    inspect.signature(body).bind(**given)
+
+    # Those that take the rest by name hand it to one of these.
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(body).parameters.values()):
+        named = set(inspect.signature(body).parameters)
+        rest = given.keys() - named
+        assert rest in (RUN_OPTIONS, {"replicas", "rounds", *OWN})
+
+
+RUN_OPTIONS = {field.name for field in fields(RunOptions)}
+OWN = {"postgres_dsn", "redis_url", "runs_dir"}
+
+
+def test_every_path_in_the_command_line_leads_somewhere() -> None:
+    folder = Path(cli.__file__).parent
+    text = "".join(path.read_text() for path in folder.glob("*.py"))
+    paths = set(re.findall(r'"(harness\.\w+\.\w+:\w+)"', text))
+
+    assert set(BODIES.values()) < paths, "the list of releases is a group's own body"
+    for path in paths:
+        assert callable(load(path))
+
+
+def test_words_of_the_command_line_are_those_of_their_owners() -> None:
+    assert {*options.STACKS} == {*registry.STACKS}
+    assert options.EMBEDDED == registry.EMBEDDED
+    assert options.BENCH_GROUPS == GROUPS
+    (scenario,) = (one for one in ALL["loadtest",].params if one.name == "scenario")
+    assert scenario.default in scenario_names()
+
+
+def test_every_command_has_a_line_of_help() -> None:
+    assert len(ALL) > 20
+    for words, command in ALL.items():
+        assert command.help, words

@@ -1,0 +1,77 @@
+"""A signal before a command's own work begins: its exit code, and no traceback."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ENTRY = {
+    "harness": [str(Path(sys.executable).with_name("harness"))],
+    "python -m harness": [sys.executable, "-m", "harness"],
+}
+# What the command would do after its imports fails, so that nothing is ever started.
+NOTHING = ("loadtest", "--scenario", "no-such-scenario")
+PATIENCE_S = 60.0
+
+
+def ours(pid: int) -> bool:
+    """Whether a process takes SIGTERM: Python by itself does not, so the entry point has run."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> signal.SIGTERM - 1 & 1)
+
+
+@contextmanager
+def started(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that has got as far as its entry point."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not ours(process.pid) and process.poll() is None:
+                assert time.monotonic() < deadline, "it never takes SIGTERM"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize("entry", ENTRY)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_imports(entry: str, number: signal.Signals, code: int) -> None:
+    ended = []
+    for step in range(20):
+        with started(*ENTRY[entry], *NOTHING) as process:
+            # Where it is by then differs between machines; any moment must do.
+            time.sleep(step * 0.02)
+            process.send_signal(number)
+            _, written = process.communicate(timeout=PATIENCE_S)
+        assert "Traceback" not in written
+        ended.append(process.returncode)
+
+    # One that had told its error before the signal came ends with the error's code.
+    assert set(ended) <= {code, 2}
+    assert ended[0] == code
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_sigint_counts_where_the_caller_had_it_ignored() -> None:
+    words = [*ENTRY["harness"], *NOTHING]
+    with started("sh", "-c", 'trap "" INT; exec "$@"', "sh", *words) as process:
+        process.send_signal(signal.SIGINT)
+        _, written = process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == 130
+    assert "Traceback" not in written
