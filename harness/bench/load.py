@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
@@ -16,6 +15,7 @@ import harness
 from harness.bench.client import READY, Job, Shot
 from harness.bench.machine import pin
 from harness.errors import InvalidRunError
+from harness.process import groups
 
 _TIMEOUT_S = 120.0
 _PACKAGE = str(Path(harness.__file__).resolve().parents[1])
@@ -36,13 +36,11 @@ async def aim(job: Job, core: int | None) -> AsyncIterator[Fire]:
     Raises:
         InvalidRunError: the client could not connect, or got anything but 200.
     """
-    process = await asyncio.create_subprocess_exec(
+    process = await groups.start(
         *(sys.executable, "-m", "harness.bench.client"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        # Ctrl-C is for the harness, which then ends the client.
-        start_new_session=True,
         env={**os.environ, "PYTHONPATH": _PACKAGE},
     )
 
@@ -57,10 +55,7 @@ async def aim(job: Job, core: int | None) -> AsyncIterator[Fire]:
         await process.wait()
     finally:
         if process.returncode is None:
-            # Not by the process' own method: that would take the exit code from under asyncio.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-        await process.communicate()
+            await groups.end(process, 0)
 
 
 async def _ask(process: asyncio.subprocess.Process, line: str) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from harness.authcache.variants import Variant, load_variants, override, pick
 from harness.errors import EXIT_TERMINATED, UnknownNameError, UsageError
 from harness.experiment.stop import Stop
+from harness.process.groups import default_signals
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import (
@@ -116,6 +117,7 @@ def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
     """
 
     async def go() -> tuple[T, int]:
+        default_signals()
         stop = Stop()
         loop = asyncio.get_running_loop()
         for number in _ENDING:

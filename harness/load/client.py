@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from harness.load.protocol import (
     WindowCommand,
     WindowResult,
 )
+from harness.process import groups
 
 START_TIMEOUT_S = 60.0
 SILENCE_TIMEOUT_S = 60.0
@@ -68,14 +68,13 @@ class LoadDriver:
         """
         assert self._process is None, "a driver starts once"
         with self._log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            self._process = await groups.start(
                 sys.executable,
                 "-m",
                 "harness.load.driver",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,
                 limit=_LONGEST_LINE,
                 env=_environment(),
             )
@@ -116,11 +115,15 @@ class LoadDriver:
 
     async def close(self) -> None:
         """End the driver, gently if it is idle. May be called at any time, any number of times."""
+        await groups.to_the_end(self._close())
+
+    async def _close(self) -> None:
         try:
             if self._process is not None and self._process.returncode is None and not self._busy:
                 with contextlib.suppress(InvalidRunError, TimeoutError):
-                    await self._send(Shutdown())
-                    await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT_S)
+                    async with asyncio.timeout(STOP_TIMEOUT_S):
+                        await self._send(Shutdown())
+                        await self._process.wait()
         finally:
             await self._kill()
 
@@ -154,7 +157,8 @@ class LoadDriver:
         stdout = self._running().stdout
         assert stdout is not None
         try:
-            line = await asyncio.wait_for(stdout.readline(), patience_s)
+            async with asyncio.timeout(patience_s):
+                line = await stdout.readline()
         except TimeoutError as error:
             raise InvalidRunError(
                 f"The load driver said nothing for [{patience_s:g}] s and was ended."
@@ -173,13 +177,8 @@ class LoadDriver:
 
     async def _kill(self) -> None:
         """End the process and its children at once, and wait until it is gone."""
-        process = self._process
-        if process is None:
-            return
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        if self._process is not None and self._process.returncode is None:
+            await groups.end(self._process, 0)
 
     def _running(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:

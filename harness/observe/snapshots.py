@@ -22,6 +22,7 @@ from harness.authcache.words import ObjectKind
 from harness.errors import InvalidRunError, NotQuiescentError
 from harness.observe.postgres import StatementCount, role_of, spend_micro, statement_counts
 from harness.observe.samples import Counters
+from harness.process.groups import to_the_end
 from harness.stack.base import Fleet
 
 PENDING = "authcache_pending"
@@ -145,4 +146,4 @@ async def watch(fleet: Fleet) -> AsyncIterator[Observer]:
 
 async def _close_quietly(connection: asyncpg.Connection) -> None:
     with contextlib.suppress(Exception):
-        await connection.close(timeout=2.0)
+        await to_the_end(connection.close(timeout=2.0))

@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 import httpx
 
 from harness.errors import SetupError, UsageError
+from harness.process import groups
 from harness.prometheus.api import TIMEOUT_S, PrometheusApi
 from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
 from harness.prometheus.configuration import silent_configuration
@@ -115,8 +116,12 @@ async def reopened(run_dir: Path, port: int | None = None) -> AsyncIterator[Open
                 start, end = await _extent(api, folder / DATA_FOLDER)
                 yield Opened(api, start, end, process)
         finally:
-            await processes.stop("", _GRACE_S)
-            await asyncio.to_thread(guard.done)
+            await groups.to_the_end(_ended(processes, guard))
+
+
+async def _ended(processes: Processes, guard: GuardLink) -> None:
+    await processes.stop("", _GRACE_S)
+    await asyncio.to_thread(guard.done)
 
 
 async def _extent(api: PrometheusApi, data: Path) -> tuple[float, float]:

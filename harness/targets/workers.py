@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from harness.process.groups import default_signals
+
 
 def replica_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of a command that runs one replica: its sockets, inherited or its own."""
@@ -46,6 +48,13 @@ def run_workers(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[in
 
 
 async def _run(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[int]) -> int:
+    default_signals()
+    asked_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Before the first worker: a signal between its start and ours to hear would leave it behind.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop.set)
+    # In our own group, unlike `start` has it: who ends the replica's group ends them too.
     workers = [
         await asyncio.create_subprocess_exec(
             *command,
@@ -54,10 +63,6 @@ async def _run(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[int
         )
         for fd in metrics_fds
     ]
-    asked_to_stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop.set)
     ends = [asyncio.create_task(worker.wait()) for worker in workers]
     stop = asyncio.create_task(asked_to_stop.wait())
     await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader
 from harness.dashboards.render import charts
 from harness.dashboards.render.data import PanelData, Region, Row, Span, regions, rows
 from harness.errors import SetupError, UsageError
+from harness.process import groups
 from harness.prometheus.api import PrometheusApi
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -130,7 +131,7 @@ async def _browse(browser: str, folder: Path, *arguments: str) -> str:
         ),
         *(*arguments, (folder / "page.html").as_uri()),
     ]
-    process = await asyncio.create_subprocess_exec(
+    process = await groups.start(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     try:
@@ -140,8 +141,7 @@ async def _browse(browser: str, folder: Path, *arguments: str) -> str:
         raise SetupError(f"[{browser}] did not end in [{_PICTURE_TIMEOUT_S}] s.") from error
     finally:
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await groups.end(process, 0)
     return out.decode(errors="replace")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import Callable
 
 from harness.errors import SetupError
+from harness.process import groups
 from harness.stack.compose.docker import Docker
 from harness.stack.compose.project import LABEL
 
@@ -29,7 +29,7 @@ class Deaths:
         if asked.code != 0 or not since:
             raise SetupError(f"The Docker daemon does not answer: [{asked.last()}].")
         # From the daemon's own time on, so that nothing falls between asking and listening.
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await groups.start(
             self._docker.command,
             *("events", "--since", since, "--format", "{{json .}}"),
             *("--filter", "type=container", "--filter", "event=die"),
@@ -38,7 +38,6 @@ class Deaths:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env={**os.environ, **self._docker.env},
-            start_new_session=True,
         )
 
     async def next(self, planned: Callable[[str], bool]) -> str | None:
@@ -63,6 +62,4 @@ class Deaths:
         self._closed = True
         if self._process is None or self._process.returncode is not None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        await groups.end(self._process, 0)

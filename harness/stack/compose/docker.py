@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import SetupError
+from harness.process import groups
 
 OLDEST_COMPOSE = (2, 20)
 """Tried with 2.26. Older ones differ in how ``extends`` merges, and are out of support."""
 _CHECK_TIMEOUT_S = 60.0
 _TAIL_LINES = 15
 _GRACE_S = 10.0
-_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +53,36 @@ class Docker:
     command: str
     env: dict[str, str] = field(default_factory=dict)
     """Added to the environment of every call; wins over the user's."""
+    grace_s: float = _GRACE_S
+    """Seconds for a call that is ended early, before it is killed."""
 
     async def __call__(
         self, *arguments: str, timeout_s: float = _CHECK_TIMEOUT_S, stdin: bytes | None = None
     ) -> Done:
-        """Run to the end. Raises SetupError when the time is up."""
-        process = await asyncio.create_subprocess_exec(
+        """Run to the end. Raises SetupError when the time is up.
+
+        What is ended early is ended with its plugins: `docker compose` is a process of its own,
+        which the end of `docker` need not end.
+        """
+        process = await groups.start(
             self.command,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **self.env},
-            start_new_session=True,
         )
         try:
             async with asyncio.timeout(timeout_s):
                 out, err = await process.communicate(stdin)
-        except TimeoutError:
+        except BaseException as error:
+            await groups.end(process, self.grace_s)
+            if not isinstance(error, TimeoutError):
+                raise
             raise SetupError(
                 f"[docker {_shown(arguments)}] did not end within [{timeout_s:g} s]. "
                 "See what the daemon does: docker ps, docker info."
             ) from None
-        finally:
-            await _end(process)
         code = process.returncode
         assert code is not None
         return Done(code, out.decode(errors="replace"), err.decode(errors="replace"))
@@ -167,29 +171,3 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _shown(arguments: Sequence[str]) -> str:
     return " ".join(arguments[:6]) + (" …" if len(arguments) > 6 else "")  # noqa: PLR2004
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a command that is still running, and what it has started.
-
-    `docker compose` is a plugin: a process of its own, which the end of `docker` need not end.
-    """
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(_GRACE_S):
-                await process.wait()
-                while True:
-                    os.killpg(process.pid, 0)
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-    # To the end of its pipes, or asyncio complains of them when the loop is gone.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1):
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
-                await pipe.read()

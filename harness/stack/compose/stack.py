@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import SetupError
+from harness.process import groups
 from harness.stack.base import Fleet, FleetSpec, ResourceUse
 from harness.stack.compose.containers import containers, epitaph, keep_logs, take_down
 from harness.stack.compose.deaths import Deaths
@@ -134,8 +135,13 @@ class ComposeStack:
                 await self.docker.must("The replica cannot be killed", "kill", one.id)
 
     async def close(self) -> None:
-        """Keep the logs, remove containers, network, volumes and generated files. Never raises."""
-        # One that is cancelled half-way can be called again.
+        """Keep the logs, remove containers, network, volumes and generated files.
+
+        Raises only CancelledError, and by then all is done.
+        """
+        await groups.to_the_end(self._close())
+
+    async def _close(self) -> None:
         async with self._closing:
             if self._closed:
                 return

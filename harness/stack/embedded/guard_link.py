@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ class GuardLink:
                 stderr=subprocess.DEVNULL,
                 # A Ctrl-C in the terminal reaches the whole session; the guard must outlive it.
                 start_new_session=True,
+                # What is ended by its token, as a whole test run is, ends its own guards last.
+                env={n: v for n, v in os.environ.items() if n != guard.TOKEN_VARIABLE},
                 cwd="/",
             )
         except OSError as error:

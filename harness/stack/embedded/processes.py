@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import SetupError
+from harness.process import groups
 from harness.stack.embedded import guard
 from harness.stack.embedded.guard_link import GuardLink
 from harness.stack.embedded.privileges import Account
@@ -111,6 +112,7 @@ class Processes:
         env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         env |= command.env
         env[guard.TOKEN_VARIABLE] = self._token
+        groups.default_signals()
         account = command.account
         with command.log_file.open("ab") as log:
             log_start = log.tell()
@@ -167,8 +169,11 @@ class Processes:
         """End the processes of the groups that begin with `group_prefix`.
 
         They get their own signal, `grace_s` seconds, and then SIGKILL, together with whatever
-        is left of their process groups.
+        is left of their process groups. Once begun, this goes on to its end.
         """
+        await groups.to_the_end(self._stop(group_prefix, grace_s))
+
+    async def _stop(self, group_prefix: str, grace_s: float) -> None:
         ending = [p for p in self.started if p.command.group.startswith(group_prefix)]
         for process in ending:
             process.stopping = True

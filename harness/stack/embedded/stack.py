@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from harness.errors import SetupError
+from harness.process import groups
 from harness.stack.base import Fleet, FleetSpec, ResourceUse, WorkerAddress
 from harness.stack.embedded import guard, valkey
 from harness.stack.embedded.binaries import find_valkey
@@ -130,7 +131,10 @@ class EmbeddedStack:
         return dict(self._facts)
 
     async def close(self) -> None:
-        """End all processes, remove all folders but the logs. Never raises."""
+        """End all processes, remove all folders but the logs. Raises only CancelledError, after."""
+        await groups.to_the_end(self._close())
+
+    async def _close(self) -> None:
         async with self._closing:
             if self._closed:
                 return

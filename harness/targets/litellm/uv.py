@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import SetupError
+from harness.process import groups
 
 _PYTHON = sys.executable
 _OLDEST_PYTHON = "3.11"
@@ -106,29 +106,18 @@ async def run_uv(command: Sequence[str], folder: Path) -> None:
     Raises:
         UvError: it ended with an error.
     """
-    process = await asyncio.create_subprocess_exec(
+    process = await groups.start(
         *command,
         cwd=folder,
         env=uv_environment(os.environ),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        # Ctrl-C reaches the harness only, which then ends uv in its own time.
-        start_new_session=True,
     )
     try:
         _, written = await process.communicate()
     except BaseException:
-        await asyncio.shield(_end(process))
+        await groups.end(process, _END_GRACE_S)
         raise
     if process.returncode != 0:
         raise UvError(written.decode(errors="replace").strip() or f"exit code {process.returncode}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _END_GRACE_S)
-            return

@@ -75,7 +75,8 @@ class SpendWriter:
     async def _run(self) -> None:
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), self._interval_s)
+                async with asyncio.timeout(self._interval_s):
+                    await self._stop.wait()
             await self._flush()
 
     async def _flush(self) -> None:

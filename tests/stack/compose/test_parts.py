@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SetupError, UsageError
-from harness.stack.compose import docker as docker_module
 from harness.stack.compose import project as projects
 from harness.stack.compose.balancer import Server, parse
 from harness.stack.compose.containers import Container, containers, epitaph, keep_logs
 from harness.stack.compose.deaths import Deaths
-from harness.stack.compose.docker import check, find_docker
+from harness.stack.compose.docker import Docker, check, find_docker
 from harness.stack.compose.images import check_image, release_of
 from harness.stack.compose.project import IMAGES, Project
 from harness.stack.compose.stack import ComposeStack
@@ -169,29 +168,33 @@ async def test_a_command_that_does_not_end_is_ended_with_its_plugin(
     assert not [pid for pid in pids.read_text().split() if runs(int(pid))]
 
 
+@pytest.mark.parametrize("cancelled", [1, 2])
 async def test_a_plugin_that_does_not_listen_is_killed(
-    docker: FakeDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docker: FakeDocker, tmp_path: Path, cancelled: int
 ) -> None:
     docker.answers()
-    monkeypatch.setattr(docker_module, "_GRACE_S", 0.3)
     pids = tmp_path / "pids"
     deaf = "trap '' TERM; while :; do sleep 1; done"
-    command = _sleeper(tmp_path, f'sh -c "{deaf}" & echo $$ $! >{pids}; wait')
+    command = _sleeper(tmp_path, f'sh -c "{deaf}" & echo $$ $! >{pids}; wait', grace_s=0.3)
     work = asyncio.create_task(command("compose", "up"))
     assert await eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2)
 
     work.cancel()
+    for _ in range(cancelled - 1):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
 
     assert await eventually(lambda: not [n for n in pids.read_text().split() if runs(int(n))])
 
 
-def _sleeper(tmp_path: Path, script: str) -> docker_module.Docker:
+def _sleeper(tmp_path: Path, script: str, grace_s: float = 10.0) -> Docker:
     sleeper = tmp_path / "sleeper"
     sleeper.write_text(f"#!/bin/sh\n{script}\n")
     sleeper.chmod(0o755)
-    return docker_module.Docker(str(sleeper))
+    return Docker(str(sleeper), grace_s=grace_s)
 
 
 @pytest.mark.usefixtures("docker")

@@ -1,0 +1,130 @@
+"""Commands that lead a process group of their own: started, and ended whatever happens meanwhile.
+
+Nothing here but the standard library: the replicas of a release import it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""Signals that end a process which does not handle them."""
+_POLL_S = 0.02
+_KILLED_S = 5.0
+"""For the system to end what got SIGKILL."""
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do clean-up to its end, however often the caller is cancelled meanwhile.
+
+    It runs in a task of its own, for two reasons: a second cancellation would cut it off, and until
+    Python 3.11.4 a time limit within a task that is being cancelled raises CancelledError where
+    TimeoutError is due (https://github.com/python/cpython/issues/102780).
+
+    Raises:
+        CancelledError: the caller was cancelled meanwhile; the clean-up is done by then.
+        Exception: what the clean-up raises.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            # Seen, or asyncio complains of an error that nothing has asked for.
+            task.exception()
+        raise cancelled
+    return task.result()
+
+
+def default_signals() -> None:
+    """Let each process that is started from now on begin with the default actions of `ENDING`.
+
+    A signal that is ignored stays ignored in every child, and one that is blocked stays blocked: so
+    begins whatever a script starts in its background, or under ``nohup``. A child would then not
+    hear what is to end it. A handler, though, does not outlive exec. So what this process ignores
+    it ignores by a handler that does nothing, and what it blocks it takes.
+
+    Only the main thread may set handlers; in any other this only unblocks.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    for number in ENDING:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            with contextlib.suppress(ValueError):
+                signal.signal(number, _ignore)
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+async def start(*argv: str | Path, **options: Any) -> asyncio.subprocess.Process:
+    """Start a command that leads a session and a process group of its own.
+
+    So Ctrl-C in the terminal does not reach it, and `end` reaches what it starts itself.
+
+    Args:
+        argv: the command line.
+        options: as of `asyncio.create_subprocess_exec`.
+
+    Raises:
+        OSError: the program is not there, or may not be run.
+    """
+    default_signals()
+    return await asyncio.create_subprocess_exec(*argv, start_new_session=True, **options)
+
+
+async def end(process: asyncio.subprocess.Process, grace_s: float) -> None:
+    """End a command of `start` and what is left of its group; by then it is gone.
+
+    Also where the command itself has ended and something that it started has not. It is the
+    business of the caller not to end a command twice: its number may be another's by then.
+
+    Args:
+        process: of `start`.
+        grace_s: seconds between SIGTERM and SIGKILL; with 0, SIGKILL comes at once.
+    """
+    await to_the_end(_end(process, grace_s))
+
+
+async def _end(process: asyncio.subprocess.Process, grace_s: float) -> None:
+    try:
+        if grace_s > 0 and _signal(process.pid, signal.SIGTERM):
+            await _gone(process, grace_s)
+    finally:
+        # Also where the whole loop is being torn down, this task too.
+        _signal(process.pid, signal.SIGKILL)
+    await _gone(process, _KILLED_S)
+    # A process that has left the group may hold the pipes, and `wait` would wait for it too.
+    # Nothing public closes them.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+    await process.wait()
+
+
+async def _gone(process: asyncio.subprocess.Process, timeout_s: float) -> None:
+    """Wait, but no longer, until the command and all of its group have ended."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            # Not by `wait`, see above; and grandchildren tell no event.
+            while process.returncode is None or _signal(process.pid, 0):  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
+
+
+def _signal(group: int, number: int) -> bool:
+    """Whether there was something in the group to get the signal."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
