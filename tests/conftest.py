@@ -1,11 +1,47 @@
-"""What all tests share: a room, which one that is marked ``alone`` has for itself."""
+"""What all tests share: a run that leaves no process behind, and a room.
+
+A test that is marked ``alone`` has the room for itself.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import os
+import secrets
+import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+from harness.process.groups import default_signals
+from harness.stack.embedded import guard
+from harness.stack.embedded.guard_link import GuardLink
+
+_LINK = pytest.StashKey[GuardLink]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End by each signal as by Ctrl-C, with what fixtures tear down; the guard ends the rest.
+
+    Everything that a test starts carries the token, unless the stack gave it one: that has a guard
+    of its own. A worker of a parallel run has its own token and guard, and carries the other's.
+    """
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    default_signals()
+    # Also where the run is a script's background job: asyncio and pytest know only this handler.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    token = os.environ[guard.TOKEN_VARIABLE] = secrets.token_hex(16)
+    config.stash[_LINK] = GuardLink(token, Path(os.devnull))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """What a test left behind is ended here."""
+    guard.kill_strays(os.environ[guard.TOKEN_VARIABLE], ())
+    if (link := config.stash.get(_LINK, None)) is not None:
+        link.done()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
