@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.authcache.variants import Variant
-from harness.cli.options import chosen_variants
+from harness.commands.options import chosen_variants
 from harness.errors import UsageError
 from harness.experiment.arms import reference_arm
 from harness.experiment.plan import facts, make_plan
