@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 # uv must use the Python that was found, and never fetch one of its own.
 # Compiled at once: many processes start at a time, and some users forbid writing bytecode later.
 INSTALL = UV_PYTHON_DOWNLOADS=never $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
-COMPILE = UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 \
+COMPILE = UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11.2 \
 	--generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
 # $(call option,VARIABLE,name): "--name 'value'" where the variable is set, else nothing.

@@ -6,7 +6,7 @@ set -u
 # Exit code 3 for one that is too old, 4 for one without venv; anything else means it does not run.
 check='
 import sys
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11, 2):
     raise SystemExit(3)
 try:
     import ensurepip, venv
@@ -26,12 +26,12 @@ for candidate in $candidates; do
     "$candidate" -c "$check" >/dev/null 2>&1
     case $? in
         0) echo "$candidate"; exit 0 ;;
-        3) seen="$seen $candidate (older than 3.11)" ;;
+        3) seen="$seen $candidate (older than 3.11.2)" ;;
         4) seen="$seen $candidate (without venv; on Debian: apt install ${candidate##*/}-venv)" ;;
     esac
 done
 
-echo "No usable Python: version 3.11 or newer with venv is needed; tried [$candidates]." >&2
+echo "No usable Python: version 3.11.2 or newer with venv is needed; tried [$candidates]." >&2
 [ -z "$seen" ] || echo "Found:$seen." >&2
 echo "Install one, or name one: make PYTHON=/path/to/python3 ..." >&2
 exit 1

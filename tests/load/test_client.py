@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -157,6 +158,25 @@ async def test_a_window_that_is_reported_to_someone_who_fails_is_ended(
         with pytest.raises(RuntimeError, match="no more room"):
             await driver.window(window([replica.url], duration_s=60), fail)
     assert not process.is_running()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_cancellation_is_not_lost_to_what_the_driver_says(
+    tmp_path: Path, turns: int
+) -> None:
+    said = asyncio.StreamReader()
+    driver = LoadDriver(tmp_path / "driver.log")
+    driver._process = SimpleNamespace(stdout=said, returncode=None)  # type: ignore[assignment]
+    listening = asyncio.create_task(driver._next_event(client.SILENCE_TIMEOUT_S))
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    said.feed_data(b'{"event":"ready"}\n')
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if listening.cancel():
+        with pytest.raises(asyncio.CancelledError):
+            await listening
 
 
 async def test_the_load_does_not_outlive_a_killed_harness(tmp_path: Path, window: Window) -> None:

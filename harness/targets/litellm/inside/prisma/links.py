@@ -118,7 +118,8 @@ class PoolLink(_Carrier):
         limit_s = CLOSE_TIMEOUT_S if timeout_s is None else timeout_s
         # asyncpg cuts off what is left when its close is given up.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.pool.close(), limit_s)
+            # Right also within a task that is being cancelled, and nothing of ours is at hand here.
+            await asyncio.wait_for(self.pool.close(), limit_s)  # noqa: TID251
 
     @contextlib.asynccontextmanager
     async def connection(self, timeout_s: float | None) -> AsyncIterator[Any]:
