@@ -157,7 +157,7 @@ def facts(plan: RunPlan) -> dict[str, Any]:
 
 
 def driven(plan: RunPlan) -> dict[str, float]:
-    """What a run with releases may change of its scenario once it knows what they sustain."""
+    """Rate, TTL and window: what a run with releases may change once it knows what they sustain."""
     return {
         "rate_per_s": plan.scenario.load.rate_per_s,
         "ttl_s": plan.ttl_s,

@@ -85,7 +85,7 @@ async def run(
     )
     _write_json(
         run_dir / "manifest.json",
-        before | {"servers": recording.servers} | driven(recording.plan),
+        before | {"servers": recording.servers, "driven": driven(recording.plan)},
     )
     progress.phase("reconciling and writing the report")
     result = analyse(
