@@ -155,23 +155,10 @@ class AuthCache:
         """
         if key is None:
             return None
-        found = self.load_at_once(kind, key, read, trace)
+        found = self.ask_memory(kind, key, _LOAD, trace, read=read)
         if isinstance(found, Found):
             return found
         return await self.load_beyond(kind, key, found, read, trace)
-
-    def load_at_once(
-        self,
-        kind: ObjectKind,
-        key: str,
-        read: ReadSource,  # noqa: ARG002 - for caches that refresh early
-        trace: Trace,
-    ) -> Found | ReadReason:
-        """The first half of a load, which waits for nothing: an answer, or why there is none.
-
-        A caller that goes through both halves itself saves a coroutine for every hit.
-        """
-        return self.ask_memory(kind, key, _LOAD, trace)
 
     async def load_beyond(
         self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
@@ -195,22 +182,31 @@ class AuthCache:
         op: Op,
         trace: Trace,
         on_failure: OnFailure = OnFailure.PAIR,
+        read: ReadSource | None = None,  # noqa: ARG002 - for caches that refresh early
     ) -> Found | ReadReason:
-        """One lookup in the memory tier. Raises DecodeError with ``OnFailure.RAISE``."""
+        """One lookup in the memory tier: an answer, or why there is none. It waits for nothing.
+
+        A caller that goes through both halves of a load itself, this one and `load_beyond`, saves
+        a coroutine for every hit; it gives ``read`` as to `load`.
+
+        Raises:
+            DecodeError: with ``OnFailure.RAISE``, for a value that does not decode.
+        """
         slot = self.memory.get(key)
         if slot is None:
             trace.lookups.append(_MEMORY_MISS[op, kind])
             return _MISS
         value: Any = slot.value
-        if isinstance(value, bytes):
-            value = self._decode_or_log(kind, key, Tier.MEMORY, op, value, trace, on_failure)
-            if value is None:
+        if type(value) is not MODELS[kind]:
+            if isinstance(value, bytes):
+                value = self._decode_or_log(kind, key, _MEMORY, op, value, trace, on_failure)
+                if value is None:
+                    return ReadReason.DESERIALIZE_FAILURE
+            elif value is not None and not isinstance(value, MODELS[kind]):
+                # A live object of another kind under the same key: up to 1.83 this fell through
+                # to Postgres without a word.
+                trace.lookups.append(Lookup(_MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
                 return ReadReason.DESERIALIZE_FAILURE
-        elif value is not None and not isinstance(value, MODELS[kind]):
-            # A live object of another kind under the same key: up to 1.83 this fell through to
-            # Postgres without a word.
-            trace.lookups.append(Lookup(Tier.MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
-            return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
         self.recorder.served(_MEMORY, kind, time.time() - slot.read_at)
         return Found(value, slot.read_at, _MEMORY)

@@ -15,7 +15,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
+from harness.authcache.cache import (
+    AuthCache,
+    Found,
+    OnFailure,
+    ReadSource,
+    SourceUnavailableError,
+)
 from harness.authcache.events import Wait
 from harness.authcache.objects import CachedObject
 from harness.authcache.tiers import RedisUnavailableError
@@ -170,12 +176,18 @@ class EarlyRefresh(SingleFlight):
         self._read_s = 0.005
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
-    def load_at_once(
-        self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
+    def ask_memory(
+        self,
+        kind: ObjectKind,
+        key: str,
+        op: Op,
+        trace: Trace,
+        on_failure: OnFailure = OnFailure.PAIR,
+        read: ReadSource | None = None,
     ) -> Found | ReadReason:
-        """As `AuthCache.load_at_once`; a hit may start a refresh."""
-        found = super().load_at_once(kind, key, read, trace)
-        if isinstance(found, Found):
+        """As `AuthCache.ask_memory`; a load that hits may start a refresh."""
+        found = super().ask_memory(kind, key, op, trace, on_failure)
+        if read is not None and isinstance(found, Found):
             self._refresh_early(kind, key, read, trace)
         return found
 

@@ -125,10 +125,10 @@ class Metrics:
 
     def request_done(self, route: str, status: int, scope: KeyScope, seconds: float) -> None:
         """A request was answered."""
-        key: tuple[str, int | str, KeyScope] = (route, status, scope)
-        if key not in self._requests:
-            key = (route, OTHER_STATUS, scope)
-        self._requests[key] += 1
+        try:
+            self._requests[route, status, scope] += 1
+        except KeyError:
+            self._requests[route, OTHER_STATUS, scope] += 1
         self._latency[route].observe(seconds)
         self._pending.value -= 1
 

@@ -156,7 +156,7 @@ async def _models(worker: Worker, scope: Scope, receive: Receive, send: Send) ->
     trace, status = Trace(), 500
     try:
         del receive
-        key = await worker.known_key(_bearer(scope), trace)
+        key = await worker.authenticate.known_key(_bearer(scope), trace)
         names = sorted({*worker.settings.models, *key.models})
         models = [
             {"id": name, "object": "model", "created": 0, "owned_by": "harness"} for name in names
@@ -288,8 +288,8 @@ async def _read_on(message: Message, receive: Receive, limit: int) -> Message:
 def _bearer(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"authorization":
-            kind, _, secret = value.decode("latin-1").partition(" ")
-            if kind.lower() == "bearer" and secret:
-                return str(secret.strip())
+            kind, _, secret = value.partition(b" ")
+            if kind.lower() == b"bearer" and secret:
+                return str(secret.strip(), "latin-1")
             raise AuthError("The Authorization header must read: Bearer sk-….")
     raise AuthError("No API key was passed. Send it as: Authorization: Bearer sk-….")

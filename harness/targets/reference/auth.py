@@ -9,8 +9,8 @@ reservation, which builds the membership from whatever lies in the cache without
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind, ReadReason, key_scope
 from harness.errors import DecodeError
 from harness.served import Served
-from harness.targets.reference.asked import Answer, Asked, Waiting
+from harness.targets.reference.asked import ABSENT, Asked
 from harness.targets.reference.problems import (
     ApiError,
     AuthError,
@@ -68,33 +68,37 @@ class Authenticator:
         self._rewrite = cache.switches.key_rewrite == "on"
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(
+    def __call__(
         self, secret: str, model: str, trace: Trace, served: list[Served] | None
-    ) -> Grant:
+    ) -> Awaitable[Grant]:
         """Let a request pass.
 
         Args:
             secret: the bearer token, ``sk-…``.
             model: the model that is asked for.
             trace: collects the lookups; its scope is set as soon as the key is known.
-            served: collects what was served, None where nobody wants to know.
+            served: collects what was served; None leaves it out.
 
         Raises:
-            ApiError: 401, 403, 429 or 503.
+            ApiError: 401, 403, 429 or 503, when awaited.
         """
-        try:
-            return await self._admit(secret, model, trace, served)
-        except ApiError as error:
-            if self._repeated and error.status != UnavailableError.status:
-                await self._read_for_the_log(secret, trace)
-            raise
+        grant = self._admit(secret, model, trace, served)
+        return self._log_refusal(grant, secret, trace) if self._repeated else grant
 
-    async def _read_for_the_log(self, secret: str, trace: Trace) -> None:
+    async def _log_refusal(self, grant: Awaitable[Grant], secret: str, trace: Trace) -> Grant:
         """A request that is refused is logged with its key's owners, as upstream.
 
         The log asks for them under another cache key than the auth path, so it always ends in
         Postgres (1.84.0rc1, `_enrich_failure_metadata_with_key_info`).
         """
+        try:
+            return await grant
+        except ApiError as error:
+            if error.status != UnavailableError.status:
+                await self._read_for_the_log(secret, trace)
+            raise
+
+    async def _read_for_the_log(self, secret: str, trace: Trace) -> None:
         if not secret.startswith("sk-"):
             return
         trace.source_reads.append(SourceRead(_KEY, ReadReason.DIRECT))
@@ -106,34 +110,30 @@ class Authenticator:
     async def _admit(
         self, secret: str, model: str, trace: Trace, served: list[Served] | None
     ) -> Grant:
-        asked = Asked(self._cache, trace, served, not self._repeated)
-        answer = self._key(secret, asked)
-        found_key = _known(await answer if isinstance(answer, Waiting) else answer, trace)
-        key: Key = found_key.value
-        _check_key(key, model)
-        answer = self._user(key, asked)
-        user: User | None = _value(await answer if isinstance(answer, Waiting) else answer)
+        asked = Asked(self._cache, trace, served)
+        found_key = self._key(secret, asked) or await asked.beyond()
+        key = _known(found_key, trace)
+        user_id, team_id = key.user_id, key.team_id
+        _check_alive(key)
+        _check_model("key", key.models, model)
+        user: User | None = (self._user(key, asked) or await asked.beyond()).value
         if key.team_member_spend is not None:
             await self._check_team_member(key, key.team_member_spend, asked)
         _check_budget("Key", key.spend, key.max_budget)
-        answer = self._team(key, asked)
-        found_team = await answer if isinstance(answer, Waiting) else answer
-        team: Team | None = _value(found_team)
-        if self._repeated and found_team is not None and team is not None:
+        found_team = self._team(key, asked) or await asked.beyond()
+        team: Team | None = found_team.value
+        if self._repeated and team is not None:
             await self._copy_team(team, found_team.read_at)
         if self._rewrite:
             self._rewrite_later(found_key, key)
         if self._repeated:
-            if key.team_id is not None:
-                answer = self._team(key, asked)
-                team = _value(await answer if isinstance(answer, Waiting) else answer)
-            answer = self._user(key, asked)
-            user = _value(await answer if isinstance(answer, Waiting) else answer)
+            team = (self._team(key, asked) or await asked.beyond()).value
+            user = (self._user(key, asked) or await asked.beyond()).value
         _check_limits(team, user, model)
         membership = None
-        if key.user_id is not None and key.team_id is not None:
-            membership = await self._check_membership(key.user_id, key.team_id, user, asked)
-        return Grant(found_key, key.user_id, key.team_id, user, team, membership)
+        if user_id is not None and team_id is not None:
+            membership = await self._check_membership(user_id, team_id, user, asked)
+        return Grant(found_key, user_id, team_id, user, team, membership)
 
     async def _check_team_member(self, key: Key, spend: float, asked: Asked) -> None:
         if key.user_id is None or key.team_id is None:
@@ -153,15 +153,14 @@ class Authenticator:
         if self._repeated:
             # Upstream looks it up anew for the member's models, which no population restricts.
             membership = await self._membership(cache_key, user_id, team_id, asked)
-        if user is not None and not asked.knows(ObjectKind.MEMBERSHIP):
-            await self._reserve(cache_key, asked)
+            if user is not None:
+                await self._reserve(cache_key, asked)
         return membership
 
     async def known_key(self, secret: str, trace: Trace) -> Key:
         """The key behind a secret, blocked and expired ones refused. Raises ApiError."""
-        answer = self._key(secret, Asked(self._cache, trace, None, not self._repeated))
-        found = _known(await answer if isinstance(answer, Waiting) else answer, trace)
-        key: Key = found.value
+        asked = Asked(self._cache, trace, None)
+        key = _known(self._key(secret, asked) or await asked.beyond(), trace)
         _check_alive(key)
         return key
 
@@ -170,28 +169,30 @@ class Authenticator:
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _key(self, secret: str, asked: Asked) -> Answer:
+    def _key(self, secret: str, asked: Asked) -> Found | None:
         if not secret.startswith("sk-"):
             raise AuthError("A virtual key is expected: it starts with sk-.")
         token = hash_token(secret)
         if self._repeated:
-            return self._peek_and_load_key(token, asked)  # type: ignore[return-value]  # as in Asked.load
+            asked.rest = self._peek_and_load_key(token, asked)
+            return None
         return asked.load(_KEY, self._layout.key(token), lambda: self._store.key(token))
 
-    async def _peek_and_load_key(self, token: str, asked: Asked) -> Found | None:
+    async def _peek_and_load_key(self, token: str, asked: Asked) -> Found:
         cache_key = self._layout.key(token)
         found = await self._cache.peek(_KEY, cache_key, asked.trace)
         if found is None:
-            answer = asked.load(_KEY, cache_key, lambda: self._store.key(token))
-            return await answer if isinstance(answer, Waiting) else answer
+            return (
+                asked.load(_KEY, cache_key, lambda: self._store.key(token)) or await asked.beyond()
+            )
         asked.serve(_KEY, found)
-        _enter_scope(asked.trace, found.value)
+        _known(found, asked.trace)
         if found.value.team_id is not None:
             team_key = self._layout.team(found.value.team_id)
             await self._cache.peek(_TEAM, team_key, asked.trace)
         return found
 
-    def _user(self, key: Key, asked: Asked) -> Answer:
+    def _user(self, key: Key, asked: Asked) -> Found | None:
         user_id = key.user_id
         if user_id is not None:
             return asked.load(_USER, self._layout.user(user_id), lambda: self._store.user(user_id))
@@ -200,12 +201,12 @@ class Authenticator:
             return asked.load(
                 _USER, self._layout.user(alias), lambda: self._store.planted_user(alias)
             )
-        return None
+        return ABSENT
 
-    def _team(self, key: Key, asked: Asked) -> Answer:
+    def _team(self, key: Key, asked: Asked) -> Found | None:
         team_id = key.team_id
         if team_id is None:
-            return None
+            return ABSENT
         return asked.load(_TEAM, self._layout.team(team_id), lambda: self._store.team(team_id))
 
     async def _copy_team(self, team: Team, read_at: float) -> None:
@@ -219,11 +220,13 @@ class Authenticator:
     async def _membership(
         self, cache_key: str, user_id: str, team_id: str, asked: Asked
     ) -> Membership | None:
-        answer = asked.load(
-            ObjectKind.MEMBERSHIP, cache_key, lambda: self._store.membership(user_id, team_id)
-        )
-        member: Membership | None
-        member = _value(await answer if isinstance(answer, Waiting) else answer)
+        found = asked.membership
+        if found is None or self._repeated:
+            found = asked.load(
+                ObjectKind.MEMBERSHIP, cache_key, lambda: self._store.membership(user_id, team_id)
+            )
+            asked.membership = found = found or await asked.beyond()
+        member: Membership | None = found.value
         return member
 
     async def _reserve(self, cache_key: str, asked: Asked) -> None:
@@ -255,24 +258,12 @@ class Authenticator:
             self._cache.recorder.background(-1)
 
 
-def _value(found: Found | None) -> Any:
-    return None if found is None else found.value
-
-
-def _known(found: Found | None, trace: Trace) -> Found:
-    if found is None:
+def _known(found: Found, trace: Trace) -> Key:
+    key: Key | None = found.value
+    if key is None:
         raise AuthError("This virtual key is not known. Create it, or check its spelling.")
-    _enter_scope(trace, found.value)
-    return found
-
-
-def _enter_scope(trace: Trace, key: Key) -> None:
     trace.scope = key_scope(key.user_id, key.team_id)
-
-
-def _check_key(key: Key, model: str) -> None:
-    _check_alive(key)
-    _check_model("key", key.models, model)
+    return key
 
 
 def _check_alive(key: Key) -> None:

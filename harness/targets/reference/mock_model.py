@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -47,13 +48,8 @@ class MockModel:
         self.latency_s = latency_ms / 1000
         self._words = list(itertools.islice(itertools.cycle(_WORDS), completion_tokens))
         self._ids = itertools.count(1)
-        # All but five values are the same in every reply.
-        self._template = (
-            b'{"id":"chatcmpl-%%d","object":"chat.completion","created":%%d,"model":%%b,'
-            b'"choices":[{"index":0,"message":{"role":"assistant","content":"%b"},'
-            b'"finish_reason":"stop"}],'
-            b'"usage":{"prompt_tokens":%%d,"completion_tokens":%d,"total_tokens":%%d}}'
-        ) % (" ".join(self._words).encode(), completion_tokens)
+        # But for its id and its second, a reply is the same as the one before.
+        self._rest = lru_cache(maxsize=256)(self._rest_of)
 
     async def reply(self, chat: ChatRequest) -> bytes:
         """One complete reply as JSON, after the latency."""
@@ -63,10 +59,25 @@ class MockModel:
 
     def compose(self, chat: ChatRequest) -> bytes:
         """One complete reply as JSON, at once."""
-        prompt = prompt_tokens(chat)
-        model = msgspec.json.encode(chat.model)
-        total = prompt + len(self._words)
-        return self._template % (next(self._ids), int(time.time()), model, prompt, total)
+        rest = self._rest(chat.model, prompt_tokens(chat))
+        return b'{"id":"chatcmpl-%d","created":%d,%b' % (next(self._ids), time.time(), rest)
+
+    def _rest_of(self, model: str, prompt: int) -> bytes:
+        words = len(self._words)
+        message = {"role": "assistant", "content": " ".join(self._words)}
+        usage = {
+            "prompt_tokens": prompt,
+            "completion_tokens": words,
+            "total_tokens": prompt + words,
+        }
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        fields = {
+            "object": "chat.completion",
+            "model": model,
+            "choices": [choice],
+            "usage": usage,
+        }
+        return msgspec.json.encode(fields)[1:]
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[bytes]:
         """The same reply as server-sent events, one word an event."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
 
 import asyncpg
 
@@ -12,13 +11,13 @@ from harness.authcache.cache import AuthCache, MemoryValue
 from harness.authcache.coalescing import CACHES
 from harness.authcache.codecs import load_codec
 from harness.authcache.layout import LAYOUTS
-from harness.authcache.objects import Key, Membership, MembershipDefaultNone
+from harness.authcache.objects import Membership, MembershipDefaultNone
 from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
-from harness.authcache.trace import NullRecorder, Recorder, Trace
+from harness.authcache.trace import NullRecorder, Recorder
 from harness.errors import SetupError
-from harness.served import COST_HEADER, Served
+from harness.served import COST_HEADER
 from harness.targets.metrics import LogCounter, Metrics
-from harness.targets.reference.auth import Authenticator, Grant
+from harness.targets.reference.auth import Authenticator
 from harness.targets.reference.mock_model import MockModel
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.spend import SpendPath, SpendWriter
@@ -58,7 +57,7 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
-        self._auth = Authenticator(
+        self.authenticate = Authenticator(
             self.cache, self._layout, self.store, planted_null_user=settings.planted_null_user
         )
         self._writer = SpendWriter(self.store, settings.spend_flush_s, recorder.background)
@@ -69,19 +68,9 @@ class Worker:
                 self.cache, self._layout, self._writer, time_scale=settings.time_scale
             )
 
-    def authenticate(
-        self, secret: str, model: str, trace: Trace, served: list[Served] | None
-    ) -> Awaitable[Grant]:
-        """Let a request pass. Raises ApiError when awaited."""
-        return self._auth(secret, model, trace, served)
-
-    async def known_key(self, secret: str, trace: Trace) -> Key:
-        """The key behind a secret, without the checks of a chat. Raises ApiError."""
-        return await self._auth.known_key(secret, trace)
-
     async def close(self) -> None:
         """Finish background writes, flush spend, close connections."""
-        await self._auth.close()
+        await self.authenticate.close()
         if self.spend is not None:
             await self.spend.close()
         await self._writer.close()
