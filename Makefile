@@ -108,7 +108,7 @@ compare: runtime ## Put runs side by side
 bench: dev ## Measure CPU per request, codecs and start-up
 	@exec $(BIN)/harness bench
 
-# Tests of one file stay in one process, because they share servers; each test has its own otherwise.
+# Tests of one file stay in one process, because many share servers.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: test

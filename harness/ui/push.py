@@ -32,6 +32,7 @@ PHASE = "load"
 """Of the windows that a person starts; those of a run have other names."""
 EVERY_S = 1.0
 TIMEOUT_S = 2.0
+"""Of one exchange with the exporter."""
 SETTLE_S = 15.0
 """After a load, the last word of Locust's workers, and an exporter to take it, get this long."""
 _POLL_S = 0.1
