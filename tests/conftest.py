@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.process import guard
 from harness.process.groups import default_signals
-from harness.stack.embedded import guard
-from harness.stack.embedded.guard_link import GuardLink
+from harness.process.guard_link import GuardLink
 
 _LINK = pytest.StashKey[GuardLink]()
 

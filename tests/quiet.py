@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.progress import Tick
+from harness.domain.progress import Tick
 
 
 class Quiet:
-    """Keeps what is noted and shows nothing. Implements `harness.progress.Progress`."""
+    """Keeps what is noted and shows nothing. Implements `harness.domain.progress.Progress`."""
 
     live = False
 

@@ -10,9 +10,9 @@ from harness.analysis.expectations import applicable, hold
 from harness.analysis.facts import RunFacts
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
+from harness.domain.result import Generator, Result, VariantResult
 from harness.observe.evidence import Evidence
 from harness.observe.ledger import ledger, reconcile
-from harness.result import Generator, Result, VariantResult
 from harness.scenario.schema import Expectation, RatioExpectation
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from harness.result import Cell
+from harness.domain.result import Cell
 
 WASTEFUL_ABOVE = 5.0
 """Times the reference line."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.analysis.points import ALL, because, missing
 from harness.authcache.words import ObjectKind
-from harness.result import ExpectationResult, VariantResult
+from harness.domain.result import ExpectationResult, VariantResult
 from harness.scenario.schema import (
     CellExpectation,
     Expectation,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.load.keys import VirtualKey
-from harness.result import Sizing
+from harness.domain.population import VirtualKey
+from harness.domain.result import Sizing
 from harness.scenario.schema import Scenario
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.load.samples import read_samples
-from harness.result import Latency, Percentiles
+from harness.domain.result import Latency, Percentiles
+from harness.domain.samples import read_samples
 
 BEYOND = 10
 """A percentile is told only with this many samples beyond it."""

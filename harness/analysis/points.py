@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import NamedTuple, TypeVar
 
-from harness.result import VariantResult, Window
+from harness.domain.result import VariantResult, Window
 from harness.targets.litellm.releases import PROJECT, speaks_of
 
 _T = TypeVar("_T")

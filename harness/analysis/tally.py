@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from harness.analysis.points import ALL
 from harness.authcache.words import ObjectKind
+from harness.domain.result import Range, Window
 from harness.observe.evidence import Evidence
-from harness.result import Range, Window
 
 LOOKUPS = "authcache_lookups_total"
 READS = "authcache_source_reads_total"
@@ -62,7 +62,8 @@ class Tally:
     def unexpected_statuses(self) -> dict[str, dict[str, int]]:
         """Answers whose status is none that Postgres' state calls for, by scope.
 
-        All keys of a scope call for one status in the populations that `harness.load.keys` makes.
+        All keys of a scope call for one status in the populations that
+        `harness.domain.population` makes.
         """
         odd: dict[str, Counter[str]] = {}
         for window in self.windows:

@@ -21,9 +21,9 @@ from harness.analysis.tally import (
     window_result,
 )
 from harness.authcache.words import ObjectKind
-from harness.load.keys import objects_in_scope
+from harness.domain.population import objects_in_scope
+from harness.domain.result import CombinedViewRow, VariantResult
 from harness.observe.evidence import Evidence
-from harness.result import CombinedViewRow, VariantResult
 
 NOT_DECODED = "deserialize_failure"
 

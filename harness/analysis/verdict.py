@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.domain.result import ExpectationResult, Generator, Ledger
 from harness.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_INVALID,
@@ -13,7 +14,6 @@ from harness.errors import (
     EXIT_REGRESSION,
 )
 from harness.observe.evidence import Evidence
-from harness.result import ExpectationResult, Generator, Ledger
 from harness.scenario.schema import Limits
 
 Word = Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]

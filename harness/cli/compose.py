@@ -10,7 +10,7 @@ from harness.cli.lazy import Command
 from harness.cli.options import FILE, RUNS_DIR, SCENARIO, names
 
 
-@click.command(cls=Command, body="harness.commands.compose:up")
+@click.command(cls=Command, body="harness.cli.commands.compose:up")
 @SCENARIO
 @click.option(
     "--variants", callback=names, metavar="A,B", help="One fleet each, instead of the scenario's."
@@ -43,12 +43,12 @@ def up() -> None:
     """
 
 
-@click.command(cls=Command, body="harness.commands.compose:down")
+@click.command(cls=Command, body="harness.cli.commands.compose:down")
 def down() -> None:
     """Remove the containers, networks, volumes and generated files of `up`, and of dead runs."""
 
 
-@click.command(cls=Command, body="harness.commands.compose:prepare")
+@click.command(cls=Command, body="harness.cli.commands.compose:prepare")
 @SCENARIO
 @click.option("--keys-file", type=FILE, help="Where the virtual keys go.")
 @click.option(

@@ -70,7 +70,7 @@ run_options = together(
     REDIS_URL,
     RUNS_DIR,
 )
-"""Which fleets, on whose servers: the fields of `harness.commands.options.RunOptions`."""
+"""Which fleets, on whose servers: the fields of `harness.cli.commands.options.RunOptions`."""
 
 study_options = together(
     click.option(

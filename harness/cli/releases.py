@@ -15,23 +15,23 @@ def releases(ctx: click.Context) -> None:
     A release is a variant by the name litellm==VERSION, and is installed on first use.
     """
     if ctx.invoked_subcommand is None:
-        work(ctx, "harness.commands.releases:listing")
+        work(ctx, "harness.cli.commands.releases:listing")
 
 
-@releases.command(cls=Command, body="harness.commands.releases:install")
+@releases.command(cls=Command, body="harness.cli.commands.releases:install")
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION...")
 def install() -> None:
     """Install releases now rather than on first use."""
 
 
-@releases.command(cls=Command, body="harness.commands.releases:remove")
+@releases.command(cls=Command, body="harness.cli.commands.releases:remove")
 @click.argument("versions", nargs=-1, metavar="VERSION...")
 @click.option("--all", "everything", is_flag=True, help="Every release that is installed.")
 def remove() -> None:
     """Remove installed releases and say what that frees. Asks nothing."""
 
 
-@releases.command(cls=Command, body="harness.commands.releases:lock")
+@releases.command(cls=Command, body="harness.cli.commands.releases:lock")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @click.option("--upgrade", is_flag=True, help="Move to the newest versions that fit.")
 def lock() -> None:

@@ -16,7 +16,7 @@ from harness.cli.options import (
 )
 
 
-@click.command(cls=Command, body="harness.commands.runs:loadtest")
+@click.command(cls=Command, body="harness.cli.commands.runs:loadtest")
 @run_options
 @click.option("--stack", type=click.Choice(STACKS), default=EMBEDDED, show_default=True)
 @click.option("--time-scale", type=click.FloatRange(0, min_open=True), help="Factor on all times.")
@@ -33,14 +33,14 @@ def loadtest() -> None:
     """Run a scenario and end with a verdict, a table and a report."""
 
 
-@click.command(cls=Command, body="harness.commands.runs:fleet")
+@click.command(cls=Command, body="harness.cli.commands.runs:fleet")
 @run_options
 @click.option("--port", type=click.IntRange(1024, 65000), help="First replica's port.")
 def fleet() -> None:
     """Keep fleets up until Ctrl-C, for Locust's web UI or a client of your own."""
 
 
-@click.command(cls=Command, body="harness.commands.ui:ui")
+@click.command(cls=Command, body="harness.cli.commands.ui:ui")
 @run_options
 @click.option("--port", type=click.IntRange(1, 65535), default=8089, show_default=True)
 @click.option(
@@ -57,7 +57,7 @@ def ui() -> None:
     """Start fleets and Locust's web UI with the tab "Auth cache", until Ctrl-C."""
 
 
-@click.command(cls=Command, body="harness.commands.studies:twins")
+@click.command(cls=Command, body="harness.cli.commands.studies:twins")
 @click.option("--only", callback=names, metavar="A,B", help="Pairs, by variant or by release.")
 @study_options
 def twins() -> None:
@@ -68,14 +68,14 @@ def twins() -> None:
     """
 
 
-@click.command(cls=Command, body="harness.commands.studies:history")
+@click.command(cls=Command, body="harness.cli.commands.studies:history")
 @click.option("--releases", callback=names, metavar="A,B", help="Versions; all known by default.")
 @study_options
 def history() -> None:
     """Tell what releases of LiteLLM do, oldest first, in one table and one chart."""
 
 
-@click.command(cls=Command, body="harness.commands.bench:bench")
+@click.command(cls=Command, body="harness.cli.commands.bench:bench")
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--only", type=click.Choice(BENCH_GROUPS), multiple=True, help="Repeatable.")
 @click.option("--json", "json_file", type=FILE, help="Instead of a new file in runs/bench/.")

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command(cls=Command, body="harness.commands.exporter:exporter")
+@click.command(cls=Command, body="harness.cli.commands.exporter:exporter")
 @click.option(
     "--config",
     "config_file",
@@ -28,7 +28,7 @@ def exporter() -> None:
     """Serve counts of Postgres and Redis and the pages of all workers, until Ctrl-C."""
 
 
-@click.command(cls=Command, body="harness.commands.prometheus:prometheus")
+@click.command(cls=Command, body="harness.cli.commands.prometheus:prometheus")
 @click.argument("run", default="latest")
 @click.option("--port", type=click.IntRange(1024, 65_535), help="By default any free one.")
 @click.option("--fetch", "only_fetch", is_flag=True, help="Unpack Debian's package, open nothing.")
@@ -42,7 +42,7 @@ def dashboards() -> None:
     """Make the Grafana dashboards, or pictures of them."""
 
 
-@dashboards.command(cls=Command, body="harness.commands.generate:generate")
+@dashboards.command(cls=Command, body="harness.cli.commands.generate:generate")
 @click.option("--out", type=_FOLDER, default=Path("dashboards"), show_default=True)
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file differs.")
 def generate() -> None:
@@ -59,7 +59,7 @@ def _pairs(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
     return values
 
 
-@dashboards.command(cls=Command, body="harness.commands.dashboards:render")
+@dashboards.command(cls=Command, body="harness.cli.commands.dashboards:render")
 @click.option("--prometheus", "url", required=True, metavar="URL", help="Base URL.")
 @click.option("--start", type=float, help="Unix seconds; by default its first sample.")
 @click.option("--end", type=float, help="Unix seconds; by default its last sample.")

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from harness.domain.population import objects_in_scope
+from harness.domain.progress import Progress
+from harness.domain.window import Progress as LoadProgress
+from harness.domain.window import WindowResult
 from harness.errors import SetupError, UsageError
-from harness.experiment.plan import RunPlan
 from harness.exporter.app import Exporter, WatchedFleet
 from harness.exporter.push import pushing
 from harness.exporter.servers import FleetServers
 from harness.exporter.serving import serve
 from harness.exporter.state import ALL, GeneratorCount, RunState
 from harness.exporter.workers import Listed
-from harness.folders import shipped
-from harness.load.keys import objects_in_scope
-from harness.load.protocol import Progress as LoadProgress
-from harness.load.protocol import WindowResult
+from harness.installation import shipped
 from harness.observe.postgres import role_of
-from harness.progress import Progress
+from harness.plan.plan import RunPlan
 from harness.prometheus.api import PrometheusApi
 from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
 from harness.prometheus.configuration import SCRAPE_S, ScrapedWorker

@@ -12,19 +12,19 @@ from pathlib import Path
 import asyncpg
 
 from harness.authcache.words import ObjectKind
+from harness.domain.progress import Progress, Tick
+from harness.domain.window import Progress as LoadProgress
+from harness.domain.window import WindowCommand, WindowResult
 from harness.errors import InvalidRunError
-from harness.experiment.commands import commands
 from harness.experiment.companions import WARMUP, Companions
-from harness.experiment.plan import RunPlan, Slot
 from harness.load.client import LoadDriver
-from harness.load.protocol import Progress as LoadProgress
-from harness.load.protocol import WindowCommand, WindowResult
+from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.ledger import LOOKUPS, READS
 from harness.observe.postgres import StatementCount, truth
-from harness.observe.samples import Counters
 from harness.observe.snapshots import Observer
-from harness.progress import Progress, Tick
+from harness.plan.commands import commands
+from harness.plan.plan import RunPlan, Slot
 from harness.stack.base import Stack
 
 

@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.domain.population import MOCK_MODEL, make_population, write_keys
+from harness.domain.progress import Progress
+from harness.domain.window import WindowCommand
 from harness.errors import InvalidRunError
-from harness.experiment.plan import RunPlan
-from harness.experiment.seed import seed_population
 from harness.load.client import LoadDriver
-from harness.load.keys import MOCK_MODEL, make_population, write_keys
-from harness.load.protocol import WindowCommand
 from harness.observe.snapshots import Observer
-from harness.progress import Progress
+from harness.plan.plan import RunPlan
+from harness.plan.seed import seed_population
 from harness.scenario.sizing import least_rate, sizing
 
 SHARE = 0.6

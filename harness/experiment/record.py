@@ -9,23 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.archive.snapshots import write_window
+from harness.domain.population import write_keys
+from harness.domain.progress import Progress
 from harness.errors import HarnessError, InvalidRunError
-from harness.experiment.archive import write_window
-from harness.experiment.commands import keys_file
 from harness.experiment.companions import beside
 from harness.experiment.measure import Windows
 from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find_pace
-from harness.experiment.plan import RunPlan
-from harness.experiment.seed import seed_population
-from harness.experiment.stop import Stop
 from harness.load.client import LoadDriver
-from harness.load.keys import write_keys
 from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Observer, watch
-from harness.progress import Progress
+from harness.plan.commands import keys_file
+from harness.plan.plan import RunPlan
+from harness.plan.seed import seed_population
+from harness.process.stop import Stop
+from harness.process.survival import while_alive
 from harness.prometheus.binaries import Binary
 from harness.stack.base import Fleet, Stack
-from harness.stack.survival import while_alive
 
 
 @dataclass(slots=True)

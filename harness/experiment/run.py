@@ -14,15 +14,15 @@ from pathlib import Path
 
 from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
+from harness.archive.manifest import manifest
+from harness.domain.progress import Progress
+from harness.domain.result import Result
 from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fact
-from harness.experiment.manifest import manifest
 from harness.experiment.pace import sentences
-from harness.experiment.plan import Arm, RunPlan, driven, facts, make_plan
 from harness.experiment.record import Recording, record
-from harness.experiment.stop import Stop
-from harness.progress import Progress
+from harness.plan.plan import Arm, RunPlan, driven, facts, make_plan
+from harness.process.stop import Stop
 from harness.report.write import write_reports
-from harness.result import Result
 from harness.scenario.schema import Scenario
 from harness.stack.registry import EMBEDDED, make_stack
 

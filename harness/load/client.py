@@ -13,8 +13,7 @@ import psutil
 from pydantic import ValidationError
 
 import harness
-from harness.errors import InvalidRunError
-from harness.load.protocol import (
+from harness.domain.window import (
     EVENT,
     Event,
     Failed,
@@ -24,6 +23,7 @@ from harness.load.protocol import (
     WindowCommand,
     WindowResult,
 )
+from harness.errors import InvalidRunError
 from harness.process import groups
 
 START_TIMEOUT_S = 60.0

@@ -1,6 +1,6 @@
 """The load driver: ``python -m harness.load.driver``, a process of its own.
 
-Reads `harness.load.protocol` commands on standard input and answers on standard output; all else
+Reads `harness.domain.window` commands on standard input and answers on standard output; all else
 that anyone prints goes to standard error. It ends with its input, in the middle of a window too,
 so that no load outlives the harness. `harness.load.client` is the other end.
 """
@@ -20,8 +20,8 @@ from gevent.fileobject import FileObject
 from gevent.queue import Queue
 from pydantic import BaseModel, ValidationError
 
+from harness.domain.window import COMMAND, Failed, Ready, Shutdown, WindowCommand, WindowResult
 from harness.errors import HarnessError, explain
-from harness.load.protocol import COMMAND, Failed, Ready, Shutdown, WindowCommand, WindowResult
 from harness.load.window import run_window
 
 _log = logging.getLogger("harness.load.driver")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.domain.population import LoadKey, by_scope, read_keys
 from harness.errors import UnknownNameError, UsageError
 from harness.load.fleets import ALL, LoadFleet, choose, parse_fleets
-from harness.load.keys import LoadKey, by_scope, read_keys
 from harness.load.mix import parse_mix
 from harness.load.plan import CLOSED, MODELS, OPEN, check_mix, check_rate
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
 
+from harness.domain.samples import Sample, SampleWriter
+from harness.domain.served import COST_HEADER, SERVED_HEADER, parse_served
+from harness.domain.window import ServedCount
 from harness.errors import InvalidRunError
 from harness.load.plan import Arrival
-from harness.load.protocol import ServedCount
-from harness.load.samples import Sample, SampleWriter
-from harness.served import COST_HEADER, SERVED_HEADER, parse_served
 
 _HTTP_OK = range(200, 300)
 _HTTP_ERROR = 400
@@ -27,9 +27,9 @@ class Outcome(NamedTuple):
     error: str = ""
     """Kind of transport error; empty if answered."""
     cost: str | None = None
-    """The header `harness.served.COST_HEADER` as it came."""
+    """The header `harness.domain.served.COST_HEADER` as it came."""
     served: str | None = None
-    """The header `harness.served.SERVED_HEADER` as it came."""
+    """The header `harness.domain.served.SERVED_HEADER` as it came."""
 
 
 @dataclass(slots=True)

@@ -21,9 +21,9 @@ from geventhttpclient.client import HTTPClientPool
 from locust.contrib.fasthttp import insecure_ssl_context_factory
 from locust.env import Environment
 
+from harness.domain.population import MOCK_MODEL, LoadKey
 from harness.errors import UsageError
 from harness.load.feeds import Feed
-from harness.load.keys import MOCK_MODEL, LoadKey
 from harness.load.plan import Arrival
 
 CHAT_PATH = "/v1/chat/completions"

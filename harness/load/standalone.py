@@ -24,11 +24,11 @@ from locust.event import Events
 from locust.exception import StopTest
 from locust.runners import MasterRunner, WorkerRunner
 
+from harness.domain.population import by_scope
 from harness.errors import EXIT_USAGE, UsageError
 from harness.load import reporting
 from harness.load.feeds import FreeFeed, StreamFeed
 from harness.load.fleets import even_hosts
-from harness.load.keys import by_scope
 from harness.load.options import SHARE, Drive, add_options, check_options
 from harness.load.plan import OPEN, Arrival, open_stream
 from harness.load.session import LoadSession, attach, detach, make_session

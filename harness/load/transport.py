@@ -6,9 +6,9 @@ from typing import Any
 
 from locust.contrib.fasthttp import FastResponse, LocustBadStatusCode
 
+from harness.domain.served import COST_HEADER, SERVED_HEADER
 from harness.load.kinds import unanswered_kind
 from harness.load.recorder import Outcome
-from harness.served import COST_HEADER, SERVED_HEADER
 
 
 def outcome_of(response: FastResponse | None, exception: BaseException | None) -> Outcome:

@@ -14,14 +14,14 @@ from gevent.event import Event
 from locust import constant
 from locust.env import Environment
 
+from harness.domain.population import LoadKey, by_scope, read_keys
+from harness.domain.samples import SampleWriter
+from harness.domain.window import Progress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError, UsageError
 from harness.load.feeds import ClosedFeed, PlannedFeed, WindowFeed
-from harness.load.keys import LoadKey, by_scope, read_keys
 from harness.load.kinds import OTHER
 from harness.load.plan import choices, open_plan
-from harness.load.protocol import Progress, WindowCommand, WindowResult
 from harness.load.recorder import Recorder
-from harness.load.samples import SampleWriter
 from harness.load.session import attach, detach, make_session
 from harness.load.transport import outcome_of
 from harness.load.users import USER_CLASSES

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from harness.authcache.words import ObjectKind
-from harness.load.protocol import WindowResult
+from harness.domain.window import WindowResult
+from harness.observe.counters import Counters
 from harness.observe.postgres import StatementCount
-from harness.observe.samples import Counters
 from harness.observe.snapshots import RedisCount, Snapshot
 from harness.observe.truth import KeyTruth
 

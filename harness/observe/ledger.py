@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.authcache.words import ObjectKind
+from harness.domain.result import Equation, Ledger
 from harness.observe.evidence import Evidence
-from harness.result import Equation, Ledger
 from harness.targets.metrics import CHAT_ROUTE, OTHER_STATUS, STATUSES
 
 LOOKUPS = "authcache_lookups_total"

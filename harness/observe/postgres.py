@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from harness.authcache.words import ObjectKind
-from harness.load.keys import VirtualKey
-from harness.observe.statements import classify
+from harness.domain.population import VirtualKey
 from harness.observe.truth import KeyTruth, Table, Tables, key_truths
+from harness.targets.litellm.statements import classify
 
 _COUNTS = """
 SELECT s.query, s.calls, s.total_exec_time, s.rows

@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 
 from harness.authcache.words import ObjectKind
 from harness.errors import InvalidRunError, NotQuiescentError
+from harness.observe.counters import Counters
 from harness.observe.postgres import StatementCount, role_of, spend_micro, statement_counts
-from harness.observe.samples import Counters
 from harness.process.groups import to_the_end
 from harness.stack.base import Fleet
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.authcache.digest import digest
 from harness.authcache.words import KeyScope
-from harness.load.keys import MOCK_MODEL, VirtualKey
+from harness.domain.population import MOCK_MODEL, VirtualKey
 
 Row = Mapping[str, Any]
 Table = Mapping[tuple[str, ...], Row]

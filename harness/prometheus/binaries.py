@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import SetupError
-from harness.folders import checkout, user_cache
+from harness.installation import checkout, user_cache
 
 PROMETHEUS = "prometheus"
 PROMTOOL = "promtool"

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 import httpx
 
 from harness.errors import SetupError
+from harness.process.processes import Command, Process
+from harness.process.sockets import free_port
 from harness.prometheus.api import TIMEOUT_S, PrometheusApi
 from harness.prometheus.binaries import Binary
 from harness.prometheus.configuration import SCRAPE_S, WORKERS_JOB, ScrapedWorker, configuration
@@ -24,8 +26,6 @@ from harness.prometheus.server import (
     server_command,
     wait_ready,
 )
-from harness.stack.embedded.processes import Command, Process
-from harness.stack.embedded.sockets import free_port
 
 FOLDER = "prometheus"
 """In the run directory."""

@@ -24,6 +24,9 @@ import httpx
 
 from harness.errors import SetupError, UsageError
 from harness.process import groups
+from harness.process.guard_link import GuardLink
+from harness.process.processes import Process, Processes, wait_until
+from harness.process.sockets import free_port
 from harness.prometheus.api import TIMEOUT_S, PrometheusApi
 from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
 from harness.prometheus.configuration import silent_configuration
@@ -35,9 +38,6 @@ from harness.prometheus.server import (
     server_command,
     wait_ready,
 )
-from harness.stack.embedded.guard_link import GuardLink
-from harness.stack.embedded.processes import Process, Processes, wait_until
-from harness.stack.embedded.sockets import free_port
 
 _FIRST_LOOK = "sum by (variant) (rate(authcache_source_reads_total[4s]))"
 _GRACE_S = 5.0

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import SetupError
+from harness.process.processes import Command
 from harness.prometheus.api import PrometheusApi
 from harness.prometheus.binaries import Binary
-from harness.stack.embedded.processes import Command
 
 GROUP = "prometheus"
 CONFIG_FILE = "prometheus.yml"

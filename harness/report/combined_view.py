@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
 
+from harness.domain.result import CombinedViewRow, Result
 from harness.report.numbers import count, plain, rate
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import CombinedViewRow, Result
 
 _LEAST_DECIMALS = 2
 """Fewest decimals that a published time is taken to have: 0.20 arrives here as 0.2."""

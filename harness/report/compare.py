@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from harness.domain.result import Result
 from harness.report.comparison import labels, tables, warnings
 from harness.report.grid import draw, say
 from harness.report.markdown import bullets, escape, markdown_table
-from harness.result import Result
 
 
 def compare_terminal(results: Sequence[Result], console: Console) -> None:

@@ -11,6 +11,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.authcache.words import LOAD_SCOPES
+from harness.domain.result import Range, Result, VariantResult
 from harness.errors import UsageError
 from harness.report.ledger import ledger_word
 from harness.report.matrix import ALL, in_order
@@ -28,7 +29,6 @@ from harness.report.numbers import (
     time_ms,
 )
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import Range, Result, VariantResult
 
 _LEAST_RUNS = 2
 Figure = Callable[[VariantResult], float | None]

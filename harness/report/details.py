@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from harness.analysis.points import missing
 from harness.authcache.words import LOAD_SCOPES, Tier
+from harness.domain.result import Result, VariantResult, Window
 from harness.report.instrumented import NOTE
 from harness.report.matrix import in_order, scopes_of
 from harness.report.measures import counted, objects_of, outcomes_of, tiers_of, total, words
 from harness.report.numbers import NOT_MEASURED, TIMES, count, rate, seconds, share, time_ms
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import Result, VariantResult, Window
 
 
 def reads_by_object_table(result: Result) -> Table:

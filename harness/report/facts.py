@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.domain.result import ExpectationResult, Generator, Result, VariantResult
 from harness.report.instrumented import NOTE
 from harness.report.matrix import rounds_text
 from harness.report.numbers import NOT_MEASURED, TIMES, count, plain, plural, rate, share
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import ExpectationResult, Generator, Result, VariantResult
 
 VERDICT_WORDS = {
     "pass": "Pass",

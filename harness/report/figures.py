@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.authcache.words import Tier
+from harness.domain.result import Percentiles, Result, VariantResult
 from harness.report import details
 from harness.report.charts import (
     Bar,
@@ -21,7 +22,6 @@ from harness.report.numbers import rate, time_ms
 from harness.report.scale import LogScale
 from harness.report.series import VariantSeries
 from harness.report.table import Table
-from harness.result import Percentiles, Result, VariantResult
 from harness.style import marks
 
 _PERCENTILES = ("p50", "p95", "p99")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.resources import files
 
+from harness.domain.result import Result, VariantResult
 from harness.report.charts import Bar, columns
 from harness.report.history import FAILING, log_pairs, releases_of
 from harness.report.numbers import rate
-from harness.result import Result, VariantResult
 
 LABEL = "Log pairs and source reads per 1,000 requests of shared_id and member, release by release"
 _STYLE = "history.css"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from harness.domain.result import Result
 from harness.report.grid import draw, say
 from harness.report.history import history_table, releases_of, remarks
 from harness.report.history_chart import LABEL, history_svg
 from harness.report.markdown import bullets, escape, markdown_table
 from harness.report.study import head_markdown, say_head
-from harness.result import Result
 
 HISTORY = "history.md"
 CHART = "history.svg"

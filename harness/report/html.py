@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from harness.domain.result import Result
 from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.figures import Figure, figures
@@ -17,7 +18,6 @@ from harness.report.matrix import CELL_MARKS, headline_table, matrix_table
 from harness.report.measures import measures_table, outcomes_of
 from harness.report.numbers import count, rate
 from harness.report.series import VariantSeries, series_of
-from harness.result import Result
 
 
 def report_html(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.analysis.points import missing, unseen
+from harness.domain.result import Result, VariantResult
 from harness.report.numbers import NOT_MEASURED
 from harness.report.table import Cell
-from harness.result import Result, VariantResult
 
 NOTE = "not measured"
 """Below the dash of a figure that nobody could see."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from harness.domain.result import Equation, Result
 from harness.report.numbers import NOT_MEASURED, exact, plural
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import Equation, Result
 
 _COLUMNS = (
     Column("window", numeric=False),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.authcache.words import LOAD_SCOPES
+from harness.domain.result import Result, VariantResult
 from harness.report.instrumented import noted
 from harness.report.numbers import NOT_MEASURED, between, rate, spread
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import Result, VariantResult
 
 SCOPE_NOTES = {
     "team": "a team, no user",

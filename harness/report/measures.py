@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
+from harness.domain.result import Result, VariantResult
 from harness.report.instrumented import noted
 from harness.report.matrix import in_order
 from harness.report.numbers import NOT_MEASURED, count, rate, seconds, time_ms
 from harness.report.table import Cell, Column, Row, Table
-from harness.result import Result, VariantResult
 
 Measure = Callable[[VariantResult], Cell]
 

@@ -5,7 +5,7 @@ What was not measured is never a 0: it is the dash `NOT_MEASURED`.
 
 from __future__ import annotations
 
-from harness.result import Range
+from harness.domain.result import Range
 
 NOT_MEASURED = "\u2013"
 """An en dash."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.status import Status
 
-from harness.progress import Progress, Tick
+from harness.domain.progress import Progress, Tick
 
 
 def progress_for(console: Console) -> Progress:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.domain.result import Result, Window
 from harness.report.matrix import ALL
-from harness.result import Result, Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from harness.domain.result import Result
 from harness.report import facts
 from harness.report.grid import say
 from harness.report.markdown import bullets, escape
-from harness.result import Result
 
 
 def say_head(title: str, result: Result, console: Console) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.grid import TONES, draw, page_width, say
@@ -14,7 +15,6 @@ from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
 from harness.report.measures import measures_table
 from harness.report.table import Tone
-from harness.result import Result
 
 _VERDICT_STYLES = {
     "pass": "bold green",

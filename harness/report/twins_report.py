@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from harness.report.difference import LEAST_EVENTS, LIMIT_PERCENT, Outcome
+from harness.analysis.difference import LEAST_EVENTS, LIMIT_PERCENT, Outcome
+from harness.analysis.twins import Comparison, Line, TwinTest
+from harness.domain.result import Result
 from harness.report.grid import draw, say
 from harness.report.instrumented import points_line
 from harness.report.markdown import bullets, markdown_table
 from harness.report.numbers import NOT_MEASURED, count, difference, plain, plural
 from harness.report.study import head_markdown, say_head
 from harness.report.table import Cell, Column, Row, Table, Tone, columns
-from harness.report.twins import Comparison, Line, TwinTest
-from harness.result import Result
 
 TWINS = "twins.md"
 """Name of the file in a run's folder."""

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.analysis.points import without_unseen
+from harness.domain.result import SCHEMA_VERSION, Result
 from harness.errors import UnknownNameError, UsageError
 from harness.report.html import report_html
 from harness.report.markdown import summary_markdown
 from harness.report.numbers import plural
-from harness.result import SCHEMA_VERSION, Result
 
 RESULT = "result.json"
 SUMMARY = "summary.md"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.domain.population import VirtualKey, make_population, objects_in_scope
+from harness.domain.result import Sizing
 from harness.errors import ScenarioError
-from harness.load.keys import VirtualKey, make_population, objects_in_scope
-from harness.result import Sizing
 from harness.scenario.schema import Scenario
 
 MODEL = "mock-model"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.ui.words import CHAT, FAILURE, LOG_PAIR, LOGS, LOOKUPS, READS, REQUESTS
 
 POINTS = 600

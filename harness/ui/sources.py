@@ -18,7 +18,7 @@ from harness.errors import UsageError
 from harness.load.fleets import split_fleets
 from harness.load.kinds import OTHER, unanswered_kind
 from harness.load.mix import parse_hosts
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.ui.words import LOGS, LOOKUPS, PENDING, READS, REQUESTS
 
 TIMEOUT_S = 3.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.ui.sources import Page, Place, Reading
 from harness.ui.words import PENDING
 

@@ -9,7 +9,7 @@ from harness.authcache.words import LOAD_SCOPES, KeyScope, Outcome, Tier
 from harness.load.counts import LoadCounts
 from harness.load.options import Drive
 from harness.load.plan import OPEN
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.style import marks
 from harness.ui.history import FIELDS, totals
 from harness.ui.options import Reference

@@ -12,11 +12,11 @@ import pytest
 from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.authcache.words import ObjectKind
-from harness.load.samples import Sample, SampleWriter
+from harness.domain.result import Result
+from harness.domain.samples import Sample, SampleWriter
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
 from harness.observe.truth import KeyTruth
-from harness.result import Result
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import population, sizing
 from tests.observe.build import BALANCED, evidence, series

@@ -14,9 +14,9 @@ from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.points import SEEN_THROUGH, missing, unseen, without_unseen
 from harness.authcache.words import ObjectKind
-from harness.load.samples import Sample, SampleWriter
+from harness.domain.result import Result, VariantResult
+from harness.domain.samples import Sample, SampleWriter
 from harness.observe.evidence import Evidence
-from harness.result import Result, VariantResult
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import population, sizing
 from harness.targets.litellm.inside import instrument

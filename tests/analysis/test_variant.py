@@ -17,14 +17,14 @@ from harness.analysis.variant import (
     variant_result,
 )
 from harness.authcache.words import ObjectKind
-from harness.load.keys import MembershipRow
-from harness.load.protocol import ServedCount
-from harness.load.samples import Sample, SampleWriter
+from harness.domain.population import MembershipRow
+from harness.domain.result import VariantResult
+from harness.domain.samples import Sample, SampleWriter
+from harness.domain.window import ServedCount
+from harness.observe.counters import Series
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
-from harness.observe.samples import Series
 from harness.observe.truth import KeyTruth
-from harness.result import VariantResult
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import population
 from tests.observe.build import evidence, page, series

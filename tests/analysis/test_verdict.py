@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.analysis.verdict import Judgement, invalidities, judge
+from harness.domain.result import Equation, ExpectationResult, Generator, Ledger
 from harness.observe.evidence import Evidence
-from harness.result import Equation, ExpectationResult, Generator, Ledger
 from harness.scenario.schema import Limits
 from tests.observe.build import evidence, page, series
 

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from harness.process.sockets import free_port
 from harness.stack.embedded.binaries import find_valkey
-from harness.stack.embedded.sockets import free_port
 
 PATIENCE_S = 30.0
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import click
 import pytest
 
+from benchmarks.options import GROUPS
 from harness import cli
-from harness.bench.options import GROUPS
 from harness.cli import main, options
+from harness.cli.commands.options import RunOptions
 from harness.cli.lazy import Command, load
-from harness.commands.options import RunOptions
 from harness.scenario.loader import scenario_names
 from harness.stack import registry
 

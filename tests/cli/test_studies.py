@@ -10,18 +10,18 @@ import pytest
 from click.testing import CliRunner
 from click.testing import Result as Ended
 
+from harness.analysis.explained import load_register
 from harness.authcache.variants import Variant
 from harness.cli import main
-from harness.commands import studies as commands
-from harness.commands.running import Done
+from harness.cli.commands import studies as commands
+from harness.cli.commands.running import Done
+from harness.domain.result import Result
 from harness.experiment.run import write_result
-from harness.report.explained import load_register
-from harness.result import Result
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import Release
+from tests.analysis.test_twins import FEWER_PAIRS, fewer_log_pairs
 from tests.report.sample import issue_27874
 from tests.report.sample_releases import PAIR, change_windows, releases_run, twins_run
-from tests.report.test_twins import FEWER_PAIRS, fewer_log_pairs
 
 ONLY = "litellm_1_84,litellm_1_93"
 Run = Callable[..., Done]

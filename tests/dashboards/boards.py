@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.dashboards.substitute import Target, panels, substituted, targets
+from tools.dashboards.substitute import Target, panels, substituted, targets
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "dashboards"
 NAMES = ("codec-variants-compared.json", "one-fleet.json")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness.dashboards.parts import OUTCOME_COLOURS
-from harness.dashboards.render import charts
-from harness.dashboards.render.data import Line, Span
 from harness.style import NAMED, colour
 from tests.dashboards.boards import ALL_PANELS
+from tools.dashboards.parts import OUTCOME_COLOURS
+from tools.dashboards.render import charts
+from tools.dashboards.render.data import Line, Span
 
 SPAN = Span(1_700_000_000.0, 1_700_000_010.0)
 

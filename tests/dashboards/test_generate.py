@@ -5,8 +5,8 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.dashboards.generate import DASHBOARDS, stale, texts
 from tests.dashboards.boards import FOLDER, NAMES
+from tools.dashboards.generate import DASHBOARDS, stale, texts
 
 
 def test_the_committed_json_is_what_the_code_makes() -> None:

@@ -11,10 +11,9 @@ import pytest
 import pytest_asyncio
 
 from harness.authcache.variants import load_variants
-from harness.dashboards.substitute import EVERYTHING, Target, substituted
-from harness.experiment.arms import reference_arm
 from harness.experiment.companions import beside
-from harness.experiment.plan import make_plan
+from harness.plan.arms import reference_arm
+from harness.plan.plan import make_plan
 from harness.prometheus.api import PrometheusApi, Series
 from harness.prometheus.binaries import Binary
 from harness.scenario.loader import load_scenario
@@ -22,6 +21,7 @@ from harness.stack.embedded import EmbeddedStack
 from tests.dashboards.boards import ALL_TARGETS
 from tests.programs import prometheus
 from tests.quiet import Quiet
+from tools.dashboards.substitute import EVERYTHING, Target, substituted
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.dashboards.render.units import UNITS
-from harness.dashboards.substitute import panels
 from tests.dashboards.boards import ALL_PANELS, ALL_TARGETS, BOARDS, FOLDER
+from tools.dashboards.render.units import UNITS
+from tools.dashboards.substitute import panels
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 VARIABLES = ["datasource", "variant", "replica", "key_scope", "object"]

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from harness.dashboards.render.data import Span, regions
-from harness.dashboards.substitute import EVERYTHING, Target, chosen, substituted
 from harness.prometheus.api import PrometheusApi, Series
 from harness.prometheus.recorder import UNFINISHED
 from harness.prometheus.reopen import Opened, reopened
 from tests.dashboards.boards import ALL_TARGETS, BOARDS
 from tests.programs import prometheus
 from tests.runs.support import harness
+from tools.dashboards.render.data import Span, regions
+from tools.dashboards.substitute import EVERYTHING, Target, chosen, substituted
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness.dashboards.substitute import chosen, legend, rate_interval, substituted
 from harness.exporter.families import counter, merge_all, render
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import RunState
 from harness.targets.metrics import Metrics
 from tests.dashboards.boards import ALL_TARGETS, BOARDS, FOLDER, replaced
+from tools.dashboards.substitute import chosen, legend, rate_interval, substituted
 
 RULES = [
     rule

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli import main
-from harness.dashboards.render import charts
-from harness.dashboards.render.data import Line, Region, Span, regions, rows
-from harness.dashboards.render.page import CHROMIUM, WIDTH, page, picture
-from harness.dashboards.render.units import UNITS, written
 from harness.errors import SetupError
 from harness.prometheus.api import PrometheusApi, Series
 from tests.dashboards.boards import ALL_PANELS, BOARDS, FOLDER
 from tests.programs import skip_loudly
+from tools.dashboards.render import charts
+from tools.dashboards.render.data import Line, Region, Span, regions, rows
+from tools.dashboards.render.page import CHROMIUM, WIDTH, page, picture
+from tools.dashboards.render.units import UNITS, written
 
 SPAN = Span(1_700_000_000.0, 1_700_000_020.0)
 COMPARED, FLEET = BOARDS["codec-variants-compared.json"], BOARDS["one-fleet.json"]

@@ -7,16 +7,16 @@ import pytest
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.variant import reference_line as line_of_report
 from harness.authcache.variants import load_variants
+from harness.domain.window import Progress, WindowResult
 from harness.errors import UsageError
-from harness.experiment.arms import reference_arm
 from harness.experiment.companions import (
     Companions,
     chosen_prometheus,
     first_state,
     reference_line,
 )
-from harness.experiment.plan import RunPlan, make_plan
-from harness.load.protocol import Progress, WindowResult
+from harness.plan.arms import reference_arm
+from harness.plan.plan import RunPlan, make_plan
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet
 from tests.observe.build import evidence

@@ -14,24 +14,24 @@ import pytest
 from harness.authcache.digest import digest
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
+from harness.domain.progress import Tick
+from harness.domain.window import Progress as LoadProgress
+from harness.domain.window import WindowCommand, WindowResult
 from harness.errors import InvalidRunError
-from harness.experiment.arms import reference_arm
-from harness.experiment.commands import commands
 from harness.experiment.companions import Companions
 from harness.experiment.measure import Windows
-from harness.experiment.plan import RunPlan, Slot, make_plan
 from harness.load.client import LoadDriver
-from harness.load.protocol import Progress as LoadProgress
-from harness.load.protocol import WindowCommand, WindowResult
+from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
-from harness.observe.samples import Counters
 from harness.observe.snapshots import Observer, RedisCount, Snapshot
-from harness.progress import Tick
+from harness.plan.arms import reference_arm
+from harness.plan.commands import commands
+from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet, ResourceUse, Stack
-from tests.experiment.silence import Silence
 from tests.observe.build import evidence, page, series
+from tests.silence import Silence
 
 HOSTS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
 COUNTED = LoadProgress(

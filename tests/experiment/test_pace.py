@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from harness.authcache.variants import load_variants
 from harness.errors import InvalidRunError
-from harness.experiment.arms import reference_arm
 from harness.experiment.pace import LEAST_PER_S, SHARE, at_pace, decide, fit, sentences
-from harness.experiment.plan import Arm, RunPlan, make_plan
+from harness.plan.arms import reference_arm
+from harness.plan.plan import Arm, RunPlan, make_plan
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.sizing import check_sizing
 from harness.targets.litellm.environment import Environment, Record

@@ -8,16 +8,16 @@ from typing import cast
 import pytest
 
 from harness.authcache.variants import load_variants
+from harness.domain.population import read_keys
 from harness.errors import InvalidRunError, SetupError
-from harness.experiment.arms import reference_arm
-from harness.experiment.commands import keys_file
-from harness.experiment.plan import RunPlan, make_plan
 from harness.experiment.record import record
-from harness.experiment.stop import Stop
-from harness.load.keys import read_keys
+from harness.plan.arms import reference_arm
+from harness.plan.commands import keys_file
+from harness.plan.plan import RunPlan, make_plan
+from harness.process.stop import Stop
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Stack
-from tests.experiment.silence import Silence
+from tests.silence import Silence
 
 
 def _left(folder: Path) -> list[str]:

@@ -8,10 +8,10 @@ import pytest
 
 from harness.analysis.facts import RunFacts
 from harness.authcache.variants import load_variants
-from harness.experiment.arms import reference_arm
-from harness.experiment.plan import make_plan
 from harness.experiment.record import Recording
 from harness.experiment.run import _facts
+from harness.plan.arms import reference_arm
+from harness.plan.plan import make_plan
 from harness.scenario.loader import load_scenario
 from tests.observe.build import evidence
 

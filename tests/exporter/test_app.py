@@ -16,8 +16,8 @@ from harness.exporter.servers import FleetServers
 from harness.exporter.serving import serve
 from harness.exporter.state import RunState
 from harness.exporter.workers import Discovery, Listed, Resolved
-from harness.observe.samples import Counters
-from harness.stack.embedded.processes import wait_until
+from harness.observe.counters import Counters
+from harness.process.processes import wait_until
 
 PAGE = 'authcache_pending{variant="a"} 3\n'
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 from harness.exporter.families import merge_all, render
 from harness.exporter.servers import BUDGET_S, FleetServers, ServerReader
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
+from harness.process.processes import wait_until
 from harness.prometheus.configuration import SCRAPE_S
-from harness.stack.embedded.processes import wait_until
 
 _ANSWERS = {
     b"stats": b"keyspace_hits:5\r\nkeyspace_misses:2\r\n",

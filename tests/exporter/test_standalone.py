@@ -16,14 +16,14 @@ import httpx
 import pytest
 
 from harness.authcache.variants import load_variants
-from harness.experiment.arms import reference_arm
-from harness.experiment.plan import make_plan
-from harness.experiment.seed import seed_population
 from harness.exporter.families import merge_all, render
 from harness.exporter.servers import FleetServers, ServerReader
+from harness.observe.counters import Counters
 from harness.observe.postgres import role_of
-from harness.observe.samples import Counters
 from harness.observe.snapshots import Observer, watch
+from harness.plan.arms import reference_arm
+from harness.plan.plan import make_plan
+from harness.plan.seed import seed_population
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness.exporter.families import counter, merge, render
 from harness.exporter.state import GeneratorCount, RunState
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 
 
 def _page(state: RunState) -> Counters:

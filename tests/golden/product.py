@@ -9,32 +9,32 @@ from harness.analysis.facts import RunFacts, VariantFacts
 from harness.authcache.variants import load_variants, pick
 from harness.authcache.words import ObjectKind
 from harness.cli import main
-from harness.dashboards.generate import texts as dashboards
-from harness.experiment.arms import reference_arm
-from harness.experiment.commands import commands
-from harness.experiment.plan import RunPlan, make_plan
+from harness.domain.result import Result
+from harness.domain.window import WindowCommand, WindowResult
 from harness.experiment.run import write_result
 from harness.exporter.families import merge_all
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import GeneratorCount, RunState
 from harness.load.plan import Arrival, choices, open_plan
-from harness.load.protocol import WindowCommand, WindowResult
+from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
-from harness.observe.samples import Counters
 from harness.observe.snapshots import RedisCount, Snapshot
 from harness.observe.truth import KeyTruth
-from harness.result import Result
+from harness.plan.arms import reference_arm
+from harness.plan.commands import commands
+from harness.plan.plan import RunPlan, make_plan
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.settings import Settings as InsideSettings
 from harness.targets.metrics import Metrics
+from tools.dashboards.generate import texts as dashboards
 
 STANDALONE = "harness.load.standalone"
 """Runs under Locust, so only in a process of its own; the same for the three below."""
 LOAD_FLEETS = "harness.load.fleets"
-LOAD_KEYS = "harness.load.keys"
+LOAD_KEYS = "harness.domain.population"
 LOAD_OPTIONS = "harness.load.options"
 
 __all__ = [

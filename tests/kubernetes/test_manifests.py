@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from harness.authcache.variants import load_variants
-from harness.experiment.arms import reference_arm
-from harness.experiment.compose_beside import locust_settings, reference_lines
-from harness.experiment.plan import make_plan
 from harness.exporter.config import read_config
+from harness.live.compose_beside import locust_settings, reference_lines
 from harness.load.fleets import parse_fleets
+from harness.plan.arms import reference_arm
+from harness.plan.plan import make_plan
 from harness.scenario.loader import Changes, load_scenario
 from harness.stack.compose.project import HARNESS_IMAGE, IMAGES
 from harness.targets.base import ContainerContext

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from harness.authcache.variants import load_variants
 from harness.cli import main
 from harness.errors import SetupError, UsageError
-from harness.experiment.arms import reference_arm
-from harness.experiment.prepare import prepare_database
+from harness.live.prepare import prepare_database
 from harness.observe.postgres import statement_counts
+from harness.plan.arms import reference_arm
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.sizing import population
+from harness.stack.dsn import replaced
 from harness.stack.embedded import EmbeddedStack
-from harness.stack.embedded.dsn import replaced
 
 TARGET = reference_arm(load_variants(None)["recommended"]).target
 KEYS = population(load_scenario("smoke", Changes()))

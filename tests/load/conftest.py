@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from harness.domain.population import MOCK_MODEL, VirtualKey, make_population, write_keys
+from harness.domain.window import WindowCommand
 from harness.load.client import LoadDriver
-from harness.load.keys import MOCK_MODEL, VirtualKey, make_population, write_keys
-from harness.load.protocol import WindowCommand
 
 MIX = {"team": 1.0, "user": 1.0, "shared_id": 1.0, "member": 1.0}
 

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from harness.domain.window import Progress, WindowCommand
 from harness.errors import InvalidRunError
 from harness.load import client
 from harness.load.client import LoadDriver
-from harness.load.protocol import Progress, WindowCommand
 from tests.load.replica import FakeReplica, Reply
 
 pytestmark = pytest.mark.integration
@@ -184,7 +184,7 @@ async def test_the_load_does_not_outlive_a_killed_harness(tmp_path: Path, window
         import asyncio, sys
         from pathlib import Path
         from harness.load.client import LoadDriver
-        from harness.load.protocol import WindowCommand
+        from harness.domain.window import WindowCommand
 
         async def main():
             driver = LoadDriver(Path(sys.argv[1]))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.domain.population import VirtualKey, by_scope, read_keys
+from harness.domain.samples import Sample, read_samples
+from harness.domain.served import COST_HEADER, SERVED_HEADER
+from harness.domain.window import Progress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.load.client import LoadDriver
-from harness.load.keys import VirtualKey, by_scope, read_keys
 from harness.load.plan import open_plan
-from harness.load.protocol import Progress, WindowCommand, WindowResult
-from harness.load.samples import Sample, read_samples
-from harness.served import COST_HEADER, SERVED_HEADER
 from tests.load.replica import FakeReplica, Reply, closed_port, is_chat
 
 # one driver for the whole module: it is long-lived, and each window must leave it as it was

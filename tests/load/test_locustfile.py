@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness.load.keys import VirtualKey
+from harness.domain.population import VirtualKey
 from tests.load.replica import FakeReplica, Reply, closed_port, is_chat
 
 pytestmark = pytest.mark.integration

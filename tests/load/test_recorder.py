@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.domain.samples import SampleWriter, read_samples
+from harness.domain.window import ServedCount
 from harness.errors import InvalidRunError
 from harness.load.plan import Arrival
-from harness.load.protocol import ServedCount
 from harness.load.recorder import Outcome, Recorder
-from harness.load.samples import SampleWriter, read_samples
 
 TEAM = Arrival(1.0, "team", 2, 1)
 

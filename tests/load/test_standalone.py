@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.keys import by_scope, read_keys
+from harness.domain.population import by_scope, read_keys
 from harness.load.plan import Arrival, open_stream
 
 SEED, RATE, PROCESSES, FIRST = 7, 90.0, 3, 50

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from harness.authcache.words import ObjectKind
-from harness.load.protocol import ServedCount, WindowResult
+from harness.domain.window import ServedCount, WindowResult
+from harness.observe.counters import Counters, Series
 from harness.observe.evidence import Evidence
 from harness.observe.postgres import StatementCount
-from harness.observe.samples import Counters, Series
 from harness.observe.snapshots import RedisCount, Snapshot
 from harness.observe.truth import KeyTruth
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.load.protocol import ServedCount
+from harness.domain.window import ServedCount
 from tests.observe.build import evidence, page, series
 
 

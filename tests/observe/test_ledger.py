@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from harness.authcache.words import ObjectKind
+from harness.domain.result import Equation
+from harness.observe.counters import Series
 from harness.observe.ledger import RULES, ledger, reconcile
-from harness.observe.samples import Series
-from harness.result import Equation
 from tests.observe.build import BALANCED, evidence, series
 
 

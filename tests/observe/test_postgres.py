@@ -8,9 +8,9 @@ import pytest
 
 from harness.authcache.digest import digest
 from harness.authcache.words import ObjectKind
-from harness.load.keys import MOCK_MODEL, make_population
+from harness.domain.population import MOCK_MODEL, make_population
 from harness.observe.postgres import role_of, truth
-from harness.observe.statements import classify
+from harness.targets.litellm.statements import classify
 from harness.targets.reference import store
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.authcache.digest import digest
-from harness.load.keys import MOCK_MODEL, VirtualKey, make_population
+from harness.domain.population import MOCK_MODEL, VirtualKey, make_population
 from harness.observe.truth import KeyTruth, Tables, expected_status, key_truths
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

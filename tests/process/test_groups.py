@@ -193,8 +193,8 @@ PRELUDE = """
 import asyncio
 from pathlib import Path
 from harness.process import groups
-from harness.stack.embedded.guard_link import GuardLink
-from harness.stack.embedded.processes import Command, Processes
+from harness.process.guard_link import GuardLink
+from harness.process.processes import Command, Processes
 """
 
 
@@ -257,7 +257,7 @@ def test_work_of_the_command_line_ends_by_a_signal(
 ) -> None:
     code = """
 import sys
-from harness.commands.options import with_signals
+from harness.cli.commands.options import with_signals
 
 async def work(stop):
     print("works", flush=True)

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from harness.process.processes import Command, Process
 from harness.prometheus import recorder
 from harness.prometheus.binaries import Binary
 from harness.prometheus.recorder import UNFINISHED, recording
-from harness.stack.embedded.processes import Command, Process
 
 
 class FakePrometheus:

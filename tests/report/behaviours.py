@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.result import Cell
+from harness.domain.result import Cell
 
 PREMISE = (
     "For a team key without a user, an all-NULL user row is looked up under the key's alias. "

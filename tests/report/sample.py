@@ -5,7 +5,7 @@ Only tests import this. Nothing under ``harness/`` may.
 
 from __future__ import annotations
 
-from harness.result import (
+from harness.domain.result import (
     Equation,
     ExpectationResult,
     Generator,

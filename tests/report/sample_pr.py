@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.result import CombinedViewRow, Ledger, Result, VariantResult
+from harness.domain.result import CombinedViewRow, Ledger, Result, VariantResult
 from tests.report.behaviours import MATRIX, switches
 from tests.report.sample import equations, issue_27874, reads_of
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.report.twins import Pair
-from harness.result import Equation, Result, VariantResult, Window
+from harness.analysis.twins import Pair
+from harness.domain.result import Equation, Result, VariantResult, Window
 from tests.report.behaviours import COLLIDES, FINE, REFUSED, SCOPES, Behaviour, _cells, switches
 from tests.report.sample import issue_27874
 

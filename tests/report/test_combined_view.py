@@ -1,7 +1,7 @@
 import pytest
 
+from harness.domain.result import CombinedViewRow
 from harness.report.combined_view import check_combined_view, combined_view_table
-from harness.result import CombinedViewRow
 from tests.report.sample import issue_27874
 from tests.report.sample_pr import pr_26202
 

@@ -3,10 +3,10 @@ import io
 import pytest
 from rich.console import Console
 
+from harness.domain.result import Range, Result
 from harness.errors import UsageError
 from harness.report.compare import compare_markdown, compare_terminal
 from harness.report.comparison import within_range
-from harness.result import Range, Result
 from tests.report.behaviours import MATRIX
 from tests.report.reading import ReadTable, markdown_tables
 from tests.report.sample import issue_27874, refused

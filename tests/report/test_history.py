@@ -4,11 +4,11 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from harness.analysis.spend import users_cost_micro
+from harness.domain.result import Result
 from harness.errors import UsageError
 from harness.report.history import history_table, releases_of, require_releases
 from harness.report.history_report import history_files, history_markdown, print_history
-from harness.report.spend import users_cost_micro
-from harness.result import Result
 from tests.report.reading import ReadTable, markdown_tables
 from tests.report.sample import issue_27874
 from tests.report.sample_releases import COST_MICRO, change, change_windows, releases_run

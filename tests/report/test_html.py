@@ -3,9 +3,9 @@ from itertools import pairwise
 
 import pytest
 
+from harness.domain.result import Result
 from harness.report.html import report_html
 from harness.report.series import series_of
-from harness.result import Result
 from harness.style import marks
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.reading import Page, words

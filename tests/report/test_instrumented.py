@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from harness.analysis.points import because, without_unseen
+from harness.domain.result import ExpectationResult, Result
 from harness.report.compare import compare_markdown
 from harness.report.facts import expectation_summary, expectation_table
 from harness.report.history_report import history_markdown
@@ -18,7 +19,6 @@ from harness.report.instrumented import not_instrumented
 from harness.report.markdown import summary_markdown
 from harness.report.terminal import print_result
 from harness.report.write import load_result
-from harness.result import ExpectationResult, Result
 from tests.report.reading import Page, ReadTable, markdown_tables, words
 from tests.report.sample_releases import change, releases_run
 

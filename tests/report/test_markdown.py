@@ -1,7 +1,7 @@
 import re
 
+from harness.domain.result import Result
 from harness.report.markdown import escape, summary_markdown
-from harness.result import Result
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.reading import ReadTable, markdown_tables
 from tests.report.sample import EMPTY, issue_27874, refused

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.domain.result import Range
 from harness.report import numbers
-from harness.result import Range
 
 
 @pytest.mark.parametrize(

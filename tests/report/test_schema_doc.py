@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from harness.analysis.points import SEEN_THROUGH, Need
-from harness.result import SCHEMA_VERSION, Result
+from harness.domain.result import SCHEMA_VERSION, Result
 
 ROOT = Path(__file__).parents[2]
 DOC = ROOT / "docs" / "result-schema.md"

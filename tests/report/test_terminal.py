@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.domain.result import Ledger, Result
 from harness.report.terminal import print_result
-from harness.result import Ledger, Result
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.sample import EMPTY, issue_27874, refused
 from tests.report.sample_pr import pr_26202

@@ -15,18 +15,18 @@ import pytest
 from rich.console import Console
 
 from harness.authcache.variants import load_variants
+from harness.domain.result import Result
 from harness.experiment import record, run
-from harness.experiment.arms import reference_arm
 from harness.experiment.pace import Pace, decide
-from harness.experiment.plan import RunPlan
-from harness.experiment.stop import Stop
+from harness.plan.arms import reference_arm
+from harness.plan.plan import RunPlan
+from harness.process.stop import Stop
 from harness.report.terminal import print_result
-from harness.result import Result
 from harness.scenario.loader import Changes, load_scenario
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
-from tests.experiment.silence import Silence
 from tests.runs.support import tiny_scenario
+from tests.silence import Silence
 
 pytestmark = pytest.mark.integration
 

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.authcache.variants import Variant
-from harness.commands.options import chosen_variants
+from harness.cli.commands.options import chosen_variants
 from harness.errors import UsageError
-from harness.experiment.arms import reference_arm
-from harness.experiment.plan import facts, make_plan
+from harness.plan.arms import reference_arm
+from harness.plan.plan import facts, make_plan
 from harness.scenario.loader import Changes, load_scenario, scenario_names
 
 BUILTIN = files("harness.scenario").joinpath("builtin")

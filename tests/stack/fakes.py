@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import psutil
 
+from harness.process.processes import wait_until
 from harness.stack.base import FleetSpec
-from harness.stack.embedded.processes import wait_until
 from harness.targets.base import (
     ContainerContext,
     ContainerSpec,

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stack.embedded.databases import safe_name
+from harness.stack.databases import safe_name
 
 
 @given(st.text())

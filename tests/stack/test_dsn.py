@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import SetupError
-from harness.stack.embedded.dsn import check_url, replaced, shown, without_secrets
+from harness.stack.dsn import check_url, replaced, shown, without_secrets
 
 # No lower-case letters, so that no secret is part of the rest of an address by chance.
 characters = st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_categories=["Ll"])

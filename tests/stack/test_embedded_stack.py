@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from harness.errors import SetupError
+from harness.process.processes import Process
+from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet, Stack
 from harness.stack.embedded import EmbeddedStack, postgres, valkey
 from harness.stack.embedded import stack as stack_module
-from harness.stack.embedded.processes import Process
-from harness.stack.embedded.sockets import free_port, listen
 from harness.stack.embedded.valkey import connect
 from tests.stack.fakes import PATIENCE_S, FakeTarget, descendants, eventually, runs, spec
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack.embedded import guard
-from harness.stack.embedded.guard_link import GuardLink
+from harness.process import guard
+from harness.process.guard_link import GuardLink
 from tests.stack.fakes import eventually, runs
 
 pytestmark = pytest.mark.timeout(120)

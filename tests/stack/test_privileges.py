@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SetupError
-from harness.stack.embedded import privileges
-from harness.stack.embedded.binaries import find_pg_bindir
-from harness.stack.embedded.privileges import (
+from harness.process import privileges
+from harness.process.privileges import (
     Account,
     postgres_account,
     reachable_bindir,
     stack_folder,
 )
+from harness.stack.embedded.binaries import find_pg_bindir
 
 NOBODY = Account(65534, 65534)
 

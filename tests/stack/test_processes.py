@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SetupError
-from harness.stack.embedded.guard_link import GuardLink
-from harness.stack.embedded.processes import Command, Processes
+from harness.process.guard_link import GuardLink
+from harness.process.processes import Command, Processes
 from tests.stack.fakes import eventually, runs
 
 pytestmark = pytest.mark.timeout(120)

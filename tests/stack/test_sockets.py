@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import SetupError
-from harness.stack.embedded.sockets import free_port, listen, replica_sockets
+from harness.process.sockets import free_port, listen, replica_sockets
 
 
 def test_every_replica_and_worker_has_a_socket_of_its_own() -> None:

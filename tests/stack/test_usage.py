@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack.embedded.guard_link import GuardLink
-from harness.stack.embedded.processes import Command, Processes
+from harness.process.guard_link import GuardLink
+from harness.process.processes import Command, Processes
 from harness.stack.embedded.usage import UsageMeter
 from tests.stack.fakes import eventually, runs
 

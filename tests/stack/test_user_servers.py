@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from harness.errors import SetupError
+from harness.process.sockets import free_port
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack, user_redis
-from harness.stack.embedded.sockets import free_port
 from tests.stack.fakes import FakeTarget, descendants, spec
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from harness.stack.embedded.sockets import free_port
+from harness.process.sockets import free_port
 from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
 from tests.targets.world import MODEL, PATIENCE_S
 

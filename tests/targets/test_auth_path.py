@@ -9,7 +9,7 @@ import pytest
 
 from harness.authcache.digest import digest
 from harness.authcache.words import Tier
-from harness.load.keys import VirtualKey
+from harness.domain.population import VirtualKey
 from harness.stack.base import Fleet
 from tests.targets.world import (
     VARIANTS,

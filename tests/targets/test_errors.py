@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from harness.load.keys import VirtualKey
+from harness.domain.population import VirtualKey
 from harness.stack.base import Fleet
 from tests.targets.chat import HELLO, Call, Make, chat
 from tests.targets.world import MODEL, execute, one_key

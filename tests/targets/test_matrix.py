@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from harness.authcache.digest import digest
-from harness.load.keys import VirtualKey
+from harness.domain.population import VirtualKey
 from harness.stack.base import Fleet
 from tests.targets.world import (
     VARIANTS,

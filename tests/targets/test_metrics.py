@@ -30,7 +30,7 @@ from harness.authcache.words import (
     Tier,
     WriteOutcome,
 )
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.stack.base import Fleet
 from harness.targets.counters import Histograms
 from harness.targets.metrics import (

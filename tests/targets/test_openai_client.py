@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from harness.served import COST_HEADER
+from harness.domain.served import COST_HEADER
 from harness.stack.base import Fleet
 from tests.targets.chat import HELLO, Make, chat
 from tests.targets.world import MODEL, one_key

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.stack.base import Fleet
 from tests.targets.chat import chat
 from tests.targets.gate import gate_to

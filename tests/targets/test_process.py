@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
+from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet
-from harness.stack.embedded.sockets import free_port, listen
 from harness.targets.reference.settings import SETTINGS_VARIABLE
 from tests.targets.replica import Replica, arguments, replica
 from tests.targets.test_spend import charged

@@ -10,7 +10,7 @@ import pytest
 from harness.authcache.layout import LAYOUTS
 from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind
-from harness.load.keys import VirtualKey
+from harness.domain.population import VirtualKey
 from harness.stack.base import Fleet
 from harness.targets.reference.store import MICRO
 from tests.targets.world import (

@@ -19,10 +19,10 @@ from harness.authcache.events import Events
 from harness.authcache.switches import Switches
 from harness.authcache.trace import Trace
 from harness.authcache.variants import load_variants
-from harness.experiment.seed import seed_population
-from harness.load.keys import VirtualKey, make_population
-from harness.observe.samples import Counters
-from harness.served import SERVED_HEADER, parse_served
+from harness.domain.population import VirtualKey, make_population
+from harness.domain.served import SERVED_HEADER, parse_served
+from harness.observe.counters import Counters
+from harness.plan.seed import seed_population
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import RunSettings

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.ui.sources import Page, Place
 
 PLACE = Place("a", "127.0.0.1:1", 0, 0)

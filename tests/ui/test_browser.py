@@ -17,9 +17,9 @@ import httpx
 import psutil
 import pytest
 
+from harness.domain.population import VirtualKey
 from harness.errors import EXIT_USAGE
-from harness.load.keys import VirtualKey
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.scenario.loader import load_scenario
 from harness.scenario.sizing import population
 from harness.ui.sources import parse_metrics

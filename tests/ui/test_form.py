@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from harness.domain.population import VirtualKey
 from harness.errors import UsageError
-from harness.load.keys import VirtualKey
 from harness.load.options import Drive, check_options
 from harness.ui.form import check_form
 

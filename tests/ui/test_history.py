@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.ui.history import FIELDS, POINTS, History
 from tests.ui.pages import text
 

@@ -43,7 +43,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 def test_starting_the_web_ui_does_not_load_locust() -> None:
     # which would patch the sockets under asyncio's feet
     code = (
-        "import sys, harness.commands.ui, harness.experiment.web; "
+        "import sys, harness.cli.commands.ui, harness.live.web; "
         "sys.exit('gevent.monkey' in sys.modules or 'locust' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,7 +23,7 @@ from harness.exporter.serving import serve
 from harness.exporter.state import GeneratorCount, RunState
 from harness.load.counts import LoadCounts
 from harness.load.plan import Arrival, open_stream
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.ui.push import TIMEOUT_S, Due, Pusher
 from tests.load.replica import closed_port
 from tests.ui.pages import HANG, served

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.exporter.app import SNAPSHOT_S
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.ui import sources
 from harness.ui.sources import (
     PageSource,

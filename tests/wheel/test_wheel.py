@@ -19,8 +19,8 @@ import httpx
 import psutil
 import pytest
 
+from harness.process.sockets import free_port
 from harness.stack.compose.context import write_context
-from harness.stack.embedded.sockets import free_port
 from tests.cli.test_lazy import ALL
 from tests.programs import skip_loudly
 

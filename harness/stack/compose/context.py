@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from harness.errors import SetupError
-from harness.folders import PACKAGE, shipped
+from harness.installation import PACKAGE, shipped
 
 _IN_THE_IMAGE = ("locustfile.py", "requirements/runtime.txt")
 """Of the shipped files, those that containers read."""

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.errors import SetupError
+from harness.process.sockets import LOOPBACK
 from harness.stack.base import FleetSpec
 from harness.stack.compose.project import compose_folder
-from harness.stack.embedded.databases import safe_name
-from harness.stack.embedded.sockets import LOOPBACK
+from harness.stack.databases import safe_name
 from harness.targets.base import ContainerContext
 
 PROXY_PORT = 4000

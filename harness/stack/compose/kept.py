@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.process.sockets import LOOPBACK
 from harness.stack.base import FleetSpec
 from harness.stack.compose.containers import containers
 from harness.stack.compose.docker import check
@@ -15,7 +16,6 @@ from harness.stack.compose.fleet import PROXY_PORT, STATS_PORT, identity, resume
 from harness.stack.compose.project import KEPT_PROJECT
 from harness.stack.compose.readiness import balanced
 from harness.stack.compose.stack import ADMIN, ComposeStack
-from harness.stack.embedded.sockets import LOOPBACK
 
 EXPORTER_PORT = 9464
 

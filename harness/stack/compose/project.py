@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 
 from harness.errors import SetupError
-from harness.folders import PACKAGE, checkout, shipped, user_cache
+from harness.installation import PACKAGE, checkout, shipped, user_cache
+from harness.process.sockets import free_port, listen
 from harness.stack.compose.context import write_context
 from harness.stack.compose.docker import Docker, Done, explain
-from harness.stack.embedded.sockets import free_port, listen
 
 KEPT_PROJECT = "authcache"
 """What `harness up` starts; a run takes a name of its own."""

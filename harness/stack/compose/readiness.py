@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import httpx
 
 from harness.errors import SetupError
+from harness.process.tasks import together
 from harness.stack.base import WorkerAddress
 from harness.stack.compose import balancer
 from harness.stack.compose.containers import containers, epitaph
 from harness.stack.compose.fleet import FleetPlace
 from harness.stack.compose.project import Project
-from harness.stack.embedded.databases import Databases
-from harness.stack.embedded.tasks import together
+from harness.stack.databases import Databases
 
 T = TypeVar("T")
 READY_S = 120.0

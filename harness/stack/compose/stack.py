@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.errors import SetupError
 from harness.process import groups
+from harness.process.sockets import LOOPBACK
 from harness.stack.base import Fleet, FleetSpec, ResourceUse
 from harness.stack.compose.containers import containers, epitaph, keep_logs, take_down
 from harness.stack.compose.deaths import Deaths
@@ -27,9 +28,8 @@ from harness.stack.compose.images import have_images
 from harness.stack.compose.project import Project, image
 from harness.stack.compose.readiness import first_answer, fleet_ready, while_running
 from harness.stack.compose.usage import Meter, Metered, meter
-from harness.stack.embedded.databases import Databases
-from harness.stack.embedded.dsn import replaced
-from harness.stack.embedded.sockets import LOOPBACK
+from harness.stack.databases import Databases
+from harness.stack.dsn import replaced
 from harness.stack.embedded.valkey import server_version
 
 RUN_PREFIX = "authcache-run-"

@@ -11,11 +11,11 @@ from pathlib import Path
 import asyncpg
 
 from harness.errors import SetupError
+from harness.process.guard import remove_shared_memory
+from harness.process.privileges import Account, reachable_bindir
+from harness.process.processes import Command, Process, Processes
+from harness.process.sockets import LOOPBACK, free_port
 from harness.stack.embedded.binaries import PgBinaries, find_pg_bindir
-from harness.stack.embedded.guard import remove_shared_memory
-from harness.stack.embedded.privileges import Account, reachable_bindir
-from harness.stack.embedded.processes import Command, Process, Processes
-from harness.stack.embedded.sockets import LOOPBACK, free_port
 
 GROUP = "postgres"
 MAX_CONNECTIONS = 300

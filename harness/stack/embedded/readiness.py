@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import httpx
 
 from harness.errors import SetupError
-from harness.stack.embedded.processes import Process
-from harness.stack.embedded.tasks import together
+from harness.process.processes import Process
+from harness.process.tasks import together
 
 _REQUEST_TIMEOUT_S = 5.0
 _POLL_S = 0.05

@@ -9,19 +9,19 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from harness.errors import SetupError
-from harness.process import groups
+from harness.process import groups, guard
+from harness.process.guard_link import GuardLink
+from harness.process.privileges import postgres_account, stack_folder
+from harness.process.processes import Command, Process, Processes
+from harness.process.sockets import ReplicaSockets, replica_sockets, url
+from harness.process.tasks import together
 from harness.stack.base import Fleet, FleetSpec, ResourceUse, WorkerAddress
-from harness.stack.embedded import guard, valkey
+from harness.stack.databases import Databases, FleetDatabase, safe_name
+from harness.stack.dsn import check_url
+from harness.stack.embedded import valkey
 from harness.stack.embedded.binaries import find_valkey
-from harness.stack.embedded.databases import Databases, FleetDatabase, safe_name
-from harness.stack.embedded.dsn import check_url
-from harness.stack.embedded.guard_link import GuardLink
 from harness.stack.embedded.postgres import PostgresServer, start_postgres
-from harness.stack.embedded.privileges import postgres_account, stack_folder
-from harness.stack.embedded.processes import Command, Process, Processes
 from harness.stack.embedded.readiness import wait_until_ready
-from harness.stack.embedded.sockets import ReplicaSockets, replica_sockets, url
-from harness.stack.embedded.tasks import together
 from harness.stack.embedded.usage import UsageMeter
 from harness.stack.embedded.user_redis import NOT_COUNTED, UserRedis
 from harness.targets.base import ReplicaContext

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import psutil
 
+from harness.process.processes import Process
 from harness.stack.base import ResourceUse
-from harness.stack.embedded.processes import Process
 
 
 class UsageMeter:

@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from harness.errors import SetupError
-from harness.stack.embedded.processes import Command, Process, Processes
-from harness.stack.embedded.sockets import LOOPBACK, free_port
+from harness.process.processes import Command, Process, Processes
+from harness.process.sockets import LOOPBACK, free_port
 
 MAX_MEMORY = "256mb"
 _PORT_TRIES = 5

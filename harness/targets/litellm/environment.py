@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.folders import user_cache
+from harness.installation import user_cache
 from harness.targets.litellm.pins import fingerprint
 from harness.targets.litellm.releases import Release
 

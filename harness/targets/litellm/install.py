@@ -8,8 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.domain.progress import Progress
 from harness.errors import SetupError, UnknownNameError
-from harness.progress import Progress
 from harness.targets.litellm.environment import (
     PINS,
     RECORD,

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.domain.progress import Progress
 from harness.errors import SetupError
-from harness.progress import Progress
 from harness.targets.litellm.pins import (
     PINS_FOLDER,
     overrides,

@@ -12,7 +12,7 @@ from harness.authcache.digest import digest
 from harness.authcache.objects import limit_fields
 from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind, Op, ReadReason
-from harness.served import Served
+from harness.domain.served import Served
 from harness.targets.reference.problems import UnavailableError
 
 ABSENT = Found(None, 0.0, SOURCE)

@@ -21,8 +21,8 @@ from harness.authcache.layout import KeyLayout
 from harness.authcache.objects import Key, Membership, Team, User
 from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind, ReadReason, key_scope
+from harness.domain.served import Served
 from harness.errors import DecodeError
-from harness.served import Served
 from harness.targets.reference.asked import ABSENT, Asked
 from harness.targets.reference.problems import (
     ApiError,

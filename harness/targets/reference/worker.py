@@ -14,8 +14,8 @@ from harness.authcache.layout import LAYOUTS
 from harness.authcache.objects import Membership, MembershipDefaultNone
 from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
 from harness.authcache.trace import NullRecorder, Recorder
+from harness.domain.served import COST_HEADER
 from harness.errors import SetupError
-from harness.served import COST_HEADER
 from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.auth import Authenticator
 from harness.targets.reference.mock_model import MockModel

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SetupError
+from harness.process.sockets import listen
 from harness.stack.compose import project
-from harness.stack.embedded.sockets import listen
 
 PORTS = (
     *("PROXY_PORT", "STATS_PORT", "EXPORTER_PORT", "PROMETHEUS_PORT"),

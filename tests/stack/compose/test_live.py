@@ -20,13 +20,13 @@ import httpx
 import psutil
 import pytest
 
-from harness.dashboards.substitute import EVERYTHING, Target, substituted
-from harness.experiment.compose_beside import LOCUST_PORT, PROMETHEUS_PORT
+from harness.live.compose_beside import LOCUST_PORT, PROMETHEUS_PORT
 from harness.stack.compose.balancer import Server, parse
 from harness.stack.compose.fleet import PROXY_PORT, STATS_PORT
 from harness.stack.compose.kept import EXPORTER_PORT
 from harness.stack.compose.project import KEPT_PROJECT, LABEL, compose_folder
 from tests.dashboards.boards import ALL_TARGETS
+from tools.dashboards.substitute import EVERYTHING, Target, substituted
 
 pytestmark = [
     pytest.mark.integration,

@@ -21,11 +21,11 @@ import pytest
 
 from harness.authcache.variants import load_variants
 from harness.errors import SetupError
-from harness.experiment import compose_beside, compose_up
-from harness.experiment.arms import reference_arm
-from harness.experiment.compose_beside import Beside, reference_lines
-from harness.experiment.plan import RunPlan, make_plan
-from harness.experiment.stop import Stop
+from harness.live import compose_beside, compose_up
+from harness.live.compose_beside import Beside, reference_lines
+from harness.plan.arms import reference_arm
+from harness.plan.plan import RunPlan, make_plan
+from harness.process.stop import Stop
 from harness.scenario.loader import Changes, load_scenario
 from harness.stack.compose import readiness
 from harness.stack.compose.fleet import FleetPlace

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from harness.authcache.words import ObjectKind
-from harness.load.keys import VirtualKey
-from harness.observe.samples import Counters
+from harness.domain.population import VirtualKey
+from harness.observe.counters import Counters
 from harness.observe.snapshots import Observer, Snapshot, watch
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
@@ -21,7 +21,7 @@ from harness.targets.base import RunSettings
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.releases import parse_release
 from harness.targets.litellm.target import LiteLLMTarget
-from tests.experiment.silence import Silence
+from tests.silence import Silence
 from tests.targets.world import (
     COST_MICRO,
     MODEL,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from harness.served import SERVED_HEADER, format_served
+from harness.domain.served import SERVED_HEADER, format_served
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.metrics import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE
 

@@ -41,11 +41,17 @@ class Finder(MetaPathFinder):
         )
 
 
+def _standin() -> Path:
+    """Where the stand-in for Prisma lies: in a wheel under a private path, else in the checkout."""
+    shipped = HARNESS / "_shipped"
+    return (shipped if shipped.is_dir() else HARNESS.parent) / "standin" / "prisma"
+
+
 def packages(settings_json: str) -> dict[str, Path]:
     """What is to be found by name."""
     found = {"harness": HARNESS}
     if not json.loads(settings_json).get("real_prisma"):
-        found["prisma"] = INSIDE / "prisma"
+        found["prisma"] = _standin()
     return found
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from harness.authcache.words import ObjectKind
-from harness.observe.statements import classify
 from harness.targets.litellm.inside.request import Requests
+from harness.targets.litellm.statements import classify
 
 
 class StatementObserver:

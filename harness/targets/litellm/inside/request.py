@@ -22,7 +22,7 @@ from harness.authcache.words import (
     Tier,
     key_scope,
 )
-from harness.served import Served
+from harness.domain.served import Served
 from harness.targets.litellm.inside import kinds
 from harness.targets.metrics import Metrics
 

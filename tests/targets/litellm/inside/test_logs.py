@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from harness.authcache.logs import Signature
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.targets.litellm.inside.logs import LogCounter, signature
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.metrics import Metrics

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.authcache.words import KeyScope, ObjectKind, Op
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.targets.litellm.inside.database import StatementObserver
 from harness.targets.litellm.inside.lookups import Lookups
 from harness.targets.litellm.inside.request import Request, Requests

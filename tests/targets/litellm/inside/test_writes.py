@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from harness.authcache.words import KeyScope
-from harness.observe.samples import Counters
+from harness.observe.counters import Counters
 from harness.targets.litellm.inside.database import StatementObserver
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.litellm.inside.writes import Writes

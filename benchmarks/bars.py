@@ -1,0 +1,140 @@
+"""The bars: what may not become dearer. One table, from which report, docs and tests are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.arms import FLOOR
+from benchmarks.codecs import LITELLM
+from benchmarks.options import Group
+from benchmarks.statistics import Rounds, Summary, figure, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A limit on one figure, or on its ratio to another of the same round."""
+
+    name: str
+    group: Group
+    title: str
+    figure: str
+    limit: float
+    unit: str
+    """``x`` for a ratio."""
+    over: str = ""
+    """The figure below the line of a ratio."""
+    floor: float | None = None
+    """What cannot be beaten, where it is known beforehand."""
+    floor_figure: str = ""
+    """A figure that is the floor, measured in the same rounds."""
+
+
+BARS: tuple[Bar, ...] = (
+    Bar(
+        "memory",
+        "requests",
+        "memory answers / raw handler",
+        "memory.cpu_us",
+        1.8,
+        "x",
+        over=f"{FLOOR}.cpu_us",
+        floor=1.0,
+    ),
+    Bar(
+        "redis",
+        "requests",
+        "Redis answers / raw handler",
+        "redis.cpu_us",
+        8.0,
+        "x",
+        over=f"{FLOOR}.cpu_us",
+        floor=1.0,
+    ),
+    Bar(
+        "postgres",
+        "requests",
+        "Postgres answers / raw handler",
+        "postgres.cpu_us",
+        16.0,
+        "x",
+        over=f"{FLOOR}.cpu_us",
+        floor=1.0,
+    ),
+    Bar(
+        "metrics",
+        "requests",
+        "metrics and accounting on / off",
+        "memory.cpu_us",
+        1.10,
+        "x",
+        over="memory_uncounted.cpu_us",
+        floor=1.0,
+    ),
+    Bar(
+        "encode",
+        "codecs",
+        "encode, msgspec / LiteLLM's way",
+        "codecs.msgspec.encode_us",
+        0.40,
+        "x",
+        over=f"codecs.{LITELLM}.encode_us",
+    ),
+    Bar(
+        "decode",
+        "codecs",
+        "decode, msgspec / LiteLLM's way",
+        "codecs.msgspec.decode_us",
+        0.50,
+        "x",
+        over=f"codecs.{LITELLM}.decode_us",
+    ),
+    Bar(
+        "start",
+        "start",
+        "8 replicas, start to all ready",
+        "replicas.start_s",
+        5.0,
+        "s",
+        floor_figure="bare.start_s",
+    ),
+    Bar(
+        "memory_held",
+        "start",
+        "8 replicas, resident memory",
+        "replicas.rss_mib",
+        800.0,
+        "MiB",
+        floor_figure="bare.rss_mib",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A bar with what was measured against it."""
+
+    bar: Bar
+    measured: Summary
+    floor: float | None
+    held: bool
+
+    @property
+    def above_floor(self) -> float | None:
+        """Measured over floor."""
+        return None if not self.floor else self.measured.median / self.floor
+
+
+def judge(rounds: Rounds) -> list[Judged]:
+    """Every bar whose figures were measured; the median decides."""
+    judged = []
+    for bar in BARS:
+        over = bar.over
+        measured = ratio(rounds, bar.figure, over) if over else figure(rounds, bar.figure)
+        if measured is None:
+            continue
+        floor = bar.floor
+        if bar.floor_figure:
+            found = figure(rounds, bar.floor_figure)
+            floor = None if found is None else found.median
+        judged.append(Judged(bar, measured, floor, held=measured.median <= bar.limit))
+    return judged

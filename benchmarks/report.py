@@ -1,0 +1,83 @@
+"""How a benchmark ends: tables in the terminal, JSON in a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.bars import judge
+from benchmarks.population import SEED
+from benchmarks.run import Measured
+from benchmarks.statistics import Summary, figure
+from benchmarks.tables import tables
+from harness.archive.manifest import manifest
+from harness.report.grid import draw, say
+
+SCHEMA_VERSION = 1
+
+
+def finish(measured: Measured, console: Console, json_file: Path | None) -> bool:
+    """Print the tables and write the JSON; whether every bar was held.
+
+    Args:
+        measured: one benchmark, whole or cut short.
+        console: where the tables go.
+        json_file: where the JSON goes; None makes a new file in ``runs/bench``.
+    """
+    if not measured.rounds:
+        say(console, "No round was completed: there is nothing to show.", "bold yellow")
+        return False
+    for table in tables(measured):
+        draw(console, table)
+    if measured.options.quick:
+        say(console, "Tiny counts: these figures test the benchmark, not the code.", "bold yellow")
+    path = json_file or Path("runs", "bench", f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(as_json(measured), indent=1) + "\n", encoding="utf-8")
+    say(console, f"JSON: {path}", "dim")
+    return all(one.held for one in judge(measured.rounds))
+
+
+def as_json(measured: Measured) -> dict[str, Any]:
+    """Everything, for a program: raw figures by round, their summaries, the bars."""
+    rounds = measured.rounds
+    names = sorted({name for each in rounds for name in each})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "quick": measured.options.quick,
+        "interrupted": measured.interrupted,
+        "pinned": measured.pinned,
+        "rounds": len(rounds),
+        "load_averages": measured.load_averages,
+        "servers": measured.servers,
+        "manifest": manifest({}, SEED),
+        "figures": {
+            name: {
+                **_summary(figure(rounds, name)),
+                "by_round": [each.get(name) for each in rounds],
+            }
+            for name in names
+        },
+        "bars": [
+            {
+                "name": one.bar.name,
+                "title": one.bar.title,
+                "unit": one.bar.unit,
+                "limit": one.bar.limit,
+                **_summary(one.measured),
+                "floor": one.floor,
+                "above_floor": one.above_floor,
+                "held": one.held,
+            }
+            for one in judge(rounds)
+        ],
+    }
+
+
+def _summary(found: Summary | None) -> dict[str, Any]:
+    return {} if found is None else asdict(found)

@@ -1,0 +1,57 @@
+"""Figures of one variant window by window: what medians and ranges over the rounds are made of."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from harness.domain.result import VariantResult, Window
+from harness.report.matrix import ALL
+
+Count = Callable[[Window], int | None]
+"""None where the window could not see what is counted."""
+
+
+def measured(variant: VariantResult) -> list[Window]:
+    """The measured windows, in order of time; the cold fill is no part of any median."""
+    return [window for window in variant.windows if window.phase == "measured"]
+
+
+def answered(window: Window, scope: str) -> int:
+    """Answered requests of a scope, or of ``all``, whatever their status."""
+    wanted = window.requests.values() if scope == ALL else [window.requests.get(scope, {})]
+    return sum(sum(statuses.values()) for statuses in wanted)
+
+
+def source_reads(window: Window, scope: str, kind: str) -> int | None:
+    """Queries to Postgres for an object; of scope ``all`` those of unresolved keys too.
+
+    None where they were not counted, or not by scope.
+    """
+    by_scope = window.source_reads
+    if by_scope is None or (scope != ALL and scope not in window.source_reads_per_1000):
+        return None
+    wanted = by_scope.values() if scope == ALL else [by_scope.get(scope, {})]
+    return sum(objects.get(kind, 0) for objects in wanted)
+
+
+def log_pairs(window: Window, scope: str) -> int | None:
+    """Log pairs of a scope; None where they were not counted."""
+    return None if window.log_pairs is None else window.log_pairs.get(scope, 0)
+
+
+def per_round(variant: VariantResult, scope: str, count: Count, per: float = 1000) -> list[float]:
+    """A count per so many answered requests of a scope, for each window that had any.
+
+    Windows that could not see what is counted are left out.
+    """
+    return [
+        counted / requests * per
+        for window in measured(variant)
+        if (requests := answered(window, scope)) and (counted := count(window)) is not None
+    ]
+
+
+def median(values: list[float]) -> float | None:
+    """The median, None of nothing."""
+    return statistics.median(values) if values else None

@@ -1,0 +1,164 @@
+"""What the twin test compares: every measure, with its figures by scope and part.
+
+A part is an object, of statuses a status; empty where a measure has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from harness.analysis import rounds
+from harness.analysis.difference import Figure, Reading
+from harness.analysis.explained import CELLS
+from harness.authcache.words import LOAD_SCOPES, ObjectKind
+from harness.domain.result import VariantResult, Window
+from harness.report.matrix import in_order
+from harness.report.numbers import NOT_MEASURED, rate, share
+
+PER = 1000
+_PERCENT = 100
+
+Place = tuple[str, str]
+"""Scope and part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One thing that a variant and a release are compared in."""
+
+    name: str
+    """As the register of explained differences has it."""
+    label: str
+    """What the rows of a table are called."""
+    places: Callable[[VariantResult], Iterable[Place]]
+    """Where a variant has a figure."""
+    read: Callable[[VariantResult, str, str], Reading]
+    """The figure of a scope and part; the scope had requests."""
+    text: Callable[[float], str] = rate
+    seen_as: str = ""
+    """Its name in `harness.analysis.points`; empty where no point of a release has to be seen."""
+
+    def show(self, reading: Reading) -> str:
+        """A reading as text."""
+        if isinstance(reading, Figure):
+            return self.text(reading.value)
+        return NOT_MEASURED if reading is None else reading
+
+
+def places(measure: Measure, *variants: VariantResult) -> list[Place]:
+    """Where any of the variants has a figure, in the order of every table.
+
+    A scope stands without a part only where no variant has one in it.
+    """
+    found = [place for variant in variants for place in measure.places(variant)]
+    scopes = in_order((scope for scope, _ in found), LOAD_SCOPES)
+    return [
+        (scope, part)
+        for scope in scopes
+        for part in in_order((p for s, p in found if s == scope and p), ObjectKind) or [""]
+    ]
+
+
+def _cell_places(variant: VariantResult) -> Iterable[Place]:
+    return [(scope, "") for scope in variant.cells]
+
+
+def _scope_places(variant: VariantResult) -> Iterable[Place]:
+    return [(scope, "") for scope in variant.requests]
+
+
+def _read_places(variant: VariantResult) -> Iterable[Place]:
+    yield from _scope_places(variant)
+    for window in rounds.measured(variant):
+        for scope, objects in (window.source_reads or {}).items():
+            # Keys that were never resolved have no requests of their own to be counted against.
+            if scope in variant.requests:
+                yield from ((scope, kind) for kind, n in objects.items() if n)
+
+
+def _status_places(variant: VariantResult) -> Iterable[Place]:
+    return [(scope, s) for scope, statuses in variant.requests.items() for s in statuses]
+
+
+def _wrong_places(variant: VariantResult) -> Iterable[Place]:
+    yield from _scope_places(variant)
+    for scope, objects in (variant.wrong_values or {}).items():
+        yield from ((scope, kind) for kind, n in objects.items() if n)
+
+
+def _payload_places(variant: VariantResult) -> Iterable[Place]:
+    return [("", kind) for kind in variant.payload_bytes]
+
+
+def _source_reads(variant: VariantResult, scope: str, part: str) -> Reading:
+    kinds = [part] if part else list(ObjectKind)
+
+    def count(window: Window) -> int | None:
+        reads = [n for k in kinds if (n := rounds.source_reads(window, scope, k)) is not None]
+        return sum(reads) if reads else None
+
+    return _by_round(variant, scope, count)
+
+
+def _log_pairs(variant: VariantResult, scope: str, _: str) -> Reading:
+    return _by_round(variant, scope, lambda window: rounds.log_pairs(window, scope))
+
+
+def _statuses(variant: VariantResult, scope: str, part: str) -> Reading:
+    def count(window: Window) -> int:
+        return window.requests.get(scope, {}).get(part, 0)
+
+    return _by_round(variant, scope, count, _PERCENT)
+
+
+def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
+    if variant.wrong_values is None:
+        return None
+    by_object = variant.wrong_values.get(scope, {})
+    wrong = by_object.get(part, 0) if part else sum(by_object.values())
+    requests = sum(variant.requests[scope].values())
+    # A result has wrong values for all windows together only: no range over the rounds.
+    return Figure(wrong / requests * PER, requests / PER)
+
+
+def _payload(variant: VariantResult, _: str, part: str) -> Reading:
+    size = variant.payload_bytes.get(part)
+    return None if size is None else Figure(size)
+
+
+def _by_round(variant: VariantResult, scope: str, count: rounds.Count, per: float = PER) -> Reading:
+    values = rounds.per_round(variant, scope, count, per)
+    middle = rounds.median(values)
+    if middle is None:
+        return None
+    requests = sum(variant.requests[scope].values())
+    return Figure(middle, requests / per, tuple(values))
+
+
+def _share(percent: float) -> str:
+    return share(percent, _PERCENT)
+
+
+MEASURES = (
+    Measure(
+        CELLS,
+        "cell",
+        _cell_places,
+        lambda variant, scope, _: variant.cells.get(scope),
+        seen_as="cells",
+    ),
+    Measure(
+        "source_reads",
+        "source reads",
+        _read_places,
+        _source_reads,
+        seen_as="source_reads_by_scope",
+    ),
+    Measure("log_pairs", "log pairs", _scope_places, _log_pairs, seen_as="log_pairs"),
+    Measure("statuses", "status", _status_places, _statuses, _share),
+    Measure("wrong_values", "wrong values", _wrong_places, _wrong_values, seen_as="wrong_values"),
+    Measure("payload_bytes", "payload, bytes", _payload_places, _payload, seen_as="payload_bytes"),
+)
+"""In the order of the tables. Figures are per 1,000 answered requests of the scope, statuses in
+percent of them, payloads in bytes."""

@@ -1,0 +1,195 @@
+"""The twin test: reference variants against the releases they stand for, measured in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, NoReturn
+
+from harness.analysis.difference import Difference, Outcome, Reading, compare
+from harness.analysis.explained import Explanation
+from harness.analysis.points import missing
+from harness.analysis.twin_measures import MEASURES, Measure, places
+from harness.domain.result import Result, VariantResult
+from harness.errors import EXIT_INCONCLUSIVE, EXIT_PASS, EXIT_REGRESSION, UsageError
+
+
+class Pair(NamedTuple):
+    """A reference variant and the release that it stands for, by their names in a run."""
+
+    twin: str
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure of both."""
+
+    measure: Measure
+    scope: str
+    part: str
+    twin: Reading
+    release: Reading
+    difference: Difference
+    explanation: Explanation | None = None
+    """Why they differ, where that is known."""
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether they differ and nobody knows why."""
+        return self.difference.outcome is Outcome.DIFFERS and self.explanation is None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All figures of one pair."""
+
+    pair: Pair
+    lines: tuple[Line, ...]
+    missing: tuple[str, ...] = ()
+    """Which of the two have no measured window in the run; then there are no lines."""
+    stale: tuple[Explanation, ...] = ()
+    """Explanations of this release whose difference did not occur."""
+    unwrapped: tuple[str, ...] = ()
+    """Points of the release that could not be wrapped."""
+
+    def count(self, outcome: Outcome) -> int:
+        """Figures with this outcome."""
+        return sum(line.difference.outcome is outcome for line in self.lines)
+
+    @property
+    def unexplained(self) -> list[Line]:
+        """Differences that nobody has explained."""
+        return [line for line in self.lines if line.unexplained]
+
+    @property
+    def explained(self) -> list[Line]:
+        """Differences with a known cause."""
+        return [line for line in self.lines if line.explanation is not None]
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether everything that there was to compare was compared."""
+        return bool(self.lines) and not self.count(Outcome.NOT_MEASURED)
+
+
+@dataclass(frozen=True, slots=True)
+class TwinTest:
+    """Every pair of a run."""
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def unexplained(self) -> int:
+        """Differences that nobody has explained."""
+        return sum(len(comparison.unexplained) for comparison in self.comparisons)
+
+    @property
+    def explanations(self) -> list[Explanation]:
+        """Those that explain a difference of this run, each once."""
+        found = {
+            line.explanation.name: line.explanation
+            for comparison in self.comparisons
+            for line in comparison.lines
+            if line.explanation is not None
+        }
+        return list(found.values())
+
+    def exit_code(self, result: Result) -> int:
+        """The run's own code where it is worse than a regression, else the twin test's.
+
+        0: no difference is unexplained. 1: one is, or an expectation of the scenario failed.
+        3: something could not be compared.
+        """
+        if result.exit_code not in (EXIT_PASS, EXIT_REGRESSION):
+            return result.exit_code
+        if result.exit_code or self.unexplained:
+            return EXIT_REGRESSION
+        conclusive = all(comparison.conclusive for comparison in self.comparisons)
+        return EXIT_PASS if conclusive else EXIT_INCONCLUSIVE
+
+
+def twin_test(
+    result: Result,
+    pairs: Sequence[Pair],
+    register: Mapping[str, Explanation],
+    *,
+    asked: bool = True,
+) -> TwinTest:
+    """Compare the pairs of a run.
+
+    Args:
+        result: the run.
+        pairs: which variants belong together.
+        register: explained differences.
+        asked: whether the run was to have all of these pairs; else those that it has nothing of
+            are left out.
+
+    Raises:
+        UsageError: the run has something planted, which no release can have, or none of the pairs.
+    """
+    if result.premises:
+        raise UsageError(
+            f"The run [{result.run_id}] plants a premise, which no release can have: its variants "
+            "and their releases did not see the same. Run it with --premise off."
+        )
+    there = result.variants.keys()
+    if not asked:
+        pairs = [pair for pair in pairs if {*pair} & there] or _no_pairs(result, pairs)
+    return TwinTest(tuple(_compare(result, pair, register.values()) for pair in pairs))
+
+
+def _compare(result: Result, pair: Pair, register: Iterable[Explanation]) -> Comparison:
+    missing = tuple(name for name in pair if name not in result.variants)
+    if missing:
+        return Comparison(pair, (), missing)
+    twin, release = result.variants[pair.twin], result.variants[pair.release]
+    known = [e for e in register if e.speaks_of(pair.release)]
+    lines = tuple(
+        _line(measure, scope, part, twin, release, known)
+        for measure in MEASURES
+        for scope, part in places(measure, twin, release)
+    )
+    stale = tuple(e for e in known if _is_stale(e, lines))
+    return Comparison(pair, lines, (), stale, tuple(release.not_instrumented))
+
+
+def _line(
+    measure: Measure,
+    scope: str,
+    part: str,
+    twin: VariantResult,
+    release: VariantResult,
+    known: Sequence[Explanation],
+) -> Line:
+    both = (twin, release)
+    blind = any(measure.seen_as and missing(variant, measure.seen_as) for variant in both)
+    silent = bool(scope) and any(scope not in variant.requests for variant in both)
+    if blind or silent:
+        unknown = Difference(Outcome.NOT_MEASURED)
+        return Line(measure, scope, part, None, None, unknown)
+    here, there = (measure.read(variant, scope, part) for variant in both)
+    difference = compare(here, there)
+    if difference.outcome is not Outcome.DIFFERS:
+        return Line(measure, scope, part, here, there, difference)
+    cause = next((e for e in known if e.covers(measure.name, scope, part, here, there)), None)
+    return Line(measure, scope, part, here, there, difference, cause)
+
+
+def _is_stale(explanation: Explanation, lines: Sequence[Line]) -> bool:
+    """Whether its difference did not occur; what is not known or drowns in noise may be there."""
+    for line in lines:
+        if line.explanation is explanation:
+            return False
+        undecided = line.difference.outcome in (Outcome.NOISE, Outcome.NOT_MEASURED)
+        if undecided and explanation.is_about(line.measure.name, line.scope, line.part):
+            return False
+    return True
+
+
+def _no_pairs(result: Result, pairs: Sequence[Pair]) -> NoReturn:
+    known = ", ".join(f"{pair.twin} with {pair.release}" for pair in pairs)
+    raise UsageError(
+        f"The run [{result.run_id}] has no pair of a reference variant and its release. "
+        f"Pairs are: {known}. `harness twins` runs them."
+    )

@@ -1,0 +1,62 @@
+"""Snapshots on disk: one compressed JSON file a window, for whoever wants to check the arithmetic.
+
+``snapshots/<window>.json.gz`` holds every worker's counters before and after the window (series
+that are not 0), what Postgres and Redis counted, what the generator counted, and the truth by key.
+docs/method.md describes the fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.observe.counters import Counters
+from harness.observe.evidence import Evidence
+from harness.observe.snapshots import Snapshot
+
+
+def write_window(folder: Path, evidence: Evidence) -> Path:
+    """Write one window's evidence; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{evidence.name}.json.gz"
+    body = {
+        "window": evidence.name,
+        "variant": evidence.variant,
+        "phase": evidence.phase,
+        "round": evidence.round,
+        "started_s": evidence.started_s,
+        "duration_s": evidence.duration_s,
+        "generator": evidence.generator.model_dump(mode="json"),
+        "before": _snapshot(evidence.before),
+        "after": _snapshot(evidence.after),
+        "truth": {str(i): dataclasses.asdict(t) for i, t in evidence.truths.items()},
+        "checkpoints": [dataclasses.asdict(c) for c in evidence.checkpoints],
+        "cpu_s": dict(evidence.cpu_s),
+        "not_counted": dict(evidence.not_counted),
+    }
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        json.dump(body, file)
+    return path
+
+
+def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    statements = snapshot.statements
+    return {
+        "workers": [_counters(worker) for worker in snapshot.workers],
+        "statements": None
+        if statements is None
+        else {kind.value: dataclasses.asdict(count) for kind, count in statements.items()},
+        "redis": None if snapshot.redis is None else dataclasses.asdict(snapshot.redis),
+        "spend_micro": {kind.value: micro for kind, micro in snapshot.spend.items()},
+    }
+
+
+def _counters(counters: Counters) -> dict[str, float]:
+    return {
+        name + "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels)) + "}": value
+        for (name, labels), value in counters.items()
+        if value
+    }

@@ -1,0 +1,115 @@
+"""Commands of the stacks in containers: `up`, `down`, and `prepare` for a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.authcache.variants import load_variants, pick
+from harness.cli.commands.options import (
+    chosen_variants,
+    plainly,
+    switched,
+    with_signals,
+)
+from harness.cli.commands.running import arms_unless_stopped
+from harness.domain.population import write_keys
+from harness.errors import UsageError
+from harness.live.compose_beside import Beside
+from harness.live.compose_up import down as take_down
+from harness.live.compose_up import up as bring_up
+from harness.live.prepare import prepare_database
+from harness.plan.arms import reference_arm
+from harness.process.stop import Stop
+from harness.report.progress import progress_for
+from harness.scenario.loader import Changes, load_scenario
+from harness.scenario.sizing import population
+from harness.stack.compose.context import write_context
+from harness.stack.compose.images import check_image, release_of
+from harness.stack.compose.project import image
+from harness.targets.litellm.releases import Release
+
+
+def up(
+    *,
+    scenario: str,
+    variants: tuple[str, ...] | None,
+    target: str,
+    replicas: int | None,
+    workers: int | None,
+    premise: str | None,
+    variants_file: Path | None,
+    grafana: str,
+    locust_workers: int,
+    runs_dir: Path,
+) -> None:
+    """Bring the stack up, or a stack that is up to what is asked for now."""
+    console = Console()
+    if target == "litellm" and variants is None:
+        variants = (f"litellm=={release_of(image('LITELLM_IMAGE'))}",)
+    changes = Changes(replicas, workers, variants, premises=switched(premise))
+    loaded = load_scenario(scenario, changes)
+    choices = chosen_variants(loaded, variants_file, ())
+    if releases := [choice.version for choice in choices if isinstance(choice, Release)]:
+        check_image(image("LITELLM_IMAGE"), releases)
+
+    async def go(stop: Stop) -> None:
+        await bring_up(
+            loaded,
+            await arms_unless_stopped(choices, progress_for(console), stop),
+            beside=Beside(grafana == "on", locust_workers),
+            runs_dir=runs_dir,
+            say=plainly(console),
+            stop=stop,
+        )
+
+    _, code = with_signals(go)
+    sys.exit(code)
+
+
+def down() -> None:
+    """Remove what `up` and dead runs have left. Stopped half-way, it can be called again."""
+    _, code = with_signals(lambda stop: stop.cancels(take_down(click.echo)))
+    sys.exit(code)
+
+
+def prepare(
+    *,
+    scenario: str,
+    keys_file: Path | None,
+    image_context: Path | None,
+    variant: str | None,
+    role: str | None,
+    postgres_dsn: str | None,
+    role_password: str | None,
+) -> None:
+    """Write keys, the image's build context, or one fleet's database; whichever is named."""
+    if keys_file is None and image_context is None and variant is None:
+        raise UsageError(
+            "There is nothing to prepare. Give --keys-file, --image-context or --variant."
+        )
+    keys = population(load_scenario(scenario, Changes()))
+    if keys_file is not None:
+        write_keys(keys_file, keys)
+    if image_context is not None:
+        write_context(image_context)
+    if variant is None:
+        return
+    if postgres_dsn is None or role_password is None:
+        raise UsageError("A database needs POSTGRES_DSN and ROLE_PASSWORD. Set both.")
+    target = reference_arm(pick(load_variants(None), [variant])[0]).target
+    database = prepare_database(postgres_dsn, role or variant, role_password, target, keys)
+
+    async def go(stop: Stop) -> None:
+        await stop.cancels(_tell(variant, database))
+
+    _, code = with_signals(go)
+    sys.exit(code)
+
+
+async def _tell(variant: str, database: Awaitable[bool]) -> None:
+    click.echo(f"{variant}: {'prepared' if await database else 'was ready'}")

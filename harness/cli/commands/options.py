@@ -1,0 +1,139 @@
+"""What several commands make of their options, and how a long command ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from rich.console import Console
+
+from harness.authcache.variants import Variant, load_variants, override, pick
+from harness.errors import EXIT_TERMINATED, UnknownNameError, UsageError
+from harness.process.groups import default_signals
+from harness.process.stop import Stop
+from harness.scenario.loader import Changes, load_scenario
+from harness.scenario.schema import Scenario
+from harness.targets.litellm.releases import (
+    Release,
+    is_range,
+    is_release_name,
+    parse_release,
+)
+
+T = TypeVar("T")
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options that `loadtest`, `fleet` and `ui` share: which fleets, on whose servers."""
+
+    scenario: str
+    variants: tuple[str, ...] | None
+    replicas: int | None
+    workers: int | None
+    premise: str | None
+    overrides: tuple[str, ...]
+    variants_file: Path | None
+    postgres_dsn: str | None
+    redis_url: str | None
+    runs_dir: Path
+
+    def load(
+        self, time_scale: float | None = None, rounds: int | None = None, seed: int | None = None
+    ) -> tuple[Scenario, list[Variant | Release]]:
+        """The scenario, with what the options change of it, and its variants.
+
+        Args:
+            time_scale: a factor on all times instead of the scenario's.
+            rounds: measured windows of each variant instead of the scenario's.
+            seed: instead of the scenario's.
+
+        Raises:
+            UsageError: something that is no scenario, no variant or no change of one.
+            UnknownNameError: a name that is not known.
+        """
+        premises = switched(self.premise)
+        changes = Changes(
+            self.replicas, self.workers, self.variants, time_scale, rounds, seed, premises
+        )
+        scenario = load_scenario(self.scenario, changes)
+        return scenario, chosen_variants(scenario, self.variants_file, self.overrides)
+
+
+def plainly(console: Console) -> Callable[[str], None]:
+    """Prints a line as it is: addresses and commands are for copying, so nothing is wrapped."""
+    return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def switched(premise: str | None) -> bool | None:
+    """Whether premises are planted; None leaves the scenario's word."""
+    return None if premise is None else premise == "on"
+
+
+def chosen_variants(
+    scenario: Scenario, variants_file: Path | None, overrides: tuple[str, ...]
+) -> list[Variant | Release]:
+    """The variants of a run, overrides applied. Raises UnknownNameError, UsageError."""
+    known, names = load_variants(variants_file), scenario.variants
+    for expectation in scenario.expect:
+        # An expectation of an unknown variant could never fail.
+        if expectation.variant not in known and not is_range(expectation.variant):
+            raise UnknownNameError("variant in [[expect]]", expectation.variant, known)
+    for name, changes in _parse_overrides(overrides).items():
+        if name not in names:
+            raise UnknownNameError("variant to override in this run", name, names)
+        if name in known:
+            known[name] = override(known[name], changes)
+    releases = {name: parse_release(name) for name in names if is_release_name(name)}
+    chosen = {variant.name: variant for variant in pick(known, names, besides=releases)}
+    return [releases.get(name) or chosen[name] for name in names]
+
+
+def _parse_overrides(overrides: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    parsed: dict[str, dict[str, str]] = {}
+    for text in (part for item in overrides for part in item.split(",") if part.strip()):
+        variant, colon, change = text.strip().partition(":")
+        switch, equals, value = change.partition("=")
+        if not (colon and equals and variant and switch and value):
+            raise UsageError(
+                f"The override [{text}] is not VARIANT:SWITCH=VALUE, "
+                "e.g. recommended:codec=keep_none."
+            )
+        parsed.setdefault(variant, {})[switch] = value
+    return parsed
+
+
+def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
+    """Run async work that ends early, and cleanly, on SIGINT and SIGTERM.
+
+    Returns:
+        What the work returned, and 0, 130 or 143 by the signal that came.
+    """
+
+    async def go() -> tuple[T, int]:
+        default_signals()
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        for number in _ENDING:
+            loop.add_signal_handler(number, stop.ask, number)
+        return await work(stop), stop.exit_code
+
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    try:
+        return asyncio.run(go())
+    finally:
+        # The loop leaves Python's defaults behind, by which SIGTERM kills a report half-written.
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def until_ctrl_c(work: Callable[[Stop], Awaitable[None]]) -> NoReturn:
+    """Run async work that Ctrl-C is meant to end, and exit: with 0 unless it was SIGTERM."""
+    _, code = with_signals(work)
+    sys.exit(0 if code != EXIT_TERMINATED else code)

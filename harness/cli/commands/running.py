@@ -1,0 +1,116 @@
+"""How a command runs a scenario to its end, or keeps its fleets up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from harness.authcache.variants import Variant
+from harness.cli.commands.options import RunOptions, plainly, until_ctrl_c, with_signals
+from harness.domain.progress import Progress
+from harness.domain.result import Result
+from harness.experiment.run import Servers, run
+from harness.live.keep import Keeping
+from harness.plan.arms import make_arms
+from harness.plan.plan import Arm
+from harness.process.stop import Stop, StoppedError
+from harness.report.progress import progress_for
+from harness.scenario.schema import Scenario
+from harness.stack.registry import EMBEDDED
+from harness.targets.litellm.releases import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run that is over, by itself or by a signal."""
+
+    result: Result
+    run_dir: Path
+    signal_code: int
+    """130 or 143 where a signal ended it, else 0."""
+
+
+async def arms_unless_stopped(
+    choices: Sequence[Variant | Release], progress: Progress, stop: Stop
+) -> list[Arm]:
+    """Arms ready to start. Releases are installed for it, which takes long enough to be stopped.
+
+    Raises:
+        StoppedError: a signal asked to stop meanwhile; what was half installed is gone.
+        HarnessError: what `make_arms` raises.
+    """
+    arms: list[Arm] = []
+
+    async def make() -> None:
+        arms.extend(await make_arms(choices, progress))
+
+    await stop.cancels(make())
+    if stop.exit_code:
+        raise StoppedError(stop.exit_code)
+    return arms
+
+
+def run_to_end(
+    scenario: Scenario,
+    choices: Sequence[Variant | Release],
+    console: Console,
+    *,
+    runs_dir: Path,
+    postgres_dsn: str | None = None,
+    redis_url: str | None = None,
+    prometheus: Any = "auto",
+    stack: str = EMBEDDED,
+) -> Done:
+    """Run a scenario over its variants and write the usual reports.
+
+    Raises:
+        HarnessError: what `harness.experiment.run.run` and `make_arms` raise.
+    """
+    progress = progress_for(console)
+
+    async def go(stop: Stop) -> tuple[Result, Path]:
+        try:
+            return await run(
+                scenario,
+                await arms_unless_stopped(choices, progress, stop),
+                runs_dir=runs_dir,
+                servers=Servers(postgres_dsn, redis_url),
+                progress=progress,
+                stop=stop,
+                prometheus=prometheus,
+                stack_name=stack,
+            )
+        finally:
+            progress.close()
+
+    (result, run_dir), signal_code = with_signals(go)
+    return Done(result, run_dir, signal_code)
+
+
+def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[None]]) -> NoReturn:
+    """Keep the fleets of the options up, and exit when Ctrl-C has ended them.
+
+    Args:
+        options: which fleets, on whose servers.
+        serve: starts them and holds them until it is asked to stop.
+
+    Raises:
+        HarnessError: what `RunOptions.load`, `make_arms` and `serve` raise.
+    """
+    console = Console()
+    scenario, choices = options.load()
+    progress = progress_for(console)
+
+    async def go(stop: Stop) -> None:
+        try:
+            arms = await arms_unless_stopped(choices, progress, stop)
+        finally:
+            progress.close()
+        servers = Servers(options.postgres_dsn, options.redis_url)
+        await serve(Keeping(scenario, arms, options.runs_dir, servers, plainly(console), stop))
+
+    until_ctrl_c(go)

@@ -1,0 +1,45 @@
+"""Commands that start fleets: `loadtest` and `fleet`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from harness.cli.commands.options import RunOptions
+from harness.cli.commands.running import keep_until_ctrl_c, run_to_end
+from harness.live.keep import keep_up
+from harness.report.terminal import print_result
+
+
+def loadtest(
+    *,
+    stack: str,
+    time_scale: float | None,
+    rounds: int | None,
+    seed: int | None,
+    prometheus: Any,
+    **chosen: Any,
+) -> None:
+    """Run a scenario and end with a verdict, a table and a report."""
+    options = RunOptions(**chosen)
+    console = Console()
+    scenario, choices = options.load(time_scale, rounds, seed)
+    done = run_to_end(
+        scenario,
+        choices,
+        console,
+        runs_dir=options.runs_dir,
+        postgres_dsn=options.postgres_dsn,
+        redis_url=options.redis_url,
+        prometheus=prometheus,
+        stack=stack,
+    )
+    print_result(done.result, console, done.run_dir)
+    sys.exit(done.signal_code or done.result.exit_code)
+
+
+def fleet(*, port: int | None, **chosen: Any) -> None:
+    """Keep fleets up until Ctrl-C, for Locust's web UI or a client of your own."""
+    keep_until_ctrl_c(RunOptions(**chosen), lambda keeping: keep_up(keeping, port))

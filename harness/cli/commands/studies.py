@@ -1,0 +1,85 @@
+"""Studies of real releases: `twins` and `history`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness.analysis import studies
+from harness.analysis.explained import known_explanations
+from harness.analysis.studies import Study
+from harness.analysis.twins import twin_test
+from harness.cli.commands.options import chosen_variants
+from harness.cli.commands.running import Done, run_to_end
+from harness.errors import UsageError
+from harness.report.history import require_releases
+from harness.report.history_report import history_files, print_history
+from harness.report.twins_report import print_twins, twins_files
+from harness.report.write import load_result, resolve_run, write_texts
+
+
+def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
+    """Hold reference variants against the releases that they stand for."""
+    console = Console()
+    pairs, register = studies.chosen_pairs(only), known_explanations()
+    done = _done(studies.twins(pairs), console, finished, **options)
+    asked = finished is None or only is not None
+    test = twin_test(done.result, pairs, register, asked=asked)
+    print_twins(test, done.result, console)
+    _keep(done, twins_files(test, done.result), console)
+    sys.exit(done.signal_code or test.exit_code(done.result))
+
+
+def history(*, releases: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
+    """Tell what releases of LiteLLM do, oldest first, in one table and one chart."""
+    if finished is not None and releases is not None:
+        raise UsageError("A run that is done has the releases that it has. Leave RELEASES out.")
+    console = Console()
+    done = _done(studies.history(releases), console, finished, **options)
+    if finished is not None:
+        require_releases(done.result)
+    print_history(done.result, console)
+    _keep(done, history_files(done.result), console)
+    sys.exit(done.signal_code or done.result.exit_code)
+
+
+def _done(
+    study: Study,
+    console: Console,
+    finished: str | None,
+    *,
+    replicas: int | None,
+    rounds: int | None,
+    postgres_dsn: str | None,
+    redis_url: str | None,
+    runs_dir: Path,
+) -> Done:
+    """The study's run, or one that was done before."""
+    if finished is None:
+        scenario = study.load(replicas, rounds)
+        choices = chosen_variants(scenario, None, ())
+        return run_to_end(
+            scenario,
+            choices,
+            console,
+            runs_dir=runs_dir,
+            postgres_dsn=postgres_dsn,
+            redis_url=redis_url,
+        )
+    if replicas is not None or rounds is not None:
+        raise UsageError(
+            f"The run [{finished}] is done: its replicas and rounds cannot be changed. "
+            "Leave REPLICAS and ROUNDS out, or RUN."
+        )
+    run_dir = resolve_run(finished, runs_dir)
+    return Done(load_result(run_dir), run_dir, signal_code=0)
+
+
+def _keep(done: Done, texts: dict[str, str], console: Console) -> None:
+    """Write the study's files beside the usual reports, and say where."""
+    write_texts(done.run_dir, texts)
+    line = f"Files: {done.run_dir}/ ({', '.join(texts)}, report.html, result.json)"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

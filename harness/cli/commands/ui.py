@@ -1,0 +1,15 @@
+"""The command `ui`: fleets with Locust's web UI before them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.cli.commands.options import RunOptions
+from harness.cli.commands.running import keep_until_ctrl_c
+from harness.live.web import WebUi, serve_ui
+
+
+def ui(*, port: int, host: str, locust_workers: int, **chosen: Any) -> None:
+    """Start fleets and Locust's web UI with the tab "Auth cache", until Ctrl-C."""
+    web = WebUi(host, port, locust_workers)
+    keep_until_ctrl_c(RunOptions(**chosen), lambda keeping: serve_ui(keeping, web))

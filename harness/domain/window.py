@@ -1,0 +1,126 @@
+"""What the harness and the load driver say to each other: one JSON object a line.
+
+The driver is a process of its own (Locust is gevent, the harness asyncio). It reads commands on
+standard input, answers on standard output, and logs on standard error. End of input ends it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WindowCommand(_Message):
+    """Drive one stretch of load against one fleet and report what became of it."""
+
+    command: Literal["window"] = "window"
+    window: str
+    """Name of the window; also names its samples file."""
+    hosts: list[str]
+    """Base URLs of the replicas, without a trailing slash."""
+    keys_file: str
+    """JSON written by `harness.domain.population.write_keys`."""
+    model: Literal["open", "closed"]
+    duration_s: float
+    mix: dict[str, float]
+    """Weight by key scope."""
+    users: int
+    """Locust users: in the open model the pool that takes arrivals, in the closed the load."""
+    rate_per_s: float = 0.0
+    """Open model: arrivals a second in all, a seeded Poisson process."""
+    ramp_s: float = 0.0
+    """Closed model: time over which the users start."""
+    seed: int
+    late_ms: float = 250.0
+    """A request that starts later than this after its intended time counts as late."""
+    timeout_s: float = 10.0
+    samples_file: str | None = None
+    """Where the raw samples go (gzip CSV); None keeps none (warm-up)."""
+
+
+class Shutdown(_Message):
+    """End the driver."""
+
+    command: Literal["shutdown"] = "shutdown"
+
+
+class Progress(_Message):
+    """Once a second while a window runs."""
+
+    event: Literal["progress"] = "progress"
+    window: str
+    elapsed_s: float
+    answered: int
+    failed: int
+    requests_per_s: float
+    """Over the last second."""
+    due: int = 0
+    """Requests whose intended time has come; in the closed model those that were started."""
+    late: int = 0
+    delay_ms_max: float = 0.0
+    statuses: dict[str, dict[str, int]] = {}
+    """Answered requests by scope and HTTP status."""
+
+
+class ServedCount(_Message):
+    """How often one key was served one digest of one object from one tier."""
+
+    scope: str
+    key_index: int
+    """Index into the keys file."""
+    object: str
+    tier: str
+    digest: str
+    count: int
+    age_ms_max: int | None
+
+
+class WindowResult(_Message):
+    """What the generator counted in one window."""
+
+    event: Literal["result"] = "result"
+    window: str
+    planned: int
+    """Arrivals in the plan (open model) or requests started (closed model)."""
+    sent: int
+    answered: int
+    unanswered: dict[str, int]
+    """By kind of transport error, e.g. ``timeout``, ``connection_refused``."""
+    late: int
+    delay_ms_max: float
+    """Greatest distance between intended and actual start."""
+    statuses: dict[str, dict[str, int]]
+    """Answered requests by scope and HTTP status."""
+    cost_micro: int
+    """Sum of the cost header over 2xx replies, in millionths of a US dollar."""
+    served: list[ServedCount]
+    replicas: list[int]
+    """Requests sent to each host, in the order of ``hosts``."""
+    elapsed_s: float
+    cpu_s: float
+    """CPU time of the driver in this window."""
+
+
+class Failed(_Message):
+    """The driver could not do what it was told; it stays up."""
+
+    event: Literal["failed"] = "failed"
+    message: str
+
+
+class Ready(_Message):
+    """Sent once, when the driver takes commands."""
+
+    event: Literal["ready"] = "ready"
+
+
+Command = Annotated[WindowCommand | Shutdown, Field(discriminator="command")]
+Event = Annotated[Progress | WindowResult | Failed | Ready, Field(discriminator="event")]
+
+COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,118 @@
+"""What `harness up` starts beside the fleets: Prometheus, Grafana, and Locust with its web UI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.domain.population import write_keys
+from harness.experiment.companions import planned_rates, reference_line
+from harness.live.web_form import form_settings
+from harness.plan.plan import RunPlan
+from harness.stack.compose.docker import Docker, have_image
+from harness.stack.compose.kept import KeptStack
+from harness.stack.compose.project import Project, image
+from harness.stack.compose.readiness import answered, joined
+
+PROMETHEUS_PORT = 9090
+GRAFANA_PORT = 3000
+LOCUST_PORT = 8089
+LOCUST_MASTER_PORT = 5557
+GRAFANA_LAYER = "grafana.yaml"
+_KEYS = "keys.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is started beside the fleets."""
+
+    grafana: bool = True
+    locust_workers: int = 2
+
+    @property
+    def services(self) -> list[str]:
+        """Compose's names of it, in the order in which each can start."""
+        return ["prometheus", *(["grafana"] if self.grafana else []), "locust", "locust-worker"]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Variables of the ports that it takes, with their defaults."""
+        ports = {
+            "PROMETHEUS_PORT": PROMETHEUS_PORT,
+            "LOCUST_PORT": LOCUST_PORT,
+            "LOCUST_MASTER_PORT": LOCUST_MASTER_PORT,
+        }
+        return ports | ({"GRAFANA_PORT": GRAFANA_PORT} if self.grafana else {})
+
+    async def have_images(self, docker: Docker) -> None:
+        """Pull the images that are not there. Raises SetupError."""
+        await have_image(docker, "PROMETHEUS_IMAGE", image("PROMETHEUS_IMAGE"))
+        if self.grafana:
+            advice = " Or leave it out: GRAFANA=off."
+            await have_image(docker, "GRAFANA_IMAGE", image("GRAFANA_IMAGE"), advice)
+
+
+def configure(stack: KeptStack, plan: RunPlan, beside: Beside) -> None:
+    """Write down what Compose must know to start it. Raises SetupError."""
+    project = stack.project
+    keys_file = project.folder / _KEYS
+    write_keys(keys_file, list(plan.keys))
+    # Locust reads it under a user of its own; the folder lets nobody else in.
+    keys_file.chmod(0o644)
+    hosts = {name: place.url for name, place in stack.places.items()}
+    project.set(**locust_settings(plan, hosts, stack.exporter_address))
+    project.layers += ["observability.yaml", "locust.yaml"]
+    if beside.grafana:
+        project.layers.append(GRAFANA_LAYER)
+
+
+async def start(project: Project, beside: Beside) -> None:
+    """Start what does not run, and wait until all of it answers and every worker has joined.
+
+    Raises:
+        SetupError: something does not come up.
+    """
+    project.set(LOCUST_WORKERS=str(beside.locust_workers))
+    services = beside.services
+    for service in services:
+        # One by one: together, Compose would wait for the health check of one after the other.
+        await project.up([service], "--no-recreate")
+    pages = {
+        "The exporter": ("EXPORTER_PORT", "/healthy"),
+        "Prometheus": ("PROMETHEUS_PORT", "/-/ready"),
+        "Locust": ("LOCUST_PORT", "/"),
+    }
+    if beside.grafana:
+        pages["Grafana"] = ("GRAFANA_PORT", "/api/health")
+    for name, (variable, path) in pages.items():
+        await answered(project, name, ["exporter", *services], address(project, variable) + path)
+    await joined(project, services, address(project, "LOCUST_PORT"), beside.locust_workers)
+
+
+def address(project: Project, variable: str) -> str:
+    """Base URL of what answers on the port of a setting."""
+    return f"http://127.0.0.1:{project.settings[variable]}"
+
+
+def reference_lines(plan: RunPlan) -> dict[str, dict[str, float]]:
+    """The reference line of each arm, by key scope, at the rate that the form begins with.
+
+    Empty for a closed load, whose users set the pace: nobody knows its rate beforehand.
+    """
+    rates = planned_rates(plan)
+    planted = {arm.name: plan.arm_settings(arm).planted_null_user for arm in plan.arms}
+    return {name: reference_line(plan, rates, planted=there) for name, there in planted.items()}
+
+
+def locust_settings(plan: RunPlan, hosts: Mapping[str, str], exporter: str) -> dict[str, str]:
+    """What Locust's web UI is told, as `harness.ui` documents it.
+
+    Args:
+        plan: which load the form begins with.
+        hosts: where the load goes, by fleet.
+        exporter: base URL of the exporter.
+    """
+    return form_settings(plan) | {
+        "AUTHCACHE_HOSTS": ";".join(f"{name}={url}" for name, url in hosts.items()),
+        "AUTHCACHE_SNAPSHOTS": f"{exporter}/snapshots",
+    }

@@ -1,0 +1,194 @@
+"""Brings the whole picture up in Docker Compose, and takes it down again.
+
+Fleets behind load balancers, Postgres, Redis, the exporter, Prometheus, Grafana and Locust stay up
+after the command has ended, until `down`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.errors import SetupError
+from harness.live.compose_beside import (
+    GRAFANA_LAYER,
+    Beside,
+    address,
+    configure,
+    reference_lines,
+    start,
+)
+from harness.live.web_form import premises_note
+from harness.observe.snapshots import watch
+from harness.plan.plan import Arm, RunPlan, make_plan
+from harness.plan.seed import seed_population
+from harness.process.stop import Stop
+from harness.scenario.schema import Scenario
+from harness.stack.compose.containers import projects, take_down
+from harness.stack.compose.docker import check, find_docker
+from harness.stack.compose.images import have_images
+from harness.stack.compose.kept import KeptStack
+from harness.stack.compose.project import KEPT_PROJECT, Project
+from harness.stack.compose.stack import GRACE_S, RUN_PREFIX
+from harness.ui.presets import preset_of
+
+Say = Callable[[str], None]
+
+
+async def up(
+    scenario: Scenario, arms: Sequence[Arm], *, beside: Beside, runs_dir: Path, say: Say, stop: Stop
+) -> None:
+    """Start the stack, wait until everything is healthy, and say where it is.
+
+    A stack that is up with the same fleets is brought to what is asked for now: replicas, Locust's
+    workers, and what has ended since.
+
+    Args:
+        scenario: gives population, premises, TTL and mock model; its load is not driven.
+        arms: variants with their targets; one fleet each.
+        beside: what is started beside the fleets.
+        runs_dir: where the logs go if it does not come up.
+        say: prints a line.
+        stop: asked by whoever wants it to end early; what was started is then ended. A stack that
+            was up before stays up.
+
+    Raises:
+        SetupError: something could not be started, and nothing is left running that was not before.
+        UsageError: LITELLM_IMAGE is of the compromised release.
+    """
+    plan = make_plan(scenario, arms, stack=KeptStack.name)
+    run_dir = runs_dir / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-up"
+    stack = KeptStack(run_dir)
+    stack.lines = reference_lines(plan)
+    work = _again if stack.project.folder.exists() else _first
+    await stop.cancels(work(stack, plan, beside, say))
+
+
+async def down(say: Say) -> None:
+    """Remove containers, networks, volumes and generated files, abandoned runs' included.
+
+    Raises:
+        SetupError: Docker does not answer, or something is left; the message says what.
+    """
+    docker = find_docker({})
+    await check(docker)
+    problems = []
+    for name in sorted(_known() | await projects(docker, KEPT_PROJECT)):
+        project = Project(name, docker)
+        if name != KEPT_PROJECT and not (name.startswith(RUN_PREFIX) and project.abandoned()):
+            continue
+        left = await take_down(docker, name, GRACE_S)
+        problems += left
+        if not left:
+            project.remove()
+            say(f"{name}: down")
+    if problems:
+        raise SetupError("\n".join(problems))
+
+
+def _known() -> set[str]:
+    folder = Project(KEPT_PROJECT, find_docker({})).folder.parent
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
+    try:
+        # All that can be refused is refused before anything is built or started.
+        await check(stack.docker)
+        ports = stack.claim_ports(len(plan.arms), beside.ports)
+        await have_images(stack.docker, [arm.target for arm in plan.arms])
+        await beside.have_images(stack.docker)
+        say("building the image, starting Postgres")
+        await stack.open()
+        stack.project.set(**ports)
+        for arm in plan.arms:
+            spec = plan.fleet(arm)
+            say(f"starting {spec.name}: {spec.replicas} replicas")
+            fleet = await stack.start(spec)
+            async with watch(fleet) as observer:
+                await seed_population(observer.postgres, plan.keys)
+        say("starting what watches and loads them")
+        configure(stack, plan, beside)
+        await start(stack.project, beside)
+        await stack.detach({"fleets": _fingerprint(plan)})
+    except BaseException:
+        await stack.close()
+        for problem in stack.problems:
+            say(problem)
+        raise
+    _tell(stack, plan, say)
+
+
+async def _again(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
+    """Bring a stack that is up to what is asked for, and start what has ended of it."""
+    kept = await stack.resume(plan.fleet(arm) for arm in plan.arms)
+    _check_same(stack, plan, beside, kept)
+    running = await stack.running()
+    if not running["postgres"]:
+        raise SetupError(
+            f"Postgres of the stack [{KEPT_PROJECT}] has ended. What it held need not be whole, "
+            "because it writes without fsync. End the stack: make down. Then start it anew."
+        )
+    wanted = {"locust-worker": beside.locust_workers}
+    for arm in plan.arms:
+        wanted[stack.places[arm.name].proxy] = plan.fleet(arm).replicas
+    fleets = [name for place in stack.places.values() for name in place.services]
+    for service in ("exporter", *fleets, *beside.services):
+        if (have := running[service]) != (want := wanted.get(service, 1)):
+            say(f"{service}: {have} run, {want} are wanted")
+    try:
+        for arm in plan.arms:
+            await stack.scale(arm.name, plan.fleet(arm).replicas)
+        await start(stack.project, beside)
+    finally:
+        # Also where it was interrupted: the next one goes on from here.
+        await stack.detach(kept)
+    _tell(stack, plan, say)
+
+
+def _check_same(stack: KeptStack, plan: RunPlan, beside: Beside, kept: Mapping[str, Any]) -> None:
+    """Raise SetupError where a stack is another than is asked for, in what cannot be changed."""
+    is_up = f"A stack [{KEPT_PROJECT}] is up"
+    then = "End it: make down. Then start this one."
+    if kept.get("fleets") != _fingerprint(plan):
+        raise SetupError(f"{is_up} with another scenario, variants, workers or settings. {then}")
+    if (GRAFANA_LAYER in stack.project.layers) != beside.grafana:
+        there, asked = ("off", "on") if beside.grafana else ("on", "off")
+        raise SetupError(f"{is_up} with GRAFANA=[{there}], not [{asked}]. {then}")
+
+
+def _fingerprint(plan: RunPlan) -> str:
+    """What two stacks have in common that differ in nothing but their numbers of containers."""
+    specs = [plan.fleet(arm) for arm in plan.arms]
+    rows = [
+        [spec.name, spec.target.version, spec.target.describe(), spec.workers, spec.settings]
+        for spec in specs
+    ]
+    form = [plan.scenario.name, preset_of(plan.scenario)]
+    text = repr([rows, form, [key.token for key in plan.keys]])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tell(stack: KeptStack, plan: RunPlan, say: Say) -> None:
+    project = stack.project
+    for name, place in stack.places.items():
+        say(f"\n{name}: {place.spec.replicas} replicas")
+        say(f"  requests      {place.url}")
+        say(f"  HAProxy       {place.stats_url}")
+    say("")
+    if note := premises_note(plan):
+        say(f"{note} PREMISE=off leaves it out.\n")
+    say(f"Locust          {address(project, 'LOCUST_PORT')}")
+    if GRAFANA_LAYER in project.layers:
+        say(f"Grafana         {address(project, 'GRAFANA_PORT')}   user admin, password")
+        say(f"                GRAFANA_PASSWORD in {_shown(project.folder / '.env')}")
+    say(f"Prometheus      {address(project, 'PROMETHEUS_PORT')}")
+    say(f"Exporter        {address(project, 'EXPORTER_PORT')}/metrics")
+    say("\nEverything is healthy. `make down` ends and removes it.")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name

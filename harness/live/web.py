@@ -1,0 +1,172 @@
+"""Fleets with Locust's web UI before them, in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from harness.errors import SetupError
+from harness.installation import PACKAGE, shipped
+from harness.live.keep import (
+    Keeping,
+    KeptFleets,
+    fleets_up,
+    hosts_option,
+    metrics_option,
+)
+from harness.live.web_form import form_settings
+from harness.process.processes import Command, Process, wait_until
+from harness.process.sockets import LOOPBACK, free_port
+from harness.process.stop import Stop
+from harness.process.survival import while_alive
+
+_GROUP = "locust"
+_READY_S = 60.0
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class WebUi:
+    """Where the web UI listens, and how many processes drive the load."""
+
+    host: str = LOOPBACK
+    port: int = 8089
+    locust_workers: int = 0
+    """0 drives from the process that serves the web UI."""
+
+
+async def serve_ui(keeping: Keeping, web: WebUi) -> None:
+    """Start fleets and the web UI, and hold them until somebody asks.
+
+    Args:
+        keeping: which fleets, where, until when; the form begins with the scenario's load.
+        web: where the web UI listens.
+
+    Raises:
+        SetupError: something could not be started; nothing is left running.
+        ServerDiedError: something ended by itself.
+    """
+    stop, say = keeping.stop, keeping.say
+    locustfile = shipped("locustfile.py")
+    _check_port(web.host, web.port)
+    say(f"Starting {len(keeping.arms)} fleets of {keeping.scenario.replicas} replicas.")
+    async with fleets_up(keeping, "ui") as kept:
+        commands = _commands(locustfile, web, kept)
+        processes = [kept.stack.accompany(command) for command in commands]
+        try:
+            url = f"http://{_bracketed(web.host)}:{web.port}"
+            await _until_ready(url, web, processes, stop)
+            say(f"Locust's web UI with the tab Auth cache: {url}")
+            say(f"Logs: {kept.run_dir}/logs. Ctrl-C ends everything.")
+            await while_alive(stop.wait(), kept.stack.died, lambda: _first_end(processes))
+        finally:
+            await kept.stack.dismiss(_GROUP)
+
+
+def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
+    environment = _environment(kept)
+    locust = (sys.executable, "-m", "locust", "-f", str(locustfile))
+    face = ("--web-host", web.host, "--web-port", str(web.port))
+
+    def command(name: str, *options: str) -> Command:
+        return Command(
+            name=name,
+            group=_GROUP,
+            argv=(*locust, *options),
+            log_file=kept.run_dir / "logs" / f"{name.lower().replace(' ', '-')}.log",
+            env=environment,
+            # Locust reads its configuration from the folder that it is started in
+            cwd=kept.run_dir,
+        )
+
+    if not web.locust_workers:
+        return [command("Locust", *face)]
+    port = str(free_port())
+    bind = ("--master-bind-host", LOOPBACK, "--master-bind-port", port)
+    return [
+        command("Locust master", "--master", *bind, *face),
+        *(
+            command(
+                f"Locust worker {n}", "--worker", "--master-host", LOOPBACK, "--master-port", port
+            )
+            for n in range(web.locust_workers)
+        ),
+    ]
+
+
+def _environment(kept: KeptFleets) -> dict[str, str]:
+    return form_settings(kept.plan) | {
+        "AUTHCACHE_HOSTS": hosts_option(kept.fleets),
+        "AUTHCACHE_METRICS": metrics_option(kept.fleets),
+        "AUTHCACHE_KEYS": str(kept.keys_file.resolve()),
+        "PYTHONPATH": os.pathsep.join(
+            part for part in (str(PACKAGE.parent), os.environ.get("PYTHONPATH")) if part
+        ),
+    }
+
+
+async def _until_ready(url: str, web: WebUi, processes: Sequence[Process], stop: Stop) -> None:
+    """Wait until the web UI answers and every worker has joined. Raises SetupError."""
+    local = url if web.host not in ("0.0.0.0", "::") else f"http://{LOOPBACK}:{web.port}"
+    async with httpx.AsyncClient(base_url=local, timeout=5.0, trust_env=False) as http:
+        deadline = asyncio.get_running_loop().time() + _READY_S
+        while not stop.exit_code:
+            for process in processes:
+                if process.ended():
+                    raise SetupError(f"{process.command.name} did not start, {process.epitaph()}")
+            if await _workers(http) >= web.locust_workers:
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise SetupError(
+                    f"Locust's web UI was not ready after [{_READY_S:g}] s. Look at its log."
+                )
+            await asyncio.sleep(_POLL_S)
+
+
+async def _workers(http: httpx.AsyncClient) -> int:
+    """How many workers have joined; -1 while nobody answers."""
+    try:
+        reply = await http.get("/worker-count")
+        return int(reply.raise_for_status().json()["worker_count"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return -1
+
+
+async def _first_end(processes: Sequence[Process]) -> str:
+    ended: list[Process] = []
+
+    def look() -> bool:
+        ended.extend(process for process in processes if process.ended())
+        return bool(ended)
+
+    while not await wait_until(look, 3600.0):
+        pass
+    return (
+        f"{ended[0].command.name} ended although nobody asked it to, {ended[0].epitaph()}\n"
+        "Read the whole log, then start again."
+    )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise SetupError for an address that cannot be listened on."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as plug:
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            plug.bind(address)
+    except OSError as error:
+        raise SetupError(
+            f"The web UI cannot listen on [{host}:{port}]: {error.strerror}. "
+            "Give another port with --port or PORT."
+        ) from error
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,165 @@
+"""What a run will do: which fleets, which windows, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.domain.population import VirtualKey
+from harness.domain.result import Sizing
+from harness.scenario.schema import Scenario
+from harness.scenario.sizing import check_sizing, population, sizing
+from harness.stack.base import FleetSpec
+from harness.targets.base import RunSettings, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One variant of a run with the target that runs it."""
+
+    name: str
+    """The variant's name."""
+    title: str
+    target: Target
+    overridden: tuple[str, ...] = ()
+    """Switches that the command line changed."""
+    hard_coded: tuple[str, ...] = ()
+    """What no setting of a scenario changes, in sentences."""
+    takes_premises: bool = True
+    """False for a release: nothing can be planted in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One window to come."""
+
+    number: int
+    """From 1, over the whole run."""
+    variant: str
+    phase: str
+    """``cold_fill`` or ``measured``."""
+    round: int
+    """0 for the cold fill."""
+
+    @property
+    def name(self) -> str:
+        """Unique in a run, sorts in order of time."""
+        return f"{self.number:02d}-{self.phase}-{self.variant}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run, decided before anything is started."""
+
+    scenario: Scenario
+    arms: tuple[Arm, ...]
+    stack: str
+    keys: tuple[VirtualKey, ...]
+    sizing: tuple[Sizing, ...]
+    slots: tuple[Slot, ...]
+    settings: RunSettings
+
+    @property
+    def ttl_s(self) -> float:
+        """Time to live after scaling."""
+        return self.settings.ttl_s
+
+    @property
+    def window_s(self) -> float:
+        """Length of a measured window: a whole number of TTLs."""
+        return self.scenario.load.window_ttls * self.ttl_s
+
+    @property
+    def load_s(self) -> float:
+        """Length of all windows and their warm-ups together, in s; starts and rests come on top."""
+        load = self.scenario.load
+        cold = sum(slot.phase == "cold_fill" for slot in self.slots)
+        measured = len(self.slots) - cold
+        return (cold + measured * (load.warmup_ttls + load.window_ttls)) * self.ttl_s
+
+    @property
+    def premises(self) -> list[str]:
+        """What is planted, in words; empty when nothing is."""
+        planted = self.scenario.premises.null_user_for_team_keys
+        return PREMISES if planted and any(arm.takes_premises for arm in self.arms) else []
+
+    def arm_settings(self, arm: Arm) -> RunSettings:
+        """The settings of one arm: a release has nothing planted."""
+        if arm.takes_premises:
+            return self.settings
+        return replace(self.settings, planted_null_user=False)
+
+    def fleet(self, arm: Arm) -> FleetSpec:
+        """What the stack is to start for an arm."""
+        return FleetSpec(
+            name=arm.name,
+            target=arm.target,
+            replicas=self.scenario.replicas,
+            workers=self.scenario.workers,
+            settings=self.arm_settings(arm),
+        )
+
+
+PREMISES = [
+    (
+        "For a team key without a user the auth path looks a user up, under the key's "
+        "alias, and takes the all-NULL row of a LEFT JOIN for one without validating it. No "
+        "LiteLLM release does this: releases return early on user_id None and show no failure in "
+        "scope team."
+    )
+]
+
+
+def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan:
+    """Decide a run. Raises ScenarioError where the load is too thin for the population."""
+    ttl_s = scenario.ttl_s * scenario.time_scale
+    keys = population(scenario)
+    rows = sizing(scenario, keys, ttl_s)
+    check_sizing(scenario, rows)
+    settings = RunSettings(
+        ttl_s=ttl_s,
+        time_scale=scenario.time_scale,
+        planted_null_user=scenario.premises.null_user_for_team_keys,
+        mock_latency_ms=scenario.mock.latency_ms,
+        mock_completion_tokens=scenario.mock.completion_tokens,
+        cost_micro=scenario.mock.cost_micro,
+    )
+    names = [arm.name for arm in arms]
+    slots = order(names, scenario.rounds, cold_fill=scenario.load.cold_fill)
+    return RunPlan(scenario, tuple(arms), stack, tuple(keys), tuple(rows), slots, settings)
+
+
+def order(names: Sequence[str], rounds: int, *, cold_fill: bool) -> tuple[Slot, ...]:
+    """Windows in order of time: cold fills first, then A B C, C B A, A B C ….
+
+    Turning round after every round keeps a drift of the machine from favouring a variant for its
+    place in the row.
+    """
+    steps: list[tuple[str, str, int]] = []
+    if cold_fill:
+        steps += [(name, "cold_fill", 0) for name in names]
+    for number in range(1, rounds + 1):
+        row = names if number % 2 else list(reversed(names))
+        steps += [(name, "measured", number) for name in row]
+    return tuple(Slot(i, *step) for i, step in enumerate(steps, start=1))
+
+
+def facts(plan: RunPlan) -> dict[str, Any]:
+    """The plan as it stands in ``manifest.json``."""
+    return {
+        "scenario": plan.scenario.model_dump(mode="json", by_alias=True),
+        "variants": {arm.name: dict(arm.target.describe()) for arm in plan.arms},
+        "windows": [slot.name for slot in plan.slots],
+        **driven(plan),
+        "keys": {row.scope: row.keys for row in plan.sizing},
+    }
+
+
+def driven(plan: RunPlan) -> dict[str, float]:
+    """Rate, TTL and window: what a run with releases may change once it knows what they sustain."""
+    return {
+        "rate_per_s": plan.scenario.load.rate_per_s,
+        "ttl_s": plan.ttl_s,
+        "window_s": plan.window_s,
+    }

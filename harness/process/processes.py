@@ -1,0 +1,208 @@
+"""Processes that a stack starts, watches and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import SetupError
+from harness.process import groups, guard
+from harness.process.guard_link import GuardLink
+from harness.process.privileges import Account
+
+_POLL_S = 0.02
+_WATCH_S = 0.1
+_KILL_GRACE_S = 5.0
+_TAIL_LINES = 12
+_TAIL_BYTES = 16_384
+
+_PASSED_ON = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"),
+    # With these, the coverage of a test run includes the replicas.
+    *("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start. `env` is added to a minimal environment."""
+
+    name: str
+    """For messages, as ``replica 3 of recommended``."""
+    group: str
+    """For resource use, as ``fleet:recommended``."""
+    argv: Sequence[str | Path]
+    log_file: Path
+    env: Mapping[str, str]
+    inherit: tuple[int, ...] = ()
+    """File descriptors that stay open in the process, under the same numbers."""
+    stdin: bytes | None = None
+    cwd: Path | None = None
+    account: Account | None = None
+    end_signal: signal.Signals = signal.SIGTERM
+    ending: str = "group"
+    """How the guard ends it: ``group`` or ``postgres``."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One that was started; it leads a session and a process group of its own."""
+
+    command: Command
+    popen: subprocess.Popen[bytes]
+    born: str
+    log_start: int
+    """Where in its log file this process began to write, in bytes."""
+    stopping: bool = False
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is the id of its group too."""
+        return self.popen.pid
+
+    def ended(self) -> bool:
+        """Whether it has ended; asks the system."""
+        return self.popen.poll() is not None
+
+    def log_text(self) -> str:
+        """The end of what it wrote."""
+        with contextlib.suppress(OSError), self.command.log_file.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self.log_start, size - _TAIL_BYTES))
+            return log.read().decode(errors="replace")
+        return ""
+
+    def epitaph(self) -> str:
+        """How it ended, and what it wrote last."""
+        code = self.popen.returncode
+        how = f"exit code [{code}]"
+        if code is None:
+            how = "still running"
+        elif code < 0:
+            how = f"ended by signal [{_signal_name(-code)}]"
+        lines = self.log_text().splitlines()[-_TAIL_LINES:]
+        log_name = f"{self.command.log_file.parent.name}/{self.command.log_file.name}"
+        if not lines:
+            return f"{how}; it wrote nothing to {log_name}"
+        return f"{how}; last lines of {log_name}:\n" + "\n".join(f"    {line}" for line in lines)
+
+
+class Processes:
+    """Everything that one stack has started."""
+
+    def __init__(self, token: str, guard_link: GuardLink) -> None:
+        self.started: list[Process] = []
+        self._token = token
+        self._guard = guard_link
+        self._closing = False
+
+    def spawn(self, command: Command) -> Process:
+        """Start a process. Raises SetupError."""
+        if self._closing:
+            raise SetupError(f"The stack is closing; [{command.name}] was not started.")
+        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        env |= command.env
+        env[guard.TOKEN_VARIABLE] = self._token
+        groups.default_signals()
+        account = command.account
+        with command.log_file.open("ab") as log:
+            log_start = log.tell()
+            try:
+                popen = subprocess.Popen(
+                    command.argv,
+                    stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                    cwd=command.cwd,
+                    pass_fds=command.inherit,
+                    start_new_session=True,
+                    user=account.uid if account else None,
+                    group=account.gid if account else None,
+                    extra_groups=[] if account else None,
+                )
+            except OSError as error:
+                raise SetupError(
+                    f"The {command.name} could not be started [{error.strerror}: "
+                    f"{command.argv[0]}]. Check that the program is there and may be run."
+                ) from error
+        born = guard.birth(popen.pid) or "ended"
+        process = Process(command, popen, born, log_start)
+        self.started.append(process)
+        self._guard.process(popen.pid, born, command.ending)
+        if popen.stdin is not None:
+            # A process that ended at once is found by whoever waits for it.
+            with contextlib.suppress(BrokenPipeError), popen.stdin:
+                popen.stdin.write(command.stdin or b"")
+        return process
+
+    async def run(self, command: Command, timeout_s: float) -> None:
+        """Start a process that ends by itself, and wait for it. Raises SetupError."""
+        process = self.spawn(command)
+        process.stopping = True
+        if not await wait_until(process.ended, timeout_s):
+            raise SetupError(
+                f"The {command.name} did not end within [{timeout_s:g} s]: {process.epitaph()}"
+            )
+        self.started.remove(process)
+        if process.popen.returncode != 0:
+            raise SetupError(f"The {command.name} failed, {process.epitaph()}")
+
+    async def died(self) -> Process:
+        """Wait for a process that ends although nobody asked it to."""
+        while True:
+            for process in self.started:
+                if not process.stopping and process.ended():
+                    return process
+            await asyncio.sleep(_WATCH_S)
+
+    async def stop(self, group_prefix: str, grace_s: float) -> None:
+        """End the processes of the groups that begin with `group_prefix`.
+
+        They get their own signal, `grace_s` seconds, and then SIGKILL, together with whatever
+        is left of their process groups. Once begun, this goes on to its end.
+        """
+        await groups.to_the_end(self._stop(group_prefix, grace_s))
+
+    async def _stop(self, group_prefix: str, grace_s: float) -> None:
+        ending = [p for p in self.started if p.command.group.startswith(group_prefix)]
+        for process in ending:
+            process.stopping = True
+            if not process.ended():
+                process.popen.send_signal(process.command.end_signal)
+        await wait_until(lambda: all_ended(ending), grace_s)
+        for process in ending:
+            guard.kill_group(process.pid, process.born)
+        await wait_until(lambda: all_ended(ending), _KILL_GRACE_S)
+
+    def refuse(self) -> None:
+        """Start nothing any more."""
+        self._closing = True
+
+
+def _signal_name(number: int) -> str:
+    names = {one.value: one.name for one in signal.Signals}
+    return names.get(number, str(number))
+
+
+def all_ended(processes: Iterable[Process]) -> bool:
+    """Whether every one has ended."""
+    return all(process.ended() for process in processes)
+
+
+async def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Ask again and again until `condition` holds; False when the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True

@@ -1,0 +1,87 @@
+"""Which variants and which scenario the studies run."""
+
+import pytest
+
+from harness.analysis.studies import chosen_pairs, history, known_pairs, twins
+from harness.errors import UnknownNameError, UsageError
+from harness.targets.litellm.releases import known_releases
+
+
+def test_the_pairs_are_those_of_the_table_of_releases() -> None:
+    assert [tuple(pair) for pair in known_pairs()] == [
+        ("litellm_1_83", "litellm==1.83.14"),
+        ("litellm_1_84", "litellm==1.84.0rc1"),
+        ("litellm_1_91", "litellm==1.91.0"),
+        ("litellm_1_93", "litellm==1.93.0"),
+        ("litellm_1_94", "litellm==1.94.0"),
+    ]
+    named = {release.twin for release in known_releases().values()} - {None}
+    assert {pair.twin for pair in known_pairs()} == named
+
+
+@pytest.mark.parametrize(
+    ("names", "twins_of"),
+    [
+        (None, ["litellm_1_83", "litellm_1_84", "litellm_1_91", "litellm_1_93", "litellm_1_94"]),
+        (["litellm_1_94", "litellm_1_84"], ["litellm_1_84", "litellm_1_94"]),
+        (["litellm==1.84.0-rc.1", "litellm_1_84"], ["litellm_1_84"]),
+    ],
+)
+def test_pairs_are_chosen_by_either_name(names: list[str] | None, twins_of: list[str]) -> None:
+    assert [pair.twin for pair in chosen_pairs(names)] == twins_of
+
+
+def test_a_name_without_a_pair_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"no twin \[litellm_1_85\]. Did you mean"):
+        chosen_pairs(["litellm_1_85"])
+    # A release whose variant has an older release for its pair.
+    with pytest.raises(UnknownNameError, match=r"no twin \[litellm==1.84.10\]"):
+        chosen_pairs(["litellm==1.84.10"])
+    with pytest.raises(UsageError, match="No pair is named"):
+        chosen_pairs([])
+    with pytest.raises(UsageError, match="compromised"):
+        chosen_pairs(["litellm==1.107.2"])
+
+
+def test_twins_stand_side_by_side_and_nothing_is_planted() -> None:
+    study = twins(chosen_pairs(["litellm_1_84", "litellm_1_94"]))
+    scenario = study.load()
+    assert scenario.name == "issue-27874"
+    assert scenario.variants == [
+        "litellm_1_84",
+        "litellm==1.84.0rc1",
+        "litellm_1_94",
+        "litellm==1.94.0",
+    ]
+    assert not scenario.premises.null_user_for_team_keys
+    assert (scenario.replicas, scenario.rounds, scenario.time_scale) == (2, 5, 1.0)
+    # What the scenario says of a run with releases holds for the reference variants as well.
+    assert scenario.load.rate_per_s == scenario.with_releases.rate_per_s
+
+
+def test_the_command_line_wins() -> None:
+    scenario = twins(known_pairs()).load(replicas=4, rounds=1)
+    assert (scenario.replicas, scenario.rounds) == (4, 1)
+
+
+def test_the_history_runs_all_known_releases_in_their_order() -> None:
+    scenario = history().load()
+    assert scenario.variants == [release.name for release in known_releases().values()]
+    assert (scenario.replicas, scenario.rounds) == (2, 3)
+    assert not scenario.premises.null_user_for_team_keys
+
+
+def test_the_history_of_named_releases_is_oldest_first_each_once() -> None:
+    study = history(["1.94.0", "litellm==1.84.0-rc.1", "1.86.0", "1.94"])
+    assert study.variants == ("litellm==1.84.0rc1", "litellm==1.86.0", "litellm==1.94.0")
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [([], "No release is named"), (["newest"], "names no release"), (["1.107.0"], "compromised")],
+)
+def test_a_history_of_nothing_or_of_what_is_refused_is_an_error(
+    versions: list[str], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        history(versions)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from harness.archive.snapshots import write_window
+from tests.observe.build import evidence, page, series
+
+
+def test_a_snapshot_holds_every_workers_series_but_those_at_0(tmp_path: Path) -> None:
+    window = evidence()
+    counted = page(series("reads_total", 3, object="key", a="b"), series("reads_total", 0, a="c"))
+    after = replace(window.after, workers=(counted, page(series("waits_total", 0))))
+    path = write_window(tmp_path / "snapshots", replace(window, after=after))
+    assert path == tmp_path / "snapshots" / "05-measured-a.json.gz"
+    body = json.loads(gzip.decompress(path.read_bytes()))
+    assert body["after"]["workers"] == [{'reads_total{a="b",object="key"}': 3}, {}]
+    assert body["before"]["workers"] == [{}]
+    # A count that is 0 is a count; only series are left out.
+    assert body["before"]["redis"] == {"keys_read": 0}
+    assert body["before"]["spend_micro"] == {"key": 0, "user": 0, "team": 0, "membership": 0}
+    assert body["truth"] == {"0": {"digests": {"key": "right"}, "status": 200}}
+    assert body["generator"]["answered"] == 100

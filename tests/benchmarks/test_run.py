@@ -1,0 +1,96 @@
+"""Whole benchmarks, with tiny counts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.arms import QUICK, arms
+from benchmarks.bars import BARS
+from harness.authcache.codecs import codec_names
+from tests.runs.support import command, environment
+
+
+def bench(folder: Path, *options: str, timeout_s: float = 300.0) -> tuple[int, str]:
+    ended = subprocess.run(
+        command("bench", "--quick", "--rounds", "1", *options),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(600)
+def test_a_whole_benchmark(tmp_path: Path) -> None:
+    code, output = bench(tmp_path, "--json", "out.json", "--no-bars")
+
+    assert code == 0, output
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert [bar["name"] for bar in result["bars"]] == [bar.name for bar in BARS]
+    assert all(isinstance(bar["held"], bool) and bar["median"] > 0 for bar in result["bars"])
+    figures = result["figures"]
+    for arm in arms(QUICK):
+        assert figures[f"{arm.name}.cpu_us"]["median"] > 0
+    assert figures["redis.redis_cpu_us"]["median"] > 0
+    assert figures["postgres.postgres_cpu_us"]["median"] > 0
+    assert 0 < figures["replicas.generator_share"]["median"] < 1
+    assert figures["replicas.rss_mib"]["median"] > figures["bare.rss_mib"]["median"] > 0
+    assert result["quick"]
+    assert not result["interrupted"]
+    for bar in BARS:
+        assert bar.title.split(",")[0] in output
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.json"]
+
+
+def test_one_group_alone_starts_no_server(tmp_path: Path) -> None:
+    code, output = bench(tmp_path, "--only", "codecs", timeout_s=60.0)
+
+    assert code in (0, 1), output
+    (written,) = (tmp_path / "runs" / "bench").iterdir()
+    result: dict[str, Any] = json.loads(written.read_text())
+    assert {bar["name"] for bar in result["bars"]} == {"encode", "decode"}
+    assert code == (0 if all(bar["held"] for bar in result["bars"]) else 1)
+    assert all(name in output for name in codec_names())
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command("bench", "--quick", "--rounds", "100", "--only", "requests"),
+        cwd=tmp_path,
+        env=environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("round 1"):
+                break
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert started
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60.0)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert process.returncode == 130, output
+    deadline = time.monotonic() + 30.0
+    while any(one.is_running() for one in started):
+        assert time.monotonic() < deadline, "something was left running"
+    assert [path for path in tmp_path.iterdir() if path.name != "runs"] == []

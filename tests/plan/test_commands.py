@@ -1,0 +1,175 @@
+"""What docs/method.md promises of the load of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.authcache.variants import load_variants
+from harness.domain.window import WindowCommand
+from harness.load.plan import Arrival, open_plan
+from harness.plan.arms import reference_arm
+from harness.plan.commands import Commands, commands, keys_file
+from harness.plan.plan import RunPlan, Slot, make_plan
+from harness.scenario.schema import Scenario
+
+NAMES = ("litellm_1_84", "recommended")
+HOSTS = ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3")
+RUN = Path("runs/one")
+
+
+def _plan(*, seed: int = 42, rounds: int = 4, **load: Any) -> RunPlan:
+    scenario = Scenario.model_validate(
+        {
+            "name": "made-up",
+            "title": "Made up",
+            "replicas": 3,
+            "ttl_s": 5.0,
+            "time_scale": 0.4,
+            "rounds": rounds,
+            "seed": seed,
+            "variants": list(NAMES),
+            "population": {"team": 2, "user": 1},
+            "limits": {"late_ms": 125.0},
+            "load": {
+                "rate_per_s": 90,
+                "mix": {"team": 2, "user": 1},
+                "users": 7,
+                "window_ttls": 3,
+                "warmup_ttls": 2,
+                "timeout_s": 4.0,
+                "ramp_s": 0.5,
+            }
+            | load,
+        }
+    )
+    return make_plan(
+        scenario, [reference_arm(load_variants()[name]) for name in NAMES], stack="embedded"
+    )
+
+
+def _all(plan: RunPlan) -> list[tuple[Slot, Commands]]:
+    return [(slot, commands(plan, slot, HOSTS, RUN)) for slot in plan.slots]
+
+
+def _arrivals(plan: RunPlan, command: WindowCommand) -> list[Arrival]:
+    keys: dict[str, list[int]] = {}
+    for key in plan.keys:
+        keys.setdefault(key.scope, []).append(key.index)
+    return open_plan(
+        command.mix,
+        keys,
+        rate_per_s=command.rate_per_s,
+        duration_s=command.duration_s,
+        replicas=len(command.hosts),
+        seed=command.seed,
+    )
+
+
+def test_all_variants_of_a_round_get_the_same_arrivals_and_no_other_stretch_gets_them() -> None:
+    plan = _plan()
+    heard: dict[tuple[str, int], list[list[Arrival]]] = {}
+    for slot, load in _all(plan):
+        heard.setdefault((slot.phase, slot.round), []).append(_arrivals(plan, load.window))
+        if load.warmup is not None:
+            heard.setdefault(("warm-up", slot.round), []).append(_arrivals(plan, load.warmup))
+    assert len(heard) == 1 + 2 * 4
+    for arrivals in heard.values():
+        assert len(arrivals) == len(NAMES)
+        assert all(one == arrivals[0] for one in arrivals)
+    # Not even a part of one in another: they differ from the first ten arrivals on.
+    starts = [tuple(arrivals[0][:10]) for arrivals in heard.values()]
+    assert len(set(starts)) == len(starts)
+
+
+def test_seeds_are_those_of_the_runs_on_record() -> None:
+    """A change here would make the arrivals of every published run another."""
+    seeds = [
+        (slot.phase, slot.round, load.warmup and load.warmup.seed, load.window.seed)
+        for slot, load in _all(_plan(rounds=2))
+        if slot.variant == "recommended"
+    ]
+    assert seeds == [
+        ("cold_fill", 0, None, 420_000),
+        ("measured", 1, 420_011, 420_010),
+        ("measured", 2, 420_021, 420_020),
+    ]
+
+
+def test_no_two_stretches_of_a_long_run_share_a_seed_nor_do_runs_of_neighbouring_seeds() -> None:
+    seeds: list[int] = []
+    for seed in (42, 43):
+        plan = _plan(seed=seed, rounds=100)
+        for slot, load in _all(plan):
+            if slot.variant == "recommended":
+                seeds += [c.seed for c in (load.warmup, load.window) if c is not None]
+    assert len(set(seeds)) == len(seeds) == 2 * 201
+
+
+def test_a_cold_fill_lasts_a_ttl_and_has_no_warm_up() -> None:
+    for slot, load in _all(_plan()):
+        if slot.phase == "cold_fill":
+            assert load.window.duration_s == 2.0
+            assert load.warmup is None
+
+
+def test_a_window_and_its_warm_up_last_whole_ttls_as_the_scenario_says() -> None:
+    measured = [load for slot, load in _all(_plan()) if slot.phase == "measured"]
+    assert len(measured) == 8
+    for load in measured:
+        assert load.window.duration_s == 6.0
+        assert load.warmup is not None
+        assert load.warmup.duration_s == 4.0
+
+
+def test_without_warm_up_ttls_there_is_none() -> None:
+    assert all(load.warmup is None for _, load in _all(_plan(warmup_ttls=0)))
+    assert any(load.warmup is not None for _, load in _all(_plan(warmup_ttls=1)))
+
+
+def test_only_a_window_keeps_its_samples() -> None:
+    plan = _plan()
+    slot = next(slot for slot in plan.slots if slot.phase == "measured")
+    load = commands(plan, slot, HOSTS, RUN)
+    assert load.warmup is not None
+    assert load.window.window == slot.name == "03-measured-litellm_1_84"
+    assert load.window.samples_file == f"runs/one/samples/{slot.name}.csv.gz"
+    assert load.warmup.window == f"{slot.name}-warmup"
+    assert load.warmup.samples_file is None
+
+
+@pytest.mark.parametrize("phase", ["warmup", "window"])
+def test_a_command_says_what_the_scenario_does(phase: str) -> None:
+    plan = _plan()
+    command = getattr(commands(plan, plan.slots[-1], HOSTS, RUN), phase)
+    common = {"window", "duration_s", "seed", "samples_file"}
+    assert command.model_dump(exclude=common) == {
+        "command": "window",
+        "hosts": list(HOSTS),
+        "keys_file": "runs/one/keys.json",
+        "model": "open",
+        "mix": {"team": 2.0, "user": 1.0},
+        "users": 7,
+        "rate_per_s": 90.0,
+        # A ramp is a time of the scenario's, so it scales.
+        "ramp_s": 0.2,
+        "late_ms": 125.0,
+        "timeout_s": 4.0,
+    }
+    assert keys_file(RUN) == Path("runs/one/keys.json")
+
+
+def test_a_closed_load_stays_one() -> None:
+    plan = _plan(model="closed", rate_per_s=0.0)
+    for _, load in _all(plan):
+        assert (load.window.model, load.window.rate_per_s) == ("closed", 0.0)
+
+
+def test_the_rate_is_that_of_the_plan_as_it_is_driven() -> None:
+    plan = _plan()
+    slower = plan.scenario.load.model_copy(update={"rate_per_s": 60.0})
+    plan = replace(plan, scenario=plan.scenario.model_copy(update={"load": slower}))
+    assert {load.window.rate_per_s for _, load in _all(plan)} == {60.0}

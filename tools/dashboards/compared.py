@@ -1,0 +1,234 @@
+"""The dashboard *Codec variants compared*: which variant, seen from every side at once."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard as builders
+
+from tools.dashboards import promql
+from tools.dashboards.parts import (
+    ANY,
+    OUTCOME_COLOURS,
+    RUNBOOK,
+    Graph,
+    Limits,
+    Number,
+    Query,
+    new_dashboard,
+    variables,
+    with_row,
+)
+from tools.dashboards.promql import CHAT, OBJECT, SCOPE, worker_rate
+
+UID = "authcache-variants"
+TITLE = "Codec variants compared"
+DESCRIPTION = (
+    "What each cache variant costs Postgres and what it does to the data, side by side. For "
+    "looking: the figures of a report come from snapshots at the edges of windows."
+)
+
+_FAILURES = 'outcome="deserialize_failure"'
+
+
+def compared() -> builders.Dashboard:
+    """The dashboard."""
+    board = new_dashboard(TITLE, UID, DESCRIPTION).variables(variables(all_variants=True))
+    for title, panels in _ROWS:
+        board = with_row(board, builders.Row(title), panels)
+    return board
+
+
+_AT_A_GLANCE = (
+    Number(
+        "Deserialize failures, most in view",
+        "Lookups whose payload did not become an object of the asked type, per second, in either "
+        f"tier. Any is one too many: {RUNBOOK}, AuthCacheDeserializeFailures.",
+        "ops",
+        [Query(worker_rate("variant", promql.LOOKUPS, _FAILURES, SCOPE, OBJECT), "{{variant}}")],
+        Limits(red=ANY),
+        span=8,
+        calc="max",
+    ),
+    Number(
+        "Log records, most in view",
+        "Records of level WARNING and above, per second. Every request succeeds while the log "
+        "fills: that is how the issue was found.",
+        "cps",
+        [Query(worker_rate("variant", "authcache_log_records_total", SCOPE), "{{variant}}")],
+        Limits(red=ANY),
+        span=8,
+        calc="max",
+    ),
+    Number(
+        "Replicas up, now",
+        "Replicas of which every worker answers its scrapes. A replica that is gone from service "
+        f"discovery does not show as down, it is missing: {RUNBOOK}, ReplicaMissing.",
+        "none",
+        [Query(promql.replicas_up(), "{{variant}}")],
+        span=8,
+        decimals=0,
+        low_is_bad=1,
+    ),
+)
+
+_SOURCE_READS = (
+    Graph(
+        "Source reads per 1,000 requests, by variant",
+        "The headline. The dashed reference line is one read for each object and TTL. It is no "
+        "floor: rewriting cached copies goes below it by serving older data, so read it together "
+        "with the entry age on the dashboard of one fleet.",
+        "short",
+        [
+            Query(promql.reads_per_1000(), "{{variant}}"),
+            Query(promql.reference_line(), "{{variant}} reference line"),
+        ],
+        span=16,
+        height=10,
+        axis="per 1,000 requests",
+        dashed="reference line",
+    ),
+    Graph(
+        "Source reads by reason",
+        "Why Postgres was asked. Reads for a deserialize failure are the ones that a cache should "
+        "have spared.",
+        "ops",
+        [
+            Query(
+                worker_rate("variant, reason", promql.READS, SCOPE, OBJECT),
+                "{{variant}} {{reason}}",
+            )
+        ],
+        span=8,
+        height=10,
+    ),
+    Graph(
+        "Source reads per 1,000 requests, by key scope",
+        "The same per key scope: a variant can be right for one scope and ask Postgres at every "
+        "request of another.",
+        "short",
+        [Query(promql.reads_per_1000("variant, key_scope"), "{{variant}} {{key_scope}}")],
+        axis="per 1,000 requests",
+    ),
+    Graph(
+        "Requests answered",
+        "What the fleets were asked. Windows of different variants are interleaved, so usually one "
+        "of them is at work and the others rest.",
+        "reqps",
+        [
+            Query(
+                worker_rate("variant, status", promql.REQUESTS, CHAT, SCOPE),
+                "{{variant}} {{status}}",
+            )
+        ],
+    ),
+)
+
+_OUTCOMES = tuple(
+    Graph(
+        f"Outcomes, {tier} tier",
+        f"Lookups in the {tier} tier by outcome. A deserialize failure is neither a hit nor a "
+        "miss. The hit ratio alone does not show a broken codec.",
+        "ops",
+        [
+            Query(
+                worker_rate("variant, outcome", promql.LOOKUPS, f'tier="{tier}"', SCOPE, OBJECT),
+                "{{variant}} {{outcome}}",
+            )
+        ],
+        stacked=True,
+        colours=OUTCOME_COLOURS,
+    )
+    for tier in ("memory", "redis")
+)
+
+_FAILED = (
+    Graph(
+        "Deserialize failures by object and key scope",
+        "Every combination is there from the start, at 0, so the first failure shows as a rise. "
+        f"{RUNBOOK}, AuthCacheDeserializeFailures.",
+        "ops",
+        [
+            Query(
+                worker_rate("variant, object, key_scope", promql.LOOKUPS, _FAILURES, SCOPE, OBJECT),
+                "{{variant}} {{object}} {{key_scope}}",
+            )
+        ],
+        Limits(red=ANY),
+    ),
+    Graph(
+        "Log records by signature",
+        "Records of level WARNING and above, by what they say: a closed list, and other. The log "
+        "pair of the issue is a failed_decode with a failed_read.",
+        "cps",
+        [
+            Query(
+                worker_rate("variant, signature", "authcache_log_records_total", SCOPE),
+                "{{variant}} {{signature}}",
+            )
+        ],
+        Limits(red=ANY),
+    ),
+)
+
+_COST = (
+    Graph(
+        "Payload size",
+        "Mean encoded size of one object, while objects are encoded.",
+        "bytes",
+        [
+            Query(
+                promql.mean("authcache_payload_bytes", "variant, object", OBJECT),
+                "{{variant}} {{object}}",
+            )
+        ],
+        span=8,
+    ),
+    Graph(
+        "Codec time, mean",
+        "Mean time of one encode or decode.",
+        "s",
+        [
+            Query(
+                promql.mean("authcache_codec_seconds", "variant, op", OBJECT), "{{variant}} {{op}}"
+            )
+        ],
+        span=8,
+    ),
+    Graph(
+        "Codec time, 99th percentile",
+        "From the buckets of a histogram, so no finer than these: 5 µs to 10 ms.",
+        "s",
+        [
+            Query(
+                promql.quantile(0.99, "authcache_codec_seconds", "variant, op", OBJECT),
+                "{{variant}} {{op}}",
+            )
+        ],
+        span=8,
+    ),
+)
+
+_LATENCY = tuple(
+    Graph(
+        f"Latency, {name}",
+        "From the request's head to the end of the reply, as the replicas see it: no waiting "
+        "before them. Percentiles from the intended start are in the run's report.",
+        "s",
+        [
+            Query(
+                promql.quantile(share, "http_request_duration_seconds", "variant", CHAT),
+                "{{variant}}",
+            )
+        ],
+        span=8,
+    )
+    for share, name in ((0.5, "median"), (0.95, "95th percentile"), (0.99, "99th percentile"))
+)
+
+_ROWS = (
+    ("At a glance", _AT_A_GLANCE),
+    ("What Postgres is asked", _SOURCE_READS),
+    ("Outcomes per tier", _OUTCOMES),
+    ("Failures", _FAILED),
+    ("What a codec costs", _COST),
+    ("Latency", _LATENCY),
+)

@@ -1,0 +1,225 @@
+"""The dashboard *One fleet*: what its replicas, its Redis, its Postgres and its load are doing."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard as builders
+
+from tools.dashboards import promql
+from tools.dashboards.fleet_caches import AGE, SERVERS, TIERS
+from tools.dashboards.parts import (
+    OUTCOME_COLOURS,
+    RUNBOOK,
+    Graph,
+    Limits,
+    Number,
+    Query,
+    new_dashboard,
+    variables,
+    with_row,
+)
+from tools.dashboards.promql import (
+    CHAT,
+    OBJECT,
+    SCOPE,
+    VARIANT,
+    WORKER,
+    by,
+    fleet_rate,
+    over,
+    worker_rate,
+)
+
+UID = "authcache-fleet"
+TITLE = "One fleet"
+DESCRIPTION = (
+    "The replicas of one variant, tier by tier and replica by replica, with the Redis and the "
+    "Postgres behind them and the load in front."
+)
+MOST_DELAY_S = 0.25
+"""A request that starts later than this counts as late, as scenarios say unless they say else."""
+_UNEVEN = 1.25
+
+
+def fleet() -> builders.Dashboard:
+    """The dashboard."""
+    board = new_dashboard(TITLE, UID, DESCRIPTION).variables(variables(all_variants=False))
+    for title, panels in _ROWS:
+        board = with_row(board, builders.Row(title), panels)
+    return with_row(board, builders.Row("Replica $replica").repeat("replica"), _REPLICA)
+
+
+_AT_A_GLANCE = (
+    Number(
+        "Replicas up and expected",
+        f"Replicas of which every worker answers its scrapes. {RUNBOOK}, ReplicaMissing.",
+        "none",
+        [
+            Query(promql.replicas_up(), "{{variant}} up"),
+            Query(
+                by("variant", f"authcache_replicas_expected{{{VARIANT}}}", "max"),
+                "{{variant}} expected",
+            ),
+        ],
+        decimals=0,
+        low_is_bad=1,
+    ),
+    Number(
+        "Requests answered",
+        "By all chosen replicas together, now.",
+        "reqps",
+        [Query(worker_rate("variant", promql.REQUESTS, CHAT, SCOPE), "{{variant}}")],
+    ),
+    Number(
+        "Source reads per 1,000 requests",
+        "Statements sent to Postgres for an object, per 1,000 answered requests, now.",
+        "short",
+        [Query(promql.reads_per_1000(), "{{variant}}")],
+        Limits(yellow=250),
+    ),
+    Number(
+        "Work in hand",
+        "Requests, spend writes and background writes that are not finished. Snapshots wait for 0.",
+        "none",
+        [Query(by("variant", f"authcache_pending{{{WORKER}}}"), "{{variant}}")],
+        decimals=0,
+    ),
+)
+
+_SPREAD_RATE = worker_rate("variant, replica", promql.REQUESTS, CHAT)
+
+_SPREAD = (
+    Graph(
+        "Requests by replica",
+        "What the load balancer, or the generator in its place, sends to each replica.",
+        "reqps",
+        [Query(_SPREAD_RATE, "{{variant}} {{replica}}")],
+    ),
+    Graph(
+        "Load of a replica, 1 is its fair share",
+        "Requests of a replica over the mean of its fleet.",
+        "none",
+        [
+            Query(
+                over(_SPREAD_RATE, f"avg by (variant) ({_SPREAD_RATE})", "variant"),
+                "{{variant}} {{replica}}",
+            )
+        ],
+        Limits(yellow=_UNEVEN),
+    ),
+)
+
+_GENERATOR = (
+    Graph(
+        "Requests due and answered",
+        "What the plan calls for against what the load side got an answer to. A gap that stays is "
+        "a generator or a fleet that cannot keep up.",
+        "reqps",
+        [
+            Query(fleet_rate("variant", "authcache_generator_planned_total"), "{{variant}} due"),
+            Query(
+                fleet_rate("variant", "authcache_generator_requests_total", SCOPE),
+                "{{variant}} answered",
+            ),
+        ],
+        span=8,
+        dashed="due",
+    ),
+    Graph(
+        "Requests that started late",
+        f"Share of the due requests that started more than 250 ms late. {RUNBOOK}, "
+        "LoadGeneratorSaturated.",
+        "percentunit",
+        [
+            Query(
+                over(
+                    fleet_rate("variant", "authcache_generator_late_total"),
+                    fleet_rate("variant", "authcache_generator_planned_total"),
+                ),
+                "{{variant}}",
+            )
+        ],
+        Limits(red=0.01),
+        span=8,
+    ),
+    Graph(
+        "Greatest delay of a start",
+        "In the running window, or the latest.",
+        "s",
+        [
+            Query(
+                by("variant", f"authcache_generator_max_delay_seconds{{{VARIANT}}}", "max"),
+                "{{variant}}",
+            )
+        ],
+        Limits(red=MOST_DELAY_S),
+        span=8,
+    ),
+)
+
+_REPLICA = (
+    Graph(
+        "Requests by key scope",
+        "Answered by this replica.",
+        "reqps",
+        [
+            Query(
+                worker_rate("variant, replica, key_scope", promql.REQUESTS, CHAT, SCOPE),
+                "{{variant}} {{key_scope}}",
+            )
+        ],
+        span=6,
+        height=7,
+    ),
+    Graph(
+        "Memory outcomes",
+        "Lookups in this replica's own memory.",
+        "ops",
+        [
+            Query(
+                worker_rate(
+                    "variant, replica, outcome", promql.LOOKUPS, 'tier="memory"', SCOPE, OBJECT
+                ),
+                "{{variant}} {{outcome}}",
+            )
+        ],
+        stacked=True,
+        colours=OUTCOME_COLOURS,
+        span=6,
+        height=7,
+    ),
+    Graph(
+        "Source reads",
+        "Statements that this replica sent to Postgres for an object.",
+        "ops",
+        [
+            Query(
+                worker_rate("variant, replica, object", promql.READS, SCOPE, OBJECT),
+                "{{variant}} {{object}}",
+            )
+        ],
+        span=6,
+        height=7,
+    ),
+    Graph(
+        "Latency, 95th percentile",
+        "Of this replica's requests, as it sees them.",
+        "s",
+        [
+            Query(
+                promql.quantile(0.95, "http_request_duration_seconds", "variant, replica", CHAT),
+                "{{variant}}",
+            )
+        ],
+        span=6,
+        height=7,
+    ),
+)
+
+_ROWS = (
+    ("At a glance", _AT_A_GLANCE),
+    ("Tiers", TIERS),
+    ("Entry age", AGE),
+    ("Redis and Postgres", SERVERS),
+    ("Load balancer spread", _SPREAD),
+    ("Generator health", _GENERATOR),
+)
