@@ -106,7 +106,7 @@ compare: runtime ## Put runs side by side
 
 .PHONY: bench
 bench: dev ## Measure CPU per request, codecs and start-up
-	@exec $(BIN)/harness bench
+	@exec $(BIN)/python -m benchmarks
 
 # Tests of one file stay in one process, because many share servers.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
@@ -140,7 +140,7 @@ test-wheel: dev ## Build the package, install it elsewhere and run its commands 
 
 .PHONY: dashboards
 dashboards: dev ## Write the Grafana dashboards from the code
-	@exec $(BIN)/harness dashboards generate
+	@exec $(BIN)/python -m tools.dashboards generate
 
 .PHONY: golden
 golden: dev ## Write the golden records anew, after a change on purpose

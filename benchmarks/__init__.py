@@ -1,1 +1,1 @@
-"""What each part costs: `harness bench`. The method is in docs/benchmarks.md."""
+"""What each part costs: `make bench`. The method is in docs/benchmarks.md."""

@@ -8,10 +8,8 @@ import harness
 from harness.cli.lazy import Commands
 
 _COMMANDS = {
-    "bench": "runs",
     "codecs": "lists",
     "compare": "lists",
-    "dashboards": "watching",
     "down": "compose",
     "exporter": "watching",
     "fleet": "runs",

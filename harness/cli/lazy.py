@@ -5,8 +5,9 @@ Modules of `harness.cli` import click and `harness.errors`, and nothing else of 
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +35,18 @@ def work(ctx: click.Context, path: str, **options: Any) -> Any:
     if ctx.obj is not None:
         ctx.obj()
     return function(**options)
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Turn the harness's errors into one line on stderr and the documented exit code."""
+    try:
+        yield
+    except HarnessError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 class Command(click.Command):
@@ -66,20 +79,15 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
         del ctx
-        return sorted(self.lazy)
+        return sorted({*self.lazy, *self.commands})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name; None where there is none."""
-        del ctx
-        command: click.Command | None = load(path) if (path := self.lazy.get(cmd_name)) else None
+        path = self.lazy.get(cmd_name)
+        command: click.Command | None = load(path) if path else super().get_command(ctx, cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        try:
+        with reported():
             return super().invoke(ctx)
-        except HarnessError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            sys.exit(EXIT_INTERRUPTED)

@@ -14,7 +14,6 @@ import click
 
 EMBEDDED = "embedded"
 STACKS = (EMBEDDED, "compose")
-BENCH_GROUPS = ("requests", "codecs", "start")
 
 FILE = click.Path(path_type=Path)
 SCENARIO = click.option("--scenario", default="issue-27874", show_default=True, metavar="NAME|FILE")

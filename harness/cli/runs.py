@@ -1,4 +1,4 @@
-"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`, `bench`."""
+"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import click
 
 from harness.cli.lazy import Command
 from harness.cli.options import (
-    BENCH_GROUPS,
     EMBEDDED,
-    FILE,
     STACKS,
     names,
     run_options,
@@ -73,13 +71,3 @@ def twins() -> None:
 @study_options
 def history() -> None:
     """Tell what releases of LiteLLM do, oldest first, in one table and one chart."""
-
-
-@click.command(cls=Command, body="harness.cli.commands.bench:bench")
-@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
-@click.option("--only", type=click.Choice(BENCH_GROUPS), multiple=True, help="Repeatable.")
-@click.option("--json", "json_file", type=FILE, help="Instead of a new file in runs/bench/.")
-@click.option("--no-bars", is_flag=True, help="Exit with 0 even where a bar is missed.")
-@click.option("--quick", is_flag=True, help="Tiny counts, to test the benchmark itself.")
-def bench() -> None:
-    """Measure what each part costs, against bars. Exits with 1 where a bar is missed."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
-from typing import Any
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
-from harness.errors import HarnessError
+from harness.errors import EXIT_TERMINATED, HarnessError
+from harness.process.groups import default_signals
+
+T = TypeVar("T")
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(HarnessError):
@@ -66,3 +71,33 @@ class Stop:
             for each in (task, asked):
                 each.cancel()
             await asyncio.gather(task, asked, return_exceptions=True)
+
+
+def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
+    """Run async work that ends early, and cleanly, on SIGINT and SIGTERM.
+
+    Returns:
+        What the work returned, and 0, 130 or 143 by the signal that came.
+    """
+
+    async def go() -> tuple[T, int]:
+        default_signals()
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        for number in _ENDING:
+            loop.add_signal_handler(number, stop.ask, number)
+        return await work(stop), stop.exit_code
+
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    try:
+        return asyncio.run(go())
+    finally:
+        # The loop leaves Python's defaults behind, by which SIGTERM kills a report half-written.
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def until_ctrl_c(work: Callable[[Stop], Awaitable[None]]) -> NoReturn:
+    """Run async work that Ctrl-C is meant to end, and exit: with 0 unless it was SIGTERM."""
+    _, code = with_signals(work)
+    sys.exit(0 if code != EXIT_TERMINATED else code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ import pytest
 from benchmarks.arms import QUICK, arms
 from benchmarks.bars import BARS
 from harness.authcache.codecs import codec_names
-from tests.runs.support import command, environment
+from tests.runs.support import environment
+
+
+def bench_command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks", *options]
 
 
 def bench(folder: Path, *options: str, timeout_s: float = 300.0) -> tuple[int, str]:
     ended = subprocess.run(
-        command("bench", "--quick", "--rounds", "1", *options),
+        bench_command("--quick", "--rounds", "1", *options),
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -69,7 +74,7 @@ def test_one_group_alone_starts_no_server(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command("bench", "--quick", "--rounds", "100", "--only", "requests"),
+        bench_command("--quick", "--rounds", "100", "--only", "requests"),
         cwd=tmp_path,
         env=environment(TMPDIR=str(tmp_path)),
         stdout=subprocess.PIPE,

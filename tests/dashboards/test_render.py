@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cli import main
 from harness.errors import SetupError
 from harness.prometheus.api import PrometheusApi, Series
 from tests.dashboards.boards import ALL_PANELS, BOARDS, FOLDER
 from tests.programs import skip_loudly
+from tools.dashboards.__main__ import main
 from tools.dashboards.render import charts
 from tools.dashboards.render.data import Line, Region, Span, regions, rows
 from tools.dashboards.render.page import CHROMIUM, WIDTH, page, picture
@@ -232,7 +232,7 @@ async def test_without_a_browser_a_picture_is_refused(
     ],
 )
 def test_what_cannot_be_drawn_is_said(tmp_path: Path, arguments: list[str], words: str) -> None:
-    command = ["dashboards", "render", "--prometheus", "http://127.0.0.1:1", "--out", str(tmp_path)]
+    command = ["render", "--prometheus", "http://127.0.0.1:1", "--out", str(tmp_path)]
     done = CliRunner().invoke(main, [*command, *arguments])
     assert done.exit_code == 2
     assert words in done.output

@@ -257,7 +257,7 @@ def test_work_of_the_command_line_ends_by_a_signal(
 ) -> None:
     code = """
 import sys
-from harness.cli.commands.options import with_signals
+from harness.process.stop import with_signals
 
 async def work(stop):
     print("works", flush=True)

@@ -1,6 +1,6 @@
 """Grafana dashboards as code, and pictures of them.
 
-``harness dashboards generate`` writes ``dashboards/*.json`` from what stands here, by
+``python -m tools.dashboards generate`` writes ``dashboards/*.json`` from what stands here, by
 `grafana-foundation-sdk <https://github.com/grafana/grafana-foundation-sdk>`_, which is a dependency
 of development only: whoever uses the JSON needs nothing of this package.
 

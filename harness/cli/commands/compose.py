@@ -10,12 +10,7 @@ import click
 from rich.console import Console
 
 from harness.authcache.variants import load_variants, pick
-from harness.cli.commands.options import (
-    chosen_variants,
-    plainly,
-    switched,
-    with_signals,
-)
+from harness.cli.commands.options import chosen_variants, plainly, switched
 from harness.cli.commands.running import arms_unless_stopped
 from harness.domain.population import write_keys
 from harness.errors import UsageError
@@ -24,7 +19,7 @@ from harness.live.compose_up import down as take_down
 from harness.live.compose_up import up as bring_up
 from harness.live.prepare import prepare_database
 from harness.plan.arms import reference_arm
-from harness.process.stop import Stop
+from harness.process.stop import Stop, with_signals
 from harness.report.progress import progress_for
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.sizing import population

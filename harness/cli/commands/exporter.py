@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.cli.commands.options import until_ctrl_c
 from harness.exporter.app import Exporter
 from harness.exporter.config import read_config
 from harness.exporter.serving import serve
-from harness.process.stop import Stop
+from harness.process.stop import Stop, until_ctrl_c
 
 
 def exporter(config_file: Path, host: str | None, port: int | None) -> None:

@@ -1,21 +1,15 @@
-"""What several commands make of their options, and how a long command ends."""
+"""What several commands make of their options."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
 
 from rich.console import Console
 
 from harness.authcache.variants import Variant, load_variants, override, pick
-from harness.errors import EXIT_TERMINATED, UnknownNameError, UsageError
-from harness.process.groups import default_signals
-from harness.process.stop import Stop
+from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import (
@@ -24,9 +18,6 @@ from harness.targets.litellm.releases import (
     is_release_name,
     parse_release,
 )
-
-T = TypeVar("T")
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,33 +98,3 @@ def _parse_overrides(overrides: tuple[str, ...]) -> dict[str, dict[str, str]]:
             )
         parsed.setdefault(variant, {})[switch] = value
     return parsed
-
-
-def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
-    """Run async work that ends early, and cleanly, on SIGINT and SIGTERM.
-
-    Returns:
-        What the work returned, and 0, 130 or 143 by the signal that came.
-    """
-
-    async def go() -> tuple[T, int]:
-        default_signals()
-        stop = Stop()
-        loop = asyncio.get_running_loop()
-        for number in _ENDING:
-            loop.add_signal_handler(number, stop.ask, number)
-        return await work(stop), stop.exit_code
-
-    before = {number: signal.getsignal(number) for number in _ENDING}
-    try:
-        return asyncio.run(go())
-    finally:
-        # The loop leaves Python's defaults behind, by which SIGTERM kills a report half-written.
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def until_ctrl_c(work: Callable[[Stop], Awaitable[None]]) -> NoReturn:
-    """Run async work that Ctrl-C is meant to end, and exit: with 0 unless it was SIGTERM."""
-    _, code = with_signals(work)
-    sys.exit(0 if code != EXIT_TERMINATED else code)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.commands.options import until_ctrl_c
-from harness.process.stop import Stop
+from harness.process.stop import Stop, until_ctrl_c
 from harness.process.survival import while_alive
 from harness.prometheus.binaries import fetch
 from harness.prometheus.reopen import reopened

@@ -9,10 +9,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from harness.cli.commands.options import with_signals
 from harness.domain.progress import Progress
 from harness.errors import UsageError
-from harness.process.stop import Stop
+from harness.process.stop import Stop, with_signals
 from harness.report.progress import progress_for
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.install import remove as remove_release

@@ -1,4 +1,4 @@
-"""The command `bench`."""
+"""``python -m benchmarks``, which is ``make bench``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 
 from benchmarks.options import GROUPS, Group, Options
 from benchmarks.report import finish
 from benchmarks.run import run_bench
-from harness.cli.commands.options import with_signals
+from harness.cli.lazy import reported
 from harness.errors import EXIT_REGRESSION
-from harness.process.stop import Stop
+from harness.process.stop import Stop, with_signals
 from harness.report.progress import progress_for
 
 
+@click.command()
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--only", type=click.Choice(GROUPS), multiple=True, help="Repeatable.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    help="Instead of a new file in runs/bench/.",
+)
+@click.option("--no-bars", is_flag=True, help="Exit with 0 even where a bar is missed.")
+@click.option("--quick", is_flag=True, help="Tiny counts, to test the benchmark itself.")
 def bench(
     *, rounds: int, only: tuple[Group, ...], json_file: Path | None, no_bars: bool, quick: bool
 ) -> None:
@@ -30,6 +42,11 @@ def bench(
         finally:
             progress.close()
 
-    measured, code = with_signals(go)
-    held = finish(measured, console, json_file)
+    with reported():
+        measured, code = with_signals(go)
+        held = finish(measured, console, json_file)
     sys.exit(code or (0 if held or no_bars else EXIT_REGRESSION))
+
+
+if __name__ == "__main__":
+    bench()
