@@ -48,13 +48,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Run a test with its fixtures while no test marked ``alone`` runs, or as the only one.
 
-    The workers of pytest-xdist are processes, so these are locks of files. First, so that the wait
-    is no part of the time that pytest-timeout gives a test.
+    The workers of pytest-xdist are processes, so these are locks of files; without workers there is
+    nothing to wait for. First, so that the wait is no part of the time that pytest-timeout gives.
     """
-    folder = item.config.rootpath / ".cache"
-    folder.mkdir(exist_ok=True)
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    # What the workers of one session have in common.
+    folder = Path(item.config.getoption("basetemp")).parent
     alone = item.get_closest_marker("alone") is not None
-    with (folder / ".gate.lock").open("w") as gate, (folder / ".room.lock").open("w") as room:
+    with (folder / "gate").open("w") as gate, (folder / "room").open("w") as room:
         # Who comes later waits at the gate, so that one who wants to be alone gets its turn.
         fcntl.flock(gate, fcntl.LOCK_EX)
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

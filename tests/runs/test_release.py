@@ -13,7 +13,6 @@ pytestmark = pytest.mark.integration
 RELEASE = "litellm==1.84.0rc1"
 
 
-@pytest.mark.alone
 def test_a_release_is_measured_as_a_variant_is(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     ended = harness(
