@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import sysconfig
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from benchmarks.bars import judge
 from benchmarks.population import SEED
-from benchmarks.run import Measured
+from benchmarks.run import QUIET_BEFORE, QUIET_DURING, Measured
 from benchmarks.statistics import Summary, figure
 from benchmarks.tables import tables
 from harness.archive.manifest import manifest
@@ -34,6 +36,7 @@ def finish(measured: Measured, console: Console, json_file: Path | None) -> bool
         return False
     for table in tables(measured):
         draw(console, table)
+    say(console, conditions(measured), "dim" if measured.quiet else "bold yellow")
     if measured.options.quick:
         say(console, "Tiny counts: these figures test the benchmark, not the code.", "bold yellow")
     path = json_file or Path("runs", "bench", f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json")
@@ -41,6 +44,27 @@ def finish(measured: Measured, console: Console, json_file: Path | None) -> bool
     path.write_text(json.dumps(as_json(measured), indent=1) + "\n", encoding="utf-8")
     say(console, f"JSON: {path}", "dim")
     return all(one.held for one in judge(measured.rounds))
+
+
+def conditions(measured: Measured) -> str:
+    """What the ratios hold for: Python, its build, how CPU was counted, and what else ran."""
+    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    build = "optimised build" if "--enable-optimizations" in flags else "build not optimised"
+    clock = (
+        "the scheduler's CPU time" if Path("/proc/self/schedstat").exists() else "psutil's CPU time"
+    )
+    said = (
+        f"Python {platform.python_version()} ({build}), {clock}, load average "
+        f"{measured.load_before:.1f} before, {max(measured.load_averages):.1f} at most during, "
+        f"{measured.load_averages[-1]:.1f} at the end of the rounds"
+    )
+    if measured.quiet:
+        return f"{said}: a quiet machine."
+    return (
+        f"{said}: the machine was not quiet (at most {QUIET_BEFORE:g} before and "
+        f"{QUIET_DURING:g} during). On a busy machine a ratio is another one than on a quiet one: "
+        "do not hold it against docs/benchmarks.md."
+    )
 
 
 def as_json(measured: Measured) -> dict[str, Any]:
@@ -53,7 +77,9 @@ def as_json(measured: Measured) -> dict[str, Any]:
         "interrupted": measured.interrupted,
         "pinned": measured.pinned,
         "rounds": len(rounds),
+        "load_before": measured.load_before,
         "load_averages": measured.load_averages,
+        "quiet": measured.quiet,
         "servers": measured.servers,
         "manifest": manifest({}, SEED),
         "figures": {

@@ -25,6 +25,9 @@ from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import RunSettings
 from harness.targets.reference.target import ReferenceTarget
 
+QUIET_BEFORE, QUIET_DURING = 0.5, 3.0
+"""Load averages of a quiet machine; the benchmark itself keeps a server, its load, and for some
+arms the servers behind it busy."""
 _LOAD_S = 3.0
 _QUICK_LOAD_S = 1.0
 
@@ -35,6 +38,8 @@ class Measured:
 
     options: Options
     rounds: list[dict[str, float]] = field(default_factory=list)
+    load_before: float = field(default_factory=lambda: psutil.getloadavg()[0])
+    """Load average of the last minute before anything was started."""
     load_averages: list[float] = field(default_factory=list)
     """Of the last minute, at the end of each round."""
     arms: list[Arm] = field(default_factory=list)
@@ -44,6 +49,11 @@ class Measured:
     """Whether server and load had a core each."""
     servers: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the machine had next to nothing else to do, before and during the rounds."""
+        return self.load_before <= QUIET_BEFORE and max(self.load_averages) <= QUIET_DURING
 
 
 async def run_bench(options: Options, progress: Progress, stop: Stop) -> Measured:

@@ -49,6 +49,7 @@ def _lookups(tier: Tier, outcome: Outcome) -> Mapping[tuple[Op, ObjectKind], Loo
 # every request would make a dozen of them.
 _MEMORY, _REDIS = Tier.MEMORY, Tier.REDIS
 _LOAD, _PEEK, _MISS = Op.LOAD, Op.PEEK, ReadReason.MISS
+_now = time.time
 _MEMORY_HIT, _MEMORY_MISS = _lookups(_MEMORY, Outcome.HIT), _lookups(_MEMORY, Outcome.MISS)
 _REDIS_HIT, _REDIS_MISS = _lookups(_REDIS, Outcome.HIT), _lookups(_REDIS, Outcome.MISS)
 
@@ -100,6 +101,8 @@ class AuthCache:
         time_scale: factor on the times that upstream hard-codes.
     """
 
+    refreshes_early = False
+
     def __init__(
         self,
         *,
@@ -120,6 +123,7 @@ class AuthCache:
         self.ttl_s = ttl_s
         self._codec = codec
         self.recorder = recorder
+        self._memory_ages, self._redis_ages = recorder.ages(_MEMORY), recorder.ages(_REDIS)
         self._encoded_memory = switches.memory_payload == "encoded"
         self._remember_absence = switches.negative_caching == "on"
         self._backfill_ttl_s = (
@@ -155,8 +159,10 @@ class AuthCache:
         """
         if key is None:
             return None
-        found = self.ask_memory(kind, key, _LOAD, trace, read=read)
+        found = self.ask_memory(kind, key, _LOAD, trace)
         if isinstance(found, Found):
+            if self.refreshes_early:
+                self.refresh_early(kind, key, read, trace)
             return found
         return await self.load_beyond(kind, key, found, read, trace)
 
@@ -175,6 +181,9 @@ class AuthCache:
             reason = found
         return await self.read_source(kind, key, reason, read, trace)
 
+    def refresh_early(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
+        """After a load that memory answered; only where ``refreshes_early`` says so."""
+
     def ask_memory(
         self,
         kind: ObjectKind,
@@ -182,12 +191,11 @@ class AuthCache:
         op: Op,
         trace: Trace,
         on_failure: OnFailure = OnFailure.PAIR,
-        read: ReadSource | None = None,  # noqa: ARG002 - for caches that refresh early
     ) -> Found | ReadReason:
         """One lookup in the memory tier: an answer, or why there is none. It waits for nothing.
 
         A caller that goes through both halves of a load itself, this one and `load_beyond`, saves
-        a coroutine for every hit; it gives ``read`` as to `load`.
+        a coroutine for every hit; a hit may need a `refresh_early`.
 
         Raises:
             DecodeError: with ``OnFailure.RAISE``, for a value that does not decode.
@@ -208,7 +216,7 @@ class AuthCache:
                 trace.lookups.append(Lookup(_MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
                 return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
-        self.recorder.served(_MEMORY, kind, time.time() - slot.read_at)
+        self._memory_ages[kind](_now() - slot.read_at)
         return Found(value, slot.read_at, _MEMORY)
 
     async def ask_redis(
@@ -241,7 +249,7 @@ class AuthCache:
         if not self._encoded_memory:
             self._set_memory(kind, key, value, read_at, self._backfill_ttl_s)
         trace.lookups.append(_REDIS_HIT[op, kind])
-        self.recorder.served(_REDIS, kind, time.time() - read_at)
+        self._redis_ages[kind](_now() - read_at)
         return Found(value, read_at, _REDIS)
 
     async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:  # noqa: ARG002 - for those who treat loads in their own way

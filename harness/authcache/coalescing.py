@@ -15,13 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from harness.authcache.cache import (
-    AuthCache,
-    Found,
-    OnFailure,
-    ReadSource,
-    SourceUnavailableError,
-)
+from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
 from harness.authcache.events import Wait
 from harness.authcache.objects import CachedObject
 from harness.authcache.tiers import RedisUnavailableError
@@ -169,6 +163,7 @@ class Lease(SingleFlight):
 class EarlyRefresh(SingleFlight):
     """Refreshes what memory is about to forget, in the background and with growing likelihood."""
 
+    refreshes_early = True
     beta = 1.0
 
     def __init__(self, **parts: Any) -> None:
@@ -176,22 +171,7 @@ class EarlyRefresh(SingleFlight):
         self._read_s = 0.005
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
-    def ask_memory(
-        self,
-        kind: ObjectKind,
-        key: str,
-        op: Op,
-        trace: Trace,
-        on_failure: OnFailure = OnFailure.PAIR,
-        read: ReadSource | None = None,
-    ) -> Found | ReadReason:
-        """As `AuthCache.ask_memory`; a load that hits may start a refresh."""
-        found = super().ask_memory(kind, key, op, trace, on_failure)
-        if read is not None and isinstance(found, Found):
-            self._refresh_early(kind, key, read, trace)
-        return found
-
-    def _refresh_early(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
+    def refresh_early(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
         """Start a refresh when its time has come and none is under way."""
         slot = self.memory.get(key)
         if slot is None or key in self._refreshing:

@@ -6,6 +6,7 @@ they are counted under is known only once the key itself has been looked up.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -41,8 +42,11 @@ class Recorder(Protocol):
     def decoded(self, kind: ObjectKind, seconds: float) -> None:
         """One decode, successful or not."""
 
-    def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
-        """A tier answered with an object read from Postgres ``age_s`` ago."""
+    def ages(self, tier: Tier) -> Mapping[ObjectKind, Callable[[float], None]]:
+        """What counts, by object, how many seconds ago an answer of a tier was read from Postgres.
+
+        Asked for once, because every hit calls it.
+        """
 
     def redis_get(self, purpose: str) -> None:
         """One GET was sent, for a ``lookup`` or as a ``lease_poll``."""
@@ -72,8 +76,10 @@ class NullRecorder:
     def decoded(self, kind: ObjectKind, seconds: float) -> None:
         """Count nothing."""
 
-    def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
+    def ages(self, tier: Tier) -> Mapping[ObjectKind, Callable[[float], None]]:
         """Count nothing."""
+        del tier
+        return dict.fromkeys(ObjectKind, lambda _age_s: None)
 
     def redis_get(self, purpose: str) -> None:
         """Count nothing."""

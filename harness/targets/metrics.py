@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -103,9 +103,9 @@ class Metrics:
         """One decode."""
         self._decodes[kind].observe(seconds)
 
-    def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
-        """A tier answered."""
-        self._ages[tier][kind].observe(age_s)
+    def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
+        """What counts the seconds since the read from Postgres, by object that a tier gave."""
+        return {kind: ages.observe for kind, ages in self._ages[tier].items()}
 
     def redis_get(self, purpose: str) -> None:
         """One GET was sent."""

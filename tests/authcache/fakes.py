@@ -86,7 +86,7 @@ class Recording:
         self.gets: Counter[str] = Counter()
         self.sizes: list[int] = []
         self.decodes = 0
-        self.ages: list[tuple[Tier, ObjectKind, float]] = []
+        self.served: list[tuple[Tier, ObjectKind, float]] = []
         self.outages: list[BaseException] = []
         self.pending = 0
 
@@ -109,8 +109,11 @@ class Recording:
         assert seconds >= 0
         self.decodes += 1
 
-    def served(self, tier: Tier, kind: ObjectKind, age_s: float) -> None:
-        self.ages.append((tier, kind, age_s))
+    def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
+        def bound(kind: ObjectKind) -> Callable[[float], None]:
+            return lambda age_s: self.served.append((tier, kind, age_s))
+
+        return {kind: bound(kind) for kind in ObjectKind}
 
     def redis_get(self, purpose: str) -> None:
         self.gets[purpose] += 1

@@ -52,7 +52,7 @@ async def test_a_second_load_is_a_memory_hit_of_the_first_read() -> None:
     assert first is not None
     assert found is not None
     assert (found.tier, found.read_at) == ("memory", first.read_at)
-    assert [(tier, kind) for tier, kind, _ in world.recorder.ages] == [(Tier.MEMORY, TEAM)]
+    assert [(tier, kind) for tier, kind, _ in world.recorder.served] == [(Tier.MEMORY, TEAM)]
 
 
 async def test_with_cold_memory_redis_answers_and_keeps_the_read_time() -> None:
@@ -220,4 +220,4 @@ async def test_an_old_key_object_is_as_old_as_its_read_from_postgres() -> None:
 
     await world.cache.peek(KEY, "k", trace())
 
-    assert all(age >= 3600 for _, _, age in world.recorder.ages + peer.recorder.ages)
+    assert all(age >= 3600 for _, _, age in world.recorder.served + peer.recorder.served)

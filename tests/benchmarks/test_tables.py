@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from benchmarks.arms import QUICK, arms
@@ -111,6 +113,27 @@ def test_the_json_has_every_round() -> None:
     assert result["bars"][0]["rounds"] == 2
     assert result["load_averages"] == [1.5] * 3
     assert str(Path.cwd()) not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "quiet"),
+    [(0.4, [1.9, 2.8], True), (0.6, [1.9, 2.8], False), (0.4, [3.1, 2.8], False)],
+)
+def test_the_output_says_what_the_ratios_hold_for(
+    before: float, during: list[float], quiet: bool, tmp_path: Path
+) -> None:
+    one = measured(ROUND, ROUND)
+    one.load_before, one.load_averages = before, during
+    console = Console(file=(tmp_path / "out").open("w"), width=400)
+
+    finish(one, console, tmp_path / "out.json")
+
+    said = (tmp_path / "out").read_text()
+    assert f"Python {platform.python_version()}" in said
+    assert f"{before} before, {max(during)} at most during, {during[-1]} at the end" in said
+    assert ("the machine was not quiet" in said) is not quiet
+    assert ("a quiet machine" in said) is quiet
+    assert json.loads((tmp_path / "out.json").read_text())["quiet"] is quiet
 
 
 def test_a_missed_bar_is_a_regression(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
         if message.get("more_body", True) or len(message["body"]) > worker.body_limit:
             message = await _read_on(message, receive, worker.body_limit)
         chat = parse_chat(message["body"])
-        grant = await worker.authenticate(_bearer(scope), chat.model, trace, served)
+        grant = await worker.auth.admit(_bearer(scope), chat.model, trace, served)
         headers = [worker.cost_header]
         if served is not None:
             headers.append((_SERVED, format_served(served).encode()))
@@ -156,7 +156,7 @@ async def _models(worker: Worker, scope: Scope, receive: Receive, send: Send) ->
     trace, status = Trace(), 500
     try:
         del receive
-        key = await worker.authenticate.known_key(_bearer(scope), trace)
+        key = await worker.auth.known_key(_bearer(scope), trace)
         names = sorted({*worker.settings.models, *key.models})
         models = [
             {"id": name, "object": "model", "created": 0, "owned_by": "harness"} for name in names
@@ -290,6 +290,7 @@ def _bearer(scope: Scope) -> str:
         if name == b"authorization":
             kind, _, secret = value.partition(b" ")
             if kind.lower() == b"bearer" and secret:
-                return str(secret.strip(), "latin-1")
+                token: str = secret.strip().decode("latin-1")
+                return token
             raise AuthError("The Authorization header must read: Bearer sk-….")
     raise AuthError("No API key was passed. Send it as: Authorization: Bearer sk-….")

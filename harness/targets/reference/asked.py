@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
 from harness.authcache.cache import SOURCE, AuthCache, Found, ReadSource, SourceUnavailableError
 from harness.authcache.digest import digest
-from harness.authcache.objects import limit_fields
+from harness.authcache.objects import CachedObject, limit_fields
 from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind, Op, ReadReason
 from harness.domain.served import Served
@@ -37,12 +38,27 @@ class Asked(msgspec.Struct, eq=False):
     membership: Found | None = None
     """For a path that asks for it once, though it has two cache keys."""
 
-    def load(self, kind: ObjectKind, cache_key: str, read: ReadSource) -> Found | None:
-        """An object from memory; None where `beyond` has the answer."""
-        found = self.cache.ask_memory(kind, cache_key, _LOAD, self.trace, read=read)
+    def load(
+        self,
+        kind: ObjectKind,
+        cache_key: str,
+        read: Callable[..., Awaitable[CachedObject | None]],
+        *ids: str,
+    ) -> Found | None:
+        """An object from memory; None where `beyond` has the answer.
+
+        Args:
+            kind: of the object.
+            cache_key: where the tiers have it.
+            read: how Postgres is asked for it, with ``ids``.
+            ids: its ids in Postgres.
+        """
+        found = self.cache.ask_memory(kind, cache_key, _LOAD, self.trace)
         if not isinstance(found, Found):
-            self.rest = self._load_beyond(kind, cache_key, found, read)
+            self.rest = self._load_beyond(kind, cache_key, found, partial(read, *ids))
             return None
+        if self.cache.refreshes_early:
+            self.cache.refresh_early(kind, cache_key, partial(read, *ids), self.trace)
         if self.served is not None:
             self.serve(kind, found)
         return found

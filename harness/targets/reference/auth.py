@@ -9,7 +9,6 @@ reservation, which builds the membership from whatever lies in the cache without
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from datetime import UTC, datetime
 
 import msgspec
@@ -67,32 +66,18 @@ class Authenticator:
         self._repeated = cache.switches.lookups == "repeated"
         self._rewrite = cache.switches.key_rewrite == "on"
         self._tasks: set[asyncio.Task[None]] = set()
+        self.admit = self._admit_or_log if self._repeated else self._admit
 
-    def __call__(
+    async def _admit_or_log(
         self, secret: str, model: str, trace: Trace, served: list[Served] | None
-    ) -> Awaitable[Grant]:
-        """Let a request pass.
-
-        Args:
-            secret: the bearer token, ``sk-…``.
-            model: the model that is asked for.
-            trace: collects the lookups; its scope is set as soon as the key is known.
-            served: collects what was served; None leaves it out.
-
-        Raises:
-            ApiError: 401, 403, 429 or 503, when awaited.
-        """
-        grant = self._admit(secret, model, trace, served)
-        return self._log_refusal(grant, secret, trace) if self._repeated else grant
-
-    async def _log_refusal(self, grant: Awaitable[Grant], secret: str, trace: Trace) -> Grant:
-        """A request that is refused is logged with its key's owners, as upstream.
+    ) -> Grant:
+        """As `_admit`. A request that is refused is logged with its key's owners, as upstream.
 
         The log asks for them under another cache key than the auth path, so it always ends in
         Postgres (1.84.0rc1, `_enrich_failure_metadata_with_key_info`).
         """
         try:
-            return await grant
+            return await self._admit(secret, model, trace, served)
         except ApiError as error:
             if error.status != UnavailableError.status:
                 await self._read_for_the_log(secret, trace)
@@ -110,6 +95,17 @@ class Authenticator:
     async def _admit(
         self, secret: str, model: str, trace: Trace, served: list[Served] | None
     ) -> Grant:
+        """Let a request pass.
+
+        Args:
+            secret: the bearer token, ``sk-…``.
+            model: the model that is asked for.
+            trace: collects the lookups; its scope is set as soon as the key is known.
+            served: collects what was served; None leaves it out.
+
+        Raises:
+            ApiError: 401, 403, 429 or 503.
+        """
         asked = Asked(self._cache, trace, served)
         found_key = self._key(secret, asked) or await asked.beyond()
         key = _known(found_key, trace)
@@ -176,15 +172,13 @@ class Authenticator:
         if self._repeated:
             asked.rest = self._peek_and_load_key(token, asked)
             return None
-        return asked.load(_KEY, self._layout.key(token), lambda: self._store.key(token))
+        return asked.load(_KEY, self._layout.key(token), self._store.key, token)
 
     async def _peek_and_load_key(self, token: str, asked: Asked) -> Found:
         cache_key = self._layout.key(token)
         found = await self._cache.peek(_KEY, cache_key, asked.trace)
         if found is None:
-            return (
-                asked.load(_KEY, cache_key, lambda: self._store.key(token)) or await asked.beyond()
-            )
+            return asked.load(_KEY, cache_key, self._store.key, token) or await asked.beyond()
         asked.serve(_KEY, found)
         _known(found, asked.trace)
         if found.value.team_id is not None:
@@ -195,19 +189,17 @@ class Authenticator:
     def _user(self, key: Key, asked: Asked) -> Found | None:
         user_id = key.user_id
         if user_id is not None:
-            return asked.load(_USER, self._layout.user(user_id), lambda: self._store.user(user_id))
+            return asked.load(_USER, self._layout.user(user_id), self._store.user, user_id)
         if self._planted_null_user and key.team_id is not None and key.key_alias is not None:
             alias = key.key_alias
-            return asked.load(
-                _USER, self._layout.user(alias), lambda: self._store.planted_user(alias)
-            )
+            return asked.load(_USER, self._layout.user(alias), self._store.planted_user, alias)
         return ABSENT
 
     def _team(self, key: Key, asked: Asked) -> Found | None:
         team_id = key.team_id
         if team_id is None:
             return ABSENT
-        return asked.load(_TEAM, self._layout.team(team_id), lambda: self._store.team(team_id))
+        return asked.load(_TEAM, self._layout.team(team_id), self._store.team, team_id)
 
     async def _copy_team(self, team: Team, read_at: float) -> None:
         """Upstream keeps a second copy of every team.
@@ -223,7 +215,7 @@ class Authenticator:
         found = asked.membership
         if found is None or self._repeated:
             found = asked.load(
-                ObjectKind.MEMBERSHIP, cache_key, lambda: self._store.membership(user_id, team_id)
+                ObjectKind.MEMBERSHIP, cache_key, self._store.membership, user_id, team_id
             )
             asked.membership = found = found or await asked.beyond()
         member: Membership | None = found.value

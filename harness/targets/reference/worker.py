@@ -57,7 +57,7 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
-        self.authenticate = Authenticator(
+        self.auth = Authenticator(
             self.cache, self._layout, self.store, planted_null_user=settings.planted_null_user
         )
         self._writer = SpendWriter(self.store, settings.spend_flush_s, recorder.background)
@@ -70,7 +70,7 @@ class Worker:
 
     async def close(self) -> None:
         """Finish background writes, flush spend, close connections."""
-        await self.authenticate.close()
+        await self.auth.close()
         if self.spend is not None:
             await self.spend.close()
         await self._writer.close()
