@@ -10,6 +10,7 @@ import pytest
 from harness.errors import SetupError
 from harness.process.guard_link import GuardLink
 from harness.process.processes import Command, Processes
+from tests.process.test_groups import in_cancelled_task
 from tests.stack.fakes import eventually, runs
 
 pytestmark = pytest.mark.timeout(120)
@@ -100,3 +101,18 @@ async def test_input_and_silence(processes: Processes, tmp_path: Path) -> None:
     assert await eventually(process.ended)
 
     assert "exit code [5]; it wrote nothing" in process.epitaph()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_they_are_ended_however_often_the_run_is_cancelled(
+    processes: Processes, tmp_path: Path, times: int
+) -> None:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    process = processes.spawn(
+        python(f"{deaf}; print('deaf', flush=True); signal.pause()", tmp_path)
+    )
+    assert await eventually(lambda: "deaf" in process.log_text())
+
+    await in_cancelled_task(lambda: processes.stop("", 0.2), times)
+
+    assert process.popen.returncode == -signal.SIGKILL
