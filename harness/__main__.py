@@ -32,9 +32,12 @@ def _end_at_once() -> None:
 
 
 def _clean_up_first() -> None:
-    """From now on a signal is an exception, for there may be something to clean up."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _exit)
+    """From now on a signal is an exception, for there may be something to clean up.
+
+    SIGINT too is SystemExit: of KeyboardInterrupt click makes "Aborted!" and exit code 1.
+    """
+    for number in _ENDING:
+        signal.signal(number, _exit)
 
 
 def _exit(number: int, _: FrameType | None) -> None:

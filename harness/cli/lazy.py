@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from harness.errors import EXIT_INTERRUPTED, HarnessError
+from harness.errors import HarnessError
 
 
 def load(path: str) -> Any:
@@ -45,8 +45,6 @@ def reported() -> Iterator[None]:
     except HarnessError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
 
 
 class Command(click.Command):

@@ -136,10 +136,12 @@ def test_a_release_as_a_replica(installed: Installed) -> None:
         *("harness", "loadtest", "--scenario", "smoke", "--replicas", "1"),
         *("--variants", RELEASE),
     )
-    assert (installed.cwd / "runs").exists(), ended.stdout + ended.stderr
-    release = installed.result()["variants"][RELEASE]
-    assert release["cells"]["shared_id"] == "broken", ended.stdout + ended.stderr
-    assert installed.result()["ledger"]["balanced"] is True
+    told = ended.stdout + ended.stderr
+    assert (installed.cwd / "runs").exists(), told
+    result = installed.result()
+    assert RELEASE in result["variants"], told
+    assert result["variants"][RELEASE]["cells"]["shared_id"] == "broken", told
+    assert result["ledger"]["balanced"] is True, told
 
 
 def test_the_web_ui(installed: Installed) -> None:
