@@ -23,7 +23,7 @@ def load(path: str) -> Any:
 
 
 def work(ctx: click.Context, path: str, **options: Any) -> Any:
-    """Call the function at ``module:function``, once the program is told that work begins.
+    """Import ``module:function`` and call it.
 
     Args:
         ctx: its ``obj``, where there is one, is called between import and work; the program

@@ -43,7 +43,7 @@ class WebUi:
 
 
 async def serve_ui(keeping: Keeping, web: WebUi) -> None:
-    """Start fleets and the web UI, and hold them until somebody asks.
+    """Start fleets and the web UI, and hold them until a stop is asked for.
 
     Args:
         keeping: which fleets, where, until when; the form begins with the scenario's load.
@@ -131,7 +131,7 @@ async def _until_ready(url: str, web: WebUi, processes: Sequence[Process], stop:
 
 
 async def _workers(http: httpx.AsyncClient) -> int:
-    """How many workers have joined; -1 while nobody answers."""
+    """How many workers have joined; -1 while it does not answer."""
     try:
         reply = await http.get("/worker-count")
         return int(reply.raise_for_status().json()["worker_count"])

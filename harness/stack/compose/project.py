@@ -130,7 +130,7 @@ class Project:
         lines = [_line(name, value) for name, value in sorted((self.settings | values).items())]
         self.settings |= values
         self.docker.env |= values
-        # For whoever calls `docker compose` by hand: see docs/compose.md.
+        # For calls of `docker compose` by hand: see docs/compose.md.
         _write(self.folder / ".env", "".join(lines))
 
     def port(self, variable: str, default: int, offset: int = 0) -> int:
@@ -172,7 +172,7 @@ class Project:
         _write(self.folder / _STATE, json.dumps(saved, indent=1))
 
     def abandoned(self) -> bool:
-        """Whether the harness that started it is gone, or nobody knows which one it was."""
+        """Whether the harness that started it is gone, or its record cannot be read."""
         try:
             pid, _, born = (self.folder / _OWNER).read_text(encoding="utf-8").partition(" ")
             return str(psutil.Process(int(pid)).create_time()) != born
@@ -205,7 +205,7 @@ class Project:
         )
 
     async def up(self, services: Sequence[str], *options: str) -> None:
-        """Start services; whoever needs them waits for their answer. Raises SetupError.
+        """Start services; the caller waits for their answer. Raises SetupError.
 
         Not with ``--wait``: it needs Docker's health checks to be frequent for as long as the
         services run, and one costs 70 ms of CPU. Those of 8 replicas every 3 s take a fifth of a
@@ -259,6 +259,6 @@ def _line(name: str, value: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    # Nobody else may read it, not even for a moment.
+    # Only the owner may read it, not even for a moment.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
