@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any
 import asyncpg
 import psutil
 
+from harness.process import guard
 from harness.process.processes import wait_until
 from harness.stack.base import FleetSpec
 from harness.targets.base import (
@@ -73,8 +76,14 @@ def runs(pid: int) -> bool:
 
 
 def descendants() -> set[int]:
-    """Every process below this one that runs."""
-    return {child.pid for child in psutil.Process().children(recursive=True) if runs(child.pid)}
+    """Every process below this one that runs, without the guard of the test run itself."""
+    token = os.environ[guard.TOKEN_VARIABLE]
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if runs(child.pid) and token not in child.cmdline():
+                found.add(child.pid)
+    return found
 
 
 async def eventually(condition: Callable[[], bool]) -> bool:
