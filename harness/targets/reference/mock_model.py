@@ -60,9 +60,9 @@ class MockModel:
     def compose(self, chat: ChatRequest) -> bytes:
         """One complete reply as JSON, at once."""
         rest = self._rest(chat.model, prompt_tokens(chat))
-        return b'{"id":"chatcmpl-%d","created":%d,%b' % (next(self._ids), time.time(), rest)
+        return f'{{"id":"chatcmpl-{next(self._ids)}","created":{int(time.time())},{rest}'.encode()
 
-    def _rest_of(self, model: str, prompt: int) -> bytes:
+    def _rest_of(self, model: str, prompt: int) -> str:
         words = len(self._words)
         message = {"role": "assistant", "content": " ".join(self._words)}
         usage = {
@@ -77,7 +77,7 @@ class MockModel:
             "choices": [choice],
             "usage": usage,
         }
-        return msgspec.json.encode(fields)[1:]
+        return msgspec.json.encode(fields)[1:].decode()
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[bytes]:
         """The same reply as server-sent events, one word an event."""
