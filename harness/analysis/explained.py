@@ -16,7 +16,7 @@ from harness.domain.result import Cell
 from harness.errors import ScenarioError, explain
 from harness.targets.litellm.releases import is_range, speaks_of
 
-REGISTER = "harness/report/explained.toml"
+REGISTER = "harness/analysis/explained.toml"
 """Where the register is in a checkout, for messages."""
 ANY = "any"
 CELLS = "cells"
@@ -103,7 +103,7 @@ def load_register(text: str, source: str | Path) -> dict[str, Explanation]:
 
 @cache
 def _builtin() -> dict[str, Explanation]:
-    text = files("harness.report").joinpath("explained.toml").read_text(encoding="utf-8")
+    text = files("harness.analysis").joinpath("explained.toml").read_text(encoding="utf-8")
     return load_register(text, REGISTER)
 
 

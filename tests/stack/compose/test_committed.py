@@ -136,7 +136,7 @@ def test_generated_files_are_never_committed() -> None:
 
 def test_locust_is_given_every_setting_of_the_web_ui() -> None:
     """What `harness ui` tells it by environment, Compose must hand on by name."""
-    sources = [ROOT / "harness/experiment" / name for name in ("web.py", "web_form.py")]
+    sources = [ROOT / "harness/live" / name for name in ("web.py", "web_form.py")]
     text = "".join(source.read_text() for source in sources)
     told = set(re.findall(r'"(AUTHCACHE_\w+)"', text)) - {"AUTHCACHE_METRICS"}
 
