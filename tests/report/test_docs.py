@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from harness.targets.litellm.releases import known_releases
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +30,3 @@ def test_the_twins_have_a_row_for_every_pair() -> None:
     twins = dict.fromkeys(one.twin for one in known_releases().values() if one.twin)
     rows = [line.split("|")[1].strip() for line in lines if line.startswith("| `litellm_")]
     assert rows == [f"`{twin}`" for twin in twins]
-
-
-@pytest.mark.parametrize("version", known_releases())
-def test_the_readme_has_every_release_in_its_table(version: str) -> None:
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith(f"{version} ")]
