@@ -17,13 +17,13 @@ from benchmarks.load import aim
 from benchmarks.machine import CpuTimes, cpu_times, pin, two_cores, used_s
 from benchmarks.population import copy_population, team_keys
 from benchmarks.step import CPU, Figures
+from harness.domain.series import CHAT_ROUTE, LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError
 from harness.observe.counters import Counters
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
-from harness.targets.metrics import CHAT_ROUTE
 
-_COUNTED = ("authcache_lookups_total", "authcache_source_reads_total", "authcache_pending")
+_COUNTED = (LOOKUPS, READS, PENDING)
 _OBJECTS = 2
 """Of a team key: the key and its team."""
 _QUIET_TIMEOUT_S = 30.0
@@ -128,7 +128,7 @@ class RequestStep:
             while True:
                 reply = await http.get(self._fleet.workers[0].metrics_url, params=params)
                 counters = Counters.parse(reply.raise_for_status().text)
-                if not counters.sum("authcache_pending"):
+                if not counters.sum(PENDING):
                     return counters
                 if time.monotonic() > deadline:
                     raise InvalidRunError(
@@ -140,12 +140,11 @@ class RequestStep:
 
 def _check_tier(arm: Arm, counted: Counters) -> None:
     """What an arm is named after is what must have answered every lookup."""
-    lookups = "authcache_lookups_total"
     objects = _OBJECTS * arm.requests
-    reads = counted.sum("authcache_source_reads_total")
-    redis_hits = counted.sum(lookups, tier="redis", outcome="hit")
-    memory_hits = counted.sum(lookups, tier="memory", outcome="hit")
-    memory_others = counted.sum(lookups, tier="memory") - memory_hits
+    reads = counted.sum(READS)
+    redis_hits = counted.sum(LOOKUPS, tier="redis", outcome="hit")
+    memory_hits = counted.sum(LOOKUPS, tier="memory", outcome="hit")
+    memory_others = counted.sum(LOOKUPS, tier="memory") - memory_hits
     held = {
         "memory": memory_hits >= objects and not memory_others and not reads,
         "redis": redis_hits == objects and not memory_hits and not reads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from harness.authcache.objects import Key
+from harness.domain.series import CHAT_ROUTE
 
 _NOON = datetime(2026, 1, 15, 12, 30, 15, 250_000, tzinfo=UTC)
 _MODELS = ["gpt-4o", "gpt-4o-mini", "claude-sonnet", "text-embedding-3-large"]
@@ -32,7 +33,7 @@ def sample_key() -> Key:
         budget_duration="30d",
         budget_reset_at=_NOON + timedelta(days=15),
         allowed_cache_controls=["no-cache", "no-store"],
-        allowed_routes=["/v1/chat/completions", "/v1/embeddings"],
+        allowed_routes=[CHAT_ROUTE, "/v1/embeddings"],
         permissions={"get_spend_routes": True},
         model_spend={"gpt-4o": 8.25, "claude-sonnet": 4.09},
         model_max_budget={"gpt-4o": {"budget_limit": 100.0, "time_period": "30d"}},

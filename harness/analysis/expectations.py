@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from harness.analysis.points import ALL, because, missing
+from harness.analysis.points import because, missing
 from harness.authcache.words import ObjectKind
 from harness.domain.result import ExpectationResult, VariantResult
+from harness.domain.series import ALL
 from harness.scenario.schema import (
     CellExpectation,
     Expectation,

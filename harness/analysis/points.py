@@ -12,11 +12,10 @@ from copy import deepcopy
 from typing import NamedTuple, TypeVar
 
 from harness.domain.result import VariantResult, Window
+from harness.domain.series import ALL
 from harness.targets.litellm.releases import PROJECT, speaks_of
 
 _T = TypeVar("_T")
-ALL = "all"
-"""All scopes together."""
 
 
 class Need(NamedTuple):

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 
 from harness.domain.result import VariantResult, Window
-from harness.report.matrix import ALL
+from harness.domain.series import ALL
 
 Count = Callable[[Window], int | None]
 """None where the window could not see what is counted."""

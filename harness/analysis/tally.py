@@ -7,14 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.points import ALL
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Range, Window
+from harness.domain.series import ALL, LOG_PAIR, LOGS, LOOKUPS, READS
 from harness.observe.evidence import Evidence
-
-LOOKUPS = "authcache_lookups_total"
-READS = "authcache_source_reads_total"
-LOGS = "authcache_log_records_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +137,6 @@ def log_pairs(windows: Sequence[Evidence]) -> dict[str, int]:
     """Log pairs by scope, counted by their ERROR."""
     sums: Counter[str] = Counter()
     for window in windows:
-        where = {"level": "error", "signature": "typed_read_failed"}
-        for (scope,), n in window.counted.by(LOGS, "key_scope", **where).items():
+        for (scope,), n in window.counted.by(LOGS, "key_scope", **LOG_PAIR).items():
             sums[scope] += round(n)
     return dict(sums)

@@ -10,22 +10,24 @@ from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.latency import latency
-from harness.analysis.points import ALL, without_unseen
-from harness.analysis.tally import (
-    LOGS,
-    LOOKUPS,
-    READS,
-    Tally,
-    log_pairs,
-    nested,
-    window_result,
-)
+from harness.analysis.points import without_unseen
+from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
 from harness.domain.population import objects_in_scope
 from harness.domain.result import CombinedViewRow, VariantResult
+from harness.domain.series import (
+    ALL,
+    BACKFILL_TTL,
+    CODEC_SECONDS,
+    FAILURE,
+    INSTRUMENTED,
+    LOGS,
+    LOOKUPS,
+    PAYLOAD_BYTES,
+    READS,
+    WAITS,
+)
 from harness.observe.evidence import Evidence
-
-NOT_DECODED = "deserialize_failure"
 
 
 def variant_result(
@@ -73,16 +75,14 @@ def variant_result(
         cold_fill_source_reads=round(sum(e.counted.sum(READS) for e in cold)) if cold else None,
         lookups=nested(tally.by(LOOKUPS, "tier", "outcome")),
         lookups_by_scope=_lookups_by_scope(tally),
-        deserialize_failures=nested(tally.by(LOOKUPS, "key_scope", "object", outcome=NOT_DECODED)),
-        coalesced={k: n for (k,), n in tally.by("authcache_coalesced_total", "stage").items()},
+        deserialize_failures=nested(tally.by(LOOKUPS, "key_scope", "object", **FAILURE)),
+        coalesced={k: n for (k,), n in tally.by(WAITS, "stage").items()},
         log_records={k: n for (k,), n in tally.by(LOGS, "signature").items()},
         log_pairs=log_pairs(measured),
         wrong_values=tally.wrong_values(),
         entry_age_max_s=_entry_age_max(measured),
-        payload_bytes=_means(tally, "authcache_payload_bytes", 1.0),
-        codec_us={
-            op: _means(tally, "authcache_codec_seconds", 1e6, op=op) for op in ("encode", "decode")
-        },
+        payload_bytes=_means(tally, PAYLOAD_BYTES, 1.0),
+        codec_us={op: _means(tally, CODEC_SECONDS, 1e6, op=op) for op in ("encode", "decode")},
         spend_drift_micro=spend_drift(run, measured),
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
         cpu_ms_per_request=_cpu(facts.name, measured),
@@ -170,7 +170,7 @@ def _cells(
     reads: Mapping[str, float],
     line: Mapping[str, float],
 ) -> dict[str, Verdict]:
-    failures = nested(tally.by(LOOKUPS, "key_scope", "object", outcome=NOT_DECODED))
+    failures = nested(tally.by(LOOKUPS, "key_scope", "object", **FAILURE))
     unexpected = tally.unexpected_statuses()
     wrong = tally.wrong_values()
     return {
@@ -208,7 +208,7 @@ def _backfill(windows: Sequence[Evidence]) -> dict[str, float]:
     longest: dict[str, float] = {}
     for window in windows:
         for page in window.after.workers:
-            for (kind,), ttl in page.by("authcache_backfill_ttl_seconds", "object").items():
+            for (kind,), ttl in page.by(BACKFILL_TTL, "object").items():
                 longest[kind] = round(max(longest.get(kind, 0.0), ttl), 1)
     return longest
 
@@ -218,7 +218,7 @@ def _not_instrumented(windows: Sequence[Evidence]) -> list[str]:
     for window in windows:
         for page in window.after.workers:
             for (name, labels), value in page.items():
-                if name == "authcache_instrumented":
+                if name == INSTRUMENTED:
                     points[dict(labels)["point"]] = bool(value)
     return sorted(point for point, wrapped in points.items() if not wrapped)
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from harness.domain.population import objects_in_scope
 from harness.domain.progress import Progress
+from harness.domain.series import ALL
 from harness.domain.window import Progress as LoadProgress
 from harness.domain.window import WindowResult
 from harness.errors import SetupError, UsageError
@@ -20,7 +21,7 @@ from harness.exporter.app import Exporter, WatchedFleet
 from harness.exporter.push import pushing
 from harness.exporter.servers import FleetServers
 from harness.exporter.serving import serve
-from harness.exporter.state import ALL, GeneratorCount, RunState
+from harness.exporter.state import GeneratorCount, RunState
 from harness.exporter.workers import Listed
 from harness.installation import shipped
 from harness.observe.postgres import role_of

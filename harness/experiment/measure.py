@@ -13,6 +13,7 @@ import asyncpg
 
 from harness.authcache.words import ObjectKind
 from harness.domain.progress import Progress, Tick
+from harness.domain.series import LOOKUPS, READS
 from harness.domain.window import Progress as LoadProgress
 from harness.domain.window import WindowCommand, WindowResult
 from harness.errors import InvalidRunError
@@ -20,7 +21,6 @@ from harness.experiment.companions import WARMUP, Companions
 from harness.load.client import LoadDriver
 from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
-from harness.observe.ledger import LOOKUPS, READS
 from harness.observe.postgres import StatementCount, truth
 from harness.observe.snapshots import Observer
 from harness.plan.commands import commands

@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-PREFIX = "authcache_"
 Values = Mapping[tuple[str, ...], float]
 """By label values; the variant is the last."""
 
@@ -18,7 +17,7 @@ class Samples(NamedTuple):
     """A part of one family: what one fleet adds to it."""
 
     name: str
-    """Without `PREFIX` and without the suffix ``_total`` that a counter gets."""
+    """Of the series; prometheus_client takes ``_total`` off the family's name of a counter."""
     text: str
     labels: tuple[str, ...]
     """Without ``variant``."""
@@ -40,7 +39,7 @@ def merge(parts: Iterable[Samples]) -> Metric:
     """One family out of the same family of several fleets."""
     rows = list(parts)
     first = rows[0]
-    family = first.kind(PREFIX + first.name, first.text, labels=(*first.labels, "variant"))
+    family = first.kind(first.name, first.text, labels=(*first.labels, "variant"))
     for row in rows:
         for labels, value in row.values.items():
             family.add_metric(labels, value)

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from harness.authcache.words import ObjectKind
+from harness.domain import series
 from harness.exporter.families import Samples, counter, gauge
 from harness.observe.postgres import StatementCount, statement_counts
 
@@ -103,13 +104,13 @@ class ServerReader:
         variant = self._servers.variant
         return [
             counter(
-                "statement_calls",
+                series.STATEMENT_CALLS,
                 "Statements that Postgres ran for an object, as pg_stat_statements counts them.",
                 {(kind.value, variant): count.calls for kind, count in counts.items()},
                 "object",
             ),
             counter(
-                "statement_seconds",
+                series.STATEMENT_SECONDS,
                 "Execution time of these statements.",
                 {(kind.value, variant): count.total_ms / 1000 for kind, count in counts.items()},
                 "object",
@@ -139,7 +140,7 @@ class ServerReader:
         calls = sum(int(row["calls"]) for name, row in commands.items() if _of_data(name))
         return [
             counter(
-                "redis_keyspace",
+                series.REDIS_KEYSPACE,
                 "Keys that were asked of the fleet's Redis.",
                 {
                     ("hit", variant): int(stats.get("keyspace_hits", 0)),
@@ -148,12 +149,12 @@ class ServerReader:
                 "outcome",
             ),
             counter(
-                "redis_commands",
+                series.REDIS_COMMANDS,
                 "Commands that the fleet's Redis ran, without those that only tend a connection.",
                 {(variant,): calls},
             ),
             gauge(
-                "redis_memory_bytes",
+                series.REDIS_MEMORY,
                 "Memory that the fleet's Redis uses.",
                 {(variant,): int(memory.get("used_memory", 0))},
             ),
@@ -161,7 +162,7 @@ class ServerReader:
 
     def _up(self, server: str, *, answered: bool) -> Samples:
         return gauge(
-            "server_up",
+            series.SERVER_UP,
             "Whether a server of the fleet answered this scrape.",
             {(server, self._servers.variant): float(answered)},
             "server",

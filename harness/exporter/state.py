@@ -12,10 +12,8 @@ from prometheus_client import Metric
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.authcache.words import LOAD_SCOPES
+from harness.domain import series
 from harness.exporter.families import Values, counter, gauge, merge
-
-ALL = "all"
-"""The key scope of what stands for all requests of a variant."""
 
 _STATUSES = ("200", "401", "429", "500")
 """Statuses that are shown as 0 until they occur; others appear with their first request."""
@@ -66,7 +64,7 @@ class RunState(_Part):
     replicas_expected: dict[str, int] = Field(default_factory=dict)
     """By variant."""
     reference_line_per_1000: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """By variant and key scope, `ALL` among them."""
+    """By variant and key scope, `harness.domain.series.ALL` among them."""
     windows: list[WindowState] = Field(default_factory=list)
     generator: dict[str, GeneratorCount] = Field(default_factory=dict)
     """By variant; whole windows only, the running one is in ``running``."""
@@ -115,12 +113,12 @@ class RunState(_Part):
     def metrics(self) -> Iterator[Metric]:
         """The state as metric families."""
         yield _gauge(
-            "replicas_expected",
+            series.REPLICAS_EXPECTED,
             "Replicas that the fleet should have.",
             {(variant,): n for variant, n in self.replicas_expected.items()},
         )
         yield _gauge(
-            "reference_line_per_1000",
+            series.REFERENCE_LINE,
             "One read for each object and TTL, per 1,000 requests.",
             {
                 (scope, variant): value
@@ -130,7 +128,7 @@ class RunState(_Part):
             "key_scope",
         )
         yield _gauge(
-            "window_active",
+            series.WINDOW_ACTIVE,
             "Whether a stretch of load runs now.",
             {(w.phase, str(w.round), w.variant): float(w.active) for w in self.windows},
             "phase",
@@ -144,17 +142,17 @@ class RunState(_Part):
             for variant, count in self.generator.items()
         }
         yield _counter(
-            "generator_planned",
+            series.GENERATOR_PLANNED,
             "Requests of the load generator whose time has come.",
             {(variant,): count.planned for variant, count in whole.items()},
         )
         yield _counter(
-            "generator_late",
+            series.GENERATOR_LATE,
             "Requests that started too late after their intended time.",
             {(variant,): count.late for variant, count in whole.items()},
         )
         yield _gauge(
-            "generator_max_delay_seconds",
+            series.GENERATOR_DELAY,
             "Greatest delay of a request's start in the latest window.",
             {(variant,): count.max_delay_s for variant, count in whole.items()},
         )
@@ -167,7 +165,7 @@ class RunState(_Part):
                 for status, n in statuses.items():
                     answered[name, status, variant] = n
         yield _counter(
-            "generator_requests",
+            series.GENERATOR_REQUESTS,
             "Requests answered, as the load side saw them.",
             answered,
             "key_scope",

@@ -14,11 +14,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.domain.series import ALL
 from harness.errors import UnknownNameError, UsageError
 from harness.load.mix import parse_hosts
 
-ALL = "all"
-"""The choice that drives every fleet."""
 _NAMED = re.compile(r"(?P<name>[^\s,;/]+)\s*=\s*(?P<rest>(https?://.*)?)")
 """A name may hold equals signs itself, as ``litellm==1.84.0`` does."""
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.domain.population import LoadKey, by_scope, read_keys
+from harness.domain.series import ALL
 from harness.errors import UnknownNameError, UsageError
-from harness.load.fleets import ALL, LoadFleet, choose, parse_fleets
+from harness.load.fleets import LoadFleet, choose, parse_fleets
 from harness.load.mix import parse_mix
 from harness.load.plan import CLOSED, MODELS, OPEN, check_mix, check_rate
 

@@ -22,11 +22,11 @@ from locust.contrib.fasthttp import insecure_ssl_context_factory
 from locust.env import Environment
 
 from harness.domain.population import MOCK_MODEL, LoadKey
+from harness.domain.series import CHAT_ROUTE
 from harness.errors import UsageError
 from harness.load.feeds import Feed
 from harness.load.plan import Arrival
 
-CHAT_PATH = "/v1/chat/completions"
 MAX_TOKENS = 20
 """As most clients do, a request says how much it wants at most: LiteLLM 1.84.0rc1 reserves all that
 is left of a budget for one that does not, and answers the next 400."""
@@ -103,7 +103,7 @@ def make_session(
     return LoadSession(
         feed=feed,
         pause=pause,
-        urls=tuple(host + CHAT_PATH for host in hosts),
+        urls=tuple(host + CHAT_ROUTE for host in hosts),
         headers=tuple(_headers(key.secret) for key in keys),
         pool=pool,
         timeout_s=timeout_s,

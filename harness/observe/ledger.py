@@ -13,13 +13,19 @@ from typing import Literal
 
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Equation, Ledger
+from harness.domain.series import (
+    CHAT,
+    LOOKUPS,
+    OTHER_STATUS,
+    READ_ERRORS,
+    READS,
+    REDIS_GETS,
+    REQUESTS,
+    STATUSES,
+    WAITS,
+)
 from harness.observe.evidence import Evidence
-from harness.targets.metrics import CHAT_ROUTE, OTHER_STATUS, STATUSES
 
-LOOKUPS = "authcache_lookups_total"
-READS = "authcache_source_reads_total"
-WAITS = "authcache_coalesced_total"
-REQUESTS = "http_requests_total"
 _NAMED = frozenset(map(str, STATUSES))
 
 Sides = tuple[float, float, float]
@@ -49,7 +55,7 @@ def _requests(e: Evidence) -> Sides:
             # Replicas name those that are usual, and count all others together.
             pair = (scope, status if status in _NAMED else OTHER_STATUS)
             sent[pair] = sent.get(pair, 0.0) + n
-    done = e.counted.by(REQUESTS, "key_scope", "status", route=CHAT_ROUTE)
+    done = e.counted.by(REQUESTS, "key_scope", "status", **CHAT)
     residual = sum(abs(sent.get(pair, 0) - done.get(pair, 0)) for pair in {*sent, *done})
     return sum(sent.values()), sum(done.values()), residual
 
@@ -68,7 +74,7 @@ def _redis_lookups(e: Evidence) -> Sides:
 
 def _gets(e: Evidence) -> Sides:
     assert e.redis is not None
-    return _difference(e.counted.sum("authcache_redis_gets_total"), float(e.redis.keys_read))
+    return _difference(e.counted.sum(REDIS_GETS), float(e.redis.keys_read))
 
 
 def _source_reads(e: Evidence) -> Sides:
@@ -84,10 +90,7 @@ def _source_reads(e: Evidence) -> Sides:
 def _statements(e: Evidence) -> Sides:
     assert e.statements is not None
     reads = {kind: e.counted.sum(READS, object=kind) for kind in ObjectKind}
-    errors = {
-        kind: e.counted.sum("authcache_source_read_errors_total", object=kind)
-        for kind in ObjectKind
-    }
+    errors = {kind: e.counted.sum(READ_ERRORS, object=kind) for kind in ObjectKind}
     calls = {kind: e.statements[kind].calls for kind in ObjectKind}
     # Object by object: two mistakes of opposite sign must not balance each other.
     residual = sum(abs(reads[kind] - errors[kind] - calls[kind]) for kind in ObjectKind)

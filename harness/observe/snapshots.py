@@ -19,14 +19,14 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from harness.authcache.words import ObjectKind
+from harness.domain.series import LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError, NotQuiescentError
 from harness.observe.counters import Counters
 from harness.observe.postgres import StatementCount, role_of, spend_micro, statement_counts
 from harness.process.groups import to_the_end
 from harness.stack.base import Fleet
 
-PENDING = "authcache_pending"
-LIVE = ("authcache_lookups_total", "authcache_source_reads_total")
+LIVE = (LOOKUPS, READS)
 """What the progress display reads while a window runs."""
 _POLL_S = 0.02
 

@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from harness.domain.series import READS
 from harness.errors import SetupError, UsageError
 from harness.process import groups
 from harness.process.guard_link import GuardLink
@@ -39,7 +40,7 @@ from harness.prometheus.server import (
     wait_ready,
 )
 
-_FIRST_LOOK = "sum by (variant) (rate(authcache_source_reads_total[4s]))"
+_FIRST_LOOK = f"sum by (variant) (rate({READS}[4s]))"
 _GRACE_S = 5.0
 
 

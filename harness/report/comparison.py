@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.result import Range, Result, VariantResult
+from harness.domain.series import ALL
 from harness.errors import UsageError
 from harness.report.ledger import ledger_word
-from harness.report.matrix import ALL, in_order
+from harness.report.matrix import in_order
 from harness.report.measures import answered, total
 from harness.report.numbers import (
     NOT_MEASURED,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.result import Result, VariantResult
+from harness.domain.series import ALL
 from harness.report.instrumented import noted
 from harness.report.numbers import NOT_MEASURED, between, rate, spread
 from harness.report.table import Cell, Column, Row, Table
@@ -18,8 +19,6 @@ SCOPE_NOTES = {
 }
 CELL_MARKS = {"broken": "✕", "hidden": "◐", "wasteful": "▲", "healthy": "✓"}
 """A shape for each cell, so that colour is never the only signal."""
-ALL = "all"
-"""All scopes together, where a table has a scope's name."""
 FAILS = "fails an expectation"
 """How the reason of a cell begins that is not what the scenario expects."""
 

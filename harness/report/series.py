@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.domain.result import Result, Window
-from harness.report.matrix import ALL
+from harness.domain.series import ALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.authcache.words import ObjectKind
+from harness.domain.series import ALL
 
 ScopeName = Literal["team", "user", "shared_id", "member"]
 Cell = Literal["broken", "hidden", "wasteful", "healthy"]
@@ -130,7 +131,7 @@ class CellExpectation(_Expectation):
 
     @model_validator(mode="after")
     def _needs_scope(self) -> CellExpectation:
-        if self.scope == "all":
+        if self.scope == ALL:
             raise ValueError("a cell expectation needs a scope")
         return self
 

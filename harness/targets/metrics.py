@@ -23,16 +23,11 @@ from harness.authcache.words import (
     Tier,
     WriteOutcome,
 )
+from harness.domain import series
+from harness.domain.series import OTHER_STATUS, ROUTES, STATUSES
 from harness.targets.counters import Counters, Gauge, Histograms
 from harness.targets.page import PageWriter
 
-STATUSES = (200, 400, 401, 402, 403, 404, 405, 422, 429, 500, 502, 503, 504)
-OTHER_STATUS = "other"
-"""Any status besides: what a release answers is not ours to list."""
-CHAT_ROUTE = "/v1/chat/completions"
-MODELS_ROUTE = "/v1/models"
-OTHER_ROUTE = "other"
-ROUTES = (CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE)
 CODEC_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
 SIZE_BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 16384)
 AGE_BUCKETS = (0.1, 0.5, 1, 2, 4, 5, 10, 20, 60, 120, 300, 600)
@@ -51,13 +46,13 @@ class Metrics:
         self._bind_http()
         self._pending = Gauge(
             self.registry,
-            "authcache_pending",
+            series.PENDING,
             "Requests, spend writes and background writes not finished.",
             {"variant": variant},
         )
         Gauge(
             self.registry,
-            "authcache_build_info",
+            series.BUILD_INFO,
             "What this worker runs.",
             {"variant": variant, **build},
             value=1,
@@ -156,17 +151,17 @@ class Metrics:
 
     def _bind_scopes(self) -> dict[KeyScope, _Scope]:
         lookups = self._counters(
-            "authcache_lookups",
+            series.LOOKUPS,
             "Lookups by tier and outcome.",
             *("tier", "op", "outcome", "object", "key_scope"),
         )
         reads = self._counters(
-            "authcache_source_reads",
+            series.READS,
             "Statements sent to Postgres for an object.",
             *("object", "reason", "key_scope"),
         )
         waits = self._counters(
-            "authcache_coalesced",
+            series.WAITS,
             "Lookups that took another's answer.",
             *("object", "stage", "key_scope"),
         )
@@ -194,16 +189,14 @@ class Metrics:
 
     def _bind_cache(self) -> None:
         variant = self._variant
-        errors = self._counters(
-            "authcache_source_read_errors", "Source reads that failed.", "object"
-        )
+        errors = self._counters(series.READ_ERRORS, "Source reads that failed.", "object")
         self._read_errors = errors.table({kind: (kind, variant) for kind in ObjectKind})
-        writes = self._counters("authcache_writes", "Writes by tier.", "tier", "outcome", "object")
+        writes = self._counters(series.WRITES, "Writes by tier.", "tier", "outcome", "object")
         self._writes = writes.table(
             {key: (*key, variant) for key in product(Tier, WriteOutcome, ObjectKind)}
         )
         codec = self._histograms(
-            "authcache_codec_seconds",
+            series.CODEC_SECONDS,
             "Time of one encode or decode.",
             *("op", "object"),
             bounds=CODEC_BUCKETS,
@@ -211,14 +204,14 @@ class Metrics:
         self._encodes = codec.table({kind: ("encode", kind, variant) for kind in ObjectKind})
         self._decodes = codec.table({kind: ("decode", kind, variant) for kind in ObjectKind})
         sizes = self._histograms(
-            "authcache_payload_bytes",
+            series.PAYLOAD_BYTES,
             "Encoded size of one object.",
             "object",
             bounds=SIZE_BUCKETS,
         )
         self._sizes = sizes.table({kind: (kind, variant) for kind in ObjectKind})
         ages = self._histograms(
-            "authcache_entry_age_seconds",
+            series.ENTRY_AGE,
             "Time since the read from Postgres, when a tier answers.",
             *("tier", "object"),
             bounds=AGE_BUCKETS,
@@ -226,10 +219,10 @@ class Metrics:
         self._ages = {
             tier: ages.table({kind: (tier, kind, variant) for kind in ObjectKind}) for tier in Tier
         }
-        gets = self._counters("authcache_redis_gets", "GETs sent.", "purpose")
+        gets = self._counters(series.REDIS_GETS, "GETs sent.", "purpose")
         self._gets = gets.table({p: (p, variant) for p in ("lookup", "lease_poll")})
         records = self._counters(
-            "authcache_log_records",
+            series.LOGS,
             "Log records of level WARNING and above.",
             *("level", "signature", "key_scope"),
         )
@@ -240,13 +233,13 @@ class Metrics:
     def _bind_http(self) -> None:
         variant = self._variant
         requests = self._counters(
-            "http_requests", "Requests answered.", *("route", "status", "key_scope")
+            series.REQUESTS, "Requests answered.", *("route", "status", "key_scope")
         )
         self._requests = requests.table(
             {key: (*key, variant) for key in product(ROUTES, (*STATUSES, OTHER_STATUS), KeyScope)}
         )
         latency = self._histograms(
-            "http_request_duration_seconds",
+            series.REQUEST_SECONDS,
             "Time from the request's head to the end of the reply.",
             "route",
             bounds=LATENCY_BUCKETS,

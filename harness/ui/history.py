@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.domain.series import CHAT, FAILURE, LOG_PAIR, LOGS, LOOKUPS, READS, REQUESTS
 from harness.observe.counters import Counters
-from harness.ui.words import CHAT, FAILURE, LOG_PAIR, LOGS, LOOKUPS, READS, REQUESTS
 
 POINTS = 600
 """More are thinned out to half: points two seconds apart then, four, eight."""

@@ -14,12 +14,12 @@ from urllib.parse import quote, urlsplit
 import gevent
 from geventhttpclient import HTTPClient
 
+from harness.domain.series import LOGS, LOOKUPS, PENDING, READS, REQUESTS
 from harness.errors import UsageError
 from harness.load.fleets import split_fleets
 from harness.load.kinds import OTHER, unanswered_kind
 from harness.load.mix import parse_hosts
 from harness.observe.counters import Counters
-from harness.ui.words import LOGS, LOOKUPS, PENDING, READS, REQUESTS
 
 TIMEOUT_S = 3.0
 _NAMES = (LOOKUPS, READS, LOGS, REQUESTS, PENDING)

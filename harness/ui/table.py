@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from io import StringIO
 
+from harness.domain.series import LOGS, LOOKUPS, READS, REQUESTS
 from harness.load.counts import LoadCounts
 from harness.ui.tally import Tally
-from harness.ui.words import LOGS, LOOKUPS, READS, REQUESTS
 
 ANSWERED = "generator_answered"
 UNANSWERED = "generator_unanswered"

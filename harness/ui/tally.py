@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
+from harness.domain.series import PENDING
 from harness.observe.counters import Counters
 from harness.ui.sources import Page, Place, Reading
-from harness.ui.words import PENDING
 
 
 class WorkerTally:

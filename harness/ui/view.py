@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from harness.authcache.words import LOAD_SCOPES, KeyScope, Outcome, Tier
+from harness.domain.series import ALL, FAILURE, LOG_PAIR, LOGS, LOOKUPS, READS
 from harness.load.counts import LoadCounts
 from harness.load.options import Drive
 from harness.load.plan import OPEN
@@ -14,9 +15,7 @@ from harness.style import marks
 from harness.ui.history import FIELDS, totals
 from harness.ui.options import Reference
 from harness.ui.watcher import Watch
-from harness.ui.words import FAILURE, LOG_PAIR, LOGS, LOOKUPS, READS
 
-ALL = "all"
 _OK = range(200, 300)
 
 

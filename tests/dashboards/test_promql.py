@@ -56,7 +56,7 @@ async def _known_series() -> dict[str, set[str]]:
     samples = await servers.read()
     statements = [
         counter(name, "-", {("key", "v"): 1}, "object")
-        for name in ("statement_calls", "statement_seconds")
+        for name in ("authcache_statement_calls_total", "authcache_statement_seconds_total")
     ]
     exporter, _ = render([*state.metrics(), *merge_all([*samples, *statements])])
     known: dict[str, set[str]] = {}

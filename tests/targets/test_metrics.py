@@ -30,6 +30,7 @@ from harness.authcache.words import (
     Tier,
     WriteOutcome,
 )
+from harness.domain.series import OTHER_STATUS, ROUTES, STATUSES
 from harness.observe.counters import Counters
 from harness.stack.base import Fleet
 from harness.targets.counters import Histograms
@@ -37,10 +38,7 @@ from harness.targets.metrics import (
     AGE_BUCKETS,
     CODEC_BUCKETS,
     LATENCY_BUCKETS,
-    OTHER_STATUS,
-    ROUTES,
     SIZE_BUCKETS,
-    STATUSES,
     LogCounter,
     Metrics,
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard as builders
 
+from harness.authcache.words import Outcome
+from harness.domain import series
 from tools.dashboards import promql
 from tools.dashboards.parts import (
     ANY,
@@ -26,7 +28,7 @@ DESCRIPTION = (
     "looking: the figures of a report come from snapshots at the edges of windows."
 )
 
-_FAILURES = 'outcome="deserialize_failure"'
+_FAILURES = f'outcome="{Outcome.DESERIALIZE_FAILURE}"'
 
 
 def compared() -> builders.Dashboard:
@@ -43,7 +45,7 @@ _AT_A_GLANCE = (
         "Lookups whose payload did not become an object of the asked type, per second, in either "
         f"tier. Any is one too many: {RUNBOOK}, AuthCacheDeserializeFailures.",
         "ops",
-        [Query(worker_rate("variant", promql.LOOKUPS, _FAILURES, SCOPE, OBJECT), "{{variant}}")],
+        [Query(worker_rate("variant", series.LOOKUPS, _FAILURES, SCOPE, OBJECT), "{{variant}}")],
         Limits(red=ANY),
         span=8,
         calc="max",
@@ -53,7 +55,7 @@ _AT_A_GLANCE = (
         "Records of level WARNING and above, per second. Every request succeeds while the log "
         "fills: that is how the issue was found.",
         "cps",
-        [Query(worker_rate("variant", "authcache_log_records_total", SCOPE), "{{variant}}")],
+        [Query(worker_rate("variant", series.LOGS, SCOPE), "{{variant}}")],
         Limits(red=ANY),
         span=8,
         calc="max",
@@ -93,7 +95,7 @@ _SOURCE_READS = (
         "ops",
         [
             Query(
-                worker_rate("variant, reason", promql.READS, SCOPE, OBJECT),
+                worker_rate("variant, reason", series.READS, SCOPE, OBJECT),
                 "{{variant}} {{reason}}",
             )
         ],
@@ -115,7 +117,7 @@ _SOURCE_READS = (
         "reqps",
         [
             Query(
-                worker_rate("variant, status", promql.REQUESTS, CHAT, SCOPE),
+                worker_rate("variant, status", series.REQUESTS, CHAT, SCOPE),
                 "{{variant}} {{status}}",
             )
         ],
@@ -130,7 +132,7 @@ _OUTCOMES = tuple(
         "ops",
         [
             Query(
-                worker_rate("variant, outcome", promql.LOOKUPS, f'tier="{tier}"', SCOPE, OBJECT),
+                worker_rate("variant, outcome", series.LOOKUPS, f'tier="{tier}"', SCOPE, OBJECT),
                 "{{variant}} {{outcome}}",
             )
         ],
@@ -148,7 +150,7 @@ _FAILED = (
         "ops",
         [
             Query(
-                worker_rate("variant, object, key_scope", promql.LOOKUPS, _FAILURES, SCOPE, OBJECT),
+                worker_rate("variant, object, key_scope", series.LOOKUPS, _FAILURES, SCOPE, OBJECT),
                 "{{variant}} {{object}} {{key_scope}}",
             )
         ],
@@ -161,7 +163,7 @@ _FAILED = (
         "cps",
         [
             Query(
-                worker_rate("variant, signature", "authcache_log_records_total", SCOPE),
+                worker_rate("variant, signature", series.LOGS, SCOPE),
                 "{{variant}} {{signature}}",
             )
         ],
@@ -176,7 +178,7 @@ _COST = (
         "bytes",
         [
             Query(
-                promql.mean("authcache_payload_bytes", "variant, object", OBJECT),
+                promql.mean(series.PAYLOAD_BYTES, "variant, object", OBJECT),
                 "{{variant}} {{object}}",
             )
         ],
@@ -186,11 +188,7 @@ _COST = (
         "Codec time, mean",
         "Mean time of one encode or decode.",
         "s",
-        [
-            Query(
-                promql.mean("authcache_codec_seconds", "variant, op", OBJECT), "{{variant}} {{op}}"
-            )
-        ],
+        [Query(promql.mean(series.CODEC_SECONDS, "variant, op", OBJECT), "{{variant}} {{op}}")],
         span=8,
     ),
     Graph(
@@ -199,7 +197,7 @@ _COST = (
         "s",
         [
             Query(
-                promql.quantile(0.99, "authcache_codec_seconds", "variant, op", OBJECT),
+                promql.quantile(0.99, series.CODEC_SECONDS, "variant, op", OBJECT),
                 "{{variant}} {{op}}",
             )
         ],
@@ -215,7 +213,7 @@ _LATENCY = tuple(
         "s",
         [
             Query(
-                promql.quantile(share, "http_request_duration_seconds", "variant", CHAT),
+                promql.quantile(share, series.REQUEST_SECONDS, "variant", CHAT),
                 "{{variant}}",
             )
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard as builders
 
+from harness.domain import series
 from tools.dashboards import promql
 from tools.dashboards.fleet_caches import AGE, SERVERS, TIERS
 from tools.dashboards.parts import (
@@ -56,7 +57,7 @@ _AT_A_GLANCE = (
         [
             Query(promql.replicas_up(), "{{variant}} up"),
             Query(
-                by("variant", f"authcache_replicas_expected{{{VARIANT}}}", "max"),
+                by("variant", f"{series.REPLICAS_EXPECTED}{{{VARIANT}}}", "max"),
                 "{{variant}} expected",
             ),
         ],
@@ -67,7 +68,7 @@ _AT_A_GLANCE = (
         "Requests answered",
         "By all chosen replicas together, now.",
         "reqps",
-        [Query(worker_rate("variant", promql.REQUESTS, CHAT, SCOPE), "{{variant}}")],
+        [Query(worker_rate("variant", series.REQUESTS, CHAT, SCOPE), "{{variant}}")],
     ),
     Number(
         "Source reads per 1,000 requests",
@@ -80,12 +81,12 @@ _AT_A_GLANCE = (
         "Work in hand",
         "Requests, spend writes and background writes that are not finished. Snapshots wait for 0.",
         "none",
-        [Query(by("variant", f"authcache_pending{{{WORKER}}}"), "{{variant}}")],
+        [Query(by("variant", f"{series.PENDING}{{{WORKER}}}"), "{{variant}}")],
         decimals=0,
     ),
 )
 
-_SPREAD_RATE = worker_rate("variant, replica", promql.REQUESTS, CHAT)
+_SPREAD_RATE = worker_rate("variant, replica", series.REQUESTS, CHAT)
 
 _SPREAD = (
     Graph(
@@ -115,9 +116,9 @@ _GENERATOR = (
         "a generator or a fleet that cannot keep up.",
         "reqps",
         [
-            Query(fleet_rate("variant", "authcache_generator_planned_total"), "{{variant}} due"),
+            Query(fleet_rate("variant", series.GENERATOR_PLANNED), "{{variant}} due"),
             Query(
-                fleet_rate("variant", "authcache_generator_requests_total", SCOPE),
+                fleet_rate("variant", series.GENERATOR_REQUESTS, SCOPE),
                 "{{variant}} answered",
             ),
         ],
@@ -132,8 +133,8 @@ _GENERATOR = (
         [
             Query(
                 over(
-                    fleet_rate("variant", "authcache_generator_late_total"),
-                    fleet_rate("variant", "authcache_generator_planned_total"),
+                    fleet_rate("variant", series.GENERATOR_LATE),
+                    fleet_rate("variant", series.GENERATOR_PLANNED),
                 ),
                 "{{variant}}",
             )
@@ -147,7 +148,7 @@ _GENERATOR = (
         "s",
         [
             Query(
-                by("variant", f"authcache_generator_max_delay_seconds{{{VARIANT}}}", "max"),
+                by("variant", f"{series.GENERATOR_DELAY}{{{VARIANT}}}", "max"),
                 "{{variant}}",
             )
         ],
@@ -163,7 +164,7 @@ _REPLICA = (
         "reqps",
         [
             Query(
-                worker_rate("variant, replica, key_scope", promql.REQUESTS, CHAT, SCOPE),
+                worker_rate("variant, replica, key_scope", series.REQUESTS, CHAT, SCOPE),
                 "{{variant}} {{key_scope}}",
             )
         ],
@@ -177,7 +178,7 @@ _REPLICA = (
         [
             Query(
                 worker_rate(
-                    "variant, replica, outcome", promql.LOOKUPS, 'tier="memory"', SCOPE, OBJECT
+                    "variant, replica, outcome", series.LOOKUPS, 'tier="memory"', SCOPE, OBJECT
                 ),
                 "{{variant}} {{outcome}}",
             )
@@ -193,7 +194,7 @@ _REPLICA = (
         "ops",
         [
             Query(
-                worker_rate("variant, replica, object", promql.READS, SCOPE, OBJECT),
+                worker_rate("variant, replica, object", series.READS, SCOPE, OBJECT),
                 "{{variant}} {{object}}",
             )
         ],
@@ -206,7 +207,7 @@ _REPLICA = (
         "s",
         [
             Query(
-                promql.quantile(0.95, "http_request_duration_seconds", "variant, replica", CHAT),
+                promql.quantile(0.95, series.REQUEST_SECONDS, "variant, replica", CHAT),
                 "{{variant}}",
             )
         ],

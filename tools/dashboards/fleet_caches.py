@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.domain import series
 from tools.dashboards import promql
 from tools.dashboards.parts import OUTCOME_COLOURS, Graph, Query
 from tools.dashboards.promql import OBJECT, SCOPE, VARIANT, by, fleet_rate, over, worker_rate
@@ -15,7 +16,7 @@ TIERS = (
             [
                 Query(
                     worker_rate(
-                        "variant, outcome", promql.LOOKUPS, f'tier="{tier}"', SCOPE, OBJECT
+                        "variant, outcome", series.LOOKUPS, f'tier="{tier}"', SCOPE, OBJECT
                     ),
                     "{{variant}} {{outcome}}",
                 )
@@ -32,7 +33,7 @@ TIERS = (
         "ops",
         [
             Query(
-                worker_rate("variant, object", promql.READS, SCOPE, OBJECT),
+                worker_rate("variant, object", series.READS, SCOPE, OBJECT),
                 "{{variant}} {{object}}",
             )
         ],
@@ -44,7 +45,7 @@ TIERS = (
         "ops",
         [
             Query(
-                worker_rate("variant, tier, outcome", "authcache_writes_total", OBJECT),
+                worker_rate("variant, tier, outcome", series.WRITES, OBJECT),
                 "{{variant}} {{tier}} {{outcome}}",
             )
         ],
@@ -55,7 +56,7 @@ TIERS = (
         "ops",
         [
             Query(
-                worker_rate("variant, stage", "authcache_coalesced_total", SCOPE, OBJECT),
+                worker_rate("variant, stage", series.WAITS, SCOPE, OBJECT),
                 "{{variant}} {{stage}}",
             )
         ],
@@ -71,9 +72,7 @@ AGE = tuple(
         "s",
         [
             Query(
-                promql.quantile(
-                    share, "authcache_entry_age_seconds", "variant", f'tier="{tier}"', OBJECT
-                ),
+                promql.quantile(share, series.ENTRY_AGE, "variant", f'tier="{tier}"', OBJECT),
                 f"{{{{variant}}}} {name}",
             )
             for share, name in ((0.5, "median"), (0.99, "99th percentile"))
@@ -91,7 +90,7 @@ SERVERS = (
         "ops",
         [
             Query(
-                fleet_rate("variant, outcome", "authcache_redis_keyspace_total"),
+                fleet_rate("variant, outcome", series.REDIS_KEYSPACE),
                 "{{variant}} {{outcome}}",
             )
         ],
@@ -102,14 +101,14 @@ SERVERS = (
         "Redis: commands",
         "Without those that only open, name or watch a connection.",
         "ops",
-        [Query(fleet_rate("variant", "authcache_redis_commands_total"), "{{variant}}")],
+        [Query(fleet_rate("variant", series.REDIS_COMMANDS), "{{variant}}")],
         span=8,
     ),
     Graph(
         "Redis: memory",
         "Used by the server; it refuses writes at its limit and never evicts.",
         "bytes",
-        [Query(by("variant", f"authcache_redis_memory_bytes{{{VARIANT}}}", "max"), "{{variant}}")],
+        [Query(by("variant", f"{series.REDIS_MEMORY}{{{VARIANT}}}", "max"), "{{variant}}")],
         span=8,
     ),
     Graph(
@@ -118,7 +117,7 @@ SERVERS = (
         "ops",
         [
             Query(
-                fleet_rate("variant, object", "authcache_statement_calls_total", OBJECT),
+                fleet_rate("variant, object", series.STATEMENT_CALLS, OBJECT),
                 "{{variant}} {{object}}",
             )
         ],
@@ -130,8 +129,8 @@ SERVERS = (
         [
             Query(
                 over(
-                    fleet_rate("variant, object", "authcache_statement_seconds_total", OBJECT),
-                    fleet_rate("variant, object", "authcache_statement_calls_total", OBJECT),
+                    fleet_rate("variant, object", series.STATEMENT_SECONDS, OBJECT),
+                    fleet_rate("variant, object", series.STATEMENT_CALLS, OBJECT),
                 ),
                 "{{variant}} {{object}}",
             )

@@ -12,15 +12,17 @@ from grafana_foundation_sdk.builders import prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common, dashboard
 
+from harness.authcache.words import Outcome
+from harness.domain.series import BUILD_INFO, READS, WINDOW_ACTIVE
 from harness.style import COLOURS, NAMED
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, YELLOW, RED, BLUE, PURPLE, GREY = "green", "yellow", "red", "blue", "purple", "gray"
 OUTCOME_COLOURS = {
-    "hit": GREEN,
-    "miss": YELLOW,
-    "deserialize_failure": RED,
-    "backend_error": PURPLE,
+    Outcome.HIT.value: GREEN,
+    Outcome.MISS.value: YELLOW,
+    Outcome.DESERIALIZE_FAILURE.value: RED,
+    Outcome.BACKEND_ERROR.value: PURPLE,
 }
 RUNBOOK = "docs/runbook.md"
 
@@ -191,18 +193,17 @@ def variables(*, all_variants: bool) -> list[Builder[dashboard.VariableModel]]:
     Args:
         all_variants: whether all variants are chosen at first, or only one.
     """
-    build = "authcache_build_info"
     return [
         builders.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-        _choice("variant", "Variant", build, everything=all_variants),
+        _choice("variant", "Variant", BUILD_INFO, everything=all_variants),
         _choice(
             "replica",
             "Replica",
-            f'{build}{{variant=~"$variant"}}',
+            f'{BUILD_INFO}{{variant=~"$variant"}}',
             sort=dashboard.VariableSort.NUMERICAL_ASC,
         ),
-        _choice("key_scope", "Key scope", "authcache_source_reads_total"),
-        _choice("object", "Object", "authcache_source_reads_total"),
+        _choice("key_scope", "Key scope", READS),
+        _choice("object", "Object", READS),
     ]
 
 
@@ -255,7 +256,7 @@ class _Windows(Builder[dashboard.AnnotationQuery]):
             enable=True,
             hide=False,
             icon_color=BLUE,
-            expr='authcache_window_active{variant=~"$variant"} == 1',
+            expr=f'{WINDOW_ACTIVE}{{variant=~"$variant"}} == 1',
         )
 
 

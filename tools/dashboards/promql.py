@@ -7,18 +7,15 @@ which Grafana makes at least four scrapes long.
 
 from __future__ import annotations
 
-CHAT = 'route="/v1/chat/completions"'
+from harness.domain.series import ALL, CHAT_ROUTE, READS, REFERENCE_LINE, REQUESTS
+
+CHAT = f'route="{CHAT_ROUTE}"'
 VARIANT = 'variant=~"$variant"'
 REPLICA = 'replica=~"$replica"'
 SCOPE = 'key_scope=~"$key_scope"'
 OBJECT = 'object=~"$object"'
 WORKER = f"{VARIANT},{REPLICA}"
 """Matchers of what a worker counts."""
-
-LOOKUPS = "authcache_lookups_total"
-READS = "authcache_source_reads_total"
-REQUESTS = "http_requests_total"
-LINE = "authcache_reference_line_per_1000"
 
 
 def rate(metric: str, *matchers: str) -> str:
@@ -81,7 +78,8 @@ def reference_line() -> str:
     The line of several scopes together is not their mean: each counts by its share of the requests.
     At rest, where there are no shares, it is their mean all the same.
     """
-    line = by("variant, key_scope", f'{LINE}{{{VARIANT},{SCOPE},key_scope!="all"}}', "max")
+    by_scope = f'{REFERENCE_LINE}{{{VARIANT},{SCOPE},key_scope!="{ALL}"}}'
+    line = by("variant, key_scope", by_scope, "max")
     requests = worker_rate("variant, key_scope", REQUESTS, CHAT, SCOPE)
     weighted = f"sum by (variant) ({line} * {requests})"
     total = f"sum by (variant) ({requests})"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from harness.domain.series import CHAT_ROUTE, PENDING
 from harness.errors import SetupError
 from harness.process.tasks import together
 from harness.stack.base import WorkerAddress
@@ -153,7 +154,7 @@ async def _first_requests(place: FleetPlace) -> None:
     The first request of a worker opens connections and loads code. On a busy machine that takes
     longer than a lookup in Redis may, and would count as an error of Redis in the first window.
     """
-    url = f"{place.url}/v1/chat/completions"
+    url = f"{place.url}{CHAT_ROUTE}"
     body = {"model": "none", "messages": [{"role": "user", "content": "ping"}]}
     headers = {"Authorization": "Bearer sk-nobody-has-this-key"}
     times = 2 * place.spec.replicas * place.spec.workers
@@ -181,7 +182,7 @@ async def _workers(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...
                 )
                 for row in found
             )
-            pages = (f"{one.metrics_url}?name[]=authcache_pending" for one in workers)
+            pages = (f"{one.metrics_url}?name[]={PENDING}" for one in workers)
             await together(*(_answers(http, page) for page in pages))
         except (TimeoutError, httpx.HTTPError) as error:
             raise SetupError(

@@ -17,8 +17,8 @@ import msgspec
 
 from harness.authcache.trace import Trace
 from harness.authcache.words import KeyScope
+from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE
 from harness.domain.served import SERVED_HEADER, Served, format_served
-from harness.targets.metrics import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE
 from harness.targets.reference.mock_model import ChatRequest, parse_chat
 from harness.targets.reference.problems import (
     ApiError,

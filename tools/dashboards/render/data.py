@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.domain.series import BUILD_INFO
 from harness.prometheus.api import PrometheusApi
 from tools.dashboards.substitute import EVERYTHING, chosen, legend, rate_interval, substituted
 
@@ -140,7 +141,7 @@ async def _repeats(
     name = row.get("repeat")
     if not name:
         return [dict(values)]
-    every = values.get(name) or await api.label_values(name, "authcache_build_info")
+    every = values.get(name) or await api.label_values(name, BUILD_INFO)
     return [{**values, name: [value]} for value in sorted(every, key=lambda v: (len(v), v))]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE, PENDING
 from harness.domain.served import SERVED_HEADER, format_served
 from harness.targets.litellm.inside.instrument import Instruments
-from harness.targets.metrics import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,7 +18,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PENDING = "authcache_pending"
 _ROUTES = {
     CHAT_ROUTE: CHAT_ROUTE,
     "/chat/completions": CHAT_ROUTE,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.authcache.words import ObjectKind
+from harness.domain.series import BACKFILL_TTL, INSTRUMENTED
 from harness.targets.counters import Gauges
 from harness.targets.litellm.inside import real_prisma
 from harness.targets.litellm.inside.database import StatementObserver
@@ -54,13 +55,13 @@ class Instruments:
         self._proxy: Any = None
         self._point_gauges = Gauges(
             self.metrics.registry,
-            "authcache_instrumented",
+            INSTRUMENTED,
             "Whether a point of the release could be wrapped.",
             ("point", "variant"),
         )
         self._backfill = Gauges(
             self.metrics.registry,
-            "authcache_backfill_ttl_seconds",
+            BACKFILL_TTL,
             "How long the last entry taken from Redis was to stay in memory.",
             ("object", "variant"),
         )
