@@ -9,9 +9,10 @@ from benchmarks.floor import FloorTarget
 from harness.authcache.variants import load_variants, override
 from harness.domain.population import MOCK_MODEL
 from harness.stack.base import FleetSpec
-from harness.targets.base import RunSettings, Target
+from harness.targets.base import Target
 from harness.targets.reference.mock_model import MockModel, parse_chat
 from harness.targets.reference.target import ReferenceTarget
+from harness.targets.settings import RunSettings
 
 FLOOR = "floor"
 CONNECTIONS = 16

@@ -22,8 +22,8 @@ from harness.process.stop import Stop
 from harness.process.survival import while_alive
 from harness.stack.base import FleetSpec
 from harness.stack.embedded import EmbeddedStack
-from harness.targets.base import RunSettings
 from harness.targets.reference.target import ReferenceTarget
+from harness.targets.settings import RunSettings
 
 QUIET_BEFORE, QUIET_DURING = 0.5, 3.0
 """Load averages of a quiet machine; the benchmark itself keeps a server, its load, and for some

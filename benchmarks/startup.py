@@ -20,9 +20,9 @@ from harness.targets.base import (
     ContainerSpec,
     ProcessSpec,
     ReplicaContext,
-    RunSettings,
     Target,
 )
+from harness.targets.settings import RunSettings
 
 REPLICAS = 8
 RATE_PER_S = 200.0

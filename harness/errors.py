@@ -112,7 +112,8 @@ def explain(error: ValidationError) -> str:
         where = _cut(".".join(str(step) for step in item["loc"]) or "the whole")
         value = item["input"]
         shown = f" [{_cut(_text(value))}]" if isinstance(value, str | int | float) else ""
-        if item["type"] == "extra_forbidden":
+        # The second of a dataclass, which takes its fields as arguments.
+        if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             parts.append(f"{where}: there is no such field; remove it or check its spelling")
         else:
             parts.append(f"{where}{shown}: {_cut(item['msg'], 400)}")

@@ -11,7 +11,8 @@ from harness.domain.result import Sizing
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import check_sizing, population, sizing
 from harness.stack.base import FleetSpec
-from harness.targets.base import RunSettings, Target
+from harness.targets.base import Target
+from harness.targets.settings import RunSettings
 
 
 @dataclass(frozen=True, slots=True)

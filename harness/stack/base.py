@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.targets.base import RunSettings, Target
+from harness.targets.base import Target
+from harness.targets.settings import RunSettings
 
 
 @dataclass(frozen=True, slots=True)

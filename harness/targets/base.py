@@ -10,22 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What a scenario asks of every target, already scaled. Times in seconds."""
-
-    ttl_s: float
-    time_scale: float = 1.0
-    planted_null_user: bool = False
-    """The premise: for a team key without a user, an all-NULL user row is looked up."""
-    mock_latency_ms: float = 0.0
-    mock_completion_tokens: int = 20
-    cost_micro: int = 250
-    """Cost of one reply in millionths of a US dollar."""
-    served_header: bool = True
-    spend_tracking: bool = True
-    metrics: bool = True
+from harness.targets.settings import RunSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from benchmarks.arms import BODY, floor_target
 from benchmarks.floor import REPLY_VARIABLE, make_app
 from harness.domain.served import COST_HEADER
 from harness.stack.base import FleetSpec
-from harness.targets.base import ReplicaContext, RunSettings
+from harness.targets.base import ReplicaContext
+from harness.targets.settings import RunSettings
 
 
 async def test_the_floor_gives_the_reply_of_the_mock_model() -> None:

@@ -16,13 +16,8 @@ import psutil
 from harness.process import guard
 from harness.process.processes import wait_until
 from harness.stack.base import FleetSpec
-from harness.targets.base import (
-    ContainerContext,
-    ContainerSpec,
-    ProcessSpec,
-    ReplicaContext,
-    RunSettings,
-)
+from harness.targets.base import ContainerContext, ContainerSpec, ProcessSpec, ReplicaContext
+from harness.targets.settings import RunSettings
 
 PATIENCE_S = 60.0
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 
 from harness.process.sockets import free_port
-from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
+from harness.targets.reference.settings import ProxySettings
+from harness.targets.settings import SETTINGS_VARIABLE
 from tests.targets.world import MODEL, PATIENCE_S
 
 
@@ -66,7 +67,7 @@ async def replica(
         process = await asyncio.create_subprocess_exec(
             *arguments("--port", str(port), "--metrics-port", str(metrics_port)),
             *("--workers", str(workers)),
-            env={**os.environ, SETTINGS_VARIABLE: settings.model_dump_json()},
+            env={**os.environ, SETTINGS_VARIABLE: settings.encode()},
             stdout=output,
             stderr=output,
             start_new_session=True,

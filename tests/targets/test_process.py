@@ -14,7 +14,7 @@ import pytest
 from harness.observe.counters import Counters
 from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet
-from harness.targets.reference.settings import SETTINGS_VARIABLE
+from harness.targets.settings import SETTINGS_VARIABLE
 from tests.targets.replica import Replica, arguments, replica
 from tests.targets.test_spend import charged
 from tests.targets.world import VARIANTS, node_settings, one_key, seed, spent
@@ -137,7 +137,7 @@ def test_settings_that_cannot_be_read(settings: str | None, words: str) -> None:
 
 
 def test_a_port_in_use(baseline: Fleet) -> None:
-    settings = node_settings(baseline, VARIANTS["memory_only"].switches).model_dump_json()
+    settings = node_settings(baseline, VARIANTS["memory_only"].switches).encode()
     with listen() as taken:
         port = taken.getsockname()[1]
         ended = started(settings, "--port", str(port))
@@ -150,7 +150,7 @@ def test_a_port_in_use(baseline: Fleet) -> None:
 def test_a_postgres_that_refuses(baseline: Fleet, workers: str) -> None:
     switches = VARIANTS["memory_only"].switches
     dsn = "postgresql://nobody@127.0.0.1:1/nothing"
-    settings = node_settings(baseline, switches, dsn=dsn).model_dump_json()
+    settings = node_settings(baseline, switches, dsn=dsn).encode()
 
     ended = started(
         *(settings, "--port", str(free_port()), "--metrics-port", str(free_port())),

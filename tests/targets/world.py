@@ -25,13 +25,13 @@ from harness.observe.counters import Counters
 from harness.plan.seed import seed_population
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
-from harness.targets.base import RunSettings
 from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.app import App
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.store import MICRO
 from harness.targets.reference.target import ReferenceTarget
 from harness.targets.reference.worker import Worker, open_worker
+from harness.targets.settings import RunSettings
 
 PATIENCE_S = 60.0
 MODEL = "mock-model"
@@ -248,7 +248,7 @@ def node_settings(
     fleet: Fleet, switches: Switches, namespace: str = "", **settings: Any
 ) -> ProxySettings:
     """Settings of a worker beside a fleet, over its servers."""
-    given = {
+    given: dict[str, Any] = {
         "variant": "test",
         "version": "1",
         "switches": switches,
@@ -260,7 +260,7 @@ def node_settings(
         "spend_flush_s": 0.05,
         "redis_timeout_s": 10.0,
     }
-    return ProxySettings.model_validate(given | settings)
+    return ProxySettings(**given | settings)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -16,9 +17,10 @@ from harness.targets.base import (
 )
 from harness.targets.litellm import inside
 from harness.targets.litellm.environment import Environment
-from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, Settings, encode
+from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.releases import Release, speaks_of
+from harness.targets.settings import SETTINGS_VARIABLE
 
 _SHARED_REDIS = (
     "spend counters, rate limiter and Lua scripts of the release share the Redis with the auth "
@@ -95,7 +97,7 @@ class LiteLLMTarget:
         argv += ["--listen-fd", str(context.listen_fd)]
         for fd in context.metrics_fds:
             argv += ["--metrics-fd", str(fd)]
-        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: encode(settings)})
+        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.encode()})
 
     def container(self, context: ContainerContext) -> ContainerSpec:
         """Every replica of a fleet in containers of the official image, with its own Prisma."""
@@ -103,7 +105,7 @@ class LiteLLMTarget:
         command = ["python", "-m", "harness.targets.litellm.inside.serve", "--host", "0.0.0.0"]
         command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
         command += ["--workers", str(context.workers)]
-        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: encode(settings)})
+        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.encode()})
 
     def describe(self) -> Mapping[str, Any]:
         """What stands for the switches of a release: what it is, and how it speaks to Postgres."""
@@ -111,17 +113,13 @@ class LiteLLMTarget:
         return {"release": self.version, "prisma": prisma}
 
     def _settings(self, context: ReplicaContext | ContainerContext, **places: Any) -> Settings:
-        run = context.settings
         _check_redis(context.redis_url)
         return Settings(
+            **asdict(context.settings),
             variant=context.fleet,
             version=self.version,
             dsn=context.dsn,
-            ttl_s=run.ttl_s,
             redis_url=context.redis_url,
-            mock_latency_ms=run.mock_latency_ms,
-            cost_micro=run.cost_micro,
-            served_header=run.served_header,
             **places,
         )
 

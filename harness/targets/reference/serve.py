@@ -21,8 +21,9 @@ from pydantic import ValidationError
 from harness.errors import UsageError, explain
 from harness.targets.reference.app import App
 from harness.targets.reference.server import server_config
-from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
+from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.worker import Worker, open_worker
+from harness.targets.settings import SETTINGS_VARIABLE
 from harness.targets.workers import listen, replica_options, run_workers
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
@@ -35,9 +36,10 @@ def read_settings() -> ProxySettings:
     if text is None:
         raise UsageError(f"The variable [{SETTINGS_VARIABLE}] is not set. It holds the settings.")
     try:
-        return ProxySettings.model_validate_json(text)
-    except ValidationError as error:
-        raise UsageError(f"[{SETTINGS_VARIABLE}] is not valid. {explain(error)}") from error
+        return ProxySettings.decode(text)
+    except ValueError as error:
+        why = explain(error) if isinstance(error, ValidationError) else f"{error}."
+        raise UsageError(f"[{SETTINGS_VARIABLE}] is not valid. {why}") from error
 
 
 def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
@@ -17,9 +18,9 @@ from harness.targets.base import (
     ContainerSpec,
     ProcessSpec,
     ReplicaContext,
-    RunSettings,
 )
-from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
+from harness.targets.reference.settings import ProxySettings
+from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
 
 
 class ReferenceTarget:
@@ -61,7 +62,7 @@ class ReferenceTarget:
         argv += ["--listen-fd", str(context.listen_fd)]
         for fd in context.metrics_fds:
             argv += ["--metrics-fd", str(fd)]
-        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.model_dump_json()})
+        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.encode()})
 
     def container(self, context: ContainerContext) -> ContainerSpec:
         """Every replica of a fleet in containers."""
@@ -69,7 +70,7 @@ class ReferenceTarget:
         command = ["python", "-m", "harness.targets.reference.serve", "--host", "0.0.0.0"]
         command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
         command += ["--workers", str(context.workers)]
-        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.model_dump_json()})
+        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.encode()})
 
     def describe(self) -> Mapping[str, Any]:
         """The variant's switches."""
@@ -77,17 +78,9 @@ class ReferenceTarget:
 
     def _settings(self, run: RunSettings, **places: Any) -> ProxySettings:
         return ProxySettings(
+            **asdict(run),
             variant=self._variant.name,
             version=self.version,
             switches=self._variant.switches,
-            ttl_s=run.ttl_s,
-            time_scale=run.time_scale,
-            planted_null_user=run.planted_null_user,
-            mock_latency_ms=run.mock_latency_ms,
-            mock_completion_tokens=run.mock_completion_tokens,
-            cost_micro=run.cost_micro,
-            served_header=run.served_header,
-            spend_tracking=run.spend_tracking,
-            metrics=run.metrics,
             **places,
         )

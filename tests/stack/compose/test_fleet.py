@@ -29,9 +29,9 @@ from harness.stack.compose.fleet import (
     slug_of,
 )
 from harness.stack.compose.project import compose_folder
-from harness.targets.base import RunSettings
-from harness.targets.reference.settings import SETTINGS_VARIABLE, ProxySettings
+from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.target import ReferenceTarget
+from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
 from tests.stack.fakes import FakeTarget
 
 
@@ -104,7 +104,7 @@ def test_no_password_is_in_the_file_and_every_one_comes_back_by_its_variable() -
         assert variable.endswith("_LITELLM_1_84")
         assert f"${{{variable}}}" in expanded
         expanded = expanded.replace(f"${{{variable}}}", secret)
-    settings = ProxySettings.model_validate_json(expanded)
+    settings = ProxySettings.decode(expanded)
     assert settings.dsn == "postgresql://authcache_1:geheim-r0le@postgres:5432/authcache_1"
     assert settings.redis_url == "redis://:geheim-r3dis@redis-litellm-1-84:6379/0"
 

@@ -17,10 +17,10 @@ from harness.observe.counters import Counters
 from harness.observe.snapshots import Observer, Snapshot, watch
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
-from harness.targets.base import RunSettings
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.releases import parse_release
 from harness.targets.litellm.target import LiteLLMTarget
+from harness.targets.settings import RunSettings
 from tests.silence import Silence
 from tests.targets.world import (
     COST_MICRO,

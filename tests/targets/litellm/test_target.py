@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from harness.errors import SetupError
-from harness.targets.base import ReplicaContext, RunSettings
+from harness.targets.base import ReplicaContext
 from harness.targets.litellm.environment import Environment, Record
 from harness.targets.litellm.inside.proxy_config import proxy_config
-from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, decode
+from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.releases import release_of
 from harness.targets.litellm.target import LiteLLMTarget
+from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
 
 RECORD = Record(
     version="1.84.0rc1",
@@ -38,7 +39,7 @@ def cache_params(redis_url: str | None) -> Any:
         redis_namespace="authcache:x",
         settings=RunSettings(ttl_s=5.0),
     )
-    settings = decode(target.process(context).env[SETTINGS_VARIABLE])
+    settings = Settings.decode(target.process(context).env[SETTINGS_VARIABLE])
     config = json.loads(json.dumps(proxy_config(settings, "sk-master")))
     return config["litellm_settings"].get("cache_params")
 

@@ -57,8 +57,10 @@ def packages(settings_json: str) -> dict[str, Path]:
 
 def main() -> None:
     """Make our packages importable, then serve."""
-    settings = os.environ.get("AUTHCACHE_PROXY_SETTINGS", "{}")
-    sys.meta_path.insert(0, Finder(packages(settings)))
+    sys.meta_path.insert(0, Finder({"harness": HARNESS}))
+    from harness.targets.settings import SETTINGS_VARIABLE  # noqa: PLC0415 - found only now
+
+    sys.meta_path.insert(0, Finder(packages(os.environ.get(SETTINGS_VARIABLE, "{}"))))
     from harness.targets.litellm.inside.serve import main as serve  # noqa: PLC0415 - found only now
 
     serve()

@@ -26,7 +26,8 @@ from harness.targets.litellm.inside import boot
 from harness.targets.litellm.inside.app import Wrapped
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.proxy_config import environment, proxy_config
-from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, Settings, decode
+from harness.targets.litellm.inside.settings import Settings
+from harness.targets.settings import SETTINGS_VARIABLE
 from harness.targets.workers import listen, replica_options, run_workers
 
 MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
@@ -99,7 +100,7 @@ def main(
 ) -> None:
     """Run one replica. Its settings are JSON in AUTHCACHE_PROXY_SETTINGS."""
     try:
-        settings = decode(os.environ[SETTINGS_VARIABLE])
+        settings = Settings.decode(os.environ[SETTINGS_VARIABLE])
         check_release(settings.version, metadata.version("litellm"))
         if listen_fd is None:
             listen_fd = listen(host, port)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from harness.targets.litellm.inside import boot
 from harness.targets.litellm.inside.proxy_config import environment, proxy_config
-from harness.targets.litellm.inside.settings import Settings, decode, encode
+from harness.targets.litellm.inside.settings import Settings
 
 SETTINGS = Settings(variant="litellm==1", version="1", dsn="postgresql://x/y", ttl_s=5.0)
 
 
 def test_two_packages_are_found_and_nothing_else_of_ours() -> None:
-    assert set(boot.packages(encode(SETTINGS))) == {"harness", "prisma"}
+    assert set(boot.packages(SETTINGS.encode())) == {"harness", "prisma"}
     assert boot.HARNESS.name == "harness"
-    finder = boot.Finder(boot.packages(encode(SETTINGS)))
+    finder = boot.Finder(boot.packages(SETTINGS.encode()))
     spec = finder.find_spec("harness")
     assert spec is not None
     assert spec.submodule_search_locations == [str(boot.HARNESS)]
@@ -24,7 +24,7 @@ def test_two_packages_are_found_and_nothing_else_of_ours() -> None:
 
 
 def test_an_engine_of_the_environments_own_is_left_alone() -> None:
-    settings = json.loads(encode(SETTINGS)) | {"real_prisma": True}
+    settings = json.loads(SETTINGS.encode()) | {"real_prisma": True}
     assert set(boot.packages(json.dumps(settings))) == {"harness"}
 
 
@@ -75,4 +75,4 @@ def test_without_redis_nothing_speaks_of_it() -> None:
 
 
 def test_settings_come_back_as_they_went() -> None:
-    assert decode(encode(SETTINGS)) == SETTINGS
+    assert Settings.decode(SETTINGS.encode()) == SETTINGS

@@ -6,9 +6,12 @@ import pytest
 from click.testing import CliRunner
 
 from harness.targets.litellm.inside import serve
-from harness.targets.litellm.inside.settings import SETTINGS_VARIABLE, Settings, encode
+from harness.targets.litellm.inside.settings import Settings
+from harness.targets.settings import SETTINGS_VARIABLE
 
-SETTINGS = Settings("litellm==1.84.0rc1", "1.84.0rc1", "postgresql://nowhere/x", ttl_s=5.0)
+SETTINGS = Settings(
+    variant="litellm==1.84.0rc1", version="1.84.0rc1", dsn="postgresql://nowhere/x", ttl_s=5.0
+)
 
 
 @pytest.mark.parametrize("installed", ["1.84.0rc1", "1.84.0-rc.1"])
@@ -21,7 +24,7 @@ def test_no_release_is_shown_under_the_name_of_another(
     installed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever an image holds, it is refused before any of it is imported or anything listens."""
-    monkeypatch.setenv(SETTINGS_VARIABLE, encode(SETTINGS))
+    monkeypatch.setenv(SETTINGS_VARIABLE, SETTINGS.encode())
     monkeypatch.setattr(metadata, "version", lambda _: installed)
     monkeypatch.setattr(serve, "listen", lambda *_: pytest.fail("it listens"))
     ended = CliRunner().invoke(serve.main, [])
@@ -33,7 +36,7 @@ def test_an_environment_without_litellm_says_so(monkeypatch: pytest.MonkeyPatch)
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setenv(SETTINGS_VARIABLE, encode(SETTINGS))
+    monkeypatch.setenv(SETTINGS_VARIABLE, SETTINGS.encode())
     monkeypatch.setattr(metadata, "version", missing)
     ended = CliRunner().invoke(serve.main, [])
     assert ended.exit_code == serve.EXIT_USAGE
