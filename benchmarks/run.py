@@ -16,6 +16,7 @@ from benchmarks.options import Options
 from benchmarks.requests import open_arm
 from benchmarks.startup import StartStep
 from benchmarks.step import Figures, Step, in_turn, least
+from harness.archive.directory import LOGS
 from harness.authcache.variants import load_variants
 from harness.domain.progress import Progress
 from harness.process.stop import Stop
@@ -85,7 +86,7 @@ async def _run(measured: Measured, progress: Progress) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="authcache-bench-") as name:
         folder = Path(name)
-        stack = EmbeddedStack(folder)
+        stack = EmbeddedStack(folder / LOGS)
         try:
             progress.phase("starting servers")
             await stack.open()

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.machine import cpu_times, memory_bytes, used_s
 from benchmarks.population import copy_population, team_keys
 from benchmarks.step import Figures
+from harness.archive.directory import KEYS, LOGS
 from harness.domain.population import write_keys
 from harness.domain.window import WindowCommand
 from harness.load.client import LoadDriver
@@ -70,7 +71,7 @@ class StartStep:
         self._round += 1
         folder = self._folder / f"{self.name}-{self._round}"
         stack = EmbeddedStack(
-            folder, postgres_dsn=self._host.admin_dsn, redis_url=self._host.redis_url
+            folder / LOGS, postgres_dsn=self._host.admin_dsn, redis_url=self._host.redis_url
         )
         timed = _TimedTarget(self._target)
         spec = FleetSpec(
@@ -96,9 +97,9 @@ class StartStep:
     async def _drive(self, stack: EmbeddedStack, fleet: Fleet, folder: Path) -> dict[str, float]:
         keys = team_keys(_KEYS)
         await copy_population(fleet.dsn, keys)
-        keys_file = folder / "keys.json"
+        keys_file = folder / KEYS
         write_keys(keys_file, keys)
-        driver = LoadDriver(folder / "logs" / "load-driver.log")
+        driver = LoadDriver(folder / LOGS / "load-driver.log")
         try:
             await driver.start()
             command = WindowCommand(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from harness.archive.directory import LOGS
 from harness.domain.population import objects_in_scope
 from harness.domain.progress import Progress
 from harness.domain.series import ALL
@@ -188,6 +189,7 @@ async def beside(
                     run_dir,
                     [worker for fleet in fleets for worker in _scraped(fleet)],
                     urlsplit(url).netloc,
+                    log_file=run_dir / LOGS / "prometheus.log",
                     rules=shipped("dashboards/rules.yml"),
                     note=progress.note,
                 )

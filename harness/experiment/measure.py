@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
+from harness.archive.directory import KEYS, SAMPLES
 from harness.authcache.words import ObjectKind
 from harness.domain.progress import Progress, Tick
 from harness.domain.series import LOOKUPS, READS
@@ -53,7 +54,13 @@ class Windows:
             InvalidRunError: something did not come to rest, or cannot be read.
         """
         observer, total = self.observers[slot.variant], len(self.plan.slots)
-        load = commands(self.plan, slot, observer.fleet.replica_urls, self.run_dir)
+        load = commands(
+            self.plan,
+            slot,
+            observer.fleet.replica_urls,
+            self.run_dir / KEYS,
+            self.run_dir / SAMPLES,
+        )
         if load.warmup is not None:
             self.progress.window(slot.number, total, slot.variant, "warm-up")
             with self.companions.stretch(slot.variant, WARMUP, slot.round):

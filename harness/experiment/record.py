@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.archive.directory import KEYS, LOGS, SNAPSHOTS
 from harness.archive.snapshots import write_window
 from harness.domain.population import write_keys
 from harness.domain.progress import Progress
@@ -19,7 +20,6 @@ from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find
 from harness.load.client import LoadDriver
 from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Observer, watch
-from harness.plan.commands import keys_file
 from harness.plan.plan import RunPlan
 from harness.plan.seed import seed_population
 from harness.process.stop import Stop
@@ -108,7 +108,7 @@ class _Run:
         self._progress = progress
         self._recording = recording
         self._prometheus = prometheus
-        self._keys_file = keys_file(run_dir)
+        self._keys_file = run_dir / KEYS
         self._observers: dict[str, Observer] = {}
         self._start = 0.0
 
@@ -145,7 +145,7 @@ class _Run:
         return self._plan.ttl_s == ttl_s
 
     async def _measure(self, open_things: contextlib.AsyncExitStack) -> None:
-        driver = LoadDriver(self._dir / "logs" / "load-driver.log")
+        driver = LoadDriver(self._dir / LOGS / "load-driver.log")
         open_things.push_async_callback(driver.close)
         _, fleets = await asyncio.gather(driver.start(), self._start_fleets(open_things))
         ttl_s = self._plan.ttl_s
@@ -168,7 +168,7 @@ class _Run:
         for slot in self._plan.slots:
             evidence = await windows.measure(slot)
             self._recording.windows.append(evidence)
-            write_window(self._dir / "snapshots", evidence)
+            write_window(self._dir / SNAPSHOTS, evidence)
 
     async def _find_pace(self, driver: LoadDriver) -> None:
         if self._recording.pace is not None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
+from harness.archive.directory import (
+    LOGS,
+    SAMPLES,
+    kept_if_used,
+    make_run_dir,
+    point_latest,
+    write_manifest,
+    write_result,
+)
 from harness.archive.manifest import manifest
 from harness.domain.progress import Progress
 from harness.domain.result import Result
@@ -75,7 +80,7 @@ async def run(
         new_stack = functools.partial(
             make_stack,
             stack_name,
-            run_dir,
+            run_dir / LOGS,
             postgres_dsn=servers.postgres_dsn,
             redis_url=servers.redis_url,
         )
@@ -83,15 +88,14 @@ async def run(
     recording.servers["prometheus"] = prometheus_fact(
         prometheus, binary, recording.stack, run_dir, measured=bool(recording.windows)
     )
-    _write_json(
-        run_dir / "manifest.json",
-        before | {"servers": recording.servers, "driven": driven(recording.plan)},
+    write_manifest(
+        run_dir, before | {"servers": recording.servers, "driven": driven(recording.plan)}
     )
     progress.phase("reconciling and writing the report")
     result = analyse(
         _facts(recording.plan, run_dir.name, started, recording),
         recording.windows,
-        run_dir / "samples",
+        run_dir / SAMPLES,
         elapsed_s=recording.elapsed_s,
         complete=recording.complete,
         interrupted=stop.exit_code if recording.interrupted else 0,
@@ -101,45 +105,6 @@ async def run(
     write_reports(result, run_dir)
     point_latest(runs_dir, run_dir)
     return result, run_dir
-
-
-def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
-    """A new directory ``runs/<UTC time>-<scenario>``; never one that is there already."""
-    base = f"{started:%Y%m%d-%H%M%S}-{scenario}"
-    for attempt in range(100):
-        run_dir = runs_dir / (base if attempt == 0 else f"{base}-{attempt + 1}")
-        try:
-            run_dir.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        for name in ("logs", "samples", "snapshots"):
-            (run_dir / name).mkdir()
-        return run_dir
-    raise FileExistsError(base)
-
-
-@contextlib.contextmanager
-def kept_if_used(run_dir: Path) -> Iterator[None]:
-    """Remove a run directory when the block fails before it has put a file there."""
-    try:
-        yield
-    except BaseException:
-        if not any(path.is_file() for path in run_dir.rglob("*")):
-            shutil.rmtree(run_dir)
-        raise
-
-
-def write_result(run_dir: Path, result: Result) -> None:
-    """Write ``result.json``."""
-    _write_json(run_dir / "result.json", result.model_dump(mode="json"))
-
-
-def point_latest(runs_dir: Path, run_dir: Path) -> None:
-    """Point ``runs/latest`` at a run, in one step."""
-    link = runs_dir / f".latest-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(run_dir.name)
-    link.replace(runs_dir / "latest")
 
 
 def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) -> RunFacts:
@@ -193,7 +158,3 @@ def _notes(recording: Recording) -> list[str]:
             "entry is that a release serves cannot be seen from outside."
         )
     return notes
-
-
-def _write_json(path: Path, body: object) -> None:
-    path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.archive.directory import KEYS
 from harness.domain.population import write_keys
 from harness.experiment.companions import planned_rates, reference_line
 from harness.live.web_form import form_settings
@@ -19,7 +20,6 @@ GRAFANA_PORT = 3000
 LOCUST_PORT = 8089
 LOCUST_MASTER_PORT = 5557
 GRAFANA_LAYER = "grafana.yaml"
-_KEYS = "keys.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Beside:
 def configure(stack: KeptStack, plan: RunPlan, beside: Beside) -> None:
     """Write down what Compose must know to start it. Raises SetupError."""
     project = stack.project
-    keys_file = project.folder / _KEYS
+    keys_file = project.folder / KEYS
     write_keys(keys_file, list(plan.keys))
     # Locust reads it under a user of its own; the folder lets nobody else in.
     keys_file.chmod(0o644)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.archive.directory import LOGS
 from harness.errors import SetupError
 from harness.live.compose_beside import (
     GRAFANA_LAYER,
@@ -61,7 +62,7 @@ async def up(
     """
     plan = make_plan(scenario, arms, stack=KeptStack.name)
     run_dir = runs_dir / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-up"
-    stack = KeptStack(run_dir)
+    stack = KeptStack(run_dir / LOGS)
     stack.lines = reference_lines(plan)
     work = _again if stack.project.folder.exists() else _first
     await stop.cancels(work(stack, plan, beside, say))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.archive.directory import KEYS, LOGS, kept_if_used, make_run_dir
 from harness.domain.population import write_keys
-from harness.experiment.run import Servers, kept_if_used, make_run_dir
+from harness.experiment.run import Servers
 from harness.observe.snapshots import watch
 from harness.plan.plan import Arm, RunPlan, make_plan
 from harness.plan.seed import seed_population
@@ -65,9 +66,9 @@ async def fleets_up(
     scenario, servers = keeping.scenario, keeping.servers
     plan = make_plan(scenario, keeping.arms, stack=EmbeddedStack.name)
     run_dir = make_run_dir(keeping.runs_dir, purpose, datetime.now(UTC))
-    with kept_if_used(run_dir), _secrets(run_dir / "keys.json", plan) as keys_file:
+    with kept_if_used(run_dir), _secrets(run_dir / KEYS, plan) as keys_file:
         stack = EmbeddedStack(
-            run_dir, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
+            run_dir / LOGS, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
         )
         try:
             await stack.open()

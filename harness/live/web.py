@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from harness.archive.directory import LOGS
 from harness.errors import SetupError
 from harness.installation import PACKAGE, shipped
 from harness.live.keep import (
@@ -64,7 +65,7 @@ async def serve_ui(keeping: Keeping, web: WebUi) -> None:
             url = f"http://{_bracketed(web.host)}:{web.port}"
             await _until_ready(url, web, processes, stop)
             say(f"Locust's web UI with the tab Auth cache: {url}")
-            say(f"Logs: {kept.run_dir}/logs. Ctrl-C ends everything.")
+            say(f"Logs: {kept.run_dir / LOGS}. Ctrl-C ends everything.")
             await while_alive(stop.wait(), kept.stack.died, lambda: _first_end(processes))
         finally:
             await kept.stack.dismiss(_GROUP)
@@ -80,7 +81,7 @@ def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
             name=name,
             group=_GROUP,
             argv=(*locust, *options),
-            log_file=kept.run_dir / "logs" / f"{name.lower().replace(' ', '-')}.log",
+            log_file=kept.run_dir / LOGS / f"{name.lower().replace(' ', '-')}.log",
             env=environment,
             # Locust reads its configuration from the folder that it is started in
             cwd=kept.run_dir,

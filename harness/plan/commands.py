@@ -24,25 +24,23 @@ class Commands:
     window: WindowCommand
 
 
-def keys_file(run_dir: Path) -> Path:
-    """Where the driver finds the keys of a run while it lasts."""
-    return run_dir / "keys.json"
-
-
-def commands(plan: RunPlan, slot: Slot, hosts: Sequence[str], run_dir: Path) -> Commands:
+def commands(
+    plan: RunPlan, slot: Slot, hosts: Sequence[str], keys_file: Path, samples_dir: Path
+) -> Commands:
     """The load of a slot, in the order in which it is driven.
 
     Args:
         plan: as it is driven.
         slot: of the plan.
         hosts: base URLs of the replicas of the slot's variant.
-        run_dir: holds the keys file and the folder of the samples.
+        keys_file: where the driver finds the keys of the run.
+        samples_dir: where the samples of the window go.
     """
     load, cold = plan.scenario.load, slot.phase == "cold_fill"
     common = WindowCommand(
         window=slot.name,
         hosts=list(hosts),
-        keys_file=str(keys_file(run_dir)),
+        keys_file=str(keys_file),
         model=load.model,
         duration_s=plan.ttl_s if cold else plan.window_s,
         mix={str(scope): weight for scope, weight in load.mix.items()},
@@ -53,7 +51,7 @@ def commands(plan: RunPlan, slot: Slot, hosts: Sequence[str], run_dir: Path) -> 
         seed=plan.scenario.seed * 10_000 + slot.round * 10,
         late_ms=plan.scenario.limits.late_ms,
         timeout_s=load.timeout_s,
-        samples_file=str(run_dir / "samples" / f"{slot.name}.csv.gz"),
+        samples_file=str(samples_dir / f"{slot.name}.csv.gz"),
     )
     if cold or not load.warmup_ttls:
         return Commands(None, common)

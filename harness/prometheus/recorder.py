@@ -66,6 +66,7 @@ async def recording(
     workers: Sequence[ScrapedWorker],
     exporter: str,
     *,
+    log_file: Path,
     rules: Path | None,
     note: Callable[[str], None],
 ) -> AsyncIterator[PrometheusApi]:
@@ -81,6 +82,7 @@ async def recording(
         run_dir: of the run.
         workers: whom to scrape.
         exporter: host and port of the harness's exporter.
+        log_file: where the process writes.
         rules: a file of rules; a copy goes with the data.
         note: told what went wrong; nothing of it is a reason to end the run.
 
@@ -95,7 +97,6 @@ async def recording(
     text = configuration(workers, exporter, rule_files=names)
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     port = free_port()
-    log_file = run_dir / "logs" / "prometheus.log"
     process = host.accompany(
         server_command(binary, folder, port, log_file, title=f"Run {run_dir.name}")
     )

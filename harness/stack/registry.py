@@ -13,13 +13,13 @@ Maker = Callable[[Path, str | None, str | None], Stack]
 
 
 def make_stack(
-    name: str, run_dir: Path, *, postgres_dsn: str | None = None, redis_url: str | None = None
+    name: str, logs: Path, *, postgres_dsn: str | None = None, redis_url: str | None = None
 ) -> Stack:
     """A stack that is not open yet.
 
     Args:
         name: of `STACKS`.
-        run_dir: logs go to ``logs/`` in it.
+        logs: folder of the servers' and replicas' logs.
         postgres_dsn: a Postgres of the user's.
         redis_url: a Redis of the user's.
 
@@ -30,16 +30,16 @@ def make_stack(
     """
     if name not in STACKS:
         raise UnknownNameError("stack", name, STACKS)
-    return STACKS[name](run_dir, postgres_dsn, redis_url)
+    return STACKS[name](logs, postgres_dsn, redis_url)
 
 
-def _embedded(run_dir: Path, postgres_dsn: str | None, redis_url: str | None) -> Stack:
+def _embedded(logs: Path, postgres_dsn: str | None, redis_url: str | None) -> Stack:
     from harness.stack.embedded import EmbeddedStack  # noqa: PLC0415 - see above
 
-    return EmbeddedStack(run_dir, postgres_dsn=postgres_dsn, redis_url=redis_url)
+    return EmbeddedStack(logs, postgres_dsn=postgres_dsn, redis_url=redis_url)
 
 
-def _compose(run_dir: Path, postgres_dsn: str | None, redis_url: str | None) -> Stack:
+def _compose(logs: Path, postgres_dsn: str | None, redis_url: str | None) -> Stack:
     from harness.stack.compose import ComposeStack  # noqa: PLC0415 - see above
 
     for variable, value in (("POSTGRES_DSN", postgres_dsn), ("REDIS_URL", redis_url)):
@@ -48,7 +48,7 @@ def _compose(run_dir: Path, postgres_dsn: str | None, redis_url: str | None) -> 
                 f"{variable} is set, but the stack [compose] starts servers of its own. Unset it, "
                 "or use STACK=embedded."
             )
-    return ComposeStack(run_dir)
+    return ComposeStack(logs)
 
 
 STACKS: Mapping[str, Maker] = {EMBEDDED: _embedded, "compose": _compose}

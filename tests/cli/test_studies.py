@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from click.testing import Result as Ended
 
 from harness.analysis.explained import load_register
+from harness.archive.directory import write_result
 from harness.authcache.variants import Variant
 from harness.cli import main
 from harness.cli.commands import studies as commands
 from harness.cli.commands.running import Done
 from harness.domain.result import Result
-from harness.experiment.run import write_result
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import Release
 from tests.analysis.test_twins import FEWER_PAIRS, fewer_log_pairs

@@ -45,7 +45,7 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Promet
     plan = make_plan(
         load_scenario("smoke"), [reference_arm(known[name]) for name in VARIANTS], stack="embedded"
     )
-    stack = EmbeddedStack(run_dir)
+    stack = EmbeddedStack(run_dir / "logs")
     try:
         await stack.open()
         fleets = [await stack.start(plan.fleet(arm)) for arm in plan.arms]

@@ -209,7 +209,9 @@ async def test_a_cold_fill_is_measured_from_the_first_request_on(tmp_path: Path)
 async def test_the_driver_gets_the_commands_of_plan_and_slot(tmp_path: Path, phase: str) -> None:
     world = World(_plan(), tmp_path)
     await world.measure(phase)
-    load = commands(world.plan, world.slot(phase), HOSTS, tmp_path)
+    load = commands(
+        world.plan, world.slot(phase), HOSTS, tmp_path / "keys.json", tmp_path / "samples"
+    )
     assert world.commands == [c for c in (load.warmup, load.window) if c is not None]
 
 

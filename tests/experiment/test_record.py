@@ -7,12 +7,12 @@ from typing import cast
 
 import pytest
 
+from harness.archive.directory import KEYS
 from harness.authcache.variants import load_variants
 from harness.domain.population import read_keys
 from harness.errors import InvalidRunError, SetupError
 from harness.experiment.record import record
 from harness.plan.arms import reference_arm
-from harness.plan.commands import keys_file
 from harness.plan.plan import RunPlan, make_plan
 from harness.process.stop import Stop
 from harness.scenario.loader import load_scenario
@@ -36,7 +36,7 @@ class BrokenStack:
         self.problems = ["one folder could not be removed"]
         self.secrets: list[str] = []
         self.closed = False
-        self._keys_file = keys_file(run_dir)
+        self._keys_file = run_dir / KEYS
         self._error = error
 
     async def open(self) -> None:

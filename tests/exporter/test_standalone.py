@@ -36,7 +36,7 @@ async def observer(tmp_path: Path) -> AsyncIterator[Observer]:
     """A fleet of two replicas, seeded, after some requests."""
     variant = load_variants(None)["litellm_1_84"]
     plan = make_plan(load_scenario("smoke"), [reference_arm(variant)], stack="embedded")
-    stack = EmbeddedStack(tmp_path / "run")
+    stack = EmbeddedStack(tmp_path / "run" / "logs")
     try:
         await stack.open()
         fleet = await stack.start(plan.fleet(plan.arms[0]))

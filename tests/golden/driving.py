@@ -44,7 +44,7 @@ def _driven(scenario: str, changes: Mapping[str, Any]) -> str:
     lines = []
     for slot in plan.slots:
         hosts = [f"http://{slot.variant}-{n}.invalid" for n in range(plan.scenario.replicas)]
-        load = p.commands(plan, slot, hosts, Path("RUN"))
+        load = p.commands(plan, slot, hosts, Path("RUN/keys.json"), Path("RUN/samples"))
         for command in (load.warmup, load.window):
             if command is not None:
                 fields = command.model_dump(mode="json")

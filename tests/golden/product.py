@@ -6,12 +6,12 @@ A module that moves changes its line here and nothing else in this folder.
 from harness import errors
 from harness.analysis.analyse import analyse
 from harness.analysis.facts import RunFacts, VariantFacts
+from harness.archive.directory import write_result
 from harness.authcache.variants import load_variants, pick
 from harness.authcache.words import ObjectKind
 from harness.cli import main
 from harness.domain.result import Result
 from harness.domain.window import WindowCommand, WindowResult
-from harness.experiment.run import write_result
 from harness.exporter.families import merge_all
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import GeneratorCount, RunState

@@ -12,13 +12,14 @@ from harness.authcache.variants import load_variants
 from harness.domain.window import WindowCommand
 from harness.load.plan import Arrival, open_plan
 from harness.plan.arms import reference_arm
-from harness.plan.commands import Commands, commands, keys_file
+from harness.plan.commands import Commands, commands
 from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.scenario.schema import Scenario
 
 NAMES = ("litellm_1_84", "recommended")
 HOSTS = ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3")
-RUN = Path("runs/one")
+KEYS = Path("runs/one/keys.json")
+SAMPLES = Path("runs/one/samples")
 
 
 def _plan(*, seed: int = 42, rounds: int = 4, **load: Any) -> RunPlan:
@@ -52,7 +53,7 @@ def _plan(*, seed: int = 42, rounds: int = 4, **load: Any) -> RunPlan:
 
 
 def _all(plan: RunPlan) -> list[tuple[Slot, Commands]]:
-    return [(slot, commands(plan, slot, HOSTS, RUN)) for slot in plan.slots]
+    return [(slot, commands(plan, slot, HOSTS, KEYS, SAMPLES)) for slot in plan.slots]
 
 
 def _arrivals(plan: RunPlan, command: WindowCommand) -> list[Arrival]:
@@ -133,7 +134,7 @@ def test_without_warm_up_ttls_there_is_none() -> None:
 def test_only_a_window_keeps_its_samples() -> None:
     plan = _plan()
     slot = next(slot for slot in plan.slots if slot.phase == "measured")
-    load = commands(plan, slot, HOSTS, RUN)
+    load = commands(plan, slot, HOSTS, KEYS, SAMPLES)
     assert load.warmup is not None
     assert load.window.window == slot.name == "03-measured-litellm_1_84"
     assert load.window.samples_file == f"runs/one/samples/{slot.name}.csv.gz"
@@ -144,7 +145,7 @@ def test_only_a_window_keeps_its_samples() -> None:
 @pytest.mark.parametrize("phase", ["warmup", "window"])
 def test_a_command_says_what_the_scenario_does(phase: str) -> None:
     plan = _plan()
-    command = getattr(commands(plan, plan.slots[-1], HOSTS, RUN), phase)
+    command = getattr(commands(plan, plan.slots[-1], HOSTS, KEYS, SAMPLES), phase)
     common = {"window", "duration_s", "seed", "samples_file"}
     assert command.model_dump(exclude=common) == {
         "command": "window",
@@ -159,7 +160,6 @@ def test_a_command_says_what_the_scenario_does(phase: str) -> None:
         "late_ms": 125.0,
         "timeout_s": 4.0,
     }
-    assert keys_file(RUN) == Path("runs/one/keys.json")
 
 
 def test_a_closed_load_stays_one() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from harness.archive.manifest import manifest
 from harness.authcache.variants import load_variants
-from harness.experiment.run import make_run_dir, point_latest
 from harness.plan.arms import reference_arm
 from harness.plan.plan import facts, make_plan, order
 from harness.scenario.loader import load_scenario
@@ -65,15 +63,3 @@ def test_a_manifest_keeps_the_command_without_absolute_paths(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/harness", "loadtest", word])
     assert manifest({}, 42)["command"] == ["harness", "loadtest", kept]
-
-
-def test_a_run_directory_is_never_used_twice(tmp_path: Path) -> None:
-    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    first = make_run_dir(tmp_path, "smoke", moment)
-    second = make_run_dir(tmp_path, "smoke", moment)
-    assert first.name == "20260102-030405-smoke"
-    assert second != first
-    point_latest(tmp_path, first)
-    point_latest(tmp_path, second)
-    assert (tmp_path / "latest").resolve() == second.resolve()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [first.name, second.name, "latest"]

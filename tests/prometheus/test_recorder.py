@@ -65,7 +65,16 @@ async def _recorded(folder: Path, last_scrapes: Iterator[bool]) -> tuple[FakePro
     binary = Binary(Path("prometheus"), "test", "any")
     async with (
         asyncio.timeout(60),
-        recording(binary, host, folder, [], "127.0.0.1:1", rules=None, note=notes.append),
+        recording(
+            binary,
+            host,
+            folder,
+            [],
+            "127.0.0.1:1",
+            log_file=folder / "prometheus.log",
+            rules=None,
+            note=notes.append,
+        ),
     ):
         assert not any("timestamp" in query for query in host.asked)
     assert host.dismissed

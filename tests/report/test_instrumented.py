@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -18,7 +17,6 @@ from harness.report.html import report_html
 from harness.report.instrumented import not_instrumented
 from harness.report.markdown import summary_markdown
 from harness.report.terminal import print_result
-from harness.report.write import load_result
 from tests.report.reading import Page, ReadTable, markdown_tables, words
 from tests.report.sample_releases import change, releases_run
 
@@ -182,19 +180,6 @@ def test_compared_runs_have_a_dash_and_no_difference() -> None:
     assert measures.cell(f"{FAILING}, log pairs", "B") == DASH
     reads = markdown_tables(text)[-2]
     assert reads.cell(f"{FAILING}, shared_id", "B") == DASH
-
-
-def test_an_older_result_with_zeros_is_read_as_what_was_seen(tmp_path: Path) -> None:
-    old = releases_run()
-    change(old, HEALTHY, not_instrumented=["codec"], log_pairs={})
-    change(old, OLD, not_instrumented=["codec"])
-    (tmp_path / "result.json").write_text(old.model_dump_json(), encoding="utf-8")
-    result = load_result(tmp_path)
-    assert result.variants[HEALTHY].cells == {}
-    assert result.variants[HEALTHY].deserialize_failures is None
-    assert result.variants[OLD] == old.variants[OLD]
-    (tmp_path / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
-    assert load_result(tmp_path) == result
 
 
 def test_an_expectation_that_nobody_could_check_neither_holds_nor_failed() -> None:

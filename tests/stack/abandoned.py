@@ -10,7 +10,7 @@ from tests.stack.fakes import FakeTarget, descendants, spec
 
 
 async def main() -> None:
-    stack = EmbeddedStack(Path(sys.argv[1]))
+    stack = EmbeddedStack(Path(sys.argv[1]) / "logs")
     await stack.open()
     await stack.start(spec("abandoned", FakeTarget("stray"), workers=2))
     assert stack._guard is not None

@@ -16,7 +16,7 @@ settings.load_profile("patient")
 @pytest.fixture
 async def stack(tmp_path: Path) -> AsyncIterator[EmbeddedStack]:
     """An open stack with servers of its own."""
-    opened = EmbeddedStack(tmp_path / "run")
+    opened = EmbeddedStack(tmp_path / "run" / "logs")
     try:
         await opened.open()
         yield opened

@@ -193,7 +193,7 @@ async def test_a_planned_end_is_no_death(stack: EmbeddedStack) -> None:
 
 async def test_close_leaves_no_process_no_folder_and_no_port(tmp_path: Path) -> None:
     before = descendants()
-    stack = EmbeddedStack(tmp_path / "run")
+    stack = EmbeddedStack(tmp_path / "run" / "logs")
     await stack.open()
     fleet = await stack.start(spec("one", FakeTarget("stray"), replicas=2, workers=2))
     started = descendants() - before
@@ -241,7 +241,7 @@ async def test_a_fleet_that_does_not_come_up_ends_everything(
     tmp_path: Path, target: FakeTarget, words: list[str]
 ) -> None:
     before = descendants()
-    stack = EmbeddedStack(tmp_path)
+    stack = EmbeddedStack(tmp_path / "logs")
     await stack.open()
     folder = stack._folder
     assert folder is not None

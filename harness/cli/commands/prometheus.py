@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from harness.archive.directory import resolve_run
 from harness.process.stop import Stop, until_ctrl_c
 from harness.process.survival import while_alive
 from harness.prometheus.binaries import fetch
 from harness.prometheus.reopen import reopened
-from harness.report.write import resolve_run
 
 
 def prometheus(run: str, *, port: int | None, only_fetch: bool, runs_dir: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from harness.archive.directory import load_result, resolve_run
 from harness.errors import UsageError
 from harness.report.compare import compare_markdown, compare_terminal
 from harness.report.terminal import print_result
-from harness.report.write import load_result, resolve_run, write_reports
+from harness.report.write import write_reports
 
 
 def report(run: str, runs_dir: Path) -> None:

@@ -12,13 +12,14 @@ from harness.analysis import studies
 from harness.analysis.explained import known_explanations
 from harness.analysis.studies import Study
 from harness.analysis.twins import twin_test
+from harness.archive.directory import load_result, resolve_run
 from harness.cli.commands.options import chosen_variants
 from harness.cli.commands.running import Done, run_to_end
 from harness.errors import UsageError
 from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
 from harness.report.twins_report import print_twins, twins_files
-from harness.report.write import load_result, resolve_run, write_texts
+from harness.report.write import write_texts
 
 
 def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:

@@ -33,13 +33,13 @@ class KeptStack(ComposeStack):
     `resume`, `scale`, `detach`.
 
     Args:
-        run_dir: Where the logs go if it does not come up.
+        logs: Folder of the logs, if it does not come up.
     """
 
     health_interval = "30s"
 
-    def __init__(self, run_dir: Path) -> None:
-        super().__init__(run_dir, project=KEPT_PROJECT)
+    def __init__(self, logs: Path) -> None:
+        super().__init__(logs, project=KEPT_PROJECT)
         self._ports = _Ports(0, ())
 
     def claim_ports(self, fleets: int, beside: Mapping[str, int]) -> dict[str, str]:

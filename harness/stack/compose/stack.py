@@ -44,7 +44,7 @@ class ComposeStack:
     Everything that listens outside of the containers' network listens on 127.0.0.1.
 
     Args:
-        run_dir: Logs go to ``logs/`` in it, and stay.
+        logs: Folder of the logs, which stay.
         project: Name of the Compose project. None takes one of its own, which ends with the run.
     """
 
@@ -53,7 +53,7 @@ class ComposeStack:
     health_interval = "1h"
     """Nobody looks at Docker's own health checks during a run, and they cost: see Project.up."""
 
-    def __init__(self, run_dir: Path, *, project: str | None = None) -> None:
+    def __init__(self, logs: Path, *, project: str | None = None) -> None:
         self.problems: list[str] = []
         """What `close` could not undo, in words for the user."""
         token = secrets.token_hex(16)
@@ -67,7 +67,7 @@ class ComposeStack:
         A run puts its own.
         """
         self._token = token
-        self._logs = run_dir / "logs"
+        self._logs = logs
         self._facts: dict[str, str] = {"stack": self.name}
         self._deaths = Deaths(self.docker, self.project.name)
         self._planned: set[str] = set()

@@ -35,7 +35,7 @@ class EmbeddedStack:
     """Postgres, one Valkey a fleet, and replicas, all as child processes.
 
     Args:
-        run_dir: Logs go to ``logs/`` in it, and stay.
+        logs: Folder of the logs, which stay.
         postgres_dsn: A Postgres of the user's, in which each fleet gets a role and a database
             that are dropped at the end. None starts one.
         redis_url: A Redis of the user's, which all fleets share, each under a prefix of its
@@ -47,7 +47,7 @@ class EmbeddedStack:
 
     def __init__(
         self,
-        run_dir: Path,
+        logs: Path,
         *,
         postgres_dsn: str | None = None,
         redis_url: str | None = None,
@@ -61,7 +61,7 @@ class EmbeddedStack:
         self._user_dsn = postgres_dsn
         self._user_redis = UserRedis(redis_url, self._token) if redis_url is not None else None
         self._durable = durable
-        self._logs = run_dir / "logs"
+        self._logs = logs
         self._facts: dict[str, str] = {"stack": self.name}
         self._meter = UsageMeter()
         self._fleets: set[str] = set()

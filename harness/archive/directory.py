@@ -1,0 +1,156 @@
+"""A run's directory ``runs/<id>/``: its parts by name, made, written, found and read again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.domain.result import SCHEMA_VERSION, Result
+from harness.errors import UnknownNameError, UsageError
+
+RESULT = "result.json"
+MANIFEST = "manifest.json"
+SUMMARY = "summary.md"
+REPORT = "report.html"
+KEYS = "keys.json"
+"""The keys of the population with their secrets; only while fleets are up."""
+LOGS = "logs"
+SAMPLES = "samples"
+SNAPSHOTS = "snapshots"
+LATEST = "latest"
+"""In the folder of all runs: a link to the newest."""
+
+
+def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
+    """A new directory ``runs/<UTC time>-<scenario>``; never one that is there already."""
+    base = f"{started:%Y%m%d-%H%M%S}-{scenario}"
+    for attempt in range(100):
+        run_dir = runs_dir / (base if attempt == 0 else f"{base}-{attempt + 1}")
+        try:
+            run_dir.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        for name in (LOGS, SAMPLES, SNAPSHOTS):
+            (run_dir / name).mkdir()
+        return run_dir
+    raise FileExistsError(base)
+
+
+@contextlib.contextmanager
+def kept_if_used(run_dir: Path) -> Iterator[None]:
+    """Remove a run directory when the block fails before it has put a file there."""
+    try:
+        yield
+    except BaseException:
+        if not any(path.is_file() for path in run_dir.rglob("*")):
+            shutil.rmtree(run_dir)
+        raise
+
+
+def write_result(run_dir: Path, result: Result) -> None:
+    """Write ``result.json``."""
+    _write_json(run_dir / RESULT, result.model_dump(mode="json"))
+
+
+def write_manifest(run_dir: Path, manifest: dict[str, Any]) -> None:
+    """Write ``manifest.json``."""
+    _write_json(run_dir / MANIFEST, manifest)
+
+
+def point_latest(runs_dir: Path, run_dir: Path) -> None:
+    """Point ``runs/latest`` at a run, in one step."""
+    link = runs_dir / f".{LATEST}-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(run_dir.name)
+    link.replace(runs_dir / LATEST)
+
+
+def load_result(run_dir: Path) -> Result:
+    """The result of a run's folder. Raises UsageError where there is none that can be read."""
+    path = run_dir / RESULT
+    data = _parsed(path, _text(run_dir, path))
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"[{path}] has schema_version [{version}], this harness reads {SCHEMA_VERSION}. "
+            "Read it with the release that wrote it, or run the scenario again."
+        )
+    try:
+        return Result.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        count = error.error_count()
+        raise UsageError(
+            f"[{path}] does not fit schema version {SCHEMA_VERSION} in "
+            f"{count:,} {'place' if count == 1 else 'places'}, first at [{place}]: "
+            f"{first['msg']}. It was changed or cut short; run the scenario again."
+        ) from error
+
+
+def load_manifest(run_dir: Path) -> dict[str, Any] | None:
+    """The manifest of a run's folder; None where it is missing or broken: reports do without it."""
+    try:
+        data = json.loads((run_dir / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def resolve_run(name_or_path: str, runs_dir: Path) -> Path:
+    """The folder of a run, by its id, by a path to it or to its result, or ``latest``.
+
+    Raises UnknownNameError, which names the nearest run.
+    """
+    if name_or_path:
+        named = runs_dir / name_or_path
+        for path in (named, Path(name_or_path)):
+            if path.is_dir():
+                return path.resolve()
+            if path.is_file() and path.name == RESULT:
+                return path.parent.resolve()
+    known = [*run_ids(runs_dir), *([LATEST] if (runs_dir / LATEST).is_dir() else [])]
+    raise UnknownNameError("run", name_or_path, known, f"Runs are looked for in [{runs_dir}].")
+
+
+def run_ids(runs_dir: Path) -> list[str]:
+    """Ids of all runs in a folder that have a result, oldest first; empty without the folder."""
+    if not runs_dir.is_dir():
+        return []
+    return sorted(p.parent.name for p in runs_dir.glob(f"*/{RESULT}") if p.parent.name != LATEST)
+
+
+def _text(run_dir: Path, path: Path) -> str:
+    if not run_dir.is_dir():
+        raise UsageError(f"There is no run folder [{run_dir}]. Check the name of the run.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"The run [{run_dir}] has no {RESULT}: it ended before it had measured anything. "
+            "Its logs say why; run the scenario again."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read [{path}]: {error}. Check the file.") from error
+
+
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"[{path}] is not JSON: {error.msg} in line {error.lineno}. "
+            "It was changed or cut short; run the scenario again."
+        ) from error
+
+
+def _write_json(path: Path, body: object) -> None:
+    path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
