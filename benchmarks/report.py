@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sysconfig
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,22 +47,19 @@ def finish(measured: Measured, console: Console, json_file: Path | None) -> bool
 
 def conditions(measured: Measured) -> str:
     """What the ratios hold for: Python, its build, how CPU was counted, and what else ran."""
-    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    build = "optimised build" if "--enable-optimizations" in flags else "build not optimised"
-    clock = (
-        "the scheduler's CPU time" if Path("/proc/self/schedstat").exists() else "psutil's CPU time"
-    )
+    _, built = platform.python_build()
+    clock = "the scheduler's" if Path("/proc/self/schedstat").exists() else "psutil's"
     said = (
-        f"Python {platform.python_version()} ({build}), {clock}, load average "
-        f"{measured.load_before:.1f} before, {max(measured.load_averages):.1f} at most during, "
+        f"Python {platform.python_version()} (built {built}, {platform.python_compiler()}), "
+        f"{clock} CPU time, load average {measured.load_before:.1f} before, "
+        f"{max(measured.load_averages):.1f} at most during, "
         f"{measured.load_averages[-1]:.1f} at the end of the rounds"
     )
     if measured.quiet:
         return f"{said}: a quiet machine."
     return (
         f"{said}: the machine was not quiet (at most {QUIET_BEFORE:g} before and "
-        f"{QUIET_DURING:g} during). On a busy machine a ratio is another one than on a quiet one: "
-        "do not hold it against docs/benchmarks.md."
+        f"{QUIET_DURING:g} during). These ratios are no evidence for or against a bar: run again."
     )
 
 
