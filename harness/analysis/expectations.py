@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from harness.analysis import rounds
 from harness.analysis.points import because, missing
 from harness.authcache.words import ObjectKind
+from harness.domain.rates import answered, of_scope, per_answered
 from harness.domain.result import ExpectationResult, VariantResult
 from harness.domain.series import ALL
 from harness.scenario.schema import (
@@ -113,11 +114,6 @@ def _outcome(
     )
 
 
-def _requests(result: VariantResult, scope: str) -> int:
-    wanted = result.requests.values() if scope == ALL else [result.requests.get(scope, {})]
-    return sum(sum(statuses.values()) for statuses in wanted)
-
-
 def _source_reads(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
     if kind is None or scope not in result.source_reads_per_1000:
         return result.source_reads_per_1000.get(scope)
@@ -128,14 +124,8 @@ def _source_reads(result: VariantResult, scope: str, kind: ObjectKind | None) ->
 
 def _source_reads_of_all(result: VariantResult, kind: ObjectKind) -> float | None:
     """Median over the rounds; those of keys that were never resolved are in it."""
-    rounds = [
-        sum(objects.get(kind, 0) for objects in window.source_reads.values()) / requests * 1000
-        for window in result.windows
-        if window.phase == "measured"
-        and window.source_reads is not None
-        and (requests := sum(sum(statuses.values()) for statuses in window.requests.values()))
-    ]
-    return statistics.median(rounds) if rounds else None
+    values = rounds.per_round(result, ALL, lambda w: rounds.source_reads(w, ALL, kind))
+    return rounds.median(values)
 
 
 def _over_reference(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
@@ -157,20 +147,18 @@ def _failures(result: VariantResult, scope: str, _: ObjectKind | None) -> float 
 
 def _wrong_values(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
     wanted = result.wrong_values
-    if wanted is None or not _requests(result, scope):
+    if wanted is None or not answered(result.requests, scope):
         return None
-    tables = wanted.values() if scope == ALL else [wanted.get(scope, {})]
+    tables = of_scope(wanted, scope)
     return float(
         sum(n for table in tables for k, n in table.items() if kind is None or k == kind.value)
     )
 
 
 def _per_1000(result: VariantResult, scope: str, counts: Mapping[str, int] | None) -> float | None:
-    requests = _requests(result, scope)
-    if counts is None or not requests:
+    if counts is None:
         return None
-    count = sum(counts.values()) if scope == ALL else counts.get(scope, 0)
-    return count / requests * 1000
+    return per_answered(sum(of_scope(counts, scope)), answered(result.requests, scope))
 
 
 METRICS: Mapping[str, Metric] = {

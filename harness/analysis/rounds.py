@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
+from harness.domain.rates import PER, answered, of_scope, per_answered
 from harness.domain.result import VariantResult, Window
 from harness.domain.series import ALL
 
@@ -17,12 +18,6 @@ def measured(variant: VariantResult) -> list[Window]:
     return [window for window in variant.windows if window.phase == "measured"]
 
 
-def answered(window: Window, scope: str) -> int:
-    """Answered requests of a scope, or of ``all``, whatever their status."""
-    wanted = window.requests.values() if scope == ALL else [window.requests.get(scope, {})]
-    return sum(sum(statuses.values()) for statuses in wanted)
-
-
 def source_reads(window: Window, scope: str, kind: str) -> int | None:
     """Queries to Postgres for an object; of scope ``all`` those of unresolved keys too.
 
@@ -31,8 +26,7 @@ def source_reads(window: Window, scope: str, kind: str) -> int | None:
     by_scope = window.source_reads
     if by_scope is None or (scope != ALL and scope not in window.source_reads_per_1000):
         return None
-    wanted = by_scope.values() if scope == ALL else [by_scope.get(scope, {})]
-    return sum(objects.get(kind, 0) for objects in wanted)
+    return sum(objects.get(kind, 0) for objects in of_scope(by_scope, scope))
 
 
 def log_pairs(window: Window, scope: str) -> int | None:
@@ -40,15 +34,16 @@ def log_pairs(window: Window, scope: str) -> int | None:
     return None if window.log_pairs is None else window.log_pairs.get(scope, 0)
 
 
-def per_round(variant: VariantResult, scope: str, count: Count, per: float = 1000) -> list[float]:
+def per_round(variant: VariantResult, scope: str, count: Count, per: float = PER) -> list[float]:
     """A count per so many answered requests of a scope, for each window that had any.
 
     Windows that could not see what is counted are left out.
     """
     return [
-        counted / requests * per
+        value
         for window in measured(variant)
-        if (requests := answered(window, scope)) and (counted := count(window)) is not None
+        if (counted := count(window)) is not None
+        and (value := per_answered(counted, answered(window.requests, scope), per)) is not None
     ]
 
 

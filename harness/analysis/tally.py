@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.authcache.words import ObjectKind
+from harness.domain.rates import answered, per_answered
 from harness.domain.result import Range, Window
 from harness.domain.series import ALL, LOG_PAIR, LOGS, LOOKUPS, READS
 from harness.observe.evidence import Evidence
@@ -86,22 +87,13 @@ class Tally:
         )
 
 
-def answered(window: Evidence, scope: str) -> int:
-    """Answered requests of a scope, or of all."""
-    statuses = window.generator.statuses
-    wanted = statuses.values() if scope == ALL else [statuses.get(scope, {})]
-    return sum(sum(counts.values()) for counts in wanted)
-
-
 def reads_per_1000(window: Evidence, scope: str, kind: ObjectKind | None = None) -> float | None:
     """Source reads per 1,000 answered requests of a scope; None without requests."""
-    requests = answered(window, scope)
-    if not requests:
-        return None
     where = {} if scope == ALL else {"key_scope": scope}
     if kind is not None:
         where["object"] = kind.value
-    return window.counted.sum(READS, **where) / requests * 1000
+    reads = window.counted.sum(READS, **where)
+    return per_answered(reads, answered(window.generator.statuses, scope))
 
 
 def nested(counts: dict[tuple[str, ...], int]) -> dict[str, dict[str, int]]:

@@ -12,11 +12,11 @@ from harness.analysis import rounds
 from harness.analysis.difference import Figure, Reading
 from harness.analysis.explained import CELLS
 from harness.authcache.words import LOAD_SCOPES, ObjectKind
+from harness.domain.rates import PER, answered, per_answered
 from harness.domain.result import VariantResult, Window
 from harness.report.matrix import in_order
 from harness.report.numbers import NOT_MEASURED, rate, share
 
-PER = 1000
 _PERCENT = 100
 
 Place = tuple[str, str]
@@ -117,9 +117,10 @@ def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
         return None
     by_object = variant.wrong_values.get(scope, {})
     wrong = by_object.get(part, 0) if part else sum(by_object.values())
-    requests = sum(variant.requests[scope].values())
+    requests = answered(variant.requests, scope)
+    value = per_answered(wrong, requests)
     # A result has wrong values for all windows together only: no range over the rounds.
-    return Figure(wrong / requests * PER, requests / PER)
+    return None if value is None else Figure(value, requests / PER)
 
 
 def _payload(variant: VariantResult, _: str, part: str) -> Reading:
@@ -132,7 +133,7 @@ def _by_round(variant: VariantResult, scope: str, count: rounds.Count, per: floa
     middle = rounds.median(values)
     if middle is None:
         return None
-    requests = sum(variant.requests[scope].values())
+    requests = answered(variant.requests, scope)
     return Figure(middle, requests / per, tuple(values))
 
 

@@ -11,12 +11,13 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.authcache.words import LOAD_SCOPES
+from harness.domain.rates import answered, per_answered
 from harness.domain.result import Range, Result, VariantResult
 from harness.domain.series import ALL
 from harness.errors import UsageError
 from harness.report.ledger import ledger_word
 from harness.report.matrix import in_order
-from harness.report.measures import answered, total
+from harness.report.measures import total
 from harness.report.numbers import (
     NOT_MEASURED,
     TIMES,
@@ -230,8 +231,7 @@ def _wrong(variant: VariantResult) -> float | None:
 def _per_1000(
     variant: VariantResult, counts: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None
 ) -> float | None:
-    requests = answered(variant)
-    return None if counts is None or not requests else total(counts) / requests * 1000
+    return None if counts is None else per_answered(total(counts), answered(variant.requests))
 
 
 def _p50(variant: VariantResult) -> float | None:
@@ -239,7 +239,7 @@ def _p50(variant: VariantResult) -> float | None:
 
 
 def _requests(variant: VariantResult) -> float | None:
-    return float(answered(variant))
+    return float(answered(variant.requests))
 
 
 def _whole(value: float | None) -> str:

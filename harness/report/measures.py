@@ -46,11 +46,6 @@ def total(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]]) -> int:
     return sum(n if isinstance(n, int) else sum(n.values()) for n in counts.values())
 
 
-def answered(variant: VariantResult) -> int:
-    """Requests answered in all measured windows, any status."""
-    return total(variant.requests)
-
-
 def counted(counts: Mapping[str, int] | None, name: str) -> int | None:
     """One entry of a counter, None where the whole counter is absent or empty: not counted.
 

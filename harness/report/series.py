@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.domain.rates import answered, per_answered
 from harness.domain.result import Result, Window
 from harness.domain.series import ALL
 
@@ -37,10 +38,10 @@ def series_of(result: Result) -> list[VariantSeries]:
 
 def _point(window: Window) -> Point:
     per_1000 = dict(window.source_reads_per_1000)
-    answered = sum(sum(statuses.values()) for statuses in window.requests.values())
-    by_scope = window.source_reads
-    if ALL not in per_1000 and answered and by_scope is not None:
-        reads = sum(sum(objects.values()) for objects in by_scope.values())
-        per_1000[ALL] = reads / answered * 1000
+    if ALL not in per_1000 and window.source_reads is not None:
+        reads = sum(sum(objects.values()) for objects in window.source_reads.values())
+        rate = per_answered(reads, answered(window.requests))
+        if rate is not None:
+            per_1000[ALL] = rate
     middle = window.started_s + window.duration_s / 2
     return Point(middle, window.name, window.phase == "cold_fill", per_1000)

@@ -7,6 +7,7 @@ which Grafana makes at least four scrapes long.
 
 from __future__ import annotations
 
+from harness.domain.rates import PER
 from harness.domain.series import ALL, CHAT_ROUTE, READS, REFERENCE_LINE, REQUESTS
 
 CHAT = f'route="{CHAT_ROUTE}"'
@@ -69,7 +70,7 @@ def reads_per_1000(labels: str = "variant") -> str:
     """Source reads per 1,000 answered requests, over the chosen key scopes and objects."""
     reads = worker_rate(labels, READS, SCOPE, OBJECT)
     requests = worker_rate(labels, REQUESTS, CHAT, SCOPE)
-    return over(f"1000 * {reads}", requests)
+    return over(f"{PER} * {reads}", requests)
 
 
 def reference_line() -> str:
