@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,7 @@ from benchmarks.step import CPU, Figures
 from harness.domain.series import CHAT_ROUTE, LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError
 from harness.observe.counters import Counters
+from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
 
@@ -27,7 +26,6 @@ _COUNTED = (LOOKUPS, READS, PENDING)
 _OBJECTS = 2
 """Of a team key: the key and its team."""
 _QUIET_TIMEOUT_S = 30.0
-_POLL_S = 0.02
 _MICRO = 1_000_000
 
 
@@ -123,19 +121,20 @@ class RequestStep:
         if not (self._arm.variant and self._arm.metrics):
             return None
         params: Any = [("name[]", name) for name in _COUNTED]
-        deadline = time.monotonic() + _QUIET_TIMEOUT_S
+
+        async def at_rest() -> Counters | None:
+            reply = await http.get(self._fleet.workers[0].metrics_url, params=params)
+            counters = Counters.parse(reply.raise_for_status().text)
+            return None if counters.sum(PENDING) else counters
+
         async with httpx.AsyncClient(trust_env=False, timeout=_QUIET_TIMEOUT_S) as http:
-            while True:
-                reply = await http.get(self._fleet.workers[0].metrics_url, params=params)
-                counters = Counters.parse(reply.raise_for_status().text)
-                if not counters.sum(PENDING):
-                    return counters
-                if time.monotonic() > deadline:
-                    raise InvalidRunError(
-                        f"The arm [{self.name}] still had work pending [{_QUIET_TIMEOUT_S:g} s] "
-                        "after its load. Run again, on a machine with less to do."
-                    )
-                await asyncio.sleep(_POLL_S)
+            counters = await wait_until(at_rest, _QUIET_TIMEOUT_S)
+        if counters is None:
+            raise InvalidRunError(
+                f"The arm [{self.name}] still had work pending [{_QUIET_TIMEOUT_S:g} s] "
+                "after its load. Run again, on a machine with less to do."
+            )
+        return counters
 
 
 def _check_tier(arm: Arm, counted: Counters) -> None:

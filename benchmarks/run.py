@@ -20,7 +20,7 @@ from harness.archive.directory import LOGS
 from harness.authcache.variants import load_variants
 from harness.domain.progress import Progress
 from harness.process.stop import Stop
-from harness.process.survival import while_alive
+from harness.process.waiting import while_alive
 from harness.stack.base import FleetSpec
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.reference.target import ReferenceTarget

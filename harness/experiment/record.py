@@ -23,7 +23,7 @@ from harness.observe.snapshots import Observer, watch
 from harness.plan.plan import RunPlan
 from harness.plan.seed import seed_population
 from harness.process.stop import Stop
-from harness.process.survival import while_alive
+from harness.process.waiting import while_alive
 from harness.prometheus.binaries import Binary
 from harness.stack.base import Fleet, Stack
 

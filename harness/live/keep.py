@@ -15,7 +15,7 @@ from harness.observe.snapshots import watch
 from harness.plan.plan import Arm, RunPlan, make_plan
 from harness.plan.seed import seed_population
 from harness.process.stop import Stop
-from harness.process.survival import while_alive
+from harness.process.waiting import while_alive
 from harness.scenario.schema import Scenario
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack

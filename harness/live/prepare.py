@@ -6,9 +6,7 @@ at any point; so every step looks whether it has been done.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
 from collections.abc import Sequence
 
 import asyncpg
@@ -16,6 +14,7 @@ import asyncpg
 from harness.domain.population import VirtualKey
 from harness.errors import SetupError, UsageError
 from harness.plan.seed import seed_population
+from harness.process.waiting import wait_until
 from harness.stack.dsn import check_url, replaced, shown, without_secrets
 from harness.targets.base import Target
 
@@ -107,11 +106,6 @@ async def _seeded(dsn: str) -> bool:
 
 
 async def _connect(dsn: str, patience_s: float) -> asyncpg.Connection:
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return await asyncpg.connect(dsn, timeout=10)
-        except _REFUSED:
-            if time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(_POLL_S)
+    return await wait_until(
+        lambda: asyncpg.connect(dsn, timeout=10), patience_s, poll_s=_POLL_S, retry=_REFUSED
+    )

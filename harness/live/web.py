@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
@@ -23,10 +22,10 @@ from harness.live.keep import (
     metrics_option,
 )
 from harness.live.web_form import form_settings
-from harness.process.processes import Command, Process, wait_until
+from harness.process.processes import Command, Process, first_end
 from harness.process.sockets import LOOPBACK, free_port
 from harness.process.stop import Stop
-from harness.process.survival import while_alive
+from harness.process.waiting import wait_until, while_alive
 
 _GROUP = "locust"
 _READY_S = 60.0
@@ -117,18 +116,17 @@ async def _until_ready(url: str, web: WebUi, processes: Sequence[Process], stop:
     """Wait until the web UI answers and every worker has joined. Raises SetupError."""
     local = url if web.host not in ("0.0.0.0", "::") else f"http://{LOOPBACK}:{web.port}"
     async with httpx.AsyncClient(base_url=local, timeout=5.0, trust_env=False) as http:
-        deadline = asyncio.get_running_loop().time() + _READY_S
-        while not stop.exit_code:
+
+        async def ready() -> bool:
             for process in processes:
                 if process.ended():
                     raise SetupError(f"{process.command.name} did not start, {process.epitaph()}")
-            if await _workers(http) >= web.locust_workers:
-                return
-            if asyncio.get_running_loop().time() > deadline:
-                raise SetupError(
-                    f"Locust's web UI was not ready after [{_READY_S:g}] s. Look at its log."
-                )
-            await asyncio.sleep(_POLL_S)
+            return bool(stop.exit_code) or await _workers(http) >= web.locust_workers
+
+        if not await wait_until(ready, _READY_S, poll_s=_POLL_S):
+            raise SetupError(
+                f"Locust's web UI was not ready after [{_READY_S:g}] s. Look at its log."
+            )
 
 
 async def _workers(http: httpx.AsyncClient) -> int:
@@ -141,16 +139,9 @@ async def _workers(http: httpx.AsyncClient) -> int:
 
 
 async def _first_end(processes: Sequence[Process]) -> str:
-    ended: list[Process] = []
-
-    def look() -> bool:
-        ended.extend(process for process in processes if process.ended())
-        return bool(ended)
-
-    while not await wait_until(look, 3600.0):
-        pass
+    first = await first_end(lambda: processes)
     return (
-        f"{ended[0].command.name} ended although nobody asked it to, {ended[0].epitaph()}\n"
+        f"{first.command.name} ended although nobody asked it to, {first.epitaph()}\n"
         "Read the whole log, then start again."
     )
 

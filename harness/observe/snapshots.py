@@ -24,11 +24,11 @@ from harness.errors import InvalidRunError, NotQuiescentError
 from harness.observe.counters import Counters
 from harness.observe.postgres import StatementCount, role_of, spend_micro, statement_counts
 from harness.process.groups import to_the_end
+from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
 
 LIVE = (LOOKUPS, READS)
 """What the progress display reads while a window runs."""
-_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,18 @@ class Observer:
             NotQuiescentError: something was still pending after ``timeout_s``.
             InvalidRunError: a worker, Postgres or Redis did not answer.
         """
-        deadline = time.monotonic() + timeout_s
-        while pending := (await self.live((PENDING,))).sum(PENDING):
-            if time.monotonic() > deadline:
-                raise NotQuiescentError(
-                    f"Fleet [{self.fleet.name}] still had [{pending:.0f}] requests or writes "
-                    f"pending {timeout_s:.0f} s after the load ended. Look at its logs."
-                )
-            await asyncio.sleep(_POLL_S)
+        pending = 0.0
+
+        async def rests() -> bool:
+            nonlocal pending
+            pending = (await self.live((PENDING,))).sum(PENDING)
+            return not pending
+
+        if not await wait_until(rests, timeout_s):
+            raise NotQuiescentError(
+                f"Fleet [{self.fleet.name}] still had [{pending:.0f}] requests or writes "
+                f"pending {timeout_s:.0f} s after the load ended. Look at its logs."
+            )
         try:
             return Snapshot(
                 time.monotonic(),

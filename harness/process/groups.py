@@ -13,11 +13,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.process.waiting import wait_until
+
 T = TypeVar("T")
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """Signals that end a process which does not handle them."""
-_POLL_S = 0.02
 _KILLED_S = 5.0
 """For the system to end what got SIGKILL."""
 
@@ -114,11 +115,10 @@ async def _end(process: asyncio.subprocess.Process, grace_s: float) -> None:
 
 async def _gone(process: asyncio.subprocess.Process, timeout_s: float) -> None:
     """Wait, but no longer, until the command and all of its group have ended."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            # Not by `wait`, see above; and grandchildren tell no event.
-            while process.returncode is None or _signal(process.pid, 0):  # noqa: ASYNC110
-                await asyncio.sleep(_POLL_S)
+    # Not by `wait`, see above; and grandchildren tell no event.
+    await wait_until(
+        lambda: process.returncode is not None and not _signal(process.pid, 0), timeout_s
+    )
 
 
 def _signal(group: int, number: int) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,8 @@ from harness.errors import SetupError
 from harness.process import groups, guard
 from harness.process.guard_link import GuardLink
 from harness.process.privileges import Account
+from harness.process.waiting import wait_until
 
-_POLL_S = 0.02
 _WATCH_S = 0.1
 _KILL_GRACE_S = 5.0
 _TAIL_LINES = 12
@@ -158,11 +156,7 @@ class Processes:
 
     async def died(self) -> Process:
         """Wait for a process that ends although nobody asked it to."""
-        while True:
-            for process in self.started:
-                if not process.stopping and process.ended():
-                    return process
-            await asyncio.sleep(_WATCH_S)
+        return await first_end(lambda: (one for one in self.started if not one.stopping))
 
     async def stop(self, group_prefix: str, grace_s: float) -> None:
         """End the processes of the groups that begin with `group_prefix`.
@@ -193,16 +187,15 @@ def _signal_name(number: int) -> str:
     return names.get(number, str(number))
 
 
+async def first_end(watched: Callable[[], Iterable[Process]]) -> Process:
+    """Wait until one of the watched processes ends."""
+    first = await wait_until(
+        lambda: next((one for one in watched() if one.ended()), None), poll_s=_WATCH_S
+    )
+    assert first is not None, "it waits for ever"
+    return first
+
+
 def all_ended(processes: Iterable[Process]) -> bool:
     """Whether every one has ended."""
     return all(process.ended() for process in processes)
-
-
-async def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Ask again and again until `condition` holds; False when the time is up."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(_POLL_S)
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 import time
@@ -15,6 +14,7 @@ import httpx
 from harness.errors import SetupError
 from harness.process.processes import Command, Process
 from harness.process.sockets import free_port
+from harness.process.waiting import wait_until
 from harness.prometheus.api import TIMEOUT_S, PrometheusApi
 from harness.prometheus.binaries import Binary
 from harness.prometheus.configuration import SCRAPE_S, WORKERS_JOB, ScrapedWorker, configuration
@@ -130,12 +130,7 @@ async def _scraped_again(api: PrometheusApi) -> bool:
 
 async def _holds(api: PrometheusApi, expr: str, timeout_s: float) -> bool:
     """Ask until the answer is not empty; False when the time is up or nobody answers."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if await api.query(expr):
-                return True
-        except SetupError:
-            return False
-        await asyncio.sleep(_POLL_S)
-    return False
+    try:
+        return bool(await wait_until(lambda: api.query(expr), timeout_s, poll_s=_POLL_S))
+    except SetupError:
+        return False

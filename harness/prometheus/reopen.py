@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import secrets
 import shutil
 import tempfile
@@ -26,8 +25,9 @@ from harness.domain.series import READS
 from harness.errors import SetupError, UsageError
 from harness.process import groups
 from harness.process.guard_link import GuardLink
-from harness.process.processes import Process, Processes, wait_until
+from harness.process.processes import Process, Processes
 from harness.process.sockets import free_port
+from harness.process.waiting import wait_until
 from harness.prometheus.api import TIMEOUT_S, PrometheusApi
 from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
 from harness.prometheus.configuration import silent_configuration
@@ -68,7 +68,7 @@ class Opened:
 
     async def died(self) -> str:
         """Wait until it ends by itself; say so, with its last log lines."""
-        await wait_until(self.process.ended, math.inf)
+        await wait_until(self.process.ended)
         return f"Prometheus ended although nobody asked it to, {self.process.epitaph()}"
 
 

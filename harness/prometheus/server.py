@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import SetupError
 from harness.process.processes import Command
+from harness.process.waiting import wait_until
 from harness.prometheus.api import PrometheusApi
 from harness.prometheus.binaries import Binary
 
@@ -19,7 +18,6 @@ HOST = "127.0.0.1"
 FOREVER = "100y"
 """Retention: a run that is opened a year later must still be there."""
 _READY_TIMEOUT_S = 60.0
-_POLL_S = 0.05
 
 
 def server_command(
@@ -48,8 +46,9 @@ def server_command(
 
 async def wait_ready(api: PrometheusApi, ended: Callable[[], bool], why: Callable[[], str]) -> None:
     """Wait until it is ready to answer. Raises SetupError with the end of its log."""
-    deadline = time.monotonic() + _READY_TIMEOUT_S
-    while not await api.ready():
-        if ended() or time.monotonic() > deadline:
-            raise SetupError(f"Prometheus does not come up, {why()}.")
-        await asyncio.sleep(_POLL_S)
+
+    async def ready_or_ended() -> str:
+        return "ready" if await api.ready() else "ended" if ended() else ""
+
+    if await wait_until(ready_or_ended, _READY_TIMEOUT_S) != "ready":
+        raise SetupError(f"Prometheus does not come up, {why()}.")

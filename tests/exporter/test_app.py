@@ -17,7 +17,7 @@ from harness.exporter.serving import serve
 from harness.exporter.state import RunState
 from harness.exporter.workers import Discovery, Listed, Resolved
 from harness.observe.counters import Counters
-from harness.process.processes import wait_until
+from harness.process.waiting import wait_until
 
 PAGE = 'authcache_pending{variant="a"} 3\n'
 

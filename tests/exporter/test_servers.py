@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from harness.exporter.families import merge_all, render
 from harness.exporter.servers import BUDGET_S, FleetServers, ServerReader
 from harness.observe.counters import Counters
-from harness.process.processes import wait_until
+from harness.process.waiting import wait_until
 from harness.prometheus.configuration import SCRAPE_S
 
 _ANSWERS = {

@@ -14,7 +14,7 @@ import asyncpg
 import psutil
 
 from harness.process import guard
-from harness.process.processes import wait_until
+from harness.process.waiting import wait_until
 from harness.stack.base import FleetSpec
 from harness.targets.base import ContainerContext, ContainerSpec, ProcessSpec, ReplicaContext
 from harness.targets.settings import RunSettings

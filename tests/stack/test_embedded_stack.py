@@ -16,7 +16,7 @@ from harness.errors import SetupError
 from harness.process.processes import Process
 from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet, Stack
-from harness.stack.embedded import EmbeddedStack, postgres, valkey
+from harness.stack.embedded import EmbeddedStack, postgres, readiness
 from harness.stack.embedded import stack as stack_module
 from harness.stack.embedded.valkey import connect
 from tests.stack.fakes import PATIENCE_S, FakeTarget, descendants, eventually, runs, spec
@@ -331,9 +331,9 @@ async def test_a_server_that_finds_its_port_taken_takes_another(
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        for module in (postgres, valkey):
-            ports = iter([taken.getsockname()[1], free_port()])
-            monkeypatch.setattr(module, "free_port", ports.__next__)
+        clash = taken.getsockname()[1]
+        ports = iter([clash, free_port(), clash, free_port()])
+        monkeypatch.setattr(readiness, "free_port", ports.__next__)
         stack = EmbeddedStack(tmp_path)
         await stack.open()
         try:

@@ -15,7 +15,7 @@ from harness.exporter.families import render
 from harness.exporter.serving import serve
 from harness.exporter.state import RunState
 from harness.observe.counters import Counters
-from harness.process.processes import wait_until
+from harness.process.waiting import wait_until
 from tests.load.replica import FakeReplica, Reply, closed_port
 from tests.load.test_locustfile import TIMEOUT_S, locust
 

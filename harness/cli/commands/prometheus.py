@@ -8,7 +8,7 @@ import click
 
 from harness.archive.directory import resolve_run
 from harness.process.stop import Stop, until_ctrl_c
-from harness.process.survival import while_alive
+from harness.process.waiting import while_alive
 from harness.prometheus.binaries import fetch
 from harness.prometheus.reopen import reopened
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from dataclasses import dataclass
 
 import httpx
+
+from harness.process.waiting import wait_until
 
 _POLL_S = 0.2
 _BACKEND = "replicas"
@@ -45,16 +46,15 @@ def parse(text: str) -> list[Server]:
 async def wait_for(http: httpx.AsyncClient, stats_url: str, replicas: int, within_s: float) -> int:
     """Wait until so many replicas are up and no other is known; how many are up at the end."""
     up = 0
-    try:
-        async with asyncio.timeout(within_s):
-            while True:
-                try:
-                    found = await servers(http, stats_url)
-                except httpx.HTTPError:
-                    found = []
-                up = sum(server.up for server in found)
-                if up == replicas == len(found):
-                    return up
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError:
-        return up
+
+    async def balanced() -> bool:
+        nonlocal up
+        try:
+            found = await servers(http, stats_url)
+        except httpx.HTTPError:
+            found = []
+        up = sum(server.up for server in found)
+        return up == replicas == len(found)
+
+    await wait_until(balanced, within_s, poll_s=_POLL_S)
+    return up

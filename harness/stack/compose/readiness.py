@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ import httpx
 
 from harness.domain.series import CHAT_ROUTE, PENDING
 from harness.errors import SetupError
-from harness.process.tasks import together
+from harness.process.waiting import together, wait_until
 from harness.stack.base import WorkerAddress
 from harness.stack.compose import balancer
 from harness.stack.compose.containers import containers, epitaph
@@ -57,17 +56,12 @@ async def answered(project: Project, name: str, services: Sequence[str], url: st
     Raises:
         SetupError: it does not, or a container ended.
     """
-
-    async def ask() -> None:
-        async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
-            await _answers(http, url)
-
-    try:
-        await while_running(project, services, ask())
-    except TimeoutError:
+    async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
+        there = await while_running(project, services, _answers(http, url))
+    if not there:
         raise SetupError(
             f"{name} does not answer at [{url}] after [{READY_S:g} s]. Look at its log."
-        ) from None
+        )
 
 
 async def joined(project: Project, services: Sequence[str], url: str, workers: int) -> None:
@@ -84,39 +78,25 @@ async def joined(project: Project, services: Sequence[str], url: str, workers: i
     """
     counted = 0
 
-    async def ask() -> None:
+    async def all_counted() -> bool:
         nonlocal counted
-        async with (
-            asyncio.timeout(READY_S),
-            httpx.AsyncClient(base_url=url, timeout=10.0, trust_env=False) as http,
-        ):
-            while True:
-                with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
-                    reply = (await http.get("/worker-count")).raise_for_status()
-                    counted = int(reply.json()["worker_count"])
-                if counted == workers:
-                    return
-                await asyncio.sleep(_POLL_S)
+        with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
+            reply = (await http.get("/worker-count")).raise_for_status()
+            counted = int(reply.json()["worker_count"])
+        return counted == workers
 
-    try:
-        await while_running(project, services, ask())
-    except TimeoutError:
-        raise SetupError(
-            f"Locust counts [{counted}] workers and should count [{workers}], after "
-            f"[{READY_S:g} s]. Look at the log of locust-worker."
-        ) from None
+    async with httpx.AsyncClient(base_url=url, timeout=10.0, trust_env=False) as http:
+        counting = wait_until(all_counted, READY_S, poll_s=_POLL_S)
+        if not await while_running(project, services, counting):
+            raise SetupError(
+                f"Locust counts [{counted}] workers and should count [{workers}], after "
+                f"[{READY_S:g} s]. Look at the log of locust-worker."
+            )
 
 
 async def first_answer(databases: Databases) -> dict[str, str]:
     """What Postgres says of itself, as soon as it answers. Raises SetupError."""
-    deadline = time.monotonic() + READY_S
-    while True:
-        try:
-            return await databases.check()
-        except SetupError:
-            if time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(_POLL_S)
+    return await wait_until(databases.check, READY_S, poll_s=_POLL_S, retry=(SetupError,))
 
 
 async def fleet_ready(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...]:
@@ -168,28 +148,31 @@ async def _first_requests(place: FleetPlace) -> None:
 async def _workers(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...]:
     wanted = place.spec.replicas * place.spec.workers
     found: Sequence[dict[str, object]] = ()
+
+    async def all_listed() -> bool:
+        nonlocal found
+        found = await _listed(http, exporter, place.spec.name)
+        return len(found) == wanted
+
     async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
-        try:
-            async with asyncio.timeout(READY_S):
-                while len(found) != wanted:
-                    found = await _listed(http, exporter, place.spec.name)
-                    await asyncio.sleep(0 if len(found) == wanted else _POLL_S)
-            workers = tuple(
-                WorkerAddress(
-                    int(str(row["replica"])),
-                    int(str(row["worker"])),
-                    f"{exporter}{row['path']}",
-                )
-                for row in found
-            )
-            pages = (f"{one.metrics_url}?name[]={PENDING}" for one in workers)
-            await together(*(_answers(http, page) for page in pages))
-        except (TimeoutError, httpx.HTTPError) as error:
+        if not await wait_until(all_listed, READY_S, poll_s=_POLL_S):
             raise SetupError(
                 f"The exporter shows [{len(found)}] workers of the fleet [{place.spec.name}] "
-                f"and should show [{wanted}]: {type(error).__name__} {error}. "
-                "Look at its log."
-            ) from error
+                f"and should show [{wanted}], after [{READY_S:g} s]. Look at its log."
+            )
+        workers = tuple(
+            WorkerAddress(
+                int(str(row["replica"])), int(str(row["worker"])), f"{exporter}{row['path']}"
+            )
+            for row in found
+        )
+        pages = [f"{one.metrics_url}?name[]={PENDING}" for one in workers]
+        answers = await together(*(_answers(http, page) for page in pages))
+    if not all(answers):
+        raise SetupError(
+            f"[{answers.count(False)}] of [{wanted}] workers of the fleet [{place.spec.name}] do "
+            f"not answer through the exporter, after [{READY_S:g} s]. Look at its log."
+        )
     return workers
 
 
@@ -205,10 +188,12 @@ async def _listed(
     return rows
 
 
-async def _answers(http: httpx.AsyncClient, url: str) -> None:
-    async with asyncio.timeout(READY_S):
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if (await http.get(url)).status_code == httpx.codes.OK:
-                    return
-            await asyncio.sleep(_POLL_S)
+async def _answers(http: httpx.AsyncClient, url: str) -> bool:
+    """Whether a page answers 200 within `READY_S`."""
+
+    async def ok() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return (await http.get(url)).status_code == httpx.codes.OK
+        return False
+
+    return await wait_until(ok, READY_S, poll_s=_POLL_S)

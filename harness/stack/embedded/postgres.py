@@ -10,21 +10,18 @@ from pathlib import Path
 
 import asyncpg
 
-from harness.errors import SetupError
 from harness.process.guard import remove_shared_memory
 from harness.process.privileges import Account, reachable_bindir
 from harness.process.processes import Command, Process, Processes
-from harness.process.sockets import LOOPBACK, free_port
+from harness.process.sockets import LOOPBACK
 from harness.stack.embedded.binaries import PgBinaries, find_pg_bindir
+from harness.stack.embedded.readiness import on_free_port
 
 GROUP = "postgres"
 MAX_CONNECTIONS = 300
 _ADMIN = "authcache_admin"
-_PORT_TRIES = 5
 _INITDB_TIMEOUT_S = 120.0
 _START_TIMEOUT_S = 60.0
-_POLL_S = 0.02
-_PORT_CLASH = "Address already in use"
 
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -106,16 +103,20 @@ async def start_postgres(
     password = secrets.token_urlsafe(24)
     await launcher.initdb(password)
     settings = _SETTINGS | ({} if durable else _FAST_AND_LOOSE)
-    for _ in range(_PORT_TRIES):
-        port = free_port()
-        process = launcher.start(settings | {"port": str(port)})
-        dsn = f"postgresql://{_ADMIN}:{password}@{LOOPBACK}:{port}/postgres?sslmode=disable"
-        if await _answers(process, dsn):
-            return PostgresServer(dsn, binaries, process, launcher.data, durable)
-    raise SetupError(
-        f"Postgres found its port taken [{_PORT_TRIES}] times in a row. "
-        "Try again, or give a server of your own as POSTGRES_DSN."
+
+    def dsn(port: int) -> str:
+        return f"postgresql://{_ADMIN}:{password}@{LOOPBACK}:{port}/postgres?sslmode=disable"
+
+    started = await on_free_port(
+        "Postgres",
+        lambda port: launcher.start(settings | {"port": str(port)}),
+        lambda port: _version(dsn(port)),
+        # Another's server on our port refuses the password; ours ends because the port is taken.
+        retry=(OSError, asyncpg.PostgresError, asyncpg.InterfaceError),
+        timeout_s=_START_TIMEOUT_S,
+        instead="POSTGRES_DSN",
     )
+    return PostgresServer(dsn(started.port), binaries, started.process, launcher.data, durable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +168,7 @@ class _Launcher:
         )
 
 
-async def _answers(process: Process, dsn: str) -> bool:
-    """Wait until the server answers; False if its port was taken. Raises SetupError."""
-    try:
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            while not process.ended():
-                if await _answers_now(dsn):
-                    return True
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError as error:
-        raise SetupError(
-            f"Postgres did not answer within [{_START_TIMEOUT_S:g} s], {process.epitaph()}"
-        ) from error
-    process.stopping = True
-    if _PORT_CLASH in process.log_text():
-        return False
-    raise SetupError(f"Postgres did not start, {process.epitaph()}")
-
-
-async def _answers_now(dsn: str) -> bool:
-    try:
-        connection = await asyncpg.connect(dsn, timeout=5)
-    # Another's server on our port refuses the password; ours ends because the port is taken.
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return False
+async def _version(dsn: str) -> str:
+    connection = await asyncpg.connect(dsn, timeout=5)
     await connection.close()
-    return True
+    return str(connection.get_server_version().major)

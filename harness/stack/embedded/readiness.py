@@ -1,18 +1,23 @@
-"""Waits until every replica and every worker of a fleet answers."""
+"""Waits until the stack's servers, and every replica and every worker of a fleet, answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import httpx
 
 from harness.errors import SetupError
 from harness.process.processes import Process
-from harness.process.tasks import together
+from harness.process.sockets import free_port
+from harness.process.waiting import together, wait_until
 
 _REQUEST_TIMEOUT_S = 5.0
 _POLL_S = 0.05
+_PORT_TRIES = 5
+_PORT_CLASH = "Address already in use"
+_PORT_TAKEN = "port taken"
 
 
 async def wait_until_ready(
@@ -54,16 +59,68 @@ async def wait_until_ready(
 
 
 async def _ready(client: httpx.AsyncClient, process: Process, url: str) -> None:
-    while True:
+    async def ok() -> bool:
         if process.ended():
             raise SetupError(
                 f"The {process.command.name} ended before it was ready, {process.epitaph()}"
             )
+        return (await client.get(url)).status_code == httpx.codes.OK
+
+    await wait_until(ok, poll_s=_POLL_S, retry=(httpx.TransportError,))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server that answers."""
+
+    process: Process
+    port: int
+    version: str
+
+
+async def on_free_port(
+    name: str,
+    start: Callable[[int], Process],
+    version: Callable[[int], Awaitable[str]],
+    *,
+    retry: tuple[type[Exception], ...],
+    timeout_s: float,
+    instead: str,
+) -> Started:
+    """Start a server on a free port and wait until it answers; on another if that was taken.
+
+    Args:
+        name: For messages.
+        start: Starts it on a port.
+        version: Asks the server on a port for its version; never hangs.
+        retry: What `version` raises while the server does not answer.
+        timeout_s: For the server to answer.
+        instead: The variable that names a server of the user's.
+
+    Raises:
+        SetupError: It does not come up.
+    """
+    for _ in range(_PORT_TRIES):
+        port = free_port()
+        process = start(port)
+
+        async def asked(process: Process = process, port: int = port) -> str:
+            if not process.ended():
+                return await version(port)
+            process.stopping = True
+            if _PORT_CLASH in process.log_text():
+                return _PORT_TAKEN
+            raise SetupError(f"{name} did not start, {process.epitaph()}")
+
         try:
-            answer = await client.get(url)
-        except httpx.TransportError:
-            pass
-        else:
-            if answer.status_code == httpx.codes.OK:
-                return
-        await asyncio.sleep(_POLL_S)
+            answer = await wait_until(asked, timeout_s, retry=retry)
+        except retry as error:
+            raise SetupError(
+                f"{name} did not answer within [{timeout_s:g} s], {process.epitaph()}"
+            ) from error
+        if answer != _PORT_TAKEN:
+            return Started(process, port, answer)
+    raise SetupError(
+        f"{name} found its port taken [{_PORT_TRIES}] times in a row. "
+        f"Try again, or give a server of your own as {instead}."
+    )

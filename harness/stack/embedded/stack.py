@@ -14,7 +14,7 @@ from harness.process.guard_link import GuardLink
 from harness.process.privileges import postgres_account, stack_folder
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import ReplicaSockets, replica_sockets, url
-from harness.process.tasks import together
+from harness.process.waiting import together
 from harness.stack.base import Fleet, FleetSpec, ResourceUse, WorkerAddress
 from harness.stack.databases import Databases, FleetDatabase, safe_name
 from harness.stack.dsn import check_url

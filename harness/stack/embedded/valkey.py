@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from pathlib import Path
 
@@ -11,16 +10,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from harness.errors import SetupError
 from harness.process.processes import Command, Process, Processes
-from harness.process.sockets import LOOPBACK, free_port
+from harness.process.sockets import LOOPBACK
+from harness.stack.embedded.readiness import on_free_port
 
 MAX_MEMORY = "256mb"
-_PORT_TRIES = 5
 _START_TIMEOUT_S = 30.0
 _CLIENT_TIMEOUT_S = 10.0
-_POLL_S = 0.01
-_PORT_CLASH = "Address already in use"
 
 _SETTINGS = f"""\
 bind {LOOPBACK}
@@ -53,10 +49,13 @@ async def start_valkey(
     """
     folder.mkdir()  # noqa: ASYNC240  one system call
     password = secrets.token_hex(16)
-    for _ in range(_PORT_TRIES):
-        port = free_port()
+
+    def address(port: int) -> str:
+        return f"redis://:{password}@{LOOPBACK}:{port}/0"
+
+    def start(port: int) -> Process:
         settings = f"{_SETTINGS}port {port}\nrequirepass {password}\ndir {folder}\n"
-        process = processes.spawn(
+        return processes.spawn(
             Command(
                 name=f"Valkey server of {fleet}",
                 group=group(fleet),
@@ -67,14 +66,16 @@ async def start_valkey(
                 cwd=folder,
             )
         )
-        address = f"redis://:{password}@{LOOPBACK}:{port}/0"
-        version = await _answers(process, address)
-        if version:
-            return address, version
-    raise SetupError(
-        f"Valkey found its port taken [{_PORT_TRIES}] times in a row. "
-        "Try again, or give a server of your own as REDIS_URL."
+
+    started = await on_free_port(
+        "Valkey",
+        start,
+        lambda port: server_version(address(port)),
+        retry=(RedisError, OSError),
+        timeout_s=_START_TIMEOUT_S,
+        instead="REDIS_URL",
     )
+    return address(started.port), started.version
 
 
 def connect(address: str) -> Redis:
@@ -93,22 +94,3 @@ async def server_version(address: str) -> str:
         info = await client.info("server")
     name = info.get("server_name", "redis")
     return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
-
-
-async def _answers(process: Process, address: str) -> str:
-    """Wait until the server answers; empty if its port was taken. Raises SetupError."""
-    try:
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            while not process.ended():
-                try:
-                    return await server_version(address)
-                except (RedisError, OSError):
-                    await asyncio.sleep(_POLL_S)
-    except TimeoutError as error:
-        raise SetupError(
-            f"Valkey did not answer within [{_START_TIMEOUT_S:g} s], {process.epitaph()}"
-        ) from error
-    process.stopping = True
-    if _PORT_CLASH in process.log_text():
-        return ""
-    raise SetupError(f"Valkey did not start, {process.epitaph()}")

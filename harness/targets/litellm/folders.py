@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+
+from harness.process.waiting import wait_until
 
 _POLL_S = 0.2
 _PARTIAL = ".partial"
@@ -26,12 +27,9 @@ async def sole_maker(folder: Path, waiting: Callable[[], None]) -> AsyncIterator
         waiting: Called once where it must be waited for.
     """
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        told = False
-        while not _take(lock.fileno()):
-            if not told:
-                waiting()
-                told = True
-            await asyncio.sleep(_POLL_S)
+        if not _take(lock.fileno()):
+            waiting()
+            await wait_until(lambda: _take(lock.fileno()), poll_s=_POLL_S)
         _sweep(folder)
         yield
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from harness.errors import ServerDiedError
-from harness.process.survival import while_alive
+from harness.process.waiting import wait_until, while_alive
 
 
 async def _never() -> str:
@@ -70,3 +70,35 @@ async def test_an_error_without_a_death_is_the_works_own() -> None:
 
     with pytest.raises(ConnectionError):
         await while_alive(work(), _never)
+
+
+async def test_a_wait_gives_the_first_answer_that_is_true() -> None:
+    answers = iter([0, 0, 7, 8])
+
+    async def ask() -> int:
+        return next(answers)
+
+    assert await wait_until(ask, poll_s=0) == 7
+    assert await wait_until(lambda: next(answers), poll_s=0) == 8
+
+
+async def test_a_wait_whose_time_is_up_gives_the_last_answer() -> None:
+    assert await wait_until(lambda: "", 0.0) == ""
+
+
+async def test_an_error_ends_a_wait_unless_it_is_one_to_try_again_after() -> None:
+    errors: list[Exception] = [OSError("refused"), ValueError("dead")]
+
+    def ask() -> bool:
+        raise errors.pop(0)
+
+    with pytest.raises(ValueError, match="dead"):
+        await wait_until(ask, poll_s=0, retry=(OSError,))
+
+
+async def test_when_the_time_is_up_the_error_to_try_again_after_is_raised() -> None:
+    def ask() -> bool:
+        raise OSError("refused")
+
+    with pytest.raises(OSError, match="refused"):
+        await wait_until(ask, 0.0, retry=(OSError,))
