@@ -13,9 +13,7 @@ from harness.analysis.difference import Figure, Reading
 from harness.analysis.explained import CELLS
 from harness.authcache.words import LOAD_SCOPES, ObjectKind
 from harness.domain.rates import PER, answered, per_answered
-from harness.domain.result import VariantResult, Window
-from harness.report.matrix import in_order
-from harness.report.numbers import NOT_MEASURED, rate, share
+from harness.domain.result import VariantResult, Window, in_order
 
 _PERCENT = 100
 
@@ -35,15 +33,10 @@ class Measure:
     """Where a variant has a figure."""
     read: Callable[[VariantResult, str, str], Reading]
     """The figure of a scope and part; the scope had requests."""
-    text: Callable[[float], str] = rate
+    percent: bool = False
+    """Whether its figures are shares in percent."""
     seen_as: str = ""
     """Its name in `harness.analysis.points`; empty where no point of a release has to be seen."""
-
-    def show(self, reading: Reading) -> str:
-        """A reading as text."""
-        if isinstance(reading, Figure):
-            return self.text(reading.value)
-        return NOT_MEASURED if reading is None else reading
 
 
 def places(measure: Measure, *variants: VariantResult) -> list[Place]:
@@ -137,10 +130,6 @@ def _by_round(variant: VariantResult, scope: str, count: rounds.Count, per: floa
     return Figure(middle, requests / per, tuple(values))
 
 
-def _share(percent: float) -> str:
-    return share(percent, _PERCENT)
-
-
 MEASURES = (
     Measure(
         CELLS,
@@ -157,7 +146,7 @@ MEASURES = (
         seen_as="source_reads_by_scope",
     ),
     Measure("log_pairs", "log pairs", _scope_places, _log_pairs, seen_as="log_pairs"),
-    Measure("statuses", "status", _status_places, _statuses, _share),
+    Measure("statuses", "status", _status_places, _statuses, percent=True),
     Measure("wrong_values", "wrong values", _wrong_places, _wrong_values, seen_as="wrong_values"),
     Measure("payload_bytes", "payload, bytes", _payload_places, _payload, seen_as="payload_bytes"),
 )

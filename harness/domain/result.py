@@ -7,6 +7,7 @@ medians over the rounds, with their range beside them; counts are sums over all 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -231,3 +232,10 @@ class Result(_Part):
     """Variants without an expectation: neither pass nor fail."""
     notes: list[str] = []
     """Facts that a reader of the numbers needs (settings of the servers, scaling)."""
+
+
+def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Names of a result as every table has them: known ones in their order, then others by name."""
+    present = set(names)
+    head = [name for name in dict.fromkeys(known) if name in present]
+    return head + sorted(present - set(head))

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.rates import answered, per_answered
-from harness.domain.result import Range, Result, VariantResult
+from harness.domain.result import Range, Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.errors import UsageError
 from harness.report.ledger import ledger_word
-from harness.report.matrix import in_order
 from harness.report.measures import total
 from harness.report.numbers import (
     NOT_MEASURED,

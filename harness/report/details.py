@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from harness.analysis.points import missing
 from harness.authcache.words import LOAD_SCOPES, Tier
-from harness.domain.result import Result, VariantResult, Window
+from harness.domain.result import Result, VariantResult, Window, in_order
 from harness.report.instrumented import NOTE
-from harness.report.matrix import in_order, scopes_of
+from harness.report.matrix import scopes_of
 from harness.report.measures import counted, objects_of, outcomes_of, tiers_of, total, words
 from harness.report.numbers import NOT_MEASURED, TIMES, count, rate, seconds, share, time_ms
 from harness.report.table import Cell, Column, Row, Table

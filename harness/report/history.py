@@ -11,11 +11,11 @@ from packaging.version import Version
 from harness.analysis import rounds
 from harness.analysis.spend import users_cost_micro
 from harness.authcache.words import KeyScope, ObjectKind
-from harness.domain.result import Result, VariantResult
+from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.errors import UsageError
 from harness.report.instrumented import not_instrumented, noted
-from harness.report.matrix import SCOPE_NOTES, in_order, rounds_text, scopes_of
+from harness.report.matrix import SCOPE_NOTES, rounds_text, scopes_of
 from harness.report.numbers import MINUS, NOT_MEASURED, plain, rate, share
 from harness.report.table import Cell, Column, Row, Table
 from harness.targets.litellm.releases import is_release_name

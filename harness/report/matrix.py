@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from harness.authcache.words import LOAD_SCOPES
-from harness.domain.result import Result, VariantResult
+from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.report.instrumented import noted
 from harness.report.numbers import NOT_MEASURED, between, rate, spread
@@ -21,13 +19,6 @@ CELL_MARKS = {"broken": "✕", "hidden": "◐", "wasteful": "▲", "healthy": "�
 """A shape for each cell, so that colour is never the only signal."""
 FAILS = "fails an expectation"
 """How the reason of a cell begins that is not what the scenario expects."""
-
-
-def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Known names in their known order, then the others by name; each once."""
-    present = set(names)
-    head = [name for name in dict.fromkeys(known) if name in present]
-    return head + sorted(present - set(head))
 
 
 def scopes_of(result: Result) -> list[str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
-from harness.domain.result import Result, VariantResult
+from harness.domain.result import Result, VariantResult, in_order
 from harness.report.instrumented import noted
-from harness.report.matrix import in_order
 from harness.report.numbers import NOT_MEASURED, count, rate, seconds, time_ms
 from harness.report.table import Cell, Column, Row, Table
 

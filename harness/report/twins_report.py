@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from harness.analysis.difference import LEAST_EVENTS, LIMIT_PERCENT, Outcome
+from harness.analysis.difference import LEAST_EVENTS, LIMIT_PERCENT, Figure, Outcome, Reading
+from harness.analysis.twin_measures import Measure
 from harness.analysis.twins import Comparison, Line, TwinTest
 from harness.domain.result import Result
 from harness.report.grid import draw, say
 from harness.report.instrumented import points_line
 from harness.report.markdown import bullets, markdown_table
-from harness.report.numbers import NOT_MEASURED, count, difference, plain, plural
+from harness.report.numbers import NOT_MEASURED, count, difference, plain, plural, rate, share
 from harness.report.study import head_markdown, say_head
 from harness.report.table import Cell, Column, Row, Table, Tone, columns
 
@@ -18,6 +19,7 @@ TWINS = "twins.md"
 """Name of the file in a run's folder."""
 TITLE = "Twins: reference variants beside the releases that they stand for"
 EXPLAINED = "explained"
+_PERCENT = 100
 _TONES: dict[Outcome, Tone] = {
     Outcome.SAME: "",
     Outcome.NOISE: "quiet",
@@ -121,12 +123,18 @@ def _row(line: Line) -> Row:
     return Row(
         Cell(head),
         (
-            Cell(line.measure.show(line.twin)),
-            Cell(line.measure.show(line.release)),
+            Cell(_figure(line.measure, line.twin)),
+            Cell(_figure(line.measure, line.release)),
             Cell(NOT_MEASURED if percent is None else f"{difference(percent)} %"),
             verdict,
         ),
     )
+
+
+def _figure(measure: Measure, reading: Reading) -> str:
+    if isinstance(reading, Figure):
+        return share(reading.value, _PERCENT) if measure.percent else rate(reading.value)
+    return NOT_MEASURED if reading is None else reading
 
 
 def _causes(test: TwinTest) -> list[str]:
