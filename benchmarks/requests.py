@@ -19,8 +19,7 @@ from harness.domain.series import CHAT_ROUTE, LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError
 from harness.observe.counters import Counters
 from harness.process.waiting import wait_until
-from harness.stack.base import Fleet
-from harness.stack.embedded import EmbeddedStack
+from harness.stack.base import Fleet, ProcessStack
 
 _COUNTED = (LOOKUPS, READS, PENDING)
 _OBJECTS = 2
@@ -157,7 +156,7 @@ def _check_tier(arm: Arm, counted: Counters) -> None:
         )
 
 
-async def open_arm(arm: Arm, stack: EmbeddedStack, rounds: int) -> RequestStep:
+async def open_arm(arm: Arm, stack: ProcessStack, rounds: int) -> RequestStep:
     """Start an arm's server, write its keys, and warm it up."""
     fleet = await stack.start(await fleet_spec(arm))
     # One shot more, for the warm-up.

@@ -21,8 +21,8 @@ from harness.authcache.variants import load_variants
 from harness.domain.progress import Progress
 from harness.process.stop import Stop
 from harness.process.waiting import while_alive
-from harness.stack.base import FleetSpec
-from harness.stack.embedded import EmbeddedStack
+from harness.stack.base import FleetSpec, ProcessStack, Servers
+from harness.stack.registry import embedded_stack
 from harness.targets.reference.target import ReferenceTarget
 from harness.targets.settings import RunSettings
 
@@ -86,7 +86,7 @@ async def _run(measured: Measured, progress: Progress) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="authcache-bench-") as name:
         folder = Path(name)
-        stack = EmbeddedStack(folder / LOGS)
+        stack = embedded_stack(folder / LOGS, Servers())
         try:
             progress.phase("starting servers")
             await stack.open()
@@ -100,7 +100,7 @@ async def _run(measured: Measured, progress: Progress) -> None:
 
 
 async def _with_servers(
-    measured: Measured, steps: list[Step], stack: EmbeddedStack, folder: Path, progress: Progress
+    measured: Measured, steps: list[Step], stack: ProcessStack, folder: Path, progress: Progress
 ) -> None:
     options = measured.options
     if "requests" in options.groups:
@@ -114,7 +114,7 @@ async def _with_servers(
     await _rounds(measured, steps, progress)
 
 
-async def _start_steps(stack: EmbeddedStack, folder: Path, *, quick: bool) -> list[Step]:
+async def _start_steps(stack: ProcessStack, folder: Path, *, quick: bool) -> list[Step]:
     target = ReferenceTarget(load_variants()["recommended"])
     # Its one replica idles: what is wanted of it are its servers.
     host = await stack.start(FleetSpec("host", target, 1, 1, RunSettings(ttl_s=TTL_S)))

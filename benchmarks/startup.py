@@ -14,8 +14,8 @@ from harness.archive.directory import KEYS, LOGS
 from harness.domain.population import write_keys
 from harness.domain.window import WindowCommand
 from harness.load.client import LoadDriver
-from harness.stack.base import Fleet, FleetSpec
-from harness.stack.embedded import EmbeddedStack
+from harness.stack.base import Fleet, FleetSpec, ProcessStack, Servers
+from harness.stack.registry import embedded_stack
 from harness.targets.base import (
     ContainerContext,
     ContainerSpec,
@@ -70,9 +70,8 @@ class StartStep:
         """One round. Raises SetupError, InvalidRunError."""
         self._round += 1
         folder = self._folder / f"{self.name}-{self._round}"
-        stack = EmbeddedStack(
-            folder / LOGS, postgres_dsn=self._host.admin_dsn, redis_url=self._host.redis_url
-        )
+        servers = Servers(self._host.admin_dsn, self._host.redis_url)
+        stack = embedded_stack(folder / LOGS, servers)
         timed = _TimedTarget(self._target)
         spec = FleetSpec(
             self.name,
@@ -94,7 +93,7 @@ class StartStep:
         figures = {"start_s": ready_s, "rss_mib": rss / _MIB} | shares
         return figures if pss is None else figures | {"pss_mib": pss / _MIB}
 
-    async def _drive(self, stack: EmbeddedStack, fleet: Fleet, folder: Path) -> dict[str, float]:
+    async def _drive(self, stack: ProcessStack, fleet: Fleet, folder: Path) -> dict[str, float]:
         keys = team_keys(_KEYS)
         await copy_population(fleet.dsn, keys)
         keys_file = folder / KEYS

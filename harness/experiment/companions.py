@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 from urllib.parse import urlsplit
 
 from harness.archive.directory import LOGS
@@ -30,23 +30,14 @@ from harness.plan.plan import RunPlan
 from harness.prometheus.api import PrometheusApi
 from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
 from harness.prometheus.configuration import SCRAPE_S, ScrapedWorker
-from harness.prometheus.recorder import Host, has_data, recording
+from harness.prometheus.recorder import has_data, recording
 from harness.stack.base import Fleet, Stack
-from harness.stack.registry import EMBEDDED
+from harness.stack.registry import kind_of
 
 Mode = Literal["auto", "on", "off"]
 """``auto`` records where prometheus is on PATH, ``on`` insists on it, ``off`` never does."""
 WARMUP = "warmup"
 """The phase of the load before a measured window."""
-
-
-@runtime_checkable
-class HasExporter(Protocol):
-    """A stack with an exporter of its own, which whoever looks can scrape."""
-
-    @property
-    def exporter_address(self) -> str:
-        """Its base URL, as the harness reaches it."""
 
 
 class Companions:
@@ -103,19 +94,21 @@ class Companions:
             self.state.reference_line_per_1000[variant] = line
 
 
-def chosen_prometheus(mode: Mode, stack_name: str = EMBEDDED) -> Binary | None:
+def chosen_prometheus(mode: Mode, stack_name: str) -> Binary | None:
     """The Prometheus that a run is to be recorded by; None for none.
 
     Raises:
+        UnknownNameError: there is no such stack.
         UsageError: the mode insists on one, and runs on this stack are not recorded.
         SetupError: the mode insists on one and there is none.
     """
-    if mode == "on" and stack_name != EMBEDDED:
+    not_recorded = kind_of(stack_name).not_recorded
+    if mode == "on" and not_recorded:
         raise UsageError(
             f"Runs on the stack [{stack_name}] are not recorded by Prometheus. Leave --prometheus "
             "out, or look at a stack that stays: make up has a Prometheus of its own."
         )
-    if mode == "off" or stack_name != EMBEDDED:
+    if mode == "off" or not_recorded:
         return None
     # What was fetched for tests is no wish to have every run recorded.
     found = find(PROMETHEUS, fetched=mode == "on")
@@ -129,19 +122,19 @@ def chosen_prometheus(mode: Mode, stack_name: str = EMBEDDED) -> Binary | None:
 
 
 def prometheus_fact(
-    mode: Mode, binary: Binary | None, stack: Stack | None, run_dir: Path, *, measured: bool
+    mode: Mode, binary: Binary | None, stack_name: str, run_dir: Path, *, measured: bool
 ) -> str:
     """Whether a run was recorded, as a sentence for its report.
 
     Args:
         mode: what was asked for.
         binary: what `chosen_prometheus` gave.
-        stack: of the run.
+        stack_name: of the run.
         run_dir: of the run.
         measured: whether the run came to its first window, before which Prometheus is started.
     """
-    if isinstance(stack, HasExporter):
-        return "a run in containers is not recorded; its own exporter shows it while it lasts"
+    if not_recorded := kind_of(stack_name).not_recorded:
+        return not_recorded
     if binary is not None and not has_data(run_dir):
         why = "did not come up" if measured else "was not started"
         return f"{binary.version} {why}, the run was not recorded"
@@ -168,7 +161,7 @@ async def beside(
 
     Args:
         plan: of the run.
-        stack: may have a Prometheus of its own, or start one.
+        stack: has an exporter of its own, or starts the Prometheus.
         fleets: all of the run.
         run_dir: where the data go.
         prometheus: what `chosen_prometheus` gave.
@@ -176,16 +169,16 @@ async def beside(
     """
     companions = Companions(plan, fleets)
     async with contextlib.AsyncExitStack() as open_things:
-        if isinstance(stack, HasExporter):
+        if stack.exporter_address is not None:
             push = pushing(companions.state, stack.exporter_address, progress.note)
             await open_things.enter_async_context(push)
-        elif prometheus is not None and isinstance(stack, Host):
+        elif prometheus is not None and stack.host is not None:
             try:
                 exporter = Exporter(companions.state, {f.name: _watched(f) for f in fleets})
                 url = await open_things.enter_async_context(serve(exporter))
                 record = recording(
                     prometheus,
-                    stack,
+                    stack.host,
                     run_dir,
                     [worker for fleet in fleets for worker in _scraped(fleet)],
                     urlsplit(url).netloc,

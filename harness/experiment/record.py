@@ -36,8 +36,6 @@ class Recording:
     """As it was driven: rate and TTL may have been found only in the run."""
     pace: Pace | None = None
     """What they were decided from; None where no release was measured for it."""
-    stack: Stack | None = None
-    """The last that was started, which is closed by now."""
     windows: list[Evidence] = field(default_factory=list)
     complete: bool = False
     interrupted: bool = False
@@ -103,7 +101,7 @@ class _Run:
     ) -> None:
         self._plan = recording.plan
         self._new_stack = new_stack
-        self._stack = recording.stack = new_stack()
+        self._stack = new_stack()
         self._dir = run_dir
         self._progress = progress
         self._recording = recording
@@ -118,7 +116,7 @@ class _Run:
         try:
             # A fleet keeps the TTL that it was started with: another TTL takes another stack.
             while not await self._up_and_down():
-                self._stack = self._recording.stack = self._new_stack()
+                self._stack = self._new_stack()
                 self._observers.clear()
         finally:
             # Secrets of a population that no longer exists: of no use after the run.

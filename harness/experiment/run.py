@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,15 +28,8 @@ from harness.plan.plan import Arm, RunPlan, driven, facts, make_plan
 from harness.process.stop import Stop
 from harness.report.write import write_reports
 from harness.scenario.schema import Scenario
+from harness.stack.base import Servers
 from harness.stack.registry import EMBEDDED, make_stack
-
-
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """A user's own servers; None starts embedded ones."""
-
-    postgres_dsn: str | None = None
-    redis_url: str | None = None
 
 
 async def run(
@@ -77,16 +69,10 @@ async def run(
     run_dir = make_run_dir(runs_dir, scenario.name, started)
     before = manifest(facts(plan), scenario.seed)
     with kept_if_used(run_dir):
-        new_stack = functools.partial(
-            make_stack,
-            stack_name,
-            run_dir / LOGS,
-            postgres_dsn=servers.postgres_dsn,
-            redis_url=servers.redis_url,
-        )
+        new_stack = functools.partial(make_stack, stack_name, run_dir / LOGS, servers)
         recording = await record(plan, new_stack, run_dir, progress, stop, binary)
     recording.servers["prometheus"] = prometheus_fact(
-        prometheus, binary, recording.stack, run_dir, measured=bool(recording.windows)
+        prometheus, binary, stack_name, run_dir, measured=bool(recording.windows)
     )
     write_manifest(
         run_dir, before | {"servers": recording.servers, "driven": driven(recording.plan)}

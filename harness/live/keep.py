@@ -10,15 +10,14 @@ from pathlib import Path
 
 from harness.archive.directory import KEYS, LOGS, kept_if_used, make_run_dir
 from harness.domain.population import write_keys
-from harness.experiment.run import Servers
 from harness.observe.snapshots import watch
 from harness.plan.plan import Arm, RunPlan, make_plan
 from harness.plan.seed import seed_population
 from harness.process.stop import Stop
 from harness.process.waiting import while_alive
 from harness.scenario.schema import Scenario
-from harness.stack.base import Fleet
-from harness.stack.embedded import EmbeddedStack
+from harness.stack.base import Fleet, ProcessStack, Servers
+from harness.stack.registry import EMBEDDED, embedded_stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class KeptFleets:
     """Fleets that are up, seeded and without load."""
 
     plan: RunPlan
-    stack: EmbeddedStack
+    stack: ProcessStack
     fleets: tuple[Fleet, ...]
     keys_file: Path
     run_dir: Path
@@ -63,13 +62,11 @@ async def fleets_up(
     Raises:
         SetupError: something could not be started; nothing is left running.
     """
-    scenario, servers = keeping.scenario, keeping.servers
-    plan = make_plan(scenario, keeping.arms, stack=EmbeddedStack.name)
+    scenario = keeping.scenario
+    plan = make_plan(scenario, keeping.arms, stack=EMBEDDED)
     run_dir = make_run_dir(keeping.runs_dir, purpose, datetime.now(UTC))
     with kept_if_used(run_dir), _secrets(run_dir / KEYS, plan) as keys_file:
-        stack = EmbeddedStack(
-            run_dir / LOGS, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url
-        )
+        stack = embedded_stack(run_dir / LOGS, keeping.servers)
         try:
             await stack.open()
             fleets = []

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import httpx
 
@@ -47,9 +47,8 @@ def has_data(run_dir: Path) -> bool:
     return data_folder(run_dir).is_dir()
 
 
-@runtime_checkable
 class Host(Protocol):
-    """A stack that starts a process beside its fleets."""
+    """Starts a process beside the fleets of a run."""
 
     def accompany(self, command: Command) -> Process:
         """Start it; that it ends is no reason to end the run. Raises SetupError."""

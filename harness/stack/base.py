@@ -1,7 +1,7 @@
 """The second seam: the life cycle of servers and fleets.
 
 A stack starts fleets from specs and ends everything it started. Embedded processes are one
-implementation; Docker Compose is the other. Nothing above this seam knows which one runs.
+implementation; Docker Compose is the other. Nothing above this seam asks which one runs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from harness.process.processes import Command, Process
 from harness.targets.base import Target
 from harness.targets.settings import RunSettings
 
@@ -36,6 +37,14 @@ class WorkerAddress:
     replica: int
     worker: int
     metrics_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """A user's own servers; None starts servers of the stack's."""
+
+    postgres_dsn: str | None = None
+    redis_url: str | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +92,14 @@ class Stack(Protocol):
     problems: list[str]
     """What `close` could not undo, for a person to read."""
 
+    @property
+    def exporter_address(self) -> str | None:
+        """Base URL of the exporter that the stack starts by itself; None where it starts none."""
+
+    @property
+    def host(self) -> ProcessStack | None:
+        """The stack itself where it starts processes beside its fleets; None where it cannot."""
+
     async def open(self) -> None:
         """Start what all fleets share. Raises SetupError."""
 
@@ -100,3 +117,19 @@ class Stack(Protocol):
 
     async def close(self) -> None:
         """End all processes, remove all folders but the logs. Never raises."""
+
+
+class ProcessStack(Stack, Protocol):
+    """A stack whose servers and replicas are processes of this machine, and which takes others."""
+
+    def accompany(self, command: Command) -> Process:
+        """Start a process beside the fleets; that it ends is no reason to end the run.
+
+        It ends with the stack at the latest. Raises SetupError.
+        """
+
+    async def dismiss(self, group: str) -> None:
+        """End what was started under a group of `accompany`."""
+
+    def pids(self) -> dict[str, list[int]]:
+        """Ids of the processes that still run, by the groups of `resource_use`."""

@@ -1,48 +1,60 @@
-"""The stacks by name. A stack's modules are imported when somebody asks for it."""
+"""The stacks by name. A stack's modules are imported when the stack is wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from harness.errors import UnknownNameError, UsageError
-from harness.stack.base import Stack
+from harness.stack.base import ProcessStack, Servers, Stack
 
 EMBEDDED = "embedded"
-Maker = Callable[[Path, str | None, str | None], Stack]
 
 
-def make_stack(
-    name: str, logs: Path, *, postgres_dsn: str | None = None, redis_url: str | None = None
-) -> Stack:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is known of a stack before there is one."""
+
+    make: Callable[[Path, Servers], Stack]
+    not_recorded: str = ""
+    """Why no run on it is recorded by Prometheus; empty where one can be."""
+
+
+def kind_of(name: str) -> Kind:
+    """The stack of a name. Raises UnknownNameError."""
+    if name not in STACKS:
+        raise UnknownNameError("stack", name, STACKS)
+    return STACKS[name]
+
+
+def make_stack(name: str, logs: Path, servers: Servers) -> Stack:
     """A stack that is not open yet.
 
     Args:
         name: of `STACKS`.
         logs: folder of the servers' and replicas' logs.
-        postgres_dsn: a Postgres of the user's.
-        redis_url: a Redis of the user's.
+        servers: the user's own.
 
     Raises:
         UnknownNameError: there is no such stack.
         UsageError: the stack cannot use the user's servers.
         SetupError: what the stack needs is not on this machine.
     """
-    if name not in STACKS:
-        raise UnknownNameError("stack", name, STACKS)
-    return STACKS[name](logs, postgres_dsn, redis_url)
+    return kind_of(name).make(logs, servers)
 
 
-def _embedded(logs: Path, postgres_dsn: str | None, redis_url: str | None) -> Stack:
+def embedded_stack(logs: Path, servers: Servers) -> ProcessStack:
+    """The stack of processes, which is not open yet; see `make_stack`."""
     from harness.stack.embedded import EmbeddedStack  # noqa: PLC0415 - see above
 
-    return EmbeddedStack(logs, postgres_dsn=postgres_dsn, redis_url=redis_url)
+    return EmbeddedStack(logs, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
 
 
-def _compose(logs: Path, postgres_dsn: str | None, redis_url: str | None) -> Stack:
+def _compose(logs: Path, servers: Servers) -> Stack:
     from harness.stack.compose import ComposeStack  # noqa: PLC0415 - see above
 
-    for variable, value in (("POSTGRES_DSN", postgres_dsn), ("REDIS_URL", redis_url)):
+    for variable, value in zip(("POSTGRES_DSN", "REDIS_URL"), astuple(servers), strict=True):
         if value is not None:
             raise UsageError(
                 f"{variable} is set, but the stack [compose] starts servers of its own. Unset it, "
@@ -51,4 +63,10 @@ def _compose(logs: Path, postgres_dsn: str | None, redis_url: str | None) -> Sta
     return ComposeStack(logs)
 
 
-STACKS: Mapping[str, Maker] = {EMBEDDED: _embedded, "compose": _compose}
+STACKS: Mapping[str, Kind] = {
+    EMBEDDED: Kind(embedded_stack),
+    "compose": Kind(
+        _compose,
+        "a run in containers is not recorded; its own exporter shows it while it lasts",
+    ),
+}

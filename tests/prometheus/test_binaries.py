@@ -118,12 +118,12 @@ def test_a_package_that_is_not_to_be_had_leaves_nothing(nowhere: Path) -> None:
 def test_auto_takes_what_is_on_path_and_not_what_was_fetched_for_tests(
     nowhere: Path, tmp_path: Path
 ) -> None:
-    assert chosen_prometheus("auto") is None
+    assert chosen_prometheus("auto", "embedded") is None
     with pytest.raises(SetupError, match="--fetch"):
-        chosen_prometheus("on")
+        chosen_prometheus("on", "embedded")
     _prometheus(tmp_path / "cache/prometheus/usr/bin", "3.0.0")
-    assert chosen_prometheus("auto") is None
-    assert chosen_prometheus("on") is not None
+    assert chosen_prometheus("auto", "embedded") is None
+    assert chosen_prometheus("on", "embedded") is not None
     _prometheus(nowhere, "2.0.0")
-    assert chosen_prometheus("auto") is not None
-    assert chosen_prometheus("off") is None
+    assert chosen_prometheus("auto", "embedded") is not None
+    assert chosen_prometheus("off", "embedded") is None

@@ -23,7 +23,7 @@ from harness.plan.plan import RunPlan
 from harness.process.stop import Stop
 from harness.report.terminal import print_result
 from harness.scenario.loader import Changes, load_scenario
-from harness.stack.base import Fleet, FleetSpec
+from harness.stack.base import Fleet, FleetSpec, Servers
 from harness.stack.embedded import EmbeddedStack
 from tests.runs.support import tiny_scenario
 from tests.silence import Silence
@@ -59,7 +59,7 @@ async def driven(
         load_scenario(str(tiny_scenario(tmp_path)), Changes(variants=VARIANTS)),
         [reference_arm(known[name]) for name in VARIANTS],
         runs_dir=tmp_path / "runs",
-        servers=run.Servers(),
+        servers=Servers(),
         progress=Silence(),
         stop=Stop(),
         prometheus="off",

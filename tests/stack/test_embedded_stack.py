@@ -18,7 +18,7 @@ from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet, Stack
 from harness.stack.embedded import EmbeddedStack, postgres, readiness
 from harness.stack.embedded import stack as stack_module
-from harness.stack.embedded.valkey import connect
+from harness.stack.redis import connect
 from tests.stack.fakes import PATIENCE_S, FakeTarget, descendants, eventually, runs, spec
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -13,13 +13,14 @@ from harness.authcache.variants import Variant
 from harness.cli.commands.options import RunOptions, plainly
 from harness.domain.progress import Progress
 from harness.domain.result import Result
-from harness.experiment.run import Servers, run
+from harness.experiment.run import run
 from harness.live.keep import Keeping
 from harness.plan.arms import make_arms
 from harness.plan.plan import Arm
 from harness.process.stop import Stop, StoppedError, until_ctrl_c, with_signals
 from harness.report.progress import progress_for
 from harness.scenario.schema import Scenario
+from harness.stack.base import Servers
 from harness.stack.registry import EMBEDDED
 from harness.targets.litellm.releases import Release
 

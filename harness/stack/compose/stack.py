@@ -30,7 +30,7 @@ from harness.stack.compose.readiness import first_answer, fleet_ready, while_run
 from harness.stack.compose.usage import Meter, Metered, meter
 from harness.stack.databases import Databases
 from harness.stack.dsn import replaced
-from harness.stack.embedded.valkey import server_version
+from harness.stack.redis import server_version
 
 RUN_PREFIX = "authcache-run-"
 """Projects of runs; they end with the run."""
@@ -156,6 +156,10 @@ class ComposeStack:
     def exporter_address(self) -> str:
         """Where the exporter answers, as the harness and Locust reach it."""
         return self._exporter
+
+    @property
+    def host(self) -> None:
+        """Starts containers only."""
 
     async def _take_down(self) -> None:
         problems = await take_down(self.docker, self.project.name, GRACE_S)

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
+from typing import Self
 
 from harness.errors import SetupError
 from harness.process import groups, guard
@@ -73,6 +74,15 @@ class EmbeddedStack:
         self._postgres: PostgresServer | None = None
         self._databases: Databases | None = None
 
+    @property
+    def exporter_address(self) -> None:
+        """No exporter runs beside processes."""
+
+    @property
+    def host(self) -> Self:
+        """Takes other processes beside its fleets: they end with it."""
+        return self
+
     async def open(self) -> None:
         """Start the guard and Postgres, or check the servers that the user gave."""
         assert self._guard is None, "a stack is opened once"
@@ -102,10 +112,7 @@ class EmbeddedStack:
         )
 
     def accompany(self, command: Command) -> Process:
-        """Start a process beside the fleets; that it ends is no reason to end the run.
-
-        It ends with the stack at the latest. Raises SetupError.
-        """
+        """Start a process beside the fleets. See `ProcessStack.accompany`."""
         process = self._running.spawn(command)
         process.stopping = True
         return process

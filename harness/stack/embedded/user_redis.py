@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 from harness.errors import SetupError
 from harness.stack.databases import safe_name
 from harness.stack.dsn import check_url, shown, without_secrets
-from harness.stack.embedded.valkey import connect, server_version
+from harness.stack.redis import connect, server_version
 
 NOT_COUNTED = "the Redis was given by the user: its counters count the commands of all its clients"
 _SCAN_COUNT = 1000

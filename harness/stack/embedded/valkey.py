@@ -5,18 +5,15 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import LOOPBACK
 from harness.stack.embedded.readiness import on_free_port
+from harness.stack.redis import server_version
 
 MAX_MEMORY = "256mb"
 _START_TIMEOUT_S = 30.0
-_CLIENT_TIMEOUT_S = 10.0
 
 _SETTINGS = f"""\
 bind {LOOPBACK}
@@ -76,21 +73,3 @@ async def start_valkey(
         instead="REDIS_URL",
     )
     return address(started.port), started.version
-
-
-def connect(address: str) -> Redis:
-    """A client that fails at once and leaves trying again to its caller."""
-    return Redis.from_url(
-        address,
-        socket_timeout=_CLIENT_TIMEOUT_S,
-        socket_connect_timeout=_CLIENT_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-async def server_version(address: str) -> str:
-    """Name and version of a server, as ``valkey 9.1.2``. Raises RedisError or OSError."""
-    async with connect(address) as client:
-        info = await client.info("server")
-    name = info.get("server_name", "redis")
-    return f"{name} {info.get(f'{name}_version', info['redis_version'])}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SetupError, UsageError
+from harness.stack.base import Servers
 from harness.stack.compose import project as projects
 from harness.stack.compose.balancer import Server, parse
 from harness.stack.compose.containers import Container, containers, epitaph, keep_logs
@@ -19,6 +20,7 @@ from harness.stack.compose.images import check_image, release_of
 from harness.stack.compose.project import IMAGES, Project
 from harness.stack.compose.stack import ComposeStack
 from harness.stack.compose.usage import Meter, meter
+from harness.stack.registry import STACKS, make_stack
 from tests.stack.compose.conftest import FakeDocker
 from tests.stack.fakes import FakeTarget, eventually, runs, spec
 
@@ -319,6 +321,25 @@ async def test_a_fleet_of_a_run_does_not_start_from_the_compromised_image(
         await ComposeStack(tmp_path).start(spec("litellm==1.84.0rc1", target))
 
     assert docker.calls == []
+
+
+def test_what_is_said_of_a_stack_beforehand_is_true_of_it(
+    docker: FakeDocker, tmp_path: Path
+) -> None:
+    docker.answers()
+    for name, kind in STACKS.items():
+        stack = make_stack(name, tmp_path, Servers())
+        assert stack.name == name
+        assert (stack.host is None) == bool(kind.not_recorded), name
+        assert (stack.exporter_address is None) != bool(kind.not_recorded), name
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("variable", ["POSTGRES_DSN", "REDIS_URL"])
+def test_containers_take_no_servers_of_the_users(tmp_path: Path, variable: str) -> None:
+    servers = Servers(**{variable.lower(): "redis://one"})
+    with pytest.raises(UsageError, match=f"{variable} is set"):
+        make_stack("compose", tmp_path, servers)
 
 
 PASSWORDS = {
