@@ -16,7 +16,14 @@ import uvicorn
 
 from harness.domain.served import COST_HEADER
 from harness.errors import SetupError
-from harness.targets.base import ContainerContext, ContainerSpec, ProcessSpec, ReplicaContext
+from harness.targets.base import (
+    ContainerContext,
+    ContainerSpec,
+    Database,
+    ProcessSpec,
+    ReplicaContext,
+    Target,
+)
 from harness.targets.reference.server import server_config
 
 REPLY_VARIABLE = "AUTHCACHE_BENCH_REPLY"
@@ -26,7 +33,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class FloorTarget:
+class FloorTarget(Target):
     """The floor as a target, so that a stack starts and ends it like any replica."""
 
     kind = "floor"
@@ -34,11 +41,14 @@ class FloorTarget:
     uses_redis = False
     readiness_path = "/"
     ready_timeout_s = 60.0
-    findings: frozenset[str] = frozenset()
-    not_checked: Mapping[str, str] = {}
 
     def __init__(self, reply: bytes) -> None:
         self._reply = reply
+
+    @property
+    def database(self) -> Database:
+        """There is none. Raises SetupError."""
+        raise SetupError("The benchmark's floor keeps no objects in its database.")
 
     async def prepare_database(self, dsn: str) -> None:
         """Nothing: it asks for nothing."""

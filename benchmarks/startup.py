@@ -19,6 +19,7 @@ from harness.stack.registry import embedded_stack
 from harness.targets.base import (
     ContainerContext,
     ContainerSpec,
+    Database,
     ProcessSpec,
     ReplicaContext,
     Target,
@@ -126,7 +127,7 @@ class StartStep:
         }
 
 
-class _TimedTarget:
+class _TimedTarget(Target):
     """A target that notes when its first replica is started."""
 
     def __init__(self, target: Target) -> None:
@@ -139,6 +140,10 @@ class _TimedTarget:
         self.not_checked = target.not_checked
         self.findings = target.findings
         self._target = target
+
+    @property
+    def database(self) -> Database:
+        return self._target.database
 
     async def prepare_database(self, dsn: str) -> None:
         await self._target.prepare_database(dsn)

@@ -17,7 +17,7 @@ from harness.scenario.schema import (
     LimitExpectation,
     RatioExpectation,
 )
-from harness.targets.litellm.releases import speaks_of
+from harness.targets.registry import matches
 
 Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
 
@@ -45,7 +45,7 @@ def applicable(
         e.model_copy(update={"variant": name})
         for e in expectations
         for name in variants
-        if speaks_of(e.variant, name)
+        if matches(e.variant, name)
         and e.premises in ("any", word)
         and (not isinstance(e, RatioExpectation) or e.to in variants)
     ]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from harness.analysis.difference import Figure, Reading
 from harness.domain.result import Cell
 from harness.errors import ScenarioError, explain
-from harness.targets.litellm.releases import is_range, speaks_of
+from harness.targets.registry import is_range, speaks_of
 
 REGISTER = "harness/analysis/explained.toml"
 """Where the register is in a checkout, for messages."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from harness.domain.result import VariantResult, Window
 from harness.domain.series import ALL
-from harness.targets.litellm.releases import PROJECT, speaks_of
+from harness.targets.registry import PROJECT, speaks_of
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,7 @@ from harness.analysis.twins import Pair
 from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
-from harness.targets.litellm.releases import (
+from harness.targets.registry import (
     is_release_name,
     known_releases,
     parse_release,

@@ -22,7 +22,7 @@ from harness.experiment.companions import WARMUP, Companions
 from harness.load.client import LoadDriver
 from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
-from harness.observe.postgres import StatementCount, truth
+from harness.observe.postgres import StatementCount
 from harness.observe.snapshots import Observer
 from harness.plan.commands import commands
 from harness.plan.plan import RunPlan, Slot
@@ -80,7 +80,12 @@ class Windows:
             checkpoints.cancel()
         after = await observer.at_rest()
         now_used = self.stack.resource_use().cpu_s
-        planted = observer.fleet.spec.settings.planted_null_user
+        spec = observer.fleet.spec
+        truths = await spec.target.database.truth(
+            observer.postgres,
+            self.plan.keys,
+            planted_null_user=spec.settings.planted_null_user,
+        )
         evidence = Evidence(
             name=slot.name,
             variant=slot.variant,
@@ -91,11 +96,11 @@ class Windows:
             generator=result,
             before=before,
             after=after,
-            truths=await truth(observer.postgres, self.plan.keys, planted_null_user=planted),
+            truths=truths,
             has_redis=observer.fleet.redis_url is not None,
             not_counted=dict(observer.fleet.not_counted_reason),
-            not_checked=dict(observer.fleet.spec.target.not_checked),
-            findings=observer.fleet.spec.target.findings,
+            not_checked=dict(spec.target.not_checked),
+            findings=spec.target.findings,
             checkpoints=points,
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
         )

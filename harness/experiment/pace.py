@@ -23,11 +23,8 @@ from harness.errors import InvalidRunError
 from harness.load.client import LoadDriver
 from harness.observe.snapshots import Observer
 from harness.plan.plan import RunPlan
-from harness.plan.seed import seed_population
 from harness.scenario.sizing import least_rate, sizing
 
-SHARE = 0.6
-"""Of what the slowest fleet sustains in a closed loop; the rest is for bursts of an open one."""
 LEAST_PER_S = 5.0
 """Requests/s that the slowest release must sustain. Below it a TTL would last minutes."""
 WARMING_S = 6.0
@@ -117,8 +114,9 @@ async def closed_loops(
     write_keys(keys_file, keys)
     sustained: dict[str, float] = {}
     try:
-        for name in _releases(plan):
-            await seed_population(observers[name].postgres, keys)
+        for name in _shares(plan):
+            target = observers[name].fleet.spec.target
+            await target.database.seed(observers[name].postgres, keys)
             for duration_s in durations_s:
                 result = await driver.window(
                     _command(plan, observers[name], str(keys_file), duration_s)
@@ -136,7 +134,8 @@ def decide(plan: RunPlan, sustained: Mapping[str, float]) -> Pace:
     Raises:
         InvalidRunError: the slowest sustains less than `LEAST_PER_S`.
     """
-    slowest = min(sustained, key=lambda name: sustained[name])
+    shares = _shares(plan)
+    slowest = min(sustained, key=lambda name: shares[name] * sustained[name])
     found = sustained[slowest]
     if found < LEAST_PER_S:
         raise InvalidRunError(
@@ -145,17 +144,19 @@ def decide(plan: RunPlan, sustained: Mapping[str, float]) -> Pace:
             "what else uses the CPUs; then run again."
         )
     needed = least_rate(plan.scenario, plan.keys, plan.ttl_s)
-    rate, ttl_s = fit(found, plan.scenario.load.rate_per_s, needed, plan.ttl_s)
+    planned = plan.scenario.load.rate_per_s
+    rate, ttl_s = fit(found, shares[slowest], planned, needed, plan.ttl_s)
     return Pace(slowest, found, needed, rate, plan.ttl_s, ttl_s)
 
 
 def fit(
-    sustained_per_s: float, planned_per_s: float, needed_per_s: float, ttl_s: float
+    sustained_per_s: float, share: float, planned_per_s: float, needed_per_s: float, ttl_s: float
 ) -> tuple[float, float]:
     """The rate that a fleet can be driven at, in requests/s, and the TTL that goes with it, in s.
 
     Args:
         sustained_per_s: what the fleet answered in a closed loop.
+        share: of that, what its target is driven at.
         planned_per_s: the most that is driven.
         needed_per_s: what the population needs at this TTL.
         ttl_s: as planned, the least.
@@ -164,7 +165,7 @@ def fit(
         Rate times TTL is at least what is needed times the planned TTL. A raised TTL is a whole
         number of seconds, as releases take it.
     """
-    rate = min(planned_per_s, math.floor(SHARE * sustained_per_s * 10) / 10)
+    rate = min(planned_per_s, math.floor(share * sustained_per_s * 10) / 10)
     if rate >= needed_per_s:
         return rate, ttl_s
     return rate, float(math.ceil(ttl_s * needed_per_s / rate))
@@ -208,11 +209,13 @@ def sentences(plan: RunPlan, pace: Pace) -> list[str]:
 
 
 def _paced(plan: RunPlan) -> bool:
-    return bool(_releases(plan)) and plan.scenario.load.model == "open"
+    return bool(_shares(plan)) and plan.scenario.load.model == "open"
 
 
-def _releases(plan: RunPlan) -> list[str]:
-    return [arm.name for arm in plan.arms if arm.target.kind == "litellm"]
+def _shares(plan: RunPlan) -> dict[str, float]:
+    """The share of what it sustains that each variant is driven at, where one must be found."""
+    shares = {arm.name: arm.target.pace_share for arm in plan.arms}
+    return {name: share for name, share in shares.items() if share is not None}
 
 
 def _command(plan: RunPlan, observer: Observer, keys_file: str, duration_s: float) -> WindowCommand:

@@ -21,7 +21,6 @@ from harness.load.client import LoadDriver
 from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Observer, watch
 from harness.plan.plan import RunPlan
-from harness.plan.seed import seed_population
 from harness.process.stop import Stop
 from harness.process.waiting import while_alive
 from harness.prometheus.binaries import Binary
@@ -187,6 +186,6 @@ class _Run:
         self._recording.servers.update(self._stack.facts())
         for fleet in fleets:
             observer = await open_things.enter_async_context(watch(fleet))
-            await seed_population(observer.postgres, self._plan.keys)
+            await fleet.spec.target.database.seed(observer.postgres, self._plan.keys)
             self._observers[fleet.name] = observer
         return list(fleets)

@@ -112,8 +112,8 @@ def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) 
                 target=arm.target.kind,
                 version=arm.target.version,
                 switches=arm.target.describe(),
-                overridden=arm.overridden,
-                hard_coded=arm.hard_coded,
+                overridden=arm.target.overridden,
+                hard_coded=arm.target.hard_coded,
                 planted=plan.arm_settings(arm).planted_null_user,
             )
             for arm in plan.arms
@@ -137,10 +137,5 @@ def _notes(recording: Recording) -> list[str]:
     if recording.pace is not None:
         notes += sentences(plan, recording.pace)
     names = {window.variant for window in recording.windows}
-    if any(arm.target.kind == "litellm" and arm.name in names for arm in plan.arms):
-        notes.append(
-            "A LiteLLM release takes part, so times are not scaled. At rest, before each snapshot, "
-            "a release's own job writes its spend at once rather than at its next turn. How old an "
-            "entry is that a release serves cannot be seen from outside."
-        )
-    return notes
+    measured = [arm.target for arm in plan.arms if arm.name in names]
+    return notes + list(dict.fromkeys(note for target in measured for note in target.notes))

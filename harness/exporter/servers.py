@@ -17,6 +17,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain import series
 from harness.exporter.families import Samples, counter, gauge
 from harness.observe.postgres import StatementCount, statement_counts
+from harness.targets.registry import kind_of
 
 BUDGET_S = 0.6
 """Of one look at both servers, with connecting and all questions. The scrape time-out is 1 s
@@ -52,6 +53,7 @@ class ServerReader:
 
     def __init__(self, servers: FleetServers) -> None:
         self._servers = servers
+        self._classify = kind_of(servers.variant).database.classify
         self._postgres: asyncpg.Connection | None = None
         self._redis: Redis | None = None
         self._look: asyncio.Task[list[Samples]] | None = None
@@ -93,7 +95,9 @@ class ServerReader:
             async with asyncio.timeout_at(deadline):
                 if self._postgres is None:
                     self._postgres = await asyncpg.connect(self._servers.postgres_dsn)
-                counts = await statement_counts(self._postgres, self._servers.postgres_role)
+                counts = await statement_counts(
+                    self._postgres, self._servers.postgres_role, self._classify
+                )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             # TimeoutError is an OSError. The next scrape begins with a new connection.
             self._drop_postgres()

@@ -25,7 +25,6 @@ from harness.live.compose_beside import (
 from harness.live.web_form import premises_note
 from harness.observe.snapshots import watch
 from harness.plan.plan import Arm, RunPlan, make_plan
-from harness.plan.seed import seed_population
 from harness.process.stop import Stop
 from harness.scenario.schema import Scenario
 from harness.stack.compose.containers import projects, take_down
@@ -100,7 +99,7 @@ async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> N
         # All that can be refused is refused before anything is built or started.
         await check(stack.docker)
         ports = stack.claim_ports(len(plan.arms), beside.ports)
-        await have_images(stack.docker, [arm.target for arm in plan.arms])
+        await have_images(stack.docker, [plan.fleet(arm) for arm in plan.arms])
         await beside.have_images(stack.docker)
         say("building the image, starting Postgres")
         await stack.open()
@@ -110,7 +109,7 @@ async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> N
             say(f"starting {spec.name}: {spec.replicas} replicas")
             fleet = await stack.start(spec)
             async with watch(fleet) as observer:
-                await seed_population(observer.postgres, plan.keys)
+                await arm.target.database.seed(observer.postgres, plan.keys)
         say("starting what watches and loads them")
         configure(stack, plan, beside)
         await start(stack.project, beside)

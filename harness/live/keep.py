@@ -12,7 +12,6 @@ from harness.archive.directory import KEYS, LOGS, kept_if_used, make_run_dir
 from harness.domain.population import write_keys
 from harness.observe.snapshots import watch
 from harness.plan.plan import Arm, RunPlan, make_plan
-from harness.plan.seed import seed_population
 from harness.process.stop import Stop
 from harness.process.waiting import while_alive
 from harness.scenario.schema import Scenario
@@ -76,7 +75,7 @@ async def fleets_up(
                     spec = replace(spec, base_port=base_port + number * scenario.replicas)
                 fleet = await stack.start(spec)
                 async with watch(fleet) as observer:
-                    await seed_population(observer.postgres, plan.keys)
+                    await arm.target.database.seed(observer.postgres, plan.keys)
                 fleets.append(fleet)
             yield KeptFleets(plan, stack, tuple(fleets), keys_file, run_dir)
         finally:

@@ -13,7 +13,6 @@ import asyncpg
 
 from harness.domain.population import VirtualKey
 from harness.errors import SetupError, UsageError
-from harness.plan.seed import seed_population
 from harness.process.waiting import wait_until
 from harness.stack.dsn import check_url, replaced, shown, without_secrets
 from harness.targets.base import Target
@@ -38,7 +37,7 @@ async def prepare_database(
         admin_dsn: may create roles and databases.
         role: of the fleet; its database has the same name.
         password: of the role.
-        target: creates the schema.
+        target: has the schema.
         keys: the population.
         patience_s: how long to wait for the server to answer at all.
 
@@ -55,12 +54,12 @@ async def prepare_database(
     dsn = replaced(admin_dsn, database=role, user=role, password=password)
     try:
         await _create(admin_dsn, role, password, patience_s)
-        if await _seeded(dsn):
-            return False
-        await target.prepare_database(dsn)
         connection = await asyncpg.connect(dsn)
         try:
-            await seed_population(connection, keys)
+            if await target.database.seeded(connection):
+                return False
+            await target.prepare_database(dsn)
+            await target.database.seed(connection, keys)
         finally:
             await connection.close()
     except _REFUSED as error:
@@ -92,17 +91,6 @@ async def _create(admin_dsn: str, role: str, password: str, patience_s: float) -
         await inside.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
     finally:
         await inside.close()
-
-
-async def _seeded(dsn: str) -> bool:
-    connection = await asyncpg.connect(dsn)
-    try:
-        table = '"LiteLLM_VerificationToken"'
-        if await connection.fetchval("SELECT to_regclass($1)", table) is None:
-            return False
-        return bool(await connection.fetchval(f"SELECT 1 FROM {table} LIMIT 1"))  # noqa: S608 - a constant
-    finally:
-        await connection.close()
 
 
 async def _connect(dsn: str, patience_s: float) -> asyncpg.Connection:

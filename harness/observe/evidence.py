@@ -12,7 +12,7 @@ from harness.domain.window import WindowResult
 from harness.observe.counters import Counters
 from harness.observe.postgres import StatementCount
 from harness.observe.snapshots import RedisCount, Snapshot
-from harness.observe.truth import KeyTruth
+from harness.targets.base import KeyTruth
 
 
 @dataclass(frozen=True, slots=True)

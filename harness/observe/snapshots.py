@@ -22,7 +22,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain.series import LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError, NotQuiescentError
 from harness.observe.counters import Counters
-from harness.observe.postgres import StatementCount, role_of, spend_micro, statement_counts
+from harness.observe.postgres import StatementCount, role_of, statement_counts
 from harness.process.groups import to_the_end
 from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
@@ -71,6 +71,7 @@ class Observer:
         self._http = http
         self._redis = redis
         self._role = role_of(fleet.dsn)
+        self._database = fleet.spec.target.database
 
     async def at_rest(self, timeout_s: float = 20.0) -> Snapshot:
         """Wait until nothing is pending, then take a snapshot.
@@ -97,7 +98,7 @@ class Observer:
                 tuple(await self._pages(())),
                 await self.statements(),
                 await self._redis_count(),
-                await spend_micro(self.postgres),
+                await self._database.spend_micro(self.postgres),
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
             raise InvalidRunError(
@@ -113,7 +114,7 @@ class Observer:
         """Statement counts of the fleet's role; None where Postgres does not count them."""
         if not self.fleet.counts_statements:
             return None
-        return await statement_counts(self.postgres, self._role)
+        return await statement_counts(self.postgres, self._role, self._database.classify)
 
     async def _pages(self, names: tuple[str, ...]) -> list[Counters]:
         urls = [worker.metrics_url for worker in self.fleet.workers]

@@ -23,12 +23,6 @@ class Arm:
     """The variant's name."""
     title: str
     target: Target
-    overridden: tuple[str, ...] = ()
-    """Switches that the command line changed."""
-    hard_coded: tuple[str, ...] = ()
-    """What no setting of a scenario changes, in sentences."""
-    takes_premises: bool = True
-    """False for a release: nothing can be planted in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +77,11 @@ class RunPlan:
     def premises(self) -> list[str]:
         """What is planted, in words; empty when nothing is."""
         planted = self.scenario.premises.null_user_for_team_keys
-        return PREMISES if planted and any(arm.takes_premises for arm in self.arms) else []
+        return PREMISES if planted and any(arm.target.takes_premises for arm in self.arms) else []
 
     def arm_settings(self, arm: Arm) -> RunSettings:
-        """The settings of one arm: a release has nothing planted."""
-        if arm.takes_premises:
+        """The settings of one arm, with premises where its target takes them."""
+        if arm.target.takes_premises:
             return self.settings
         return replace(self.settings, planted_null_user=False)
 

@@ -18,7 +18,7 @@ from harness.report.instrumented import not_instrumented, noted
 from harness.report.matrix import SCOPE_NOTES, rounds_text, scopes_of
 from harness.report.numbers import MINUS, NOT_MEASURED, plain, rate, share
 from harness.report.table import Cell, Column, Row, Table
-from harness.targets.litellm.releases import is_release_name
+from harness.targets.registry import is_release_name
 
 FAILING = (KeyScope.SHARED_ID, KeyScope.MEMBER)
 """The scopes in which releases have failed; see docs/releases.md."""

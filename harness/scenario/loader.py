@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import ScenarioError, UnknownNameError, UsageError, explain
 from harness.scenario.schema import Scenario, WithReleases
-from harness.targets.litellm.releases import is_release_name
+from harness.targets.registry import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario
             f"The scenario [{name_or_path}] plants nothing, so its premises cannot be switched on. "
             "Leave PREMISE out."
         )
-    if any(map(is_release_name, scenario.variants)):
+    if not all(kind_of(name).scales_times for name in scenario.variants):
         slower = _with_releases(raw, scenario.with_releases, changes)
         return _validated(slower | _of_command_line(changes), name_or_path)
     return scenario

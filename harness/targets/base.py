@@ -1,14 +1,23 @@
 """The first seam: what a replica runs.
 
-A target turns a variant into a command line, an environment and a database schema. The
-reference proxy is one implementation; real LiteLLM releases are the other.
+A target turns a variant into a command line, an environment and a database; its kind knows which
+variants are its own. The reference proxy is one kind, real LiteLLM releases are the other.
+`harness.targets.registry` is the way to both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from harness.authcache.words import ObjectKind
+from harness.domain.population import VirtualKey
+from harness.domain.progress import Progress
+
+if TYPE_CHECKING:
+    # Names of variants are parsed where Postgres is not used, Locust's process included.
+    import asyncpg
 
 from harness.targets.settings import RunSettings
 
@@ -63,20 +72,79 @@ class ContainerSpec:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyTruth:
+    """What Postgres says about one key: digests by object, and the status it calls for."""
+
+    digests: Mapping[str, str]
+    """As of `harness.authcache.digest.digest`; a key has a user, team or membership or not."""
+    status: int
+
+
+class Database(Protocol):
+    """What a target's tables hold: how the harness fills them, and what it reads from them."""
+
+    async def seed(self, connection: asyncpg.Connection, keys: Sequence[VirtualKey]) -> None:
+        """Insert a population. Other keys may be there already."""
+
+    async def seeded(self, connection: asyncpg.Connection) -> bool:
+        """Whether a population is there. The tables need not exist."""
+
+    def classify(self, statement: str) -> ObjectKind | None:
+        """The object that a statement of a replica reads; None for any other statement.
+
+        Args:
+            statement: as ``pg_stat_statements`` has it, with ``$1`` for constants.
+        """
+
+    async def spend_micro(self, connection: asyncpg.Connection) -> Mapping[ObjectKind, int]:
+        """Spend by object over all rows, in millionths of a US dollar."""
+
+    async def truth(
+        self,
+        connection: asyncpg.Connection,
+        keys: Sequence[VirtualKey],
+        *,
+        planted_null_user: bool,
+    ) -> Mapping[int, KeyTruth]:
+        """Right digests and statuses by key index, as of now.
+
+        Args:
+            connection: to the fleet's database.
+            keys: the population.
+            planted_null_user: whether the replicas run with `RunSettings.planted_null_user`.
+        """
+
+
 class Target(Protocol):
-    """What a replica runs."""
+    """What a replica runs. Inherit from it: what has a value here need not be said again."""
 
     kind: str
-    """``reference`` or ``litellm``."""
+    """Name of its `Kind`."""
     version: str
     uses_redis: bool
     readiness_path: str
     """Answers 200 as soon as the replica can serve."""
     ready_timeout_s: float
-    not_checked: Mapping[str, str]
+    not_checked: Mapping[str, str] = {}
     """Equations of the ledger that it cannot be held to, by name, each with its cause."""
-    findings: frozenset[str]
+    findings: frozenset[str] = frozenset()
     """Equations that say something about the target, and nothing about the run, if they fail."""
+    overridden: tuple[str, ...] = ()
+    """Switches that the command line changed."""
+    hard_coded: tuple[str, ...] = ()
+    """What no setting of a scenario changes, in sentences."""
+    takes_premises: bool = True
+    """False where nothing can be planted in it."""
+    pace_share: float | None = None
+    """The share of the requests/s it sustains in a closed loop that it is driven at; the rest is
+    for the bursts of an open one. None where the scenario's rate is not measured against it."""
+    notes: tuple[str, ...] = ()
+    """What a reader of a run must know in which it was measured, in sentences."""
+
+    @property
+    def database(self) -> Database:
+        """What its tables hold."""
 
     async def prepare_database(self, dsn: str) -> None:
         """Create the schema in an empty database. Raises SetupError."""
@@ -89,3 +157,74 @@ class Target(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """Switches as they stand in ``result.json``."""
+
+
+class Choice(Protocol):
+    """A variant that a run is asked for, before its target is made."""
+
+    @property
+    def name(self) -> str:
+        """Of the variant."""
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+
+
+class Image(Protocol):
+    """The container image that a kind's fleets run from, where it is not the harness's own."""
+
+    variable: str
+    """Of the environment, that names it."""
+
+    def variant(self, image: str) -> str:
+        """The variant that an image holds. Raises SetupError, UsageError."""
+
+    def check(self, image: str, variants: Iterable[str]) -> None:
+        """Check that these variants can run from an image. Raises SetupError, UsageError."""
+
+
+C = TypeVar("C", bound=Choice)
+
+
+class Kind(Protocol[C]):
+    """All targets of one kind, by the names of their variants. Inherit from it, as from `Target`.
+
+    Names are parsed in every process, so its module imports nothing large: `target` does.
+    """
+
+    name: ClassVar[str]
+    """As ``target`` in ``result.json``."""
+    scales_times: bool = True
+    """False where its times cannot be scaled: a scenario is then run as its table
+    ``[with_releases]`` says."""
+    image: Image | None = None
+
+    @property
+    def database(self) -> Database:
+        """What the tables of its targets hold."""
+
+    def owns(self, variant: str) -> bool:
+        """Whether a variant's name means one of this kind, well-formed or not."""
+
+    def known(self, name: str) -> bool:
+        """Whether an expectation may speak of ``name``: a variant, or a range of variants."""
+        return self.owns(name)
+
+    def matches(self, name: str, variant: str) -> bool:
+        """Whether ``name``, a variant's or a range, means a variant of this kind."""
+        return name == variant
+
+    def choose(self, variant: str) -> C:
+        """The variant of a name. Raises UsageError where there is none."""
+
+    async def target(self, choice: C, progress: Progress) -> Target:
+        """The target of a variant, ready to start.
+
+        Args:
+            choice: what `choose` gave.
+            progress: gets a line for what takes long.
+
+        Raises:
+            HarnessError: what is missing or wrong.
+        """

@@ -16,9 +16,9 @@ from harness.domain.result import Result
 from harness.domain.samples import Sample, SampleWriter
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
-from harness.observe.truth import KeyTruth
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import population, sizing
+from harness.targets.base import KeyTruth
 from tests.observe.build import BALANCED, evidence, series
 
 SCENARIO: dict[str, Any] = {

@@ -24,9 +24,9 @@ from harness.domain.window import ServedCount
 from harness.observe.counters import Series
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
-from harness.observe.truth import KeyTruth
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import population
+from harness.targets.base import KeyTruth
 from tests.observe.build import evidence, page, series
 
 FACTS = VariantFacts(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.authcache.variants import load_variants
 from harness.errors import InvalidRunError
-from harness.experiment.pace import LEAST_PER_S, SHARE, at_pace, decide, fit, sentences
+from harness.experiment.pace import LEAST_PER_S, at_pace, decide, fit, sentences
 from harness.plan.arms import reference_arm
 from harness.plan.plan import Arm, RunPlan, make_plan
 from harness.scenario.loader import Changes, load_scenario
@@ -17,6 +17,8 @@ from harness.scenario.sizing import check_sizing
 from harness.targets.litellm.environment import Environment, Record
 from harness.targets.litellm.releases import parse_release
 from harness.targets.litellm.target import LiteLLMTarget
+
+SHARE = LiteLLMTarget.pace_share
 
 
 def _release_arm(name: str) -> Arm:
@@ -30,7 +32,7 @@ def _release_arm(name: str) -> Arm:
         seconds=0.0,
     )
     target = LiteLLMTarget(release, Environment(Path("nowhere"), record))
-    return Arm(release.name, release.title, target, takes_premises=False)
+    return Arm(release.name, release.title, target)
 
 
 def _plan(*names: str) -> RunPlan:
@@ -97,7 +99,7 @@ def test_less_than_five_requests_a_second_are_refused() -> None:
 def test_requests_per_object_and_ttl_hold_whatever_is_sustained(
     sustained: float, planned: float, needed: float, ttl_s: float
 ) -> None:
-    rate, longer_s = fit(sustained, planned, needed, ttl_s)
+    rate, longer_s = fit(sustained, SHARE, planned, needed, ttl_s)
     assert 0 < rate <= planned
     assert rate <= SHARE * sustained + 1e-9
     assert longer_s >= ttl_s

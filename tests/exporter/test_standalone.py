@@ -23,7 +23,6 @@ from harness.observe.postgres import role_of
 from harness.observe.snapshots import Observer, watch
 from harness.plan.arms import reference_arm
 from harness.plan.plan import make_plan
-from harness.plan.seed import seed_population
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
@@ -41,7 +40,7 @@ async def observer(tmp_path: Path) -> AsyncIterator[Observer]:
         await stack.open()
         fleet = await stack.start(plan.fleet(plan.arms[0]))
         async with watch(fleet) as observer, httpx.AsyncClient(trust_env=False) as http:
-            await seed_population(observer.postgres, plan.keys)
+            await fleet.spec.target.database.seed(observer.postgres, plan.keys)
             for key in plan.keys:
                 for url in fleet.replica_urls:
                     await http.post(

@@ -20,12 +20,12 @@ from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
 from harness.observe.snapshots import RedisCount, Snapshot
-from harness.observe.truth import KeyTruth
 from harness.plan.arms import reference_arm
 from harness.plan.commands import commands
 from harness.plan.plan import RunPlan, make_plan
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
+from harness.targets.base import KeyTruth
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.settings import Settings as InsideSettings
 from harness.targets.metrics import Metrics

@@ -12,7 +12,7 @@ from harness.observe.counters import Counters, Series
 from harness.observe.evidence import Evidence
 from harness.observe.postgres import StatementCount
 from harness.observe.snapshots import RedisCount, Snapshot
-from harness.observe.truth import KeyTruth
+from harness.targets.base import KeyTruth
 
 NOTHING = dict.fromkeys(ObjectKind, StatementCount())
 

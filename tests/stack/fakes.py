@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,31 @@ import psutil
 from harness.process import guard
 from harness.process.waiting import wait_until
 from harness.stack.base import FleetSpec
-from harness.targets.base import ContainerContext, ContainerSpec, ProcessSpec, ReplicaContext
+from harness.targets.base import (
+    ContainerContext,
+    ContainerSpec,
+    Database,
+    ProcessSpec,
+    ReplicaContext,
+    Target,
+)
 from harness.targets.settings import RunSettings
 
 PATIENCE_S = 60.0
 
 
 @dataclass
-class FakeTarget:
+class FakeTarget(Target):
     mode: str = "healthy"
     uses_redis: bool = True
     ready_timeout_s: float = PATIENCE_S
     kind: str = "fake"
     version: str = "1"
     readiness_path: str = "/health/readiness"
-    not_checked: Mapping[str, str] = field(default_factory=dict)
-    findings: frozenset[str] = frozenset()
+
+    @property
+    def database(self) -> Database:
+        raise AssertionError("a fake keeps no objects")
 
     async def prepare_database(self, dsn: str) -> None:
         connection = await asyncpg.connect(dsn)

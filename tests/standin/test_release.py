@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.authcache.words import ObjectKind
-from harness.targets.litellm import statements
+from harness.targets.schema import statements
 from standin.prisma import Prisma
 from standin.prisma.schema import Field, Model, Schema
 from tests.standin.conftest import Heard

@@ -22,7 +22,6 @@ from harness.authcache.variants import load_variants
 from harness.domain.population import VirtualKey, make_population
 from harness.domain.served import SERVED_HEADER, parse_served
 from harness.observe.counters import Counters
-from harness.plan.seed import seed_population
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.metrics import LogCounter, Metrics
@@ -86,7 +85,7 @@ async def seed(
     )
     connection = await asyncpg.connect(dsn)
     try:
-        await seed_population(connection, keys)
+        await ReferenceTarget.database.seed(connection, keys)
     finally:
         await connection.close()
     by_scope: dict[str, list[VirtualKey]] = {}

@@ -24,9 +24,9 @@ from harness.report.progress import progress_for
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.sizing import population
 from harness.stack.compose.context import write_context
-from harness.stack.compose.images import check_image, release_of
+from harness.stack.compose.images import check_images
 from harness.stack.compose.project import image
-from harness.targets.litellm.releases import Release
+from harness.targets.registry import KINDS
 
 
 def up(
@@ -44,13 +44,12 @@ def up(
 ) -> None:
     """Bring the stack up, or a stack that is up to what is asked for now."""
     console = Console()
-    if target == "litellm" and variants is None:
-        variants = (f"litellm=={release_of(image('LITELLM_IMAGE'))}",)
+    if variants is None and (own := KINDS[target].image) is not None:
+        variants = (own.variant(image(own.variable)),)
     changes = Changes(replicas, workers, variants, premises=switched(premise))
     loaded = load_scenario(scenario, changes)
     choices = chosen_variants(loaded, variants_file, ())
-    if releases := [choice.version for choice in choices if isinstance(choice, Release)]:
-        check_image(image("LITELLM_IMAGE"), releases)
+    check_images(choice.name for choice in choices)
 
     async def go(stop: Stop) -> None:
         await bring_up(

@@ -8,16 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.authcache.variants import Variant, load_variants, override, pick
+from harness.authcache.variants import load_variants, override, pick
 from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
-from harness.targets.litellm.releases import (
-    Release,
-    is_range,
-    is_release_name,
-    parse_release,
-)
+from harness.targets.base import Choice
+from harness.targets.registry import REFERENCE, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ class RunOptions:
 
     def load(
         self, time_scale: float | None = None, rounds: int | None = None, seed: int | None = None
-    ) -> tuple[Scenario, list[Variant | Release]]:
+    ) -> tuple[Scenario, list[Choice]]:
         """The scenario, with what the options change of it, and its variants.
 
         Args:
@@ -69,21 +65,24 @@ def switched(premise: str | None) -> bool | None:
 
 def chosen_variants(
     scenario: Scenario, variants_file: Path | None, overrides: tuple[str, ...]
-) -> list[Variant | Release]:
+) -> list[Choice]:
     """The variants of a run, overrides applied. Raises UnknownNameError, UsageError."""
     known, names = load_variants(variants_file), scenario.variants
     for expectation in scenario.expect:
         # An expectation of an unknown variant could never fail.
-        if expectation.variant not in known and not is_range(expectation.variant):
-            raise UnknownNameError("variant in [[expect]]", expectation.variant, known)
+        name = expectation.variant
+        if name not in known and not kind_of(name).known(name):
+            raise UnknownNameError("variant in [[expect]]", name, known)
     for name, changes in _parse_overrides(overrides).items():
         if name not in names:
             raise UnknownNameError("variant to override in this run", name, names)
         if name in known:
             known[name] = override(known[name], changes)
-    releases = {name: parse_release(name) for name in names if is_release_name(name)}
-    chosen = {variant.name: variant for variant in pick(known, names, besides=releases)}
-    return [releases.get(name) or chosen[name] for name in names]
+    others: dict[str, Choice] = {
+        name: kind.choose(name) for name in names if (kind := kind_of(name)) is not REFERENCE
+    }
+    chosen = {variant.name: variant for variant in pick(known, names, besides=others)}
+    return [others.get(name) or chosen[name] for name in names]
 
 
 def _parse_overrides(overrides: tuple[str, ...]) -> dict[str, dict[str, str]]:

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from harness.authcache.variants import Variant
 from harness.cli.commands.options import RunOptions, plainly
 from harness.domain.progress import Progress
 from harness.domain.result import Result
@@ -22,7 +21,7 @@ from harness.report.progress import progress_for
 from harness.scenario.schema import Scenario
 from harness.stack.base import Servers
 from harness.stack.registry import EMBEDDED
-from harness.targets.litellm.releases import Release
+from harness.targets.base import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Done:
 
 
 async def arms_unless_stopped(
-    choices: Sequence[Variant | Release], progress: Progress, stop: Stop
+    choices: Sequence[Choice], progress: Progress, stop: Stop
 ) -> list[Arm]:
     """Arms ready to start. Releases are installed for it, which takes long enough to be stopped.
 
@@ -57,7 +56,7 @@ async def arms_unless_stopped(
 
 def run_to_end(
     scenario: Scenario,
-    choices: Sequence[Variant | Release],
+    choices: Sequence[Choice],
     console: Console,
     *,
     runs_dir: Path,

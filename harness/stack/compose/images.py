@@ -1,100 +1,42 @@
-"""The images that fleets need, and which LiteLLM release one of them holds."""
+"""The images that fleets run from."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from packaging.version import Version
-
-from harness.errors import SetupError
+from harness.stack.base import FleetSpec
 from harness.stack.compose.docker import Docker, have_image
 from harness.stack.compose.project import image
-from harness.targets.base import Target
-from harness.targets.litellm.releases import refuse_compromised
-
-_NUMBERS = re.compile(r"\d+(?:\.\d+)+")
-_RELEASE = re.compile(r"(\d+\.\d+\.\d+)(?:[-.]?(rc|dev)[-.]?(\d+))?")
+from harness.targets.registry import by_kind
 
 
-async def have_images(docker: Docker, targets: Iterable[Target]) -> None:
-    """Have the images of Redis and of releases, where fleets of these targets need them.
+def check_images(variants: Iterable[str]) -> list[str]:
+    """Check that variants can run from the images that their kinds name in the environment.
 
-    Raises:
-        UsageError: LITELLM_IMAGE is of the compromised release; nobody has looked at it.
-        SetupError: it is of another release than is asked for, or an image cannot be pulled.
-    """
-    needed = list(targets)
-    releases = {target.version for target in needed if target.kind == "litellm"}
-    if releases:
-        check_image(image("LITELLM_IMAGE"), releases)
-    if any(target.uses_redis for target in needed):
-        await have_image(docker, "REDIS_IMAGE", image("REDIS_IMAGE"))
-    if releases:
-        await have_image(docker, "LITELLM_IMAGE", image("LITELLM_IMAGE"))
-
-
-def release_of(litellm_image: str) -> str:
-    """The release in an official image, as `pip` writes its version, from the image's tag.
+    Returns:
+        The variables of these images; none for kinds that run from the harness's own.
 
     Raises:
-        SetupError: the tag names none.
-        UsageError: it names the one that is refused.
+        SetupError: an image holds something else than a variant asks for.
+        UsageError: an image may not run.
     """
-    _refuse(litellm_image)
-    release = _named(litellm_image)
-    if release is None:
-        raise SetupError(
-            f"The tag of the image [{litellm_image}] names no release. Give the version yourself: "
-            "VARIANTS=litellm==1.84.0rc1."
-        )
-    return release
+    variables = []
+    for kind, names in by_kind(variants):
+        if kind.image is not None:
+            kind.image.check(image(kind.image.variable), names)
+            variables.append(kind.image.variable)
+    return variables
 
 
-def check_image(litellm_image: str, releases: Iterable[str]) -> None:
-    """Check that an image may run, and is of the release that is asked for.
-
-    A tag that names no release is taken at the caller's word.
-
-    Args:
-        litellm_image: as LITELLM_IMAGE has it.
-        releases: versions of all releases that are to run from it.
+async def have_images(docker: Docker, specs: Sequence[FleetSpec]) -> None:
+    """Have the images of Redis and of what fleets run, where it is not the harness's own.
 
     Raises:
-        UsageError: the image's name or tag says that it holds the compromised release.
-        SetupError: it holds another release, or several are asked of the one image.
+        UsageError, SetupError: as of `check_images`.
+        SetupError: an image cannot be pulled.
     """
-    _refuse(litellm_image)
-    wanted = sorted({Version(release) for release in releases})
-    if len(wanted) > 1:
-        raise SetupError(
-            f"The releases [{', '.join(map(str, wanted))}] would all run from the one image "
-            f"[{litellm_image}]. Give each a stack of its own, or compare them with STACK=embedded."
-        )
-    release = _named(litellm_image)
-    if wanted and release is not None and Version(release) != wanted[0]:
-        raise SetupError(
-            f"The image [{litellm_image}] holds LiteLLM [{release}], not [{wanted[0]}]. Name that "
-            f"release's image in LITELLM_IMAGE, or the variant litellm=={release}."
-        )
-
-
-def _refuse(litellm_image: str) -> None:
-    # The name as well as the tag, and every number in them: mirrors name their copies as they like.
-    for numbers in _NUMBERS.findall(_without_place(litellm_image)):
-        refuse_compromised(numbers)
-
-
-def _named(litellm_image: str) -> str | None:
-    _, colon, tag = _without_place(litellm_image).partition(":")
-    found = _RELEASE.search(tag)
-    if not colon or found is None:
-        return None
-    version, kind, number = found.groups(default="")
-    separator = "." if kind == "dev" else ""
-    return f"{version}{separator}{kind}{number}"
-
-
-def _without_place(litellm_image: str) -> str:
-    """Name and tag, without registry, folders and digest."""
-    return litellm_image.partition("@")[0].rpartition("/")[2]
+    variables = check_images(spec.name for spec in specs)
+    if any(spec.target.uses_redis for spec in specs):
+        variables.insert(0, "REDIS_IMAGE")
+    for variable in variables:
+        await have_image(docker, variable, image(variable))

@@ -204,7 +204,7 @@ class ComposeStack:
 
     async def _start(self, spec: FleetSpec) -> Fleet:
         fleets = [place.spec for place in self.places.values()]
-        await have_images(self.docker, [fleet.target for fleet in (*fleets, spec)])
+        await have_images(self.docker, [*fleets, spec])
         assert self._databases is not None, "a fleet starts after open()"
         place = self._place(spec)
         database = await self._databases.create(spec.name)

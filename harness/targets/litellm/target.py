@@ -14,12 +14,14 @@ from harness.targets.base import (
     ContainerSpec,
     ProcessSpec,
     ReplicaContext,
+    Target,
 )
 from harness.targets.litellm import inside
 from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.releases import Release, speaks_of
+from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.settings import SETTINGS_VARIABLE
 
 _SHARED_REDIS = (
@@ -42,7 +44,7 @@ NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
 BOOT = Path(inside.__file__).with_name("boot.py")
 
 
-class LiteLLMTarget:
+class LiteLLMTarget(Target):
     """Runs one release's complete proxy.
 
     Args:
@@ -60,8 +62,18 @@ class LiteLLMTarget:
     ready_timeout_s = 300.0
     """Sixteen replicas that start at once on two cores import 2,800 modules each."""
 
+    database = LiteLLMDatabase()
     findings = frozenset({"key_spend"})
     """A release can lose spend: 1.84.0rc1 does where flushes of two replicas deadlock."""
+    takes_premises = False
+    pace_share = 0.6
+    notes = (
+        (
+            "A LiteLLM release takes part, so times are not scaled. At rest, before each snapshot, "
+            "a release's own job writes its spend at once rather than at its next turn. How old an "
+            "entry is that a release serves cannot be seen from outside."
+        ),
+    )
 
     def __init__(
         self, release: Release, environment: Environment, *, real_prisma: bool = False
@@ -73,7 +85,8 @@ class LiteLLMTarget:
             )
         self.version = release.version
         self.release = release
-        self.not_checked: Mapping[str, str] = {
+        self.hard_coded = release.hard_coded
+        self.not_checked = {
             equation: cause
             for releases, equation, cause in NOT_CHECKED
             if speaks_of(releases, release.name)

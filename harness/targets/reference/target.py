@@ -18,23 +18,25 @@ from harness.targets.base import (
     ContainerSpec,
     ProcessSpec,
     ReplicaContext,
+    Target,
 )
 from harness.targets.reference.settings import ProxySettings
+from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
 
 
-class ReferenceTarget:
+class ReferenceTarget(Target):
     """Runs one variant's switches on the reference proxy."""
 
     kind = "reference"
     version = harness.__version__
     readiness_path = "/health/readiness"
     ready_timeout_s = 60.0
-    findings: frozenset[str] = frozenset()
-    not_checked: Mapping[str, str] = {}
+    database = LiteLLMDatabase()
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
+        self.overridden = variant.overridden
         self.uses_redis = variant.switches.redis == "on"
 
     async def prepare_database(self, dsn: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.authcache.words import ObjectKind
 from harness.targets.litellm.inside.request import Requests
-from harness.targets.litellm.statements import classify
+from harness.targets.schema.statements import classify
 
 
 class StatementObserver:

@@ -6,7 +6,7 @@ import pytest
 
 from harness.authcache.words import ObjectKind
 from harness.targets.litellm.inside.real_prisma import describe, observe
-from harness.targets.litellm.statements import classify
+from harness.targets.schema.statements import classify
 
 
 class LiteLLM_UserTable:  # noqa: N801 - Prisma's model has the table's name

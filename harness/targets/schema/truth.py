@@ -1,6 +1,7 @@
 """The truth about every key: which objects are right for it, and which status it calls for.
 
-Pure: rows of Postgres in, digests and statuses out. `harness.observe.postgres` reads the rows.
+Pure: rows of Postgres in, digests and statuses out. `harness.targets.schema.database`
+reads the rows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from harness.authcache.digest import digest
 from harness.authcache.words import KeyScope
 from harness.domain.population import MOCK_MODEL, VirtualKey
+from harness.targets.base import KeyTruth
 
 Row = Mapping[str, Any]
 Table = Mapping[tuple[str, ...], Row]
@@ -31,14 +33,6 @@ class Tables:
     """By ``team_id``."""
     memberships: Table
     """By ``user_id`` and ``team_id``; ``budget_max`` is the ``max_budget`` of the budget's row."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyTruth:
-    """What Postgres says about one key: digests by object, and the status it calls for."""
-
-    digests: Mapping[str, str]
-    status: int
 
 
 def key_truths(

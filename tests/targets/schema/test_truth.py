@@ -10,7 +10,8 @@ import pytest
 
 from harness.authcache.digest import digest
 from harness.domain.population import MOCK_MODEL, VirtualKey, make_population
-from harness.observe.truth import KeyTruth, Tables, expected_status, key_truths
+from harness.targets.base import KeyTruth
+from harness.targets.schema.truth import Tables, expected_status, key_truths
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)

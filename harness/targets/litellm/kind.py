@@ -1,0 +1,71 @@
+"""LiteLLM's releases as a kind of target: a variant named ``litellm==X`` stands for release X."""
+
+from __future__ import annotations
+
+import os
+
+from harness.domain.progress import Progress
+from harness.errors import UsageError
+from harness.targets.base import Kind, Target
+from harness.targets.litellm.image import LiteLLMImage
+from harness.targets.litellm.releases import (
+    Release,
+    is_range,
+    is_release_name,
+    parse_release,
+    speaks_of,
+)
+from harness.targets.schema.database import LiteLLMDatabase
+
+PRISMA_VARIABLE = "LITELLM_PRISMA"
+"""``real`` uses the `prisma` of a release's environment; unset or ``stand-in`` uses ours."""
+
+
+class LiteLLMKind(Kind[Release]):
+    """Real releases, installed where they are not."""
+
+    name = "litellm"
+    scales_times = False
+    image = LiteLLMImage()
+    database = LiteLLMDatabase()
+
+    def owns(self, variant: str) -> bool:
+        """Names of the package, with whatever comes after."""
+        return is_release_name(variant)
+
+    def known(self, name: str) -> bool:
+        """Releases, one or more, as ``litellm>=1.84.0rc1,<1.89``."""
+        return is_range(name)
+
+    def matches(self, name: str, variant: str) -> bool:
+        """Whether a release is within a range."""
+        return speaks_of(name, variant)
+
+    def choose(self, variant: str) -> Release:
+        """The release. Raises UsageError."""
+        return parse_release(variant)
+
+    async def target(self, choice: Release, progress: Progress) -> Target:
+        """The release, installed.
+
+        Raises:
+            SetupError: it cannot be installed or does not run on this Python.
+            UsageError: the variable LITELLM_PRISMA holds something else than it may.
+        """
+        # What it takes to run one is not needed to parse a name; see `Kind`.
+        from harness.targets.litellm.install import ensure_environment  # noqa: PLC0415 - see above
+        from harness.targets.litellm.target import LiteLLMTarget  # noqa: PLC0415 - see above
+
+        real_prisma = _real_prisma()
+        environment = await ensure_environment(choice, progress)
+        return LiteLLMTarget(choice, environment, real_prisma=real_prisma)
+
+
+def _real_prisma() -> bool:
+    value = os.environ.get(PRISMA_VARIABLE, "stand-in")
+    if value not in {"real", "stand-in"}:
+        raise UsageError(
+            f"{PRISMA_VARIABLE} is [{value}]. Set it to [real] for the environment's own prisma "
+            "and engine, or leave it out for the stand-in."
+        )
+    return value == "real"

@@ -1,0 +1,73 @@
+"""The kinds of targets, and the one way to them: which variant is whose.
+
+Nothing outside `harness.targets` imports a kind itself. A kind of your own is made known with
+`register`. What is about LiteLLM's releases alone has their names from here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from harness.errors import UsageError
+from harness.targets.base import Kind
+from harness.targets.litellm.kind import LiteLLMKind
+from harness.targets.litellm.releases import (
+    PROJECT,
+    is_range,
+    is_release_name,
+    known_releases,
+    parse_release,
+    parse_version,
+    speaks_of,
+)
+from harness.targets.reference.kind import ReferenceKind
+
+__all__ = [
+    "KINDS",
+    "PROJECT",
+    "REFERENCE",
+    "by_kind",
+    "is_range",
+    "is_release_name",
+    "kind_of",
+    "known_releases",
+    "matches",
+    "parse_release",
+    "parse_version",
+    "register",
+    "speaks_of",
+]
+
+REFERENCE = ReferenceKind()
+"""Has every variant that no other kind claims."""
+_kinds: dict[str, Kind[Any]] = {kind.name: kind for kind in (REFERENCE, LiteLLMKind())}
+KINDS: Mapping[str, Kind[Any]] = MappingProxyType(_kinds)
+"""By name."""
+
+
+def register(kind: Kind[Any]) -> None:
+    """Make a kind known. Raises UsageError where there is one of its name."""
+    if kind.name in _kinds:
+        raise UsageError(f"There is a kind of target [{kind.name}] already. Give it another name.")
+    _kinds[kind.name] = kind
+
+
+def kind_of(variant: str) -> Kind[Any]:
+    """The kind that a variant's name, or a range of variants, belongs to."""
+    others = (kind for kind in _kinds.values() if kind is not REFERENCE)
+    return next((kind for kind in others if kind.owns(variant)), REFERENCE)
+
+
+def by_kind(variants: Iterable[str]) -> list[tuple[Kind[Any], list[str]]]:
+    """Names of variants, grouped by their kinds."""
+    groups: dict[str, list[str]] = {}
+    for variant in variants:
+        groups.setdefault(kind_of(variant).name, []).append(variant)
+    return [(_kinds[name], names) for name, names in groups.items()]
+
+
+def matches(name: str, variant: str) -> bool:
+    """Whether a name, or a range of variants, means a variant of a run."""
+    return kind_of(variant).matches(name, variant)

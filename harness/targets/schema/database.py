@@ -1,0 +1,146 @@
+"""A fleet's database with LiteLLM's tables: seeded, and read from outside.
+
+Imports no driver: kinds name it, and they are imported where Postgres is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from harness.authcache.words import ObjectKind
+from harness.domain.population import VirtualKey
+from harness.targets.base import Database, KeyTruth
+from harness.targets.schema.statements import classify
+from harness.targets.schema.truth import Table, Tables, key_truths
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_KEYS = '"LiteLLM_VerificationToken"'
+
+_BUDGET = (
+    'INSERT INTO "LiteLLM_BudgetTable" (budget_id, max_budget, created_by, updated_by) '
+    "VALUES ($1, $2, 'harness', 'harness')"
+)
+_USER = (
+    'INSERT INTO "LiteLLM_UserTable" (user_id, user_alias, max_budget, tpm_limit, rpm_limit, '
+    "models) VALUES ($1, $2, $3, $4, $5, $6)"
+)
+_TEAM = (
+    'INSERT INTO "LiteLLM_TeamTable" (team_id, team_alias, max_budget, tpm_limit, rpm_limit, '
+    "models) VALUES ($1, $2, $3, $4, $5, $6)"
+)
+_MEMBER = 'INSERT INTO "LiteLLM_TeamMembership" (user_id, team_id, budget_id) VALUES ($1, $2, $3)'
+_KEY = (
+    'INSERT INTO "LiteLLM_VerificationToken" (token, key_name, key_alias, user_id, team_id, '
+    "max_budget, tpm_limit, rpm_limit, models) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+)
+
+
+_SPEND = {
+    ObjectKind.KEY: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_VerificationToken"',
+    ObjectKind.USER: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_UserTable"',
+    ObjectKind.TEAM: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_TeamTable"',
+    ObjectKind.MEMBERSHIP: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_TeamMembership"',
+}
+_MEMBERSHIPS = """
+SELECT m.*, b.max_budget AS budget_max
+FROM "LiteLLM_TeamMembership" AS m
+LEFT JOIN "LiteLLM_BudgetTable" AS b ON b.budget_id = m.budget_id
+"""
+
+
+class LiteLLMDatabase(Database):
+    """The database of both targets."""
+
+    async def seed(self, connection: asyncpg.Connection, keys: Sequence[VirtualKey]) -> None:
+        """Insert all rows in one transaction, then bring the planner's statistics up to date."""
+        async with connection.transaction():
+            for key in keys:
+                await _insert(connection, key)
+        await connection.execute("ANALYZE")
+
+    async def seeded(self, connection: asyncpg.Connection) -> bool:
+        """Whether there is a key."""
+        if await connection.fetchval("SELECT to_regclass($1)", _KEYS) is None:
+            return False
+        return bool(await connection.fetchval(f"SELECT 1 FROM {_KEYS} LIMIT 1"))  # noqa: S608 - a constant
+
+    def classify(self, statement: str) -> ObjectKind | None:
+        """See `harness.targets.schema.statements`."""
+        return classify(statement)
+
+    async def spend_micro(self, connection: asyncpg.Connection) -> dict[ObjectKind, int]:
+        """The sums of the ``spend`` columns."""
+        sums = {}
+        for kind, statement in _SPEND.items():
+            sums[kind] = round(float(await connection.fetchval(statement)) * 1_000_000)
+        return sums
+
+    async def truth(
+        self,
+        connection: asyncpg.Connection,
+        keys: Sequence[VirtualKey],
+        *,
+        planted_null_user: bool,
+    ) -> dict[int, KeyTruth]:
+        """See `harness.targets.schema.truth`."""
+        tables = Tables(
+            keys=await _rows(connection, 'SELECT * FROM "LiteLLM_VerificationToken"', "token"),
+            users=await _rows(connection, 'SELECT * FROM "LiteLLM_UserTable"', "user_id"),
+            teams=await _rows(connection, 'SELECT * FROM "LiteLLM_TeamTable"', "team_id"),
+            memberships=await _rows(connection, _MEMBERSHIPS, "user_id", "team_id"),
+        )
+        now = datetime.now(UTC)
+        return key_truths(tables, keys, planted_null_user=planted_null_user, now=now)
+
+
+async def _rows(connection: asyncpg.Connection, statement: str, *key: str) -> Table:
+    found = await connection.fetch(statement)
+    return {tuple(row[name] for name in key): dict(row) for row in found}
+
+
+async def _insert(connection: asyncpg.Connection, key: VirtualKey) -> None:
+    models = list(key.models)
+    if key.budget_id is not None:
+        await connection.execute(_BUDGET, key.budget_id, key.member_max_budget)
+    if key.user_id is not None and key.user_limits is not None:
+        limits = key.user_limits
+        await connection.execute(
+            _USER,
+            key.user_id,
+            f"user-{key.index}",
+            limits.max_budget,
+            limits.tpm_limit,
+            limits.rpm_limit,
+            models,
+        )
+    if key.team_id is not None and key.team_limits is not None:
+        limits = key.team_limits
+        # As in the issue's log line, a team's alias is its id.
+        await connection.execute(
+            _TEAM,
+            key.team_id,
+            key.team_id,
+            limits.max_budget,
+            limits.tpm_limit,
+            limits.rpm_limit,
+            models,
+        )
+    if key.membership != "none":
+        await connection.execute(_MEMBER, key.user_id, key.team_id, key.budget_id)
+    limits = key.key_limits
+    await connection.execute(
+        _KEY,
+        key.token,
+        f"{key.secret[:6]}...{key.secret[-4:]}",
+        key.alias,
+        key.user_id,
+        key.team_id,
+        limits.max_budget,
+        limits.tpm_limit,
+        limits.rpm_limit,
+        models,
+    )
