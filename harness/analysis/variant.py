@@ -13,7 +13,7 @@ from harness.analysis.latency import latency
 from harness.analysis.points import without_unseen
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
-from harness.domain.population import objects_in_scope
+from harness.domain.rates import answered
 from harness.domain.result import CombinedViewRow, VariantResult
 from harness.domain.series import (
     ALL,
@@ -28,6 +28,7 @@ from harness.domain.series import (
     WAITS,
 )
 from harness.observe.evidence import Evidence
+from harness.plan.reference_line import reference_line
 
 
 def variant_result(
@@ -44,7 +45,7 @@ def variant_result(
     measured = tuple(e for e in evidence if e.phase == "measured")
     tally = Tally(measured, {key.index: key.scope for key in run.keys})
     requests = tally.requests()
-    line = reference_line(run, facts, measured, requests)
+    line = measured_line(run, facts, measured, requests)
     ranges = {scope: tally.per_round(scope) for scope in (ALL, *requests)}
     by_object = {
         scope: {
@@ -93,26 +94,27 @@ def variant_result(
     return without_unseen(whole)
 
 
-def reference_line(
+def measured_line(
     run: RunFacts,
     facts: VariantFacts,
     windows: Sequence[Evidence],
     requests: Mapping[str, Mapping[str, int]],
 ) -> dict[str, float]:
-    """Objects requested x window / TTL, per 1,000 requests, by scope and for all."""
-    planted = run.scenario.premises.null_user_for_team_keys and facts.planted
-    ttls = sum(window.duration_s for window in windows) / run.ttl_s
-    line: dict[str, float] = {}
-    total_reads = total_requests = 0.0
-    for scope, statuses in requests.items():
-        count = sum(statuses.values())
-        reads = objects_in_scope(list(run.keys), scope, planted_null_user=planted) * ttls
-        line[scope] = reads / count * 1000
-        total_reads += reads
-        total_requests += count
-    if total_requests:
-        line[ALL] = total_reads / total_requests * 1000
-    return line
+    """The reference line of these windows, per 1,000 requests, by scope and for all.
+
+    Args:
+        run: the run.
+        facts: the variant.
+        windows: measured ones of the variant.
+        requests: answered in them, by scope and status.
+    """
+    return reference_line(
+        run.keys,
+        {scope: answered(requests, scope) for scope in requests},
+        seconds=sum(window.duration_s for window in windows),
+        ttl_s=run.ttl_s,
+        planted=run.scenario.premises.null_user_for_team_keys and facts.planted,
+    )
 
 
 def combined_view(run: RunFacts, windows: Sequence[Evidence]) -> list[CombinedViewRow]:

@@ -6,15 +6,14 @@ No figure and no verdict needs them, and nothing that goes wrong here ends a run
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from harness.archive.directory import LOGS
-from harness.domain.population import objects_in_scope
 from harness.domain.progress import Progress
-from harness.domain.series import ALL
+from harness.domain.rates import answered
 from harness.domain.window import Progress as LoadProgress
 from harness.domain.window import WindowResult
 from harness.errors import SetupError, UsageError
@@ -27,6 +26,7 @@ from harness.exporter.workers import Listed
 from harness.installation import shipped
 from harness.observe.postgres import role_of
 from harness.plan.plan import RunPlan
+from harness.plan.reference_line import planned_line, reference_line
 from harness.prometheus.api import PrometheusApi
 from harness.prometheus.binaries import PROMETHEUS, VARIABLES, Binary, find
 from harness.prometheus.configuration import SCRAPE_S, ScrapedWorker
@@ -85,13 +85,14 @@ class Companions:
         )
         self.state.counted(variant, count)
         if self._plan.scenario.load.model == "closed" and load.elapsed_s:
-            # Nobody knew the rate before; the latest window's is the best there is.
-            rates = {
-                scope: sum(statuses.values()) / load.elapsed_s
-                for scope, statuses in load.statuses.items()
-            }
-            line = reference_line(self._plan, rates, planted=self._planted[variant])
-            self.state.reference_line_per_1000[variant] = line
+            # A closed load has no planned rate; that of the latest window is the best estimate.
+            self.state.reference_line_per_1000[variant] = reference_line(
+                self._plan.keys,
+                {scope: answered(load.statuses, scope) for scope in load.statuses},
+                seconds=load.elapsed_s,
+                ttl_s=self._plan.ttl_s,
+                planted=self._planted[variant],
+            )
 
 
 def chosen_prometheus(mode: Mode, stack_name: str) -> Binary | None:
@@ -195,41 +196,14 @@ async def beside(
 def first_state(plan: RunPlan, fleets: Sequence[Fleet]) -> RunState:
     """The state of a run before its first window."""
     load = plan.scenario.load
-    rates = planned_rates(plan)
     stretches: list[tuple[str, str, int]] = []
     for slot in plan.slots:
         if slot.phase == "measured" and load.warmup_ttls:
             stretches.append((slot.variant, WARMUP, slot.round))
         stretches.append((slot.variant, slot.phase, slot.round))
     replicas = {fleet.name: fleet.spec.replicas for fleet in fleets}
-    lines = {fleet.name: reference_line(plan, rates, planted=_planted(fleet)) for fleet in fleets}
+    lines = {fleet.name: planned_line(plan, planted=_planted(fleet)) for fleet in fleets}
     return RunState.planned(replicas, lines, stretches)
-
-
-def planned_rates(plan: RunPlan) -> dict[str, float]:
-    """Requests a second by scope, as the open load's mix has them; 0 in a closed load."""
-    load = plan.scenario.load
-    total = sum(load.mix.values())
-    return {str(scope): load.rate_per_s * weight / total for scope, weight in load.mix.items()}
-
-
-def reference_line(plan: RunPlan, rates: Mapping[str, float], *, planted: bool) -> dict[str, float]:
-    """One read for each object and TTL, per 1,000 requests, by scope and for all.
-
-    Args:
-        plan: gives the keys and the TTL.
-        rates: requests a second by scope; scopes without requests are left out.
-        planted: whether the fleet looks up a user for team keys without one.
-    """
-    reads = {
-        scope: objects_in_scope(list(plan.keys), scope, planted_null_user=planted) / plan.ttl_s
-        for scope, rate in rates.items()
-        if rate
-    }
-    line = {scope: per_s / rates[scope] * 1000 for scope, per_s in reads.items()}
-    if reads:
-        line[ALL] = sum(reads.values()) / sum(rates[scope] for scope in reads) * 1000
-    return line
 
 
 def _planted(fleet: Fleet) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from harness.archive.directory import KEYS
 from harness.domain.population import write_keys
-from harness.experiment.companions import planned_rates, reference_line
 from harness.live.web_form import form_settings
 from harness.plan.plan import RunPlan
+from harness.plan.reference_line import planned_line
 from harness.stack.compose.docker import Docker, have_image
 from harness.stack.compose.kept import KeptStack
 from harness.stack.compose.project import Project, image
@@ -97,11 +97,10 @@ def address(project: Project, variable: str) -> str:
 def reference_lines(plan: RunPlan) -> dict[str, dict[str, float]]:
     """The reference line of each arm, by key scope, at the rate that the form begins with.
 
-    Empty for a closed load, whose users set the pace: nobody knows its rate beforehand.
+    Empty for a closed load, whose users set the pace: it has no rate beforehand.
     """
-    rates = planned_rates(plan)
     planted = {arm.name: plan.arm_settings(arm).planted_null_user for arm in plan.arms}
-    return {name: reference_line(plan, rates, planted=there) for name, there in planted.items()}
+    return {name: planned_line(plan, planted=there) for name, there in planted.items()}
 
 
 def locust_settings(plan: RunPlan, hosts: Mapping[str, str], exporter: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from harness.load.counts import LoadCounts
 from harness.load.options import Drive
 from harness.load.plan import OPEN
 from harness.observe.counters import Counters
+from harness.plan.reference_line import line_reads
 from harness.style import marks
 from harness.ui.history import FIELDS, totals
 from harness.ui.options import Reference
@@ -132,7 +133,7 @@ def _line(reference: Reference | None, watch: Watch, scope: KeyScope) -> float |
     objects = reference.objects.get(scope) if reference else None
     if reference is None or objects is None:
         return None
-    return round(objects * watch.elapsed_s / reference.ttl_s, 1)
+    return round(line_reads(objects, watch.elapsed_s, reference.ttl_s), 1)
 
 
 def _lookups(name: str, counted: Counters) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.variant import (
     combined_view,
-    reference_line,
+    measured_line,
     spend_drift,
     variant_result,
 )
@@ -75,7 +75,7 @@ def test_the_line_is_one_read_for_each_object_and_ttl_by_scope_and_for_all() -> 
     windows = [evidence(duration_s=4.0), evidence(duration_s=6.0)]
     requests = {"team": {"200": 90, "401": 10}, "shared_id": {"200": 300}}
     # Five TTLs. Two keys with a team each; one key with a user, a team and a membership.
-    assert reference_line(_run(), FACTS, windows, requests) == pytest.approx(
+    assert measured_line(_run(), FACTS, windows, requests) == pytest.approx(
         {"team": 4 * 5 / 100 * 1000, "shared_id": 4 * 5 / 300 * 1000, "all": 40 / 400 * 1000}
     )
 
@@ -88,18 +88,18 @@ def test_the_line_counts_the_planted_user_where_it_is_planted(
     scenario: bool, variant: bool, objects: int
 ) -> None:
     facts = replace(FACTS, planted=variant)
-    line = reference_line(
+    line = measured_line(
         _run(planted=scenario), facts, [evidence(duration_s=2.0)], {"team": {"200": 1000}}
     )
     assert line == {"team": objects, "all": objects}
 
 
 def test_without_requests_there_is_no_line() -> None:
-    assert reference_line(_run(), FACTS, [evidence()], {}) == {}
+    assert measured_line(_run(), FACTS, [evidence()], {}) == {}
 
 
 def test_a_single_request_has_a_line() -> None:
-    line = reference_line(_run(), FACTS, [evidence(duration_s=2.0)], {"user": {"200": 1}})
+    line = measured_line(_run(), FACTS, [evidence(duration_s=2.0)], {"user": {"200": 1}})
     assert line == {"user": 2000.0, "all": 2000.0}
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness.analysis.facts import RunFacts, VariantFacts
-from harness.analysis.variant import reference_line as line_of_report
+from harness.analysis.variant import measured_line
 from harness.authcache.variants import load_variants
 from harness.domain.window import Progress, WindowResult
 from harness.errors import UsageError
@@ -13,7 +13,6 @@ from harness.experiment.companions import (
     Companions,
     chosen_prometheus,
     first_state,
-    reference_line,
 )
 from harness.plan.arms import reference_arm
 from harness.plan.plan import RunPlan, make_plan
@@ -55,7 +54,7 @@ def test_the_line_is_the_reports_where_requests_come_as_planned(planted: bool) -
     fleet.spec = replace(fleet.spec, settings=settings)
     state = first_state(plan, [fleet])
     assert state.reference_line_per_1000[fleet.name] == pytest.approx(
-        line_of_report(facts, variant, [window], statuses)
+        measured_line(facts, variant, [window], statuses)
     )
 
 
@@ -85,7 +84,6 @@ def test_a_closed_load_has_a_line_once_its_rate_is_known() -> None:
     assert companions.state.reference_line_per_1000["recommended"] == pytest.approx(
         {"user": 10.0, "all": 10.0}
     )
-    assert reference_line(plan, {}, planted=True) == {}
 
 
 def test_a_stretch_ends_with_what_went_wrong_in_it() -> None:
