@@ -218,7 +218,7 @@ class Result(_Part):
     seed: int
     complete: bool
     """False when the run was interrupted: the windows that it has are whole."""
-    verdict: Literal["pass", "regression", "usage", "inconclusive", "invalid", "interrupted"]
+    verdict: Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
     exit_code: int
     reasons: list[str]
     """Why the verdict is what it is, most important first."""

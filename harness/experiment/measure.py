@@ -68,7 +68,7 @@ class Windows:
         self.progress.window(slot.number, total, slot.variant, slot.phase)
         duration_s = load.window.duration_s
         before = await observer.at_rest()
-        used = self.stack.resource_use().cpu_s
+        used = self.stack.cpu_s()
         started_s = time.monotonic() - self.start
         cold = slot.phase == "cold_fill"
         checkpoints = asyncio.create_task(self._checkpoints(observer, cold=cold))
@@ -79,7 +79,7 @@ class Windows:
         finally:
             checkpoints.cancel()
         after = await observer.at_rest()
-        now_used = self.stack.resource_use().cpu_s
+        now_used = self.stack.cpu_s()
         spec = observer.fleet.spec
         truths = await spec.target.database.truth(
             observer.postgres,

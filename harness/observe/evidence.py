@@ -47,7 +47,7 @@ class Evidence:
     """Equations that say something about the target if they do not balance."""
     checkpoints: tuple[Checkpoint, ...] = ()
     cpu_s: Mapping[str, float] = field(default_factory=dict)
-    """CPU by group in the window, as `harness.stack.base.ResourceUse` names them."""
+    """CPU by group in the window, as `Stack.cpu_s` names them."""
 
     @cached_property
     def counted(self) -> Counters:

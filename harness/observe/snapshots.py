@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +42,6 @@ class RedisCount:
 class Snapshot:
     """A fleet at rest."""
 
-    taken_at: float
-    """Monotonic seconds."""
     workers: tuple[Counters, ...]
     statements: Mapping[ObjectKind, StatementCount] | None
     redis: RedisCount | None
@@ -94,7 +91,6 @@ class Observer:
             )
         try:
             return Snapshot(
-                time.monotonic(),
                 tuple(await self._pages(())),
                 await self.statements(),
                 await self._redis_count(),

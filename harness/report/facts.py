@@ -15,7 +15,6 @@ from harness.report.table import Cell, Column, Row, Table
 VERDICT_WORDS = {
     "pass": "Pass",
     "regression": "Regression",
-    "usage": "Not run",
     "inconclusive": "Inconclusive",
     "invalid": "Invalid run",
     "interrupted": "Interrupted",

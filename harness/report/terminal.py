@@ -20,7 +20,6 @@ _VERDICT_STYLES = {
     "pass": "bold green",
     "regression": "bold red",
     "invalid": "bold red",
-    "usage": "bold red",
     "inconclusive": "bold yellow",
     "interrupted": "bold yellow",
 }

@@ -76,15 +76,6 @@ class Fleet:
         return self.spec.name
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceUse:
-    """What the processes of a stack have used so far. CPU in seconds, memory in bytes (RSS)."""
-
-    cpu_s: Mapping[str, float]
-    """By group: ``fleet:NAME``, ``redis:NAME``, ``postgres``."""
-    rss_bytes: Mapping[str, int]
-
-
 class Stack(Protocol):
     """Life cycle of servers and fleets. `close` ends everything, whatever state it is in."""
 
@@ -109,8 +100,8 @@ class Stack(Protocol):
     async def died(self) -> str:
         """Wait until anything started ends unplanned; say what, with its last log lines."""
 
-    def resource_use(self) -> ResourceUse:
-        """CPU and memory of every process that the stack started."""
+    def cpu_s(self) -> Mapping[str, float]:
+        """CPU seconds by group (``fleet:NAME``, ``redis:NAME``, ``postgres``) of all it started."""
 
     def facts(self) -> Mapping[str, str]:
         """Server versions and settings that a reader of the numbers needs (for the manifest)."""

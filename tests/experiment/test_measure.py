@@ -29,7 +29,7 @@ from harness.plan.arms import reference_arm
 from harness.plan.commands import commands
 from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.scenario.loader import load_scenario
-from harness.stack.base import Fleet, ResourceUse, Stack
+from harness.stack.base import Fleet, Stack
 from tests.observe.build import evidence, page, series
 from tests.silence import Silence
 
@@ -133,8 +133,8 @@ class World:
         return self.result
 
     # As the stack.
-    def resource_use(self) -> ResourceUse:
-        return ResourceUse(self.cpu.pop(0), {})
+    def cpu_s(self) -> dict[str, float]:
+        return self.cpu.pop(0)
 
     # As the observer.
     async def at_rest(self) -> Snapshot:
@@ -145,7 +145,7 @@ class World:
         )
         counts = dict.fromkeys(ObjectKind, StatementCount())
         spend = dict.fromkeys(ObjectKind, 0)
-        snapshot = Snapshot(0.0, (page(reads, lookups),), counts, RedisCount(0), spend)
+        snapshot = Snapshot((page(reads, lookups),), counts, RedisCount(0), spend)
         self.snapshots.append(snapshot)
         return snapshot
 

@@ -168,7 +168,6 @@ def _evidence(body: Mapping[str, Any], plan: p.RunPlan) -> p.Evidence:
 def _snapshot(body: Mapping[str, Any]) -> p.Snapshot:
     statements, redis = body["statements"], body["redis"]
     return p.Snapshot(
-        0.0,
         tuple(
             p.Counters({_series(text): n for text, n in worker.items()})
             for worker in body["workers"]

@@ -102,9 +102,8 @@ def evidence(
         ran[ObjectKind.KEY] = StatementCount(6, 1.0, 6)
     values = dict(counted)
     values.update(more)
-    before = Snapshot(0.0, (page(),), NOTHING, RedisCount(0), dict.fromkeys(ObjectKind, 0))
+    before = Snapshot((page(),), NOTHING, RedisCount(0), dict.fromkeys(ObjectKind, 0))
     after = Snapshot(
-        4.0,
         (Counters(values),),
         ran,
         None if gets is None else RedisCount(gets),

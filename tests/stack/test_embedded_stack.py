@@ -304,10 +304,7 @@ async def test_a_release_may_be_the_name_of_a_fleet(stack: EmbeddedStack) -> Non
 async def test_use_and_facts_cover_all_groups(stack: EmbeddedStack) -> None:
     await stack.start(spec("one", workers=2))
 
-    use = stack.resource_use()
-
-    assert set(use.cpu_s) == {"postgres", "redis:one", "fleet:one"}
-    assert all(rss > 1_000_000 for rss in use.rss_bytes.values())
+    assert set(stack.cpu_s()) == {"postgres", "redis:one", "fleet:one"}
     facts = stack.facts()
     assert facts["postgres_version"].startswith(("17", "18"))
     assert facts["redis_version"].startswith("valkey 9")

@@ -17,7 +17,7 @@ from harness.domain.series import BUILD_INFO, READS, WINDOW_ACTIVE
 from harness.style import COLOURS, NAMED
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
-GREEN, YELLOW, RED, BLUE, PURPLE, GREY = "green", "yellow", "red", "blue", "purple", "gray"
+GREEN, YELLOW, RED, BLUE, PURPLE = "green", "yellow", "red", "blue", "purple"
 OUTCOME_COLOURS = {
     Outcome.HIT.value: GREEN,
     Outcome.MISS.value: YELLOW,

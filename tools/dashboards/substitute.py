@@ -19,7 +19,6 @@ class Target:
 
     dashboard: str
     panel: str
-    panel_id: int
     ref: str
     expr: str
     legend: str
@@ -63,7 +62,6 @@ def targets(board: Mapping[str, Any]) -> Iterator[Target]:
             yield Target(
                 board["title"],
                 panel["title"],
-                panel["id"],
                 target["refId"],
                 target["expr"],
                 target["legendFormat"],

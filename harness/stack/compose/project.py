@@ -76,11 +76,6 @@ class Project:
         """Where the generated files are; only its owner may enter it."""
         return generated_folder() / self.name
 
-    @property
-    def network(self) -> str:
-        """The project's network."""
-        return f"{self.name}_default"
-
     def create(self) -> None:
         """Make the folder. Raises SetupError where a project of this name is there already."""
         try:

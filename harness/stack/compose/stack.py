@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import SetupError
 from harness.process import groups
 from harness.process.sockets import LOOPBACK
-from harness.stack.base import Fleet, FleetSpec, ResourceUse
+from harness.stack.base import Fleet, FleetSpec
 from harness.stack.compose.containers import containers, epitaph, keep_logs, take_down
 from harness.stack.compose.deaths import Deaths
 from harness.stack.compose.docker import check, find_docker, have_image
@@ -119,8 +119,8 @@ class ComposeStack:
                 )
         return f"A container ended and was removed by somebody else [{ended[:12]}]."
 
-    def resource_use(self) -> ResourceUse:
-        """CPU and memory by group, where this machine shows the containers' control groups."""
+    def cpu_s(self) -> Mapping[str, float]:
+        """CPU seconds by group, where this machine shows the containers' control groups."""
         return self._meter.measure(self._metered.values())
 
     def facts(self) -> Mapping[str, str]:

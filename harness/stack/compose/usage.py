@@ -1,4 +1,4 @@
-"""CPU and memory of containers, from the control groups that the kernel keeps for them.
+"""CPU of containers, from the control groups that the kernel keeps for them.
 
 A control group counts what its processes used, those that have ended included, and reading it
 starts nothing: `docker stats` would cost a process and a second each time. Where the daemon runs in
@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.stack.base import ResourceUse
-
 _GROUPS = Path("/sys/fs/cgroup")
 _NS = 1e9
 _US = 1e6
@@ -28,8 +26,6 @@ class Metered:
     """For resource use, as ``fleet:recommended``."""
     cpu: Path
     """``cpu.stat`` (version 2) or ``cpuacct.usage`` (version 1)."""
-    memory: Path
-    """``memory.stat``."""
 
 
 def meter(
@@ -51,14 +47,13 @@ def meter(
             _, controllers, path = line.split(":", 2)
             if container in path:
                 paths |= dict.fromkeys(controllers.split(","), path.lstrip("/"))
-    if "cpuacct" in paths and "memory" in paths:
+    if "cpuacct" in paths:
         cpu = groups / "cpuacct" / paths["cpuacct"] / "cpuacct.usage"
-        memory = groups / "memory" / paths["memory"] / "memory.stat"
     elif "" in paths:
-        cpu, memory = (groups / paths[""] / name for name in ("cpu.stat", "memory.stat"))
+        cpu = groups / paths[""] / "cpu.stat"
     else:
         return None
-    return Metered(group, cpu, memory) if cpu.is_file() and memory.is_file() else None
+    return Metered(group, cpu) if cpu.is_file() else None
 
 
 class Meter:
@@ -67,17 +62,15 @@ class Meter:
     def __init__(self) -> None:
         self._last: dict[Metered, float] = {}
 
-    def measure(self, metered: Iterable[Metered]) -> ResourceUse:
-        """CPU seconds and resident bytes by group."""
-        rss: dict[str, int] = defaultdict(int)
+    def measure(self, metered: Iterable[Metered]) -> dict[str, float]:
+        """CPU seconds by group."""
         for one in metered:
             with contextlib.suppress(OSError, ValueError):
                 self._last[one] = _cpu_s(one.cpu)
-                rss[one.group] += _rss(one.memory)
         cpu: dict[str, float] = defaultdict(float)
         for one, seconds in self._last.items():
             cpu[one.group] += seconds
-        return ResourceUse(cpu_s=dict(cpu), rss_bytes=dict(rss))
+        return dict(cpu)
 
 
 def _cpu_s(path: Path) -> float:
@@ -85,12 +78,6 @@ def _cpu_s(path: Path) -> float:
     if path.name == "cpuacct.usage":
         return int(text) / _NS
     return _fields(text)["usage_usec"] / _US
-
-
-def _rss(path: Path) -> int:
-    fields = _fields(path.read_text())
-    # The first name is version 1's, with the groups below included.
-    return fields.get("total_rss", fields.get("anon", 0))
 
 
 def _fields(text: str) -> dict[str, int]:

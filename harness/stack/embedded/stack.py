@@ -16,7 +16,7 @@ from harness.process.privileges import postgres_account, stack_folder
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import ReplicaSockets, replica_sockets, url
 from harness.process.waiting import together
-from harness.stack.base import Fleet, FleetSpec, ResourceUse, WorkerAddress
+from harness.stack.base import Fleet, FleetSpec, WorkerAddress
 from harness.stack.databases import Databases, FleetDatabase, safe_name
 from harness.stack.dsn import check_url
 from harness.stack.embedded import valkey
@@ -121,12 +121,12 @@ class EmbeddedStack:
         """End what was started under a group of `accompany`."""
         await self._running.stop(group, _SERVER_GRACE_S)
 
-    def resource_use(self) -> ResourceUse:
-        """CPU and memory of every process that the stack started, by group."""
+    def cpu_s(self) -> Mapping[str, float]:
+        """CPU seconds of every process that the stack started, by group."""
         return self._meter.measure(self._running.started)
 
     def pids(self) -> dict[str, list[int]]:
-        """Ids of the processes that still run, by the groups of `resource_use`."""
+        """Ids of the processes that still run, by the groups of `cpu_s`."""
         found: dict[str, list[int]] = {}
         for process in self._running.started:
             if not process.ended():

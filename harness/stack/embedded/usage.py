@@ -1,4 +1,4 @@
-"""CPU and memory of process trees."""
+"""CPU of process trees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import psutil
 
 from harness.process.processes import Process
-from harness.stack.base import ResourceUse
 
 
 class UsageMeter:
@@ -22,17 +21,15 @@ class UsageMeter:
     def __init__(self) -> None:
         self._cpu_s: dict[int, float] = {}
 
-    def measure(self, roots: Iterable[Process]) -> ResourceUse:
-        """Sum by group. One pass over all processes of the machine: some milliseconds."""
+    def measure(self, roots: Iterable[Process]) -> dict[str, float]:
+        """Seconds by group. One pass over all processes of the machine: some milliseconds."""
         children = _children()
         cpu: dict[str, float] = defaultdict(float)
-        rss: dict[str, int] = defaultdict(int)
         for root in roots:
-            tree_cpu, tree_rss = _tree(root.pid, children) if not root.ended() else (0.0, 0)
+            tree_cpu = _tree(root.pid, children) if not root.ended() else 0.0
             self._cpu_s[root.pid] = max(self._cpu_s.get(root.pid, 0.0), tree_cpu)
             cpu[root.command.group] += self._cpu_s[root.pid]
-            rss[root.command.group] += tree_rss
-        return ResourceUse(cpu_s=dict(cpu), rss_bytes=dict(rss))
+        return dict(cpu)
 
 
 def _children() -> dict[int, list[psutil.Process]]:
@@ -42,20 +39,17 @@ def _children() -> dict[int, list[psutil.Process]]:
     return found
 
 
-def _tree(root: int, children: dict[int, list[psutil.Process]]) -> tuple[float, int]:
+def _tree(root: int, children: dict[int, list[psutil.Process]]) -> float:
     cpu_s = 0.0
-    rss = 0
     try:
         todo = [psutil.Process(root)]
     except psutil.NoSuchProcess:
-        return cpu_s, rss
+        return cpu_s
     while todo:
         process = todo.pop()
         todo += children.get(process.pid, [])
         try:
-            with process.oneshot():
-                cpu_s += sum(process.cpu_times()[:4])
-                rss += process.memory_info().rss
+            cpu_s += sum(process.cpu_times()[:4])
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return cpu_s, rss
+    return cpu_s
