@@ -7,14 +7,21 @@ from pathlib import Path
 import click
 
 from harness.cli.lazy import Command
-from harness.cli.options import FILE, RUNS_DIR, SCENARIO, names
+from harness.cli.options import (
+    FILE,
+    PREMISE,
+    REPLICAS,
+    RUNS_DIR,
+    SCENARIO,
+    VARIANTS,
+    VARIANTS_FILE,
+    WORKERS,
+)
 
 
 @click.command(cls=Command, body="harness.cli.commands.compose:up")
 @SCENARIO
-@click.option(
-    "--variants", callback=names, metavar="A,B", help="One fleet each, instead of the scenario's."
-)
+@VARIANTS
 @click.option(
     "--target",
     type=click.Choice(["reference", "litellm"]),
@@ -22,10 +29,10 @@ from harness.cli.options import FILE, RUNS_DIR, SCENARIO, names
     show_default=True,
     help="litellm: one fleet of the release in LITELLM_IMAGE, unless --variants names others.",
 )
-@click.option("--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet.")
-@click.option("--workers", type=click.IntRange(1, 16), help="Workers of each replica.")
-@click.option("--premise", type=click.Choice(["on", "off"]), help="Plant what the scenario plants.")
-@click.option("--variants-file", type=FILE, envvar="AUTHCACHE_VARIANTS_FILE")
+@REPLICAS
+@WORKERS
+@PREMISE
+@VARIANTS_FILE
 @click.option("--grafana", type=click.Choice(["on", "off"]), default="on", show_default=True)
 @click.option(
     "--locust-workers",

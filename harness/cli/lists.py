@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from harness.cli.lazy import Command
-from harness.cli.options import FILE, RUNS_DIR
+from harness.cli.options import RUNS_DIR, VARIANTS_FILE
 
 
 @click.command(cls=Command, body="harness.cli.commands.lists:variants")
 @click.argument("name", required=False)
-@click.option("--variants-file", type=FILE, envvar="AUTHCACHE_VARIANTS_FILE")
+@VARIANTS_FILE
 def variants() -> None:
     """List the variants, or print the switches of one and what differs from litellm_1_84."""
 

@@ -31,6 +31,27 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+VARIANTS = click.option(
+    "--variants", callback=names, metavar="A,B", help="Instead of the scenario's."
+)
+REPLICAS = click.option("--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet.")
+WORKERS = click.option("--workers", type=click.IntRange(1, 16), help="Workers of each replica.")
+PREMISE = click.option(
+    "--premise",
+    type=click.Choice(["on", "off"]),
+    help="Plant the scenario's premises (default) or leave them out.",
+)
+VARIANTS_FILE = click.option(
+    "--variants-file",
+    type=FILE,
+    envvar="AUTHCACHE_VARIANTS_FILE",
+    help="TOML file with variants of your own.",
+)
+ROUNDS = click.option(
+    "--rounds", type=click.IntRange(1, 100), help="Measured windows of each variant."
+)
+
+
 def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """One decorator for several options, which ``--help`` lists in this order."""
 
@@ -44,14 +65,10 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 run_options = together(
     SCENARIO,
-    click.option("--variants", callback=names, metavar="A,B", help="Instead of the scenario's."),
-    click.option("--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet."),
-    click.option("--workers", type=click.IntRange(1, 16), help="Workers of each replica."),
-    click.option(
-        "--premise",
-        type=click.Choice(["on", "off"]),
-        help="Plant the scenario's premises (default) or leave them out.",
-    ),
+    VARIANTS,
+    REPLICAS,
+    WORKERS,
+    PREMISE,
     click.option(
         "--override",
         "overrides",
@@ -59,12 +76,7 @@ run_options = together(
         metavar="VARIANT:SWITCH=VALUE",
         help="Change a switch under a variant's name. Repeatable; also A:x=1,B:y=2.",
     ),
-    click.option(
-        "--variants-file",
-        type=FILE,
-        envvar="AUTHCACHE_VARIANTS_FILE",
-        help="TOML file with variants of your own.",
-    ),
+    VARIANTS_FILE,
     POSTGRES_DSN,
     REDIS_URL,
     RUNS_DIR,
@@ -75,7 +87,7 @@ study_options = together(
     click.option(
         "--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet; 2 by default."
     ),
-    click.option("--rounds", type=click.IntRange(1, 100), help="Windows of each variant."),
+    ROUNDS,
     click.option(
         "--from", "finished", metavar="RUN", help="Of a run that is done: id, path or latest."
     ),

@@ -7,6 +7,7 @@ import click
 from harness.cli.lazy import Command
 from harness.cli.options import (
     EMBEDDED,
+    ROUNDS,
     STACKS,
     names,
     run_options,
@@ -18,7 +19,7 @@ from harness.cli.options import (
 @run_options
 @click.option("--stack", type=click.Choice(STACKS), default=EMBEDDED, show_default=True)
 @click.option("--time-scale", type=click.FloatRange(0, min_open=True), help="Factor on all times.")
-@click.option("--rounds", type=click.IntRange(1, 100), help="Measured windows of each variant.")
+@ROUNDS
 @click.option("--seed", type=int, help="Of population and arrivals.")
 @click.option(
     "--prometheus",

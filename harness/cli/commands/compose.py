@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from harness.authcache.variants import load_variants, pick
-from harness.cli.commands.options import chosen_variants, plainly, switched
+from harness.cli.commands.options import RunOptions, plainly
 from harness.cli.commands.running import arms_unless_stopped
 from harness.domain.population import write_keys
 from harness.errors import UsageError
@@ -29,34 +31,21 @@ from harness.stack.compose.project import image
 from harness.targets.registry import KINDS
 
 
-def up(
-    *,
-    scenario: str,
-    variants: tuple[str, ...] | None,
-    target: str,
-    replicas: int | None,
-    workers: int | None,
-    premise: str | None,
-    variants_file: Path | None,
-    grafana: str,
-    locust_workers: int,
-    runs_dir: Path,
-) -> None:
+def up(*, target: str, grafana: str, locust_workers: int, **chosen: Any) -> None:
     """Bring the stack up, or a stack that is up to what is asked for now."""
     console = Console()
-    if variants is None and (own := KINDS[target].image) is not None:
-        variants = (own.variant(image(own.variable)),)
-    changes = Changes(replicas, workers, variants, premises=switched(premise))
-    loaded = load_scenario(scenario, changes)
-    choices = chosen_variants(loaded, variants_file, ())
+    options = RunOptions(**chosen)
+    if options.variants is None and (own := KINDS[target].image) is not None:
+        options = replace(options, variants=(own.variant(image(own.variable)),))
+    scenario, choices = options.load()
     check_images(choice.name for choice in choices)
 
     async def go(stop: Stop) -> None:
         await bring_up(
-            loaded,
+            scenario,
             await arms_unless_stopped(choices, progress_for(console), stop),
             beside=Beside(grafana == "on", locust_workers),
-            runs_dir=runs_dir,
+            runs_dir=options.runs_dir,
             say=plainly(console),
             stop=stop,
         )

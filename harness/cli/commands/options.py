@@ -18,18 +18,21 @@ from harness.targets.registry import REFERENCE, kind_of
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options that `loadtest`, `fleet` and `ui` share: which fleets, on whose servers."""
+    """The options that `loadtest`, `fleet`, `ui` and `up` share: which fleets, on whose servers.
+
+    `up` has no switches to override and no servers but its own.
+    """
 
     scenario: str
     variants: tuple[str, ...] | None
     replicas: int | None
     workers: int | None
     premise: str | None
-    overrides: tuple[str, ...]
     variants_file: Path | None
-    postgres_dsn: str | None
-    redis_url: str | None
     runs_dir: Path
+    overrides: tuple[str, ...] = ()
+    postgres_dsn: str | None = None
+    redis_url: str | None = None
 
     def load(
         self, time_scale: float | None = None, rounds: int | None = None, seed: int | None = None
