@@ -1,0 +1,97 @@
+"""The one way to the kinds of targets."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.errors import UsageError
+from harness.targets.registry import KINDS, REFERENCE, by_kind, kind_of, matches, register
+from tests.targets.toy.kind import ToyKind
+
+PACKAGE = Path(harness.__file__).parent
+MANAGES_ENVIRONMENTS = "cli/commands/releases.py"
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind"),
+    [
+        ("recommended", "reference"),
+        ("litellm_1_84", "reference"),
+        ("no such", "reference"),
+        ("litellm==1.84.0rc1", "litellm"),
+        ("litellm>=1.84", "litellm"),
+        ("LiteLLM == nonsense", "litellm"),
+    ],
+)
+def test_a_name_belongs_to_one_kind(variant: str, kind: str) -> None:
+    assert kind_of(variant).name == kind
+
+
+def test_names_are_grouped_by_their_kinds() -> None:
+    names = ["litellm==1.94.0", "recommended", "litellm==1.84.0rc1"]
+    assert [(kind.name, group) for kind, group in by_kind(names)] == [
+        ("litellm", [names[0], names[2]]),
+        ("reference", ["recommended"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "meant"),
+    [
+        ("recommended", "recommended", True),
+        ("recommended", "envelope", False),
+        ("litellm>=1.84.0rc1,<1.91", "litellm==1.90.0", True),
+        ("litellm>=1.84.0rc1,<1.91", "litellm==1.91.0", False),
+        ("litellm>=1.84.0rc1,<1.91", "recommended", False),
+    ],
+)
+def test_a_range_means_the_variants_of_its_kind(name: str, variant: str, meant: bool) -> None:
+    assert matches(name, variant) is meant
+
+
+def test_a_kind_is_made_known_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.targets.registry._kinds", dict(KINDS))
+    assert kind_of("toy") is REFERENCE
+    kind = ToyKind()
+    register(kind)
+    assert kind_of("toy") is kind
+    with pytest.raises(UsageError, match=r"a kind of target \[toy\] already"):
+        register(ToyKind())
+
+
+def test_nothing_but_targets_knows_a_kind_by_its_module() -> None:
+    # All imports, those within functions and of types alone included.
+    found = {
+        (str(path.relative_to(PACKAGE)), module)
+        for path in PACKAGE.rglob("*.py")
+        for module in _imports(path)
+        if module.startswith(("harness.targets.litellm", "harness.targets.reference"))
+        and not path.is_relative_to(PACKAGE / "targets")
+    }
+    assert {place for place, _ in found} == {MANAGES_ENVIRONMENTS}
+
+
+def test_nothing_but_targets_compares_a_kind_by_name() -> None:
+    compared = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        if not path.is_relative_to(PACKAGE / "targets")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(n, ast.Constant) and n.value in KINDS for n in ast.walk(node))
+    ]
+    assert compared == []
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
