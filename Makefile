@@ -147,9 +147,10 @@ golden: dev ## Write the golden records anew, after a change on purpose
 	@WRITE_GOLDEN=1 exec $(BIN)/pytest --quiet tests/golden
 
 .PHONY: lint
-lint: dev ## Check style and types
+lint: dev ## Check style, layers and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/mypy
 
 .PHONY: lock
