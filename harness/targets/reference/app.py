@@ -288,9 +288,8 @@ async def _read_on(message: Message, receive: Receive, limit: int) -> Message:
 def _bearer(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"authorization":
-            kind, _, secret = value.partition(b" ")
-            if kind.lower() == b"bearer" and secret:
-                token: str = secret.strip().decode("latin-1")
+            if value[:7].lower() == b"bearer ":
+                token: str = value[7:].strip().decode("latin-1")
                 return token
             raise AuthError("The Authorization header must read: Bearer sk-….")
     raise AuthError("No API key was passed. Send it as: Authorization: Bearer sk-….")
