@@ -22,8 +22,9 @@ from harness.authcache.digest import digest, hash_token
 from harness.authcache.events import Lookup, SourceRead
 from harness.authcache.trace import Trace
 from harness.authcache.words import KeyScope, ObjectKind, Op, Outcome, ReadReason, Tier, key_scope
+from harness.domain.series import CHAT_ROUTE
 from harness.domain.served import COST_HEADER, SERVED_HEADER, Served, format_served
-from harness.targets.metrics import CHAT_ROUTE, Metrics
+from harness.targets.metrics import Metrics
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
