@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from . import raw, writes
-from .complaints import Call
+from .actions import BatchActions
 from .links import Link
-from .observing import Statement
 from .reads import Operation
-from .schema import Model, Schema
+from .schema import Schema
+from .writes import execute_raw
 
 
 class Batch:
@@ -33,12 +32,7 @@ class Batch:
 
     def execute_raw(self, query: str, *args: Any) -> None:
         """Add a raw statement."""
-        values = [raw.parameter(value) for value in args]
-
-        async def run(link: Link) -> int:
-            return await link.execute_raw(Statement(None, "execute_raw", query), values)
-
-        self._operations.append(run)
+        self._operations.append(execute_raw(query, *args))
 
     async def commit(self) -> None:
         """Send everything, in order, in one transaction; or nothing of it.
@@ -65,73 +59,3 @@ class Batch:
     ) -> None:
         if error is None:
             await self.commit()
-
-
-class BatchActions:
-    """What a batch can do with one table."""
-
-    def __init__(self, schema: Schema, model: Model, add: Callable[[Operation], None]) -> None:
-        self._schema = schema
-        self._table = model
-        self._add = add
-
-    def _call(self, action: str) -> Call:
-        return Call(self._table.accessor, action)
-
-    def create(self, data: Mapping[str, Any], include: Any = None) -> None:
-        """Insert a row."""
-        call = self._call("create")
-        self._add(writes.create(self._schema, self._table, call, data, include))
-
-    def create_many(
-        self, data: Sequence[Mapping[str, Any]], *, skip_duplicates: bool | None = None
-    ) -> None:
-        """Insert rows."""
-        call = self._call("create_many")
-        skip = bool(skip_duplicates)
-        self._add(writes.create_many(self._table, call, data, skip_duplicates=skip))
-
-    def update(
-        self, data: Mapping[str, Any], where: Mapping[str, Any], include: Any = None
-    ) -> None:
-        """Change the row with a unique key."""
-        self._add(
-            writes.update_one(
-                self._schema,
-                self._table,
-                self._call("update"),
-                data=data,
-                where=where,
-                include=include,
-            )
-        )
-
-    def upsert(
-        self, where: Mapping[str, Any], data: Mapping[str, Any], include: Any = None
-    ) -> None:
-        """Change the row with a unique key or insert it."""
-        self._add(
-            writes.upsert_one(
-                self._schema,
-                self._table,
-                self._call("upsert"),
-                where=where,
-                data=data,
-                include=include,
-            )
-        )
-
-    def update_many(self, data: Mapping[str, Any], where: Mapping[str, Any] | None) -> None:
-        """Change all rows that match."""
-        call = self._call("update_many")
-        self._add(writes.update_rows(self._schema, self._table, call, data=data, where=where))
-
-    def delete(self, where: Mapping[str, Any], include: Any = None) -> None:
-        """Delete the row with a unique key."""
-        call = self._call("delete")
-        self._add(writes.delete_one(self._schema, self._table, call, where, include))
-
-    def delete_many(self, where: Mapping[str, Any] | None = None) -> None:
-        """Delete all rows that match."""
-        call = self._call("delete_many")
-        self._add(writes.delete_rows(self._schema, self._table, call, where))

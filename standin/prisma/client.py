@@ -9,23 +9,51 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from . import raw
+from . import reads, writes
 from .actions import Actions
 from .batching import Batch
 from .complaints import PREFIX, complain
 from .connecting import Target, open_pool, read_url
 from .engine.errors import EngineConnectionError
-from .errors import ClientNotConnectedError, PrismaError, UnsupportedCallError
+from .errors import (
+    ClientAlreadyRegisteredError,
+    ClientNotConnectedError,
+    ClientNotRegisteredError,
+    PrismaError,
+    UnsupportedCallError,
+)
 from .failures import unreachable
 from .links import Link, PoolLink, TransactionLink
 from .locating import current_schema
-from .observing import Statement
-from .registry import get_client, register
 from .transactions import DEFAULT_MAX_WAIT, DEFAULT_TIMEOUT, TransactionManager
 
 __all__ = ("Batch", "Client", "Prisma", "TransactionManager", "get_client", "register")
 
 DATABASE_VARIABLE = "DATABASE_URL"
+_registered: list[Any] = []
+
+
+def register(client: Any) -> None:
+    """Make `client`, or what calling it gives, the one that `get_client` returns.
+
+    Raises:
+        ClientAlreadyRegisteredError: There is one.
+    """
+    if _registered:
+        raise ClientAlreadyRegisteredError
+    _registered.append(client)
+
+
+def get_client() -> Any:
+    """The registered client.
+
+    Raises:
+        ClientNotRegisteredError: There is none.
+    """
+    if not _registered:
+        raise ClientNotRegisteredError
+    client = _registered[0]
+    return client() if callable(client) else client
 
 
 class Prisma:
@@ -156,25 +184,19 @@ class Prisma:
 
     async def query_raw(self, query: str, *args: Any, model: Any = None) -> list[Any]:
         """The rows of a raw query, as dicts in the types of JSON."""
-        return await self._rows("query_raw", query, args, model)
+        _without_model("query_raw", model)
+        rows: list[Any] = await reads.query_raw(None, query, *args)(self._connected())
+        return rows
 
     async def query_first(self, query: str, *args: Any, model: Any = None) -> Any:
         """The first row of a raw query, as a dict, or None."""
-        rows = await self._rows("query_first", query, args, model)
-        return rows[0] if rows else None
-
-    async def _rows(self, action: str, query: str, args: tuple[Any, ...], model: Any) -> list[Any]:
-        if model is not None:
-            message = f"{PREFIX}{action}(model) is not supported"
-            complain(message)
-            raise UnsupportedCallError(message)
-        values = [raw.parameter(value) for value in args]
-        return raw.result(await self._connected().fetch_raw(Statement(None, action, query), values))
+        _without_model("query_first", model)
+        return await reads.query_first(None, query, *args)(self._connected())
 
     async def execute_raw(self, query: str, *args: Any) -> int:
         """How many rows a raw statement changed."""
-        values = [raw.parameter(value) for value in args]
-        return await self._connected().execute_raw(Statement(None, "execute_raw", query), values)
+        changed: int = await writes.execute_raw(query, *args)(self._connected())
+        return changed
 
     def batch_(self) -> Batch:
         """Collect writes and send them in one transaction."""
@@ -185,14 +207,14 @@ class Prisma:
         *,
         max_wait: int | dt.timedelta = DEFAULT_MAX_WAIT,
         timeout: int | dt.timedelta = DEFAULT_TIMEOUT,
-    ) -> TransactionManager:
+    ) -> TransactionManager[Self]:
         """A transaction as a context manager; inside it is a client of its own.
 
         Args:
             max_wait: How long to wait for a connection; an int is milliseconds.
             timeout: How long the transaction may live; an int is milliseconds.
         """
-        return TransactionManager(self, max_wait, timeout)
+        return TransactionManager(self._pool, self._within, max_wait, timeout)
 
     def _pool(self) -> PoolLink:
         if self._pool_link is None:
@@ -204,6 +226,13 @@ class Prisma:
         inner = copy.copy(self)
         inner.__dict__["_link"] = link
         return inner
+
+
+def _without_model(action: str, model: Any) -> None:
+    if model is not None:
+        message = f"{PREFIX}{action}(model) is not supported"
+        complain(message)
+        raise UnsupportedCallError(message)
 
 
 Client = Prisma

@@ -13,7 +13,6 @@ from typing import Any
 
 from .complaints import Call
 from .fields import Json
-from .json_filters import json_condition
 from .schema import Field, Model, Schema
 from .statements import Parameters, column_of, quoted, words
 from .values import POSTGRES_TYPES, encode, encode_list
@@ -32,6 +31,9 @@ _ALIASES = MappingProxyType(
 _COMPARISONS = MappingProxyType({"lt": "<", "lte": "<=", "gt": ">", "gte": ">="})
 _LIKES = MappingProxyType(
     {"contains": "%{}%", "startsWith": "{}%", "endsWith": "%{}"},
+)
+_IN_JSON = MappingProxyType(
+    {"string_contains": "%{}%", "string_starts_with": "{}%", "string_ends_with": "%{}"}
 )
 ALWAYS = "TRUE"
 NEVER = "FALSE"
@@ -110,7 +112,7 @@ class Filters:
         if isinstance(value, Mapping):
             operators = {_ALIASES.get(name, name): one for name, one in value.items()}
             if field.type == "Json" and "path" in operators:
-                return json_condition(field, column, operators, self.parameters, self.call, path)
+                return self._in_json(field, operators, column, path)
             return self._operators(field, operators, column, path)
         if field.is_list:
             return self._list_operator(field, "equals", value, column, path)
@@ -190,6 +192,34 @@ class Filters:
         bound = self.parameters.add_for(field, values, many=True)
         kind = "" if field.kind == "enum" else f"::{POSTGRES_TYPES[field.type]}[]"
         return f"{column} {operators[name]} {bound}{kind}"
+
+    def _in_json(self, field: Field, operators: Mapping[str, Any], column: str, path: str) -> str:
+        """``{"path": [...], operator: value}``: conditions on what lies below a path."""
+        keys = operators["path"]
+        if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+            raise self.call.wrong(f"{path}.path", "a list of strings", keys)
+        steps = self.parameters.add(list(keys))
+        below = f"({column} #> {steps}::text[])"
+        text = f"({column} #>> {steps}::text[])"
+        parts = []
+        for name, value in operators.items():
+            here = f"{path}.{name}"
+            if name in {"equals", "not"}:
+                sign = "=" if name == "equals" else "<>"
+                parts.append(f"{below} {sign} {self._bound(field, value, here)}::jsonb")
+            elif name in _IN_JSON:
+                if not isinstance(value, str):
+                    raise self.call.wrong(here, "String", value)
+                pattern = self.parameters.add(_IN_JSON[name].format(value))
+                parts.append(f"(jsonb_typeof({below}) = 'string' AND {text} LIKE {pattern})")
+            elif name == "array_contains":
+                bound = self._bound(field, value, here)
+                parts.append(f"(jsonb_typeof({below}) = 'array' AND {below} @> {bound}::jsonb)")
+            elif name != "path":
+                raise self.call.unsupported(here)
+        if not parts:
+            raise self.call.unsupported(f"{path}.path")
+        return _all(parts)
 
     def _bound(self, field: Field, value: Any, path: str) -> str:
         return self.parameters.add_for(field, encode(field, value, self.call, path))

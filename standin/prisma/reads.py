@@ -1,12 +1,19 @@
-"""The actions that read, compiled at once and run on a link later."""
+"""The actions that read, compiled at once and run on a link later.
+
+A public function that takes a `Table` first is an action (`actions.ACTIONS`): what follows the
+table is the signature of Prisma's client.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from . import raw, selecting
 from .complaints import Call
 from .errors import RecordNotFoundError, problem
 from .fields import iso_datetime
@@ -14,70 +21,84 @@ from .filters import unique_fields
 from .includes import inclusions, load
 from .links import Link
 from .models import PrismaModel, row_classes
+from .observing import Statement
 from .schema import Model, Schema
-from .selecting import count, group, select
 
 Operation = Callable[[Link], Awaitable[Any]]
 """A compiled action: what it does once it has a link."""
+_Where = Mapping[str, Any] | None
 
 
-def find_unique(
-    schema: Schema, model: Model, call: Call, where: Mapping[str, Any], include: Any
-) -> Operation:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table, and the call of it that is compiled."""
+
+    schema: Schema
+    model: Model
+    call: Call
+
+
+def find_unique(table: Table, where: Mapping[str, Any], include: Any = None) -> Operation:
     """The row with a unique key, or None."""
-    unique_fields(model, where, call)
-    return find_first(schema, model, call, where=where, include=include, take=None)
+    unique_fields(table.model, where, table.call)
+    return _first(find_many(table, where=where, include=include))
 
 
 def find_first(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    *,
+    table: Table,
+    skip: int | None = None,
+    where: _Where = None,
+    cursor: Any = None,
     include: Any = None,
-    take: int | None = 1,
-    **how: Any,
+    order: Any = None,
+    distinct: Sequence[str] | None = None,
 ) -> Operation:
-    """The first row, or None."""
-    many = find_many(schema, model, call, include=include, take=take, **how)
+    """The first row that matches, or None."""
+    return _first(find_many(table, 1, skip, where, cursor, include, order, distinct))
 
-    async def run(link: Link) -> PrismaModel | None:
+
+def _first(many: Operation) -> Operation:
+    async def run(link: Link) -> Any:
         rows = await many(link)
         return rows[0] if rows else None
 
     return run
 
 
-def or_raise(model: Model, operation: Operation) -> Operation:
-    """The same, but no row is an error.
+def or_raise(action: Callable[..., Operation]) -> Callable[..., Operation]:
+    """The same action, but no row is an error.
 
     Raises:
         RecordNotFoundError: When run.
     """
 
-    async def run(link: Link) -> Any:
-        row = await operation(link)
-        if row is None:
-            raise RecordNotFoundError(problem("P2025", f"No {model.name} found"))
-        return row
+    @functools.wraps(action)
+    def compiled(table: Table, *args: Any, **kwargs: Any) -> Operation:
+        operation = action(table, *args, **kwargs)
 
-    return run
+        async def run(link: Link) -> Any:
+            row = await operation(link)
+            if row is None:
+                raise RecordNotFoundError(problem("P2025", f"No {table.model.name} found"))
+            return row
+
+        return run
+
+    return compiled
 
 
 def find_many(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    *,
-    where: Mapping[str, Any] | None = None,
-    include: Any = None,
-    order: Any = None,
+    table: Table,
     take: int | None = None,
     skip: int | None = None,
-    distinct: Sequence[str] | None = None,
+    where: _Where = None,
     cursor: Any = None,
+    include: Any = None,
+    order: Any = None,
+    distinct: Sequence[str] | None = None,
 ) -> Operation:
     """All rows that match."""
+    schema, model, call = table.schema, table.model, table.call
     if cursor is not None:
         raise call.unsupported("cursor")
     names = [distinct] if isinstance(distinct, str) else list(distinct or ())
@@ -86,7 +107,7 @@ def find_many(
             raise call.unknown(f"distinct.{name}")
     # Which rows are distinct is known only after all were read; Prisma's engine does the same.
     limits = {} if names else {"take": take, "skip": skip}
-    query = select(schema, model, call, where=where, order=order, **limits)
+    query = selecting.select(schema, model, call, where=where, order=order, **limits)
     wanted = inclusions(schema, model, include, call)
     classes = row_classes(schema)
 
@@ -107,22 +128,21 @@ def _distinct(rows: Sequence[PrismaModel], names: Sequence[str]) -> list[PrismaM
     return list(seen.values())
 
 
-def count_rows(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    *,
-    select: Mapping[str, bool] | None,
-    where: Mapping[str, Any] | None,
-    take: int | None,
-    skip: int | None,
-    cursor: Any,
+def count(
+    table: Table,
+    select: Mapping[str, bool] | None = None,
+    take: int | None = None,
+    skip: int | None = None,
+    where: _Where = None,
+    cursor: Any = None,
 ) -> Operation:
     """How many rows match; with `select`, a dict of counts by field."""
     if cursor is not None:
-        raise call.unsupported("cursor")
+        raise table.call.unsupported("cursor")
     names = [name for name, wanted in (select or {}).items() if wanted is True] or ["_all"]
-    query = count(schema, model, call, where=where, names=names, take=take, skip=skip)
+    query = selecting.count(
+        table.schema, table.model, table.call, where=where, names=names, take=take, skip=skip
+    )
 
     async def run(link: Link) -> Any:
         (row,) = await link.fetch(query)
@@ -131,23 +151,33 @@ def count_rows(
     return run
 
 
-def group_rows(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    *,
+def group_by(
+    table: Table,
     by: Sequence[str],
-    aggregates: Mapping[str, Any],
-    **how: Any,
+    *,
+    where: _Where = None,
+    take: int | None = None,
+    skip: int | None = None,
+    avg: Any = None,
+    sum: Any = None,  # noqa: A002 - the name that Prisma's client gives it
+    min: Any = None,  # noqa: A002 - the same
+    max: Any = None,  # noqa: A002 - the same
+    having: Any = None,
+    count: Any = None,
+    order: Any = None,
 ) -> Operation:
-    """Groups with their sums, counts and extremes, as dicts in the types of JSON."""
-    if how.pop("having") is not None:
-        raise call.unsupported("having")
+    """Groups of rows with their sums, counts and extremes, as dicts in the types of JSON."""
+    if order is None and (take is not None or skip is not None):
+        raise TypeError("Missing argument: 'order', which take and skip need")
+    if having is not None:
+        raise table.call.unsupported("having")
+    aggregates = {"avg": avg, "sum": sum, "min": min, "max": max, "count": count}
     shown = []
     for function, wanted in aggregates.items():
         fields = {"_all": True} if wanted is True else wanted or {}
         shown += [(function, name) for name, yes in fields.items() if yes is True]
-    query = group(schema, model, call, by=by, shown=shown, **how)
+    how: dict[str, Any] = {"where": where, "order": order, "take": take, "skip": skip}
+    query = selecting.group(table.schema, table.model, table.call, by=by, shown=shown, **how)
 
     async def run(link: Link) -> list[dict[str, Any]]:
         return [_grouped(record, by, shown) for record in await link.fetch(query)]
@@ -167,3 +197,25 @@ def _json(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return iso_datetime(value)
     return float(value) if isinstance(value, decimal.Decimal) else value
+
+
+def query_raw(table: Table | None, query: str, *args: Any) -> Operation:
+    """The rows of a raw query, as dicts in the types of JSON."""
+    del table
+    return _raw("query_raw", query, args)
+
+
+def query_first(table: Table | None, query: str, *args: Any) -> Operation:
+    """The first row of a raw query, as a dict, or None."""
+    del table
+    return _first(_raw("query_first", query, args))
+
+
+def _raw(action: str, query: str, args: Sequence[Any]) -> Operation:
+    statement = Statement(None, action, query)
+    values = [raw.parameter(value) for value in args]
+
+    async def run(link: Link) -> list[dict[str, Any]]:
+        return raw.result(await link.fetch_raw(statement, values))
+
+    return run

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from .errors import DataError, TransactionError, TransactionNotStartedError
 from .failures import translated
-from .links import TransactionLink
+from .links import Link, PoolLink, TransactionLink
 
-if TYPE_CHECKING:
-    from .client import Prisma
+Client = TypeVar("Client")
 
 DEFAULT_MAX_WAIT = dt.timedelta(seconds=2)
 DEFAULT_TIMEOUT = dt.timedelta(seconds=5)
 
 
-class TransactionManager:
+class TransactionManager(Generic[Client]):
     """One transaction, begun and ended by ``async with`` or by its methods.
 
     Args:
-        client: Whose pool gives the connection.
+        pool: Gives the pool that the connection comes from.
+        within: Makes the client whose calls go over a link.
         max_wait: How long to wait for a connection; an int is milliseconds.
         timeout: How long the transaction may live; an int is milliseconds. After that every
             statement and the commit are refused and everything is rolled back.
@@ -30,24 +31,26 @@ class TransactionManager:
 
     def __init__(
         self,
-        client: Prisma,
+        pool: Callable[[], PoolLink],
+        within: Callable[[Link], Client],
         max_wait: int | dt.timedelta,
         timeout: int | dt.timedelta,
     ) -> None:
-        self._client = client
+        self._pool = pool
+        self._within = within
         self._max_wait_s = _seconds(max_wait)
         self._timeout_s = _seconds(timeout)
         self._stack = contextlib.AsyncExitStack()
         self._transaction: Any = None
         self._link: TransactionLink | None = None
 
-    async def start(self) -> Prisma:
+    async def start(self) -> Client:
         """Begin, and return the client whose calls belong to the transaction.
 
         Raises:
             TransactionError: No connection became free in time.
         """
-        pool = self._client._pool()  # noqa: SLF001 - the manager is a part of the client
+        pool = self._pool()
         try:
             connection = await self._stack.enter_async_context(pool.connection(self._max_wait_s))
             self._transaction = connection.transaction()
@@ -63,7 +66,7 @@ class TransactionManager:
                 raise
             raise instead from error
         self._link = TransactionLink(connection, pool.target, self._timeout_s)
-        return self._client._within(self._link)  # noqa: SLF001 - the same
+        return self._within(self._link)
 
     async def commit(self) -> None:
         """Keep everything.
@@ -107,10 +110,10 @@ class TransactionManager:
             await self._stack.aclose()
 
     def _translated(self, error: BaseException) -> Exception | None:
-        server = self._client._pool().target.server  # noqa: SLF001 - the same
+        server = self._pool().target.server
         return translated(error, server=server, raw=False, table=None)
 
-    async def __aenter__(self) -> Prisma:
+    async def __aenter__(self) -> Client:
         return await self.start()
 
     async def __aexit__(

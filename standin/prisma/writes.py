@@ -1,10 +1,17 @@
-"""The actions that write, compiled at once and run on a link later."""
+"""The actions that write, compiled at once and run on a link later.
+
+As in `reads`, a public function that takes a `Table` first is an action. Operations on relations
+inside ``data`` become steps: rows that must be found or made before the row itself is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from . import raw, selecting, writing
 from .assignments import new_row
 from .complaints import Call
 from .errors import RecordNotFoundError, problem
@@ -12,79 +19,29 @@ from .filters import unique_fields
 from .includes import inclusions, load
 from .links import Link
 from .models import PrismaModel, row_classes
-from .nested import Split, split
-from .reads import Operation, find_unique
-from .schema import Model, Schema
+from .observing import Statement
+from .reads import Operation, Table, find_unique
+from .schema import Field, Model, Schema
 from .statements import Query
 from .values import encode
-from .writing import delete, insert, insert_many, update, upsert
+
+_ALIASES = MappingProxyType({"connect_or_create": "connectOrCreate"})
 
 
-def create(
-    schema: Schema, model: Model, call: Call, data: Mapping[str, Any], include: Any
-) -> Operation:
-    """Insert one row and return it."""
-    wanted = inclusions(schema, model, include, call)
-    insertion = _insertion(schema, model, call, data, "data")
-
-    async def run(link: Link) -> PrismaModel:
-        row: PrismaModel = await insertion(link)
-        await load(schema, link, [row], wanted)
-        return row
-
-    return run
-
-
-def _insertion(
-    schema: Schema, model: Model, call: Call, data: Mapping[str, Any], path: str
-) -> Operation:
-    parts = split(schema, model, data, call, path)
-    # With steps before it, the statement can only be made when their outcome is known.
-    ready = (
-        None if parts.steps else insert(model, new_row(model, parts.plain, call, path), call.action)
-    )
-
-    async def run(link: Link) -> PrismaModel:
-        if ready is not None:
-            return await _one(schema, model, link, ready)
-        async with link.atomically() as whole:
-            plain = {**parts.plain, **await _outcome(schema, parts, whole)}
-            query = insert(model, new_row(model, plain, call, path), call.action)
-            return await _one(schema, model, whole, query)
-
-    return run
-
-
-async def _outcome(schema: Schema, parts: Split, link: Link) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for step in parts.steps:
-        found |= await step.run(schema, link)
-    return found
-
-
-async def _one(schema: Schema, model: Model, link: Link, query: Query) -> PrismaModel:
-    rows = await link.fetch(query)
-    if not rows:
-        raise RecordNotFoundError(
-            problem(
-                "P2025",
-                "An operation failed because it depends on one or more records that were required "
-                f"but not found. Record of {model.name} to {query.statement.action} not found.",
-            )
-        )
-    return row_classes(schema).row(model, rows[0])
+def create(table: Table, data: Mapping[str, Any], include: Any = None) -> Operation:
+    """Insert a row and return it."""
+    return _with_relations(table, include, lambda: _insertion(table, data, "data"))
 
 
 def create_many(
-    model: Model,
-    call: Call,
-    data: Sequence[Mapping[str, Any]],
-    *,
-    skip_duplicates: bool,
+    table: Table, data: Sequence[Mapping[str, Any]], *, skip_duplicates: bool | None = None
 ) -> Operation:
     """Insert rows and return how many."""
+    model, call = table.model, table.call
     rows = [new_row(model, one, call, f"data.{index}") for index, one in enumerate(data)]
-    queries = list(insert_many(model, rows, call.action, skip_duplicates=skip_duplicates))
+    queries = list(
+        writing.insert_many(model, rows, call.action, skip_duplicates=bool(skip_duplicates))
+    )
 
     async def run(link: Link) -> int:
         if len(queries) <= 1:
@@ -95,141 +52,172 @@ def create_many(
     return run
 
 
-def update_one(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    *,
-    data: Mapping[str, Any],
-    where: Mapping[str, Any],
-    include: Any,
+def update(
+    table: Table, data: Mapping[str, Any], where: Mapping[str, Any], include: Any = None
 ) -> Operation:
     """Change the row with a unique key and return it.
 
     Raises:
         RecordNotFoundError: When run: there is no such row.
     """
-    unique_fields(model, where, call)
-    wanted = inclusions(schema, model, include, call)
-    change = _change(schema, model, call, data, where, "data")
-
-    async def run(link: Link) -> PrismaModel:
-        row: PrismaModel = await change(link)
-        await load(schema, link, [row], wanted)
-        return row
-
-    return run
+    unique_fields(table.model, where, table.call)
+    return _with_relations(table, include, lambda: _change(table, data, where, "data"))
 
 
-def _change(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    data: Mapping[str, Any],
-    where: Mapping[str, Any],
-    path: str,
-) -> Operation:
-    parts = split(schema, model, data, call, path)
-    read = find_unique(schema, model, call, where, None)
-    query = update(schema, model, where, parts.plain, call, path=path, returning=True)
-
-    async def changed(link: Link, known: Query | None) -> PrismaModel:
-        if known is not None:
-            return await _one(schema, model, link, known)
-        row: PrismaModel | None = await read(link)
-        if row is None:
-            raise RecordNotFoundError(
-                problem("P2025", f"Record of {model.name} to update not found.")
-            )
-        return row
-
-    async def run(link: Link) -> PrismaModel:
-        if not parts.steps:
-            return await changed(link, query)
-        async with link.atomically() as whole:
-            plain = {**parts.plain, **await _outcome(schema, parts, whole)}
-            known = update(schema, model, where, plain, call, path=path, returning=True)
-            return await changed(whole, known)
-
-    return run
-
-
-def update_rows(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    *,
-    data: Mapping[str, Any],
-    where: Mapping[str, Any] | None,
+def update_many(
+    table: Table, data: Mapping[str, Any], where: Mapping[str, Any] | None
 ) -> Operation:
     """Change all rows that match and return how many."""
-    query = update(schema, model, where, data, call)
+    return _counted(writing.update(table.schema, table.model, where, data, table.call))
 
+
+def upsert(
+    table: Table, where: Mapping[str, Any], data: Mapping[str, Any], include: Any = None
+) -> Operation:
+    """Change the row with a unique key, or insert it; return it."""
+    for name in data:
+        if name not in {"create", "update"}:
+            raise table.call.unsupported(f"data.{name}")
+    return _with_relations(table, include, lambda: _upsertion(table, where, data))
+
+
+def delete(table: Table, where: Mapping[str, Any], include: Any = None) -> Operation:
+    """Delete the row with a unique key and return it as it was.
+
+    Raises:
+        RecordNotFoundError: When run: there is no such row.
+    """
+    unique_fields(table.model, where, table.call)
+    query = writing.delete(table.schema, table.model, where, table.call, returning=True)
+    # What belongs to the row must be read before it is gone.
+    read = find_unique(table, where, include) if include else None
+
+    async def run(link: Link) -> PrismaModel:
+        if read is None:
+            return await _one(table, link, query)
+        async with link.atomically() as whole:
+            before: PrismaModel | None = await read(whole)
+            after = await _one(table, whole, query)
+            return before or after
+
+    return run
+
+
+def delete_many(table: Table, where: Mapping[str, Any] | None = None) -> Operation:
+    """Delete all rows that match and return how many."""
+    return _counted(writing.delete(table.schema, table.model, where, table.call, returning=False))
+
+
+def execute_raw(query: str, *args: Any) -> Operation:
+    """How many rows a raw statement changed."""
+    values = [raw.parameter(value) for value in args]
+
+    async def run(link: Link) -> int:
+        return await link.execute_raw(Statement(None, "execute_raw", query), values)
+
+    return run
+
+
+def _counted(query: Query | None) -> Operation:
     async def run(link: Link) -> int:
         return 0 if query is None else await link.execute(query)
 
     return run
 
 
-def upsert_one(
-    schema: Schema,
-    model: Model,
-    call: Call,
-    *,
-    where: Mapping[str, Any],
-    data: Mapping[str, Any],
-    include: Any,
-) -> Operation:
-    """Change the row with a unique key, or insert it; return it."""
-    for name in data:
-        if name not in {"create", "update"}:
-            raise call.unsupported(f"data.{name}")
-    wanted = inclusions(schema, model, include, call)
-    keys = unique_fields(model, where, call)
-    new = split(schema, model, data["create"], call, "data.create")
-    changes = split(schema, model, data["update"], call, "data.update")
-    write: Operation
-    if not new.steps and not changes.steps and _in_one(model, call, where, keys, new):
-        row = new_row(model, new.plain, call, "data.create")
-        query = upsert(model, row, list(keys), changes.plain, call)
-
-        async def write(link: Link) -> PrismaModel:
-            return await _one(schema, model, link, query)
-    else:
-        write = _in_two(schema, model, call, where, data)
+def _with_relations(table: Table, include: Any, write: Callable[[], Operation]) -> Operation:
+    """What `write` makes, whose row then gets the relations that `include` asks for."""
+    wanted = inclusions(table.schema, table.model, include, table.call)
+    written = write()
 
     async def run(link: Link) -> PrismaModel:
-        row = await write(link)
-        await load(schema, link, [row], wanted)
+        row: PrismaModel = await written(link)
+        await load(table.schema, link, [row], wanted)
         return row
 
     return run
 
 
-def _in_one(
-    model: Model, call: Call, where: Mapping[str, Any], keys: Mapping[str, Any], new: Split
-) -> bool:
-    """Whether INSERT ... ON CONFLICT does the same.
-
-    The rule of Prisma's engine for its own native upserts: one unique key, nothing else in
-    `where`, and the new row has that very key.
-    """
-    return len(where) == 1 and all(
-        new.plain.get(name) is not None
-        and not isinstance(new.plain[name], Mapping)
-        and encode(model.fields[name], new.plain[name], call, f"data.create.{name}")
-        == encode(model.fields[name], value, call, f"where.{name}")
-        for name, value in keys.items()
-    )
+async def _one(table: Table, link: Link, query: Query) -> PrismaModel:
+    rows = await link.fetch(query)
+    if not rows:
+        raise RecordNotFoundError(
+            problem(
+                "P2025",
+                "An operation failed because it depends on one or more records that were required "
+                f"but not found. Record of {table.model.name} to {query.statement.action} "
+                "not found.",
+            )
+        )
+    return row_classes(table.schema).row(table.model, rows[0])
 
 
-def _in_two(
-    schema: Schema, model: Model, call: Call, where: Mapping[str, Any], data: Mapping[str, Any]
-) -> Operation:
-    change = _change(schema, model, call, data["update"], where, "data.update")
-    insertion = _insertion(schema, model, call, data["create"], "data.create")
+def _insertion(table: Table, data: Mapping[str, Any], path: str) -> Operation:
+    parts = _split(table, data, path)
+
+    def query(plain: Mapping[str, Any]) -> Query:
+        row = new_row(table.model, plain, table.call, path)
+        return writing.insert(table.model, row, table.call.action)
+
+    # With steps before it, the statement can only be made when their outcome is known.
+    ready = None if parts.steps else query(parts.plain)
 
     async def run(link: Link) -> PrismaModel:
+        if ready is not None:
+            return await _one(table, link, ready)
+        async with link.atomically() as whole:
+            return await _one(table, whole, query(await parts.whole(whole)))
+
+    return run
+
+
+def _change(
+    table: Table, data: Mapping[str, Any], where: Mapping[str, Any], path: str
+) -> Operation:
+    parts = _split(table, data, path)
+    read = find_unique(table, where)
+
+    def query(plain: Mapping[str, Any]) -> Query | None:
+        schema, model, call = table.schema, table.model, table.call
+        return writing.update(schema, model, where, plain, call, path=path, returning=True)
+
+    ready = query(parts.plain)
+
+    async def changed(link: Link, known: Query | None) -> PrismaModel:
+        if known is not None:
+            return await _one(table, link, known)
+        row: PrismaModel | None = await read(link)
+        if row is None:
+            message = f"Record of {table.model.name} to update not found."
+            raise RecordNotFoundError(problem("P2025", message))
+        return row
+
+    async def run(link: Link) -> PrismaModel:
+        if not parts.steps:
+            return await changed(link, ready)
+        async with link.atomically() as whole:
+            return await changed(whole, query(await parts.whole(whole)))
+
+    return run
+
+
+def _upsertion(table: Table, where: Mapping[str, Any], data: Mapping[str, Any]) -> Operation:
+    model, call = table.model, table.call
+    keys = unique_fields(model, where, call)
+    new = _split(table, data["create"], "data.create")
+    changes = _split(table, data["update"], "data.update")
+    if not new.steps and not changes.steps and _in_one(table, where, keys, new):
+        row = new_row(model, new.plain, call, "data.create")
+        query = writing.upsert(model, row, list(keys), changes.plain, call)
+
+        async def in_one(link: Link) -> PrismaModel:
+            return await _one(table, link, query)
+
+        return in_one
+    change = _change(table, data["update"], where, "data.update")
+    insertion = _insertion(table, data["create"], "data.create")
+
+    async def in_two(link: Link) -> PrismaModel:
         async with link.atomically() as whole:
             try:
                 row: PrismaModel = await change(whole)
@@ -237,40 +225,135 @@ def _in_two(
                 row = await insertion(whole)
             return row
 
-    return run
+    return in_two
 
 
-def delete_one(
-    schema: Schema, model: Model, call: Call, where: Mapping[str, Any], include: Any
-) -> Operation:
-    """Delete the row with a unique key and return it as it was.
+def _in_one(table: Table, where: Mapping[str, Any], keys: Mapping[str, Any], new: _Split) -> bool:
+    """Whether INSERT ... ON CONFLICT does the same.
+
+    The rule of Prisma's engine for its own native upserts: one unique key, nothing else in
+    `where`, and the new row has that very key.
+    """
+    fields, call = table.model.fields, table.call
+    return len(where) == 1 and all(
+        new.plain.get(name) is not None
+        and not isinstance(new.plain[name], Mapping)
+        and encode(fields[name], new.plain[name], call, f"data.create.{name}")
+        == encode(fields[name], value, call, f"where.{name}")
+        for name, value in keys.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A row of another table that must be found or made first.
+
+    Attributes:
+        field: The relation in the row to write.
+        other: Where it leads.
+        find: Looks the other row up; None if it is to be made in any case.
+        make: Makes it; None if it must exist.
+    """
+
+    field: Field
+    other: Model
+    find: Query | None
+    make: Query | None
+
+    async def run(self, link: Link) -> dict[str, Any]:
+        """The values of the foreign key.
+
+        Raises:
+            RecordNotFoundError: The row to connect does not exist.
+        """
+        assert self.field.join is not None
+        rows = await link.fetch(self.find) if self.find else []
+        if not rows and self.make:
+            rows = await link.fetch(self.make)
+        if not rows:
+            message = (
+                "An operation failed because it depends on one or more records that were required "
+                f"but not found. No '{self.other.name}' record to connect for '{self.field.name}'."
+            )
+            raise RecordNotFoundError(problem("P2025", message))
+        names = [field.name for field in self.other.columns]
+        found = dict(zip(names, rows[0], strict=True))
+        here_there = zip(self.field.join.here, self.field.join.there, strict=True)
+        return {here: found[there] for here, there in here_there}
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """``data`` in two: what is known now, and what other rows will tell."""
+
+    plain: Mapping[str, Any]
+    steps: tuple[_Step, ...]
+
+    async def whole(self, link: Link) -> dict[str, Any]:
+        """All of it, once the steps have run."""
+        found = dict(self.plain)
+        for step in self.steps:
+            found |= await step.run(link)
+        return found
+
+
+def _split(table: Table, data: Mapping[str, Any], path: str) -> _Split:
+    """Turn operations on relations into values of the foreign key, or into steps that find them.
+
+    Only relations whose foreign key is in the row itself; connecting a row by the referenced field
+    needs no step, the foreign key constraint checks it.
 
     Raises:
-        RecordNotFoundError: When run: there is no such row.
+        UnsupportedCallError: An operation from the other side, or one that is not carried out.
     """
-    unique_fields(model, where, call)
-    query = delete(schema, model, where, call, returning=True)
-    # What belongs to the row must be read before it is gone.
-    read = find_unique(schema, model, call, where, include) if include else None
+    call = table.call
+    if not isinstance(data, Mapping):
+        raise call.wrong(path, "an object", data)
+    plain: dict[str, Any] = {}
+    steps: list[_Step] = []
+    for name, value in data.items():
+        field = table.model.fields.get(name)
+        if field is None or not field.is_relation:
+            plain[name] = value
+            continue
+        here = f"{path}.{name}"
+        owner = field.join is not None and field.join.owner
+        if not owner or not isinstance(value, Mapping) or len(value) != 1:
+            raise call.unsupported(here)
+        ((operation, operand),) = value.items()
+        known, step = _related(
+            table.schema, field, _ALIASES.get(operation, operation), operand, call, here
+        )
+        plain |= known
+        steps += [step] if step else []
+    return _Split(plain, tuple(steps))
 
-    async def run(link: Link) -> PrismaModel:
-        if read is None:
-            return await _one(schema, model, link, query)
-        async with link.atomically() as whole:
-            before: PrismaModel | None = await read(whole)
-            after = await _one(schema, model, whole, query)
-            return before or after
 
-    return run
+def _related(
+    schema: Schema, field: Field, operation: str, operand: Any, call: Call, path: str
+) -> tuple[dict[str, Any], _Step | None]:
+    join = field.join
+    assert join is not None
+    other = schema.models[join.target]
+    here = f"{path}.{operation}"
 
+    def make(data: Any) -> Query:
+        return writing.insert(other, new_row(other, data, call, here), call.action)
 
-def delete_rows(
-    schema: Schema, model: Model, call: Call, where: Mapping[str, Any] | None
-) -> Operation:
-    """Delete all rows that match and return how many."""
-    query = delete(schema, model, where, call, returning=False)
+    def find(where: Mapping[str, Any]) -> Query:
+        unique_fields(other, where, call)
+        return selecting.select(schema, other, call, where=where)
 
-    async def run(link: Link) -> int:
-        return await link.execute(query)
-
-    return run
+    if operation == "disconnect":
+        return (dict.fromkeys(join.here) if operand else {}), None
+    if operation == "create":
+        return {}, _Step(field, other, None, make(operand))
+    if operation == "connect":
+        if set(operand) == set(join.there):
+            known = {one: operand[there] for one, there in zip(join.here, join.there, strict=True)}
+            return known, None
+        return {}, _Step(field, other, find(operand), None)
+    if operation == "connectOrCreate" and set(operand) == {"where", "create"}:
+        created = make(operand["create"])
+        return {}, _Step(field, other, find(operand["where"]), created)
+    raise call.unsupported(here)

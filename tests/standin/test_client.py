@@ -14,7 +14,8 @@ import pytest
 
 from harness.process.sockets import free_port
 from standin import prisma
-from standin.prisma import Prisma, registry
+from standin.prisma import Prisma
+from standin.prisma import client as client_module
 from standin.prisma.connecting import default_size, read_url
 from standin.prisma.engine.errors import EngineConnectionError
 from standin.prisma.errors import (
@@ -72,7 +73,7 @@ def test_registering() -> None:
         with pytest.raises(ClientAlreadyRegisteredError):
             prisma.register(client)
     finally:
-        registry._registered.clear()
+        client_module._registered.clear()
 
 
 def test_what_the_constructor_cannot_do() -> None:
