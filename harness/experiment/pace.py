@@ -40,7 +40,7 @@ class Pace:
     """What a run with releases is driven at, and what that was decided from."""
 
     slowest: str
-    """The release that sustains least."""
+    """The release of whose pace the least can be driven: its target's share of what it sustains."""
     sustained_per_s: float
     """Requests/s that it answered in a closed loop."""
     needed_per_s: float

@@ -57,6 +57,15 @@ def test_the_slowest_release_sets_the_rate() -> None:
     assert "60 requests/s" in found
 
 
+def test_each_target_says_which_share_of_its_pace_is_driven(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = _plan("litellm==1.84.0rc1", "litellm==1.94.0")
+    monkeypatch.setattr(plan.arms[0].target, "pace_share", 0.5)
+    pace = decide(plan, {"litellm==1.84.0rc1": 110.0, "litellm==1.94.0": 100.0})
+    assert (pace.slowest, pace.sustained_per_s, pace.rate_per_s) == (plan.arms[0].name, 110.0, 55.0)
+
+
 def test_a_fast_machine_is_not_driven_harder_than_planned() -> None:
     plan = _plan("litellm==1.94.0")
     pace = decide(plan, {"litellm==1.94.0": 10_000.0})

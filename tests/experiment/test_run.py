@@ -35,3 +35,16 @@ def test_scaled_times_are_noted(scale: float) -> None:
 
 def test_times_as_they_are_need_no_note() -> None:
     assert _of_a_run(1.0).notes == ("postgres: 18", "redis: Valkey 9")
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_target_has_its_note_where_it_was_measured(measured: bool) -> None:
+    known = load_variants()
+    arms = [reference_arm(known[name]) for name in ("recommended", "envelope", "memory_only")]
+    for arm in arms[1:]:
+        arm.target.notes = ("Mind the gap.", "It is wide.")
+    plan = make_plan(load_scenario("issue-27874"), arms, stack="embedded")
+    windows = [evidence()] + [evidence(variant=arm.name) for arm in arms[1:] if measured]
+    facts = _facts(plan, "id", datetime(2026, 1, 2, tzinfo=UTC), Recording(plan, windows=windows))
+    expected = ("Mind the gap.", "It is wide.") if measured else ()
+    assert tuple(note for note in facts.notes if "Times are scaled" not in note) == expected

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +97,12 @@ def _imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_names_are_parsed_without_what_it_takes_to_run_them() -> None:
+    # Scenarios are read in Locust's process too, which has no asyncio.
+    program = "import sys, harness.targets.registry; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not {"asyncio", "asyncpg", "harness.targets.litellm.install"} & set(done.stdout.split())

@@ -12,7 +12,7 @@ import pytest
 
 from tests.runs.support import ROOT, environment
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(300)]
 NAMES = ("toy", "toy_wrong", "recommended")
 
 
