@@ -7,20 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.analysis.expectations import applicable, hold
-from harness.analysis.facts import RunFacts
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
 from harness.domain.result import Generator, Result, VariantResult
 from harness.observe.evidence import Evidence
 from harness.observe.ledger import ledger, reconcile
+from harness.plan.plan import RunPlan
 from harness.scenario.schema import Expectation, RatioExpectation
 
 
 def analyse(
-    run: RunFacts,
+    plan: RunPlan,
     evidence: Sequence[Evidence],
     samples_dir: Path,
     *,
+    run_id: str,
+    started_at: str,
+    notes: Sequence[str] = (),
     elapsed_s: float,
     complete: bool,
     interrupted: int,
@@ -29,61 +32,64 @@ def analyse(
     """The result of a run.
 
     Args:
-        run: what the run is.
+        plan: of the run, as it was driven.
         evidence: its whole windows, in order of time.
         samples_dir: folder of the raw samples.
+        run_id: name of the run's directory.
+        started_at: when the run was asked for, in ISO 8601.
+        notes: what a reader of the figures needs to know of the run besides.
         elapsed_s: from the first server's start to the last one's end.
         complete: whether all planned windows were measured.
         interrupted: the exit code of the signal that stopped it, 0 when none did.
         problem: what ended it before its time.
     """
-    windows = {f.name: [e for e in evidence if e.variant == f.name] for f in run.variants}
+    windows = {arm.name: [e for e in evidence if e.variant == arm.name] for arm in plan.arms}
     variants = {
-        facts.name: variant_result(run, facts, windows[facts.name], samples_dir)
-        for facts in run.variants
-        if any(e.phase == "measured" for e in windows[facts.name])
+        arm.name: variant_result(plan, arm, windows[arm.name], samples_dir)
+        for arm in plan.arms
+        if any(e.phase == "measured" for e in windows[arm.name])
     }
     book = ledger([equation for e in evidence for equation in reconcile(e)])
     generator = generator_health(evidence)
-    names = [facts.name for facts in run.variants]
+    names = [arm.name for arm in plan.arms]
     unmeasured = [name for name in names if name not in variants]
-    wanted = applicable(run.scenario.expect, names, premises=bool(run.premises))
+    wanted = applicable(plan.scenario.expect, names, premises=bool(plan.premises))
     expectations = hold([e for e in wanted if _can_be_held(e, variants)], variants)
     judgement = judge(
         interrupted=interrupted,
         problem=problem,
-        invalid=invalidities(evidence, book, generator, run.scenario.limits),
+        invalid=invalidities(evidence, book, generator, plan.scenario.limits),
         unmeasured=unmeasured,
         expectations=expectations,
     )
     spoken_of = {e.variant for e in wanted}
     return Result(
-        run_id=run.run_id,
-        started_at=run.started_at,
+        run_id=run_id,
+        started_at=started_at,
         elapsed_s=round(elapsed_s, 1),
-        scenario=run.scenario.name,
-        title=run.scenario.title,
-        premises=list(run.premises),
-        stack=run.stack,
-        replicas=run.scenario.replicas,
-        workers=run.scenario.workers,
-        ttl_s=run.ttl_s,
-        time_scale=run.scenario.time_scale,
-        rounds=run.scenario.rounds,
-        seed=run.scenario.seed,
+        scenario=plan.scenario.name,
+        title=plan.scenario.title,
+        premises=list(plan.premises),
+        stack=plan.stack,
+        replicas=plan.scenario.replicas,
+        workers=plan.scenario.workers,
+        ttl_s=plan.ttl_s,
+        time_scale=plan.scenario.time_scale,
+        rounds=plan.scenario.rounds,
+        seed=plan.scenario.seed,
         complete=complete,
         verdict=judgement.word,
         exit_code=judgement.exit_code,
         reasons=list(judgement.reasons),
-        sizing=list(run.sizing),
+        sizing=list(plan.sizing),
         variants=variants,
-        combined_view=combined_view(run, evidence),
+        combined_view=combined_view(plan, evidence),
         ledger=book,
         generator=generator,
         expectations=expectations,
         observed=[name for name in names if name not in spoken_of],
         notes=[
-            *run.notes,
+            *notes,
             *cold_notes(evidence),
             *([f"Not measured: {', '.join(unmeasured)}."] if variants and unmeasured else []),
         ],

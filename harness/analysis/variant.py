@@ -8,7 +8,6 @@ from pathlib import Path
 
 from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
-from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.latency import latency
 from harness.analysis.points import without_unseen
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
@@ -28,24 +27,25 @@ from harness.domain.series import (
     WAITS,
 )
 from harness.observe.evidence import Evidence
+from harness.plan.plan import Arm, RunPlan
 from harness.plan.reference_line import reference_line
 
 
 def variant_result(
-    run: RunFacts, facts: VariantFacts, evidence: Sequence[Evidence], samples_dir: Path
+    plan: RunPlan, arm: Arm, evidence: Sequence[Evidence], samples_dir: Path
 ) -> VariantResult:
     """One variant's part of ``result.json``, without what could not be seen in a release.
 
     Args:
-        run: the run.
-        facts: the variant.
+        plan: of the run, as it was driven.
+        arm: the variant.
         evidence: all of its whole windows, the cold fill among them.
         samples_dir: folder of the raw samples, one file a window.
     """
     measured = tuple(e for e in evidence if e.phase == "measured")
-    tally = Tally(measured, {key.index: key.scope for key in run.keys})
+    tally = Tally(measured, {key.index: key.scope for key in plan.keys})
     requests = tally.requests()
-    line = measured_line(run, facts, measured, requests)
+    line = measured_line(plan, arm, measured, requests)
     ranges = {scope: tally.per_round(scope) for scope in (ALL, *requests)}
     by_object = {
         scope: {
@@ -58,11 +58,11 @@ def variant_result(
     verdicts = _cells(tally, requests, {s: r.median for s, r in ranges.items() if r}, line)
     cold = [e for e in evidence if e.phase == "cold_fill"]
     whole = VariantResult(
-        target=facts.target,
-        version=facts.version,
-        title=facts.title,
-        switches=dict(facts.switches),
-        overridden=list(facts.overridden),
+        target=arm.target.kind,
+        version=arm.target.version,
+        title=arm.title,
+        switches=dict(arm.target.describe()),
+        overridden=list(arm.target.overridden),
         windows=[window_result(e) for e in evidence],
         cells={scope: verdict.cell for scope, verdict in verdicts.items()},
         cell_reasons={scope: verdict.reason for scope, verdict in verdicts.items()},
@@ -84,10 +84,10 @@ def variant_result(
         entry_age_max_s=_entry_age_max(measured),
         payload_bytes=_means(tally, PAYLOAD_BYTES, 1.0),
         codec_us={op: _means(tally, CODEC_SECONDS, 1e6, op=op) for op in ("encode", "decode")},
-        spend_drift_micro=spend_drift(run, measured),
+        spend_drift_micro=spend_drift(plan, measured),
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
-        cpu_ms_per_request=_cpu(facts.name, measured),
-        hard_coded=list(facts.hard_coded),
+        cpu_ms_per_request=_cpu(arm.name, measured),
+        hard_coded=list(arm.target.hard_coded),
         backfill_ttl_s=_backfill(evidence),
         not_instrumented=_not_instrumented(evidence),
     )
@@ -95,31 +95,31 @@ def variant_result(
 
 
 def measured_line(
-    run: RunFacts,
-    facts: VariantFacts,
+    plan: RunPlan,
+    arm: Arm,
     windows: Sequence[Evidence],
     requests: Mapping[str, Mapping[str, int]],
 ) -> dict[str, float]:
     """The reference line of these windows, per 1,000 requests, by scope and for all.
 
     Args:
-        run: the run.
-        facts: the variant.
+        plan: of the run, as it was driven.
+        arm: the variant.
         windows: measured ones of the variant.
         requests: answered in them, by scope and status.
     """
     return reference_line(
-        run.keys,
+        plan.keys,
         {scope: answered(requests, scope) for scope in requests},
         seconds=sum(window.duration_s for window in windows),
-        ttl_s=run.ttl_s,
-        planted=run.scenario.premises.null_user_for_team_keys and facts.planted,
+        ttl_s=plan.ttl_s,
+        planted=plan.arm_settings(arm).planted_null_user,
     )
 
 
-def combined_view(run: RunFacts, windows: Sequence[Evidence]) -> list[CombinedViewRow]:
+def combined_view(plan: RunPlan, windows: Sequence[Evidence]) -> list[CombinedViewRow]:
     """PR #26202's table: the combined view at each checkpoint of the first measured window."""
-    scenario = run.scenario
+    scenario = plan.scenario
     workers = scenario.replicas * scenario.workers
     rows = []
     for window in windows:
@@ -135,13 +135,13 @@ def combined_view(run: RunFacts, windows: Sequence[Evidence]) -> list[CombinedVi
                     total_ms=round(count.total_ms, 3),
                     avg_ms=round(count.total_ms / count.calls, 4) if count.calls else 0.0,
                     rows=count.rows,
-                    expected_calls=workers * len(run.keys) * point.at_s / run.ttl_s,
+                    expected_calls=workers * len(plan.keys) * point.at_s / plan.ttl_s,
                 )
             )
     return rows
 
 
-def spend_drift(run: RunFacts, windows: Sequence[Evidence]) -> dict[str, int]:
+def spend_drift(plan: RunPlan, windows: Sequence[Evidence]) -> dict[str, int]:
     """Cost of the answered requests minus what Postgres gained, by object, in micro-units.
 
     Scopes without a user cost no user anything, and so on; key spend is the ledger's.
@@ -151,7 +151,7 @@ def spend_drift(run: RunFacts, windows: Sequence[Evidence]) -> dict[str, int]:
         ObjectKind.TEAM: ("team", "shared_id", "member"),
         ObjectKind.MEMBERSHIP: ("shared_id", "member"),
     }
-    rows = {key.scope for key in run.keys if key.membership != "none"}
+    rows = {key.scope for key in plan.keys if key.membership != "none"}
     drift: Counter[str] = Counter()
     for window in windows:
         paid = {

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.analysis.analyse import analyse
-from harness.analysis.facts import RunFacts, VariantFacts
 from harness.archive.directory import (
     LOGS,
     SAMPLES,
@@ -24,7 +23,7 @@ from harness.domain.result import Result
 from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fact
 from harness.experiment.pace import sentences
 from harness.experiment.record import Recording, record
-from harness.plan.plan import Arm, RunPlan, driven, facts, make_plan
+from harness.plan.plan import Arm, driven, facts, make_plan
 from harness.process.stop import Stop
 from harness.report.write import write_reports
 from harness.scenario.schema import Scenario
@@ -79,9 +78,12 @@ async def run(
     )
     progress.phase("reconciling and writing the report")
     result = analyse(
-        _facts(recording.plan, run_dir.name, started, recording),
+        recording.plan,
         recording.windows,
         run_dir / SAMPLES,
+        run_id=run_dir.name,
+        started_at=started.isoformat(timespec="seconds"),
+        notes=_notes(recording),
         elapsed_s=recording.elapsed_s,
         complete=recording.complete,
         interrupted=stop.exit_code if recording.interrupted else 0,
@@ -91,35 +93,6 @@ async def run(
     write_reports(result, run_dir)
     point_latest(runs_dir, run_dir)
     return result, run_dir
-
-
-def _facts(plan: RunPlan, run_id: str, started: datetime, recording: Recording) -> RunFacts:
-    scenario = plan.scenario
-    return RunFacts(
-        run_id=run_id,
-        started_at=started.isoformat(timespec="seconds"),
-        scenario=scenario,
-        stack=plan.stack,
-        ttl_s=plan.ttl_s,
-        window_s=plan.window_s,
-        premises=tuple(plan.premises),
-        keys=plan.keys,
-        sizing=plan.sizing,
-        variants=tuple(
-            VariantFacts(
-                name=arm.name,
-                title=arm.title,
-                target=arm.target.kind,
-                version=arm.target.version,
-                switches=arm.target.describe(),
-                overridden=arm.target.overridden,
-                hard_coded=arm.target.hard_coded,
-                planted=plan.arm_settings(arm).planted_null_user,
-            )
-            for arm in plan.arms
-        ),
-        notes=tuple(_notes(recording)),
-    )
 
 
 def _notes(recording: Recording) -> list[str]:

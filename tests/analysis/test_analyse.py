@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from harness.analysis.analyse import analyse
-from harness.analysis.facts import RunFacts, VariantFacts
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Result
 from harness.domain.samples import Sample, SampleWriter
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
+from harness.plan.plan import Arm, RunPlan
 from harness.scenario.schema import Scenario
-from harness.scenario.sizing import population, sizing
 from harness.targets.base import KeyTruth
 from tests.observe.build import BALANCED, evidence, series
+from tests.plan.build import DescribedTarget, planned
 
 SCENARIO: dict[str, Any] = {
     "name": "made-up",
@@ -31,21 +31,10 @@ SCENARIO: dict[str, Any] = {
 }
 
 
-def _facts(expect: Sequence[dict[str, Any]] = (), *, premises: tuple[str, ...] = ()) -> RunFacts:
-    scenario = Scenario.model_validate(SCENARIO | {"expect": list(expect)})
-    keys = population(scenario)
-    return RunFacts(
-        run_id="id",
-        started_at="2026-01-01T00:00:00+00:00",
-        scenario=scenario,
-        stack="embedded",
-        ttl_s=2.0,
-        window_s=4.0,
-        premises=premises,
-        keys=tuple(keys),
-        sizing=tuple(sizing(scenario, keys, 2.0)),
-        variants=(VariantFacts("a", "A", "reference", "0", {}),),
-    )
+def _plan(expect: Sequence[dict[str, Any]] = (), *, planted: bool = False) -> RunPlan:
+    premises = {"null_user_for_team_keys": planted}
+    scenario = Scenario.model_validate(SCENARIO | {"expect": list(expect), "premises": premises})
+    return planned(scenario, Arm("a", "A", DescribedTarget(kind="reference", version="0")))
 
 
 def _analyse(
@@ -60,13 +49,15 @@ def _analyse(
             with SampleWriter(path) as writer:
                 writer.write(Sample(window.name, "team", 0, 0, 0.1, 0.11, 0.12, 200, "", 250, ""))
     settings: dict[str, Any] = {
+        "run_id": "id",
+        "started_at": "2026-01-01T00:00:00+00:00",
         "elapsed_s": 10.0,
         "complete": True,
         "interrupted": 0,
         "problem": None,
     }
-    facts = _facts(expect, premises=changes.pop("premises", ()))
-    return analyse(facts, windows, tmp_path, **(settings | changes))
+    plan = _plan(expect, planted=changes.pop("planted", False))
+    return analyse(plan, windows, tmp_path, **(settings | changes))
 
 
 HEALTHY = {"kind": "cell", "variant": "a", "scope": "team", "is": "healthy"}
@@ -175,7 +166,7 @@ def test_a_variant_nobody_expects_anything_of_is_observed(tmp_path: Path) -> Non
 def test_expectations_by_premise(tmp_path: Path) -> None:
     only_planted = BROKEN | {"premises": "on"}
     assert _analyse(tmp_path, [_sound()], [only_planted]).expectations == []
-    planted = _analyse(tmp_path, [_sound()], [only_planted], premises=("planted",))
+    planted = _analyse(tmp_path, [_sound()], [only_planted], planted=True)
     assert [e.passed for e in planted.expectations] == [False]
 
 
@@ -220,9 +211,18 @@ def test_a_stopped_run_names_what_it_did_not_measure(tmp_path: Path) -> None:
     nothing = _analyse(tmp_path, [], complete=False, interrupted=130)
     assert nothing.reasons[0].startswith("The run was stopped by a signal before its end.")
     assert nothing.notes == [], "the report says that nothing was measured"
-    facts = _facts()
-    both = replace(facts, variants=(*facts.variants, replace(facts.variants[0], name="b")))
-    whole = {"elapsed_s": 1.0, "complete": False, "interrupted": 130, "problem": None}
+    plan = _plan()
+    both = replace(plan, arms=(*plan.arms, replace(plan.arms[0], name="b")))
     _analyse(tmp_path, [_sound()])
-    result = analyse(both, [_sound()], tmp_path, **whole)  # type: ignore[arg-type]  # a dict of all
+    result = analyse(
+        both,
+        [_sound()],
+        tmp_path,
+        run_id="id",
+        started_at="",
+        elapsed_s=1.0,
+        complete=False,
+        interrupted=130,
+        problem=None,
+    )
     assert result.notes == ["Not measured: b."]

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from harness.analysis.analyse import analyse
-from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.points import SEEN_THROUGH, missing, unseen, without_unseen
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Result, VariantResult
 from harness.domain.samples import Sample, SampleWriter
 from harness.observe.evidence import Evidence
+from harness.plan.plan import Arm
 from harness.scenario.schema import Scenario
-from harness.scenario.sizing import population, sizing
 from harness.targets.litellm.inside import instrument
 from tests.observe.build import BALANCED, evidence, series
+from tests.plan.build import DescribedTarget, planned
 
 BEFORE_THE_CODEC, WITH_CODEC = "litellm==1.83.14", "litellm==1.94.0"
 REFERENCE = "litellm_1_94"
@@ -56,28 +56,24 @@ def analysed(folder: Path, windows: Sequence[Evidence], *expect: dict[str, Any])
             "expect": list(expect),
         }
     )
-    keys = population(scenario)
-    variants = []
+    arms = []
     for window in windows:
         version = window.variant.partition("==")[2]
-        target = "litellm" if version else "reference"
-        variants.append(VariantFacts(window.variant, "A", target, version or "0.1", {}))
+        kind = "litellm" if version else "reference"
+        target = DescribedTarget(kind=kind, version=version or "0.1")
+        arms.append(Arm(window.variant, "A", target))
         with SampleWriter(folder / f"{window.name}.csv.gz") as writer:
             writer.write(Sample(window.name, "team", 0, 0, 0.1, 0.11, 0.12, 200, "", 250, ""))
-    facts = RunFacts(
+    return analyse(
+        planned(scenario, *arms),
+        windows,
+        folder,
         run_id="id",
         started_at="2026-01-01T00:00:00+00:00",
-        scenario=scenario,
-        stack="embedded",
-        ttl_s=2.0,
-        window_s=4.0,
-        premises=(),
-        keys=tuple(keys),
-        sizing=tuple(sizing(scenario, keys, 2.0)),
-        variants=tuple(variants),
-    )
-    return analyse(
-        facts, windows, folder, elapsed_s=10.0, complete=True, interrupted=0, problem=None
+        elapsed_s=10.0,
+        complete=True,
+        interrupted=0,
+        problem=None,
     )
 
 

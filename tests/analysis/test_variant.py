@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.variant import (
     combined_view,
     measured_line,
@@ -24,14 +23,20 @@ from harness.domain.window import ServedCount
 from harness.observe.counters import Series
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
+from harness.plan.plan import Arm, RunPlan
 from harness.scenario.schema import Scenario
-from harness.scenario.sizing import population
 from harness.targets.base import KeyTruth
 from tests.observe.build import evidence, page, series
+from tests.plan.build import DescribedTarget, planned
 
-FACTS = VariantFacts(
-    "a", "A title", "litellm", "1.94.0", {"codec": "raw"}, ("codec",), ("600 s backfill",)
+TARGET = DescribedTarget(
+    kind="litellm",
+    version="1.94.0",
+    switches={"codec": "raw"},
+    overridden=("codec",),
+    hard_coded=("600 s backfill",),
 )
+ARM = Arm("a", "A title", TARGET)
 READS = "authcache_source_reads_total"
 LOOKUPS = "authcache_lookups_total"
 LOGS = "authcache_log_records_total"
@@ -39,7 +44,7 @@ LOGS = "authcache_log_records_total"
 
 def _run(
     row: MembershipRow = "budget", *, planted: bool = False, **population_: int | str
-) -> RunFacts:
+) -> RunPlan:
     counts = {"team": 2, "user": 1, "shared_id": 1, "member": 1} | population_
     scenario = Scenario.model_validate(
         {
@@ -54,18 +59,7 @@ def _run(
             "premises": {"null_user_for_team_keys": planted},
         }
     )
-    return RunFacts(
-        run_id="id",
-        started_at="2026-01-01T00:00:00+00:00",
-        scenario=scenario,
-        stack="embedded",
-        ttl_s=2.0,
-        window_s=4.0,
-        premises=(),
-        keys=tuple(population(scenario)),
-        sizing=(),
-        variants=(FACTS,),
-    )
+    return planned(scenario, ARM)
 
 
 # The reference line.
@@ -75,7 +69,7 @@ def test_the_line_is_one_read_for_each_object_and_ttl_by_scope_and_for_all() -> 
     windows = [evidence(duration_s=4.0), evidence(duration_s=6.0)]
     requests = {"team": {"200": 90, "401": 10}, "shared_id": {"200": 300}}
     # Five TTLs. Two keys with a team each; one key with a user, a team and a membership.
-    assert measured_line(_run(), FACTS, windows, requests) == pytest.approx(
+    assert measured_line(_run(), ARM, windows, requests) == pytest.approx(
         {"team": 4 * 5 / 100 * 1000, "shared_id": 4 * 5 / 300 * 1000, "all": 40 / 400 * 1000}
     )
 
@@ -87,19 +81,19 @@ def test_the_line_is_one_read_for_each_object_and_ttl_by_scope_and_for_all() -> 
 def test_the_line_counts_the_planted_user_where_it_is_planted(
     scenario: bool, variant: bool, objects: int
 ) -> None:
-    facts = replace(FACTS, planted=variant)
+    arm = replace(ARM, target=replace(TARGET, takes_premises=variant))
     line = measured_line(
-        _run(planted=scenario), facts, [evidence(duration_s=2.0)], {"team": {"200": 1000}}
+        _run(planted=scenario), arm, [evidence(duration_s=2.0)], {"team": {"200": 1000}}
     )
     assert line == {"team": objects, "all": objects}
 
 
 def test_without_requests_there_is_no_line() -> None:
-    assert measured_line(_run(), FACTS, [evidence()], {}) == {}
+    assert measured_line(_run(), ARM, [evidence()], {}) == {}
 
 
 def test_a_single_request_has_a_line() -> None:
-    line = measured_line(_run(), FACTS, [evidence(duration_s=2.0)], {"user": {"200": 1}})
+    line = measured_line(_run(), ARM, [evidence(duration_s=2.0)], {"user": {"200": 1}})
     assert line == {"user": 2000.0, "all": 2000.0}
 
 
@@ -225,7 +219,7 @@ def test_half_a_millionth_is_rounded_and_not_carried() -> None:
 
 
 def _result(
-    folder: Path, windows: Iterable[Evidence], run: RunFacts | None = None, samples: int = 1
+    folder: Path, windows: Iterable[Evidence], run: RunPlan | None = None, samples: int = 1
 ) -> VariantResult:
     windows = list(windows)
     for window in windows:
@@ -234,7 +228,7 @@ def _result(
                 for _ in range(samples):
                     sample = Sample(window.name, "team", 0, 0, 0.1, 0.11, 0.12, 200, "", 250, "")
                     writer.write(sample)
-    return variant_result(run or _run(), FACTS, windows, folder)
+    return variant_result(run or _run(), ARM, windows, folder)
 
 
 def _window(
@@ -261,7 +255,7 @@ def _read(n: int, kind: str, scope: str) -> tuple[Series, float]:
     return series(READS, n, object=kind, reason="miss", key_scope=scope)
 
 
-def test_what_the_variant_is_comes_from_its_facts(tmp_path: Path) -> None:
+def test_what_the_variant_is_comes_from_the_plan(tmp_path: Path) -> None:
     result = _result(tmp_path, [_window(1)])
     assert (result.target, result.version, result.title) == ("litellm", "1.94.0", "A title")
     assert result.switches == {"codec": "raw"}

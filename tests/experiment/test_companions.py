@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from harness.analysis.facts import RunFacts, VariantFacts
 from harness.analysis.variant import measured_line
 from harness.authcache.variants import load_variants
 from harness.domain.window import Progress, WindowResult
@@ -15,10 +14,11 @@ from harness.experiment.companions import (
     first_state,
 )
 from harness.plan.arms import reference_arm
-from harness.plan.plan import RunPlan, make_plan
+from harness.plan.plan import Arm, RunPlan, make_plan
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet
 from tests.observe.build import evidence
+from tests.plan.build import DescribedTarget
 
 
 def _plan(model: str = "open") -> RunPlan:
@@ -45,16 +45,13 @@ def test_the_line_is_the_reports_where_requests_come_as_planned(planted: bool) -
     statuses = {str(scope): {"200": round(1000 * weight)} for scope, weight in load.mix.items()}
     seconds = 1000 * sum(load.mix.values()) / load.rate_per_s
     window = evidence(generator={"statuses": statuses}, duration_s=seconds)
-    facts = RunFacts(
-        "id", "", plan.scenario, "embedded", plan.ttl_s, plan.window_s, (), plan.keys, (), ()
-    )
-    variant = VariantFacts("a", "", "reference", "", {}, planted=planted)
+    arm = Arm("a", "", DescribedTarget(takes_premises=planted))
     fleet = _fleets(plan)[0]
     settings = replace(fleet.spec.settings, planted_null_user=planted)
     fleet.spec = replace(fleet.spec, settings=settings)
     state = first_state(plan, [fleet])
     assert state.reference_line_per_1000[fleet.name] == pytest.approx(
-        measured_line(facts, variant, [window], statuses)
+        measured_line(plan, arm, [window], statuses)
     )
 
 

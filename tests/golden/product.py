@@ -5,7 +5,6 @@ A module that moves changes its line here and nothing else in this folder.
 
 from harness import errors
 from harness.analysis.analyse import analyse
-from harness.analysis.facts import RunFacts, VariantFacts
 from harness.archive.directory import write_result
 from harness.authcache.variants import load_variants, pick
 from harness.authcache.words import ObjectKind
@@ -56,14 +55,12 @@ __all__ = [
     "ObjectKind",
     "RedisCount",
     "Result",
-    "RunFacts",
     "RunPlan",
     "RunState",
     "Scenario",
     "ServerReader",
     "Snapshot",
     "StatementCount",
-    "VariantFacts",
     "WindowCommand",
     "WindowResult",
     "analyse",

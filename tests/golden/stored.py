@@ -103,40 +103,17 @@ def analysed(name: str, folder: Path, **ends: Any) -> p.Result:
     scenario = p.Scenario.model_validate(settings["scenario"] | expect)
     plan = planned(scenario, list(settings["variants"]), then["stack"])
     return p.analyse(
-        _facts(plan, then),
+        plan,
         [_evidence(window, plan) for window in ends.get("windows", body["windows"])],
         folder,
+        run_id=then["run_id"],
+        started_at=then["started_at"],
+        # The analysis says by itself which cold fills were late.
+        notes=[note for note in then["notes"] if not note.startswith("The cold fill of")],
         elapsed_s=then["elapsed_s"],
         complete=True,
         interrupted=ends.get("interrupted", 0),
         problem=ends.get("problem"),
-    )
-
-
-def _facts(plan: p.RunPlan, then: Mapping[str, Any]) -> p.RunFacts:
-    return p.RunFacts(
-        run_id=then["run_id"],
-        started_at=then["started_at"],
-        scenario=plan.scenario,
-        stack=plan.stack,
-        ttl_s=plan.ttl_s,
-        window_s=plan.window_s,
-        premises=tuple(plan.premises),
-        keys=plan.keys,
-        sizing=plan.sizing,
-        variants=tuple(
-            p.VariantFacts(
-                name=arm.name,
-                title=arm.title,
-                target=arm.target.kind,
-                version=arm.target.version,
-                switches=arm.target.describe(),
-                planted=plan.arm_settings(arm).planted_null_user,
-            )
-            for arm in plan.arms
-        ),
-        # The analysis says by itself which cold fills were late.
-        notes=tuple(n for n in then["notes"] if not n.startswith("The cold fill of")),
     )
 
 
