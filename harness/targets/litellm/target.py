@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,9 +15,8 @@ from harness.targets.base import (
     ReplicaContext,
     Target,
 )
-from harness.targets.litellm import inside
 from harness.targets.litellm.environment import Environment
-from harness.targets.litellm.inside.settings import Settings
+from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.releases import Release, speaks_of
 from harness.targets.schema.database import LiteLLMDatabase
@@ -41,7 +39,6 @@ NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
     ("litellm>=1.102", "redis_lookups", _PREFETCH),
 )
 """Releases, the equation that they cannot be held to, and why."""
-BOOT = Path(inside.__file__).with_name("boot.py")
 
 
 class LiteLLMTarget(Target):

@@ -7,22 +7,24 @@ Every point is wrapped by name; a release that has no such thing goes without th
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
+from harness.authcache.logs import Signature
 from harness.authcache.words import ObjectKind
 from harness.domain.series import BACKFILL_TTL, INSTRUMENTED
 from harness.targets.counters import Gauges
 from harness.targets.litellm.inside import real_prisma
-from harness.targets.litellm.inside.database import StatementObserver
-from harness.targets.litellm.inside.logs import LogCounter
 from harness.targets.litellm.inside.lookups import Lookups
 from harness.targets.litellm.inside.pending import SpendQueues, Tasks
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.inside.writes import Writes
 from harness.targets.metrics import Metrics
+from harness.targets.schema.statements import classify
 
 GETTERS = {
     "get_key_object": ObjectKind.KEY,
@@ -31,6 +33,16 @@ GETTERS = {
     "get_team_membership": ObjectKind.MEMBERSHIP,
 }
 """LiteLLM's getters in ``litellm.proxy.auth.auth_checks``: cache first, then Postgres."""
+
+_BEGINNINGS: tuple[tuple[str, Signature], ...] = (
+    ("CacheCodec.deserialize: validation failed", Signature.CODEC_VALIDATION_FAILED),
+    ("UserApiKeyCache.async_get_cache failed to deserialize", Signature.TYPED_READ_FAILED),
+    ("UserApiKeyCache.get_cache failed to deserialize", Signature.TYPED_READ_FAILED),
+    ("LiteLLM Redis Caching: async set() - Got exception", Signature.ENCODE_FAILED),
+    ("Spend tracking - failed", Signature.SPEND_UPDATE_FAILED),
+)
+LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
+"""LiteLLM's own loggers, of which some releases do not propagate."""
 
 
 class Instruments:
@@ -164,3 +176,68 @@ def _rebind(name: str, original: Any, replacement: Any) -> None:
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith("litellm") and vars(module).get(name) is original:
             setattr(module, name, replacement)
+
+
+class StatementObserver:
+    """Counts source reads: hears every statement before it goes to Postgres, and every failure."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._kinds: dict[str, ObjectKind | None] = {}
+
+    def sent(self, statement: Any) -> None:
+        """A statement is about to be sent."""
+        kind = self._kind(statement.sql)
+        if kind is not None:
+            self._requests.current.source_read(kind)
+
+    def failed(self, statement: Any, error: BaseException) -> None:
+        """A statement failed."""
+        del error
+        kind = self._kind(statement.sql)
+        if kind is not None:
+            self._requests.metrics.source_read_error(kind)
+
+    def _kind(self, sql: str) -> ObjectKind | None:
+        # A replica sends a few dozen different statements; the combined view alone is 3 kB long.
+        if sql not in self._kinds:
+            if len(self._kinds) > 1000:  # noqa: PLR2004 - a bound, should a release build texts
+                self._kinds.clear()
+            self._kinds[sql] = classify(sql)
+        return self._kinds[sql]
+
+
+class LogCounter(logging.Handler):
+    """Counts LiteLLM's log records from WARNING up, by the signatures of the reference proxy.
+
+    Each is counted under the key scope of its request.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        super().__init__(logging.WARNING)
+        self._requests = requests
+        # Not by id(): a record that is gone leaves its id to the next one.
+        self._counted: WeakSet[logging.LogRecord] = WeakSet()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one record, once, however many loggers it passes."""
+        if record in self._counted:
+            return
+        self._counted.add(record)
+        level = "warning" if record.levelno < logging.ERROR else "error"
+        scope = self._requests.current.scope
+        self._requests.metrics.log_record(level, signature(record), scope)
+
+    def install(self) -> None:
+        """Listen at the root and at every logger of LiteLLM's."""
+        for name in (None, *LOGGERS):
+            logging.getLogger(name).addHandler(self)
+
+
+def signature(record: logging.LogRecord) -> Signature:
+    """What a record says, told by the beginning of its unformatted message."""
+    text = str(record.msg)
+    for beginning, found in _BEGINNINGS:
+        if text.startswith(beginning):
+            return found
+    return Signature.OTHER

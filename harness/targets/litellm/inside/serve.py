@@ -22,11 +22,10 @@ import click
 import uvicorn
 from packaging.version import Version
 
-from harness.targets.litellm.inside import boot
 from harness.targets.litellm.inside.app import Wrapped
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.proxy_config import environment, proxy_config
-from harness.targets.litellm.inside.settings import Settings
+from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.settings import SETTINGS_VARIABLE
 from harness.targets.workers import listen, replica_options, run_workers
 
@@ -109,7 +108,7 @@ def main(
         click.echo(f"error: {type(error).__name__}: {error}", err=True)
         sys.exit(EXIT_USAGE)
     if len(metrics_fds) > 1:
-        sys.exit(run_workers([sys.executable, "-P", boot.__file__], listen_fd, metrics_fds))
+        sys.exit(run_workers([sys.executable, "-P", str(BOOT)], listen_fd, metrics_fds))
     sockets = [socket.socket(fileno=fd) for fd in (listen_fd, *metrics_fds)]
     run_worker(settings, sockets)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.targets.settings import ReplicaSettings
+
+BOOT = Path(__file__).with_name("boot.py")
+"""What a release's Python is started with; it has no part in an import of this package."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 
 from harness.authcache.words import KeyScope, ObjectKind, Op
 from harness.observe.counters import Counters
-from harness.targets.litellm.inside.database import StatementObserver
+from harness.targets.litellm.inside.instrument import StatementObserver
 from harness.targets.litellm.inside.lookups import Lookups
 from harness.targets.litellm.inside.request import Request, Requests
 from harness.targets.metrics import Metrics

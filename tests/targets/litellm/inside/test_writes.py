@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.authcache.words import KeyScope
 from harness.observe.counters import Counters
-from harness.targets.litellm.inside.database import StatementObserver
+from harness.targets.litellm.inside.instrument import StatementObserver
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.litellm.inside.writes import Writes
 from harness.targets.metrics import Metrics

@@ -6,7 +6,7 @@ import pytest
 
 from harness.authcache.logs import Signature
 from harness.observe.counters import Counters
-from harness.targets.litellm.inside.logs import LogCounter, signature
+from harness.targets.litellm.inside.instrument import LogCounter, signature
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.metrics import Metrics
 
