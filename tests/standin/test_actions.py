@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,14 @@ def test_a_batch_has_the_actions_that_write() -> None:
     assert {name: taken(getattr(table, name)) for name in BATCHED} == {
         name: SIGNATURES[name] for name in BATCHED
     }
+
+
+def test_the_readme_names_every_action() -> None:
+    text = (Path(actions.__file__).parent / "README.md").read_text(encoding="utf-8")
+    table = {line.split("|")[1].strip(): line for line in text.splitlines() if line[:2] == "| "}
+    named = set(re.findall(r"`(\w+)`", table["reads"] + table["writes"] + table["raw"]))
+    assert named >= {name for name in SIGNATURES if not name.endswith("_or_raise")}
+    assert named <= {*SIGNATURES, "_or_raise", "execute_raw"}
 
 
 def test_an_argument_too_many_fails_where_the_call_stands() -> None:
