@@ -49,6 +49,7 @@ window_ttls = 1
 """
 UV = Path(sys.executable).with_name("uv")
 PATIENCE_S = 120.0
+STANDIN = ("README.md", "__init__.py", "actions.py", "engine/errors.py")
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,7 @@ def test_the_wheel_has_one_package_and_its_files(folder: Path) -> None:
         "authcache_harness",
     }
     assert "harness/py.typed" in names
+    assert shipped >= {f"harness/_shipped/standin/prisma/{name}" for name in STANDIN}
     assert not [name for name in names if "generated" in name.split("/")]
     assert not [name for name in shipped if name.endswith((".env", ".pyc"))]
     assert [*(folder / "dist").glob("*.tar.gz")], "the wheel was built from the source package"
