@@ -1,7 +1,8 @@
-"""When two variants of one run differ: the rule of the twin test.
+"""Do these two figures differ: the rule for two variants of a run, and for a variant in two runs.
 
 It is no test of significance. A difference counts when it is larger than 5 % and larger than what
-the same variant shows from round to round; docs/releases.md gives the reasons of each part.
+the same variant shows from round to round; docs/releases.md gives the reasons of each part, and
+docs/decisions/0019 says why there is one rule.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from enum import StrEnum
 LIMIT_PERCENT = 5.0
 """Differences up to this are none (issue 3)."""
 LEAST_EVENTS = 10
-"""Fewer events than these between two variants are noise: an entry that expires just before or
+"""Fewer events than these between two figures are noise: an entry that expires just before or
 just after the edge of a window moves a read in or out, once a worker, object and window."""
 _LEAST_ROUNDS = 2
 """One round has no range."""
 
 
 class Outcome(StrEnum):
-    """Of comparing one figure of two variants."""
+    """Of comparing two figures."""
 
     SAME = "same"
     NOISE = "within noise"
@@ -56,39 +57,43 @@ class Difference:
     percent: float | None = None
 
 
-def compare(twin: Reading, release: Reading) -> Difference:
-    """How a release differs from its twin.
+def compare(base: Reading, other: Reading) -> Difference:
+    """How a reading differs from the one that it is compared with.
 
     Words differ or do not. A figure that only one side has differs.
+
+    Args:
+        base: of the twin, or of the first run.
+        other: of the release, or of the other run.
     """
-    if not (isinstance(twin, Figure) and isinstance(release, Figure)):
-        return Difference(Outcome.SAME if twin == release else Outcome.DIFFERS)
-    percent = difference_percent(twin.value, release.value)
+    if not (isinstance(base, Figure) and isinstance(other, Figure)):
+        return Difference(Outcome.SAME if base == other else Outcome.DIFFERS)
+    percent = difference_percent(base.value, other.value)
     if abs(percent) <= LIMIT_PERCENT:
         return Difference(Outcome.SAME, percent)
-    noise = _few_events(twin, release) or _ranges_meet(twin, release)
+    noise = _few_events(base, other) or _ranges_meet(base, other)
     return Difference(Outcome.NOISE if noise else Outcome.DIFFERS, percent)
 
 
-def difference_percent(twin: float, release: float) -> float:
-    """Release minus twin, in percent of the larger of the two.
+def difference_percent(base: float, other: float) -> float:
+    """Other minus base, in percent of the larger of the two.
 
     It lies between -100 and 100, changes its sign when the sides change places, and needs no
     special case beside a figure of 0: 0 against anything is 100 %.
     """
-    larger = max(twin, release)
-    return (release - twin) / larger * 100 if larger else 0.0
+    larger = max(base, other)
+    return (other - base) / larger * 100 if larger else 0.0
 
 
-def _few_events(twin: Figure, release: Figure) -> bool:
-    if twin.events_per_unit is None or release.events_per_unit is None:
+def _few_events(base: Figure, other: Figure) -> bool:
+    if base.events_per_unit is None or other.events_per_unit is None:
         return False
-    # Of the variant that answered fewer requests: the other one's surplus is no difference.
-    fewer = min(twin.events_per_unit, release.events_per_unit)
-    return abs(release.value - twin.value) * fewer < LEAST_EVENTS
+    # Of the side that answered fewer requests: the other one's surplus is no difference.
+    fewer = min(base.events_per_unit, other.events_per_unit)
+    return abs(other.value - base.value) * fewer < LEAST_EVENTS
 
 
-def _ranges_meet(twin: Figure, release: Figure) -> bool:
-    if min(len(twin.rounds), len(release.rounds)) < _LEAST_ROUNDS:
+def _ranges_meet(base: Figure, other: Figure) -> bool:
+    if min(len(base.rounds), len(other.rounds)) < _LEAST_ROUNDS:
         return False
-    return max(min(twin.rounds), min(release.rounds)) <= min(max(twin.rounds), max(release.rounds))
+    return max(min(base.rounds), min(other.rounds)) <= min(max(base.rounds), max(other.rounds))

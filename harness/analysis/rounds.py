@@ -30,8 +30,8 @@ def source_reads(window: Window, scope: str, kind: str) -> int | None:
 
 
 def log_pairs(window: Window, scope: str) -> int | None:
-    """Log pairs of a scope; None where they were not counted."""
-    return None if window.log_pairs is None else window.log_pairs.get(scope, 0)
+    """Log pairs of a scope, or of all scopes; None where they were not counted."""
+    return None if window.log_pairs is None else sum(of_scope(window.log_pairs, scope))
 
 
 def per_round(variant: VariantResult, scope: str, count: Count, per: float = PER) -> list[float]:

@@ -1,18 +1,25 @@
 """Runs side by side, before they are drawn. The first run is the baseline of all differences.
 
-No significance is claimed: a run has few rounds. A difference is called ``within range`` where
-each median lies within the other run's range, that is, where rounds of one and the same run
-differ as much.
+Whether two figures differ is the rule of `harness.analysis.difference`, which the twin test uses.
 """
 
 from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+from harness.analysis.difference import (
+    LEAST_EVENTS,
+    LIMIT_PERCENT,
+    Figure,
+    compare,
+    difference_percent,
+)
+from harness.analysis.rounds import log_pairs, per_round
 from harness.authcache.words import LOAD_SCOPES
-from harness.domain.rates import answered, per_answered
-from harness.domain.result import Range, Result, VariantResult, in_order
+from harness.domain.rates import PER, answered, per_answered
+from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.errors import UsageError
 from harness.report.ledger import ledger_word
@@ -22,7 +29,7 @@ from harness.report.numbers import (
     TIMES,
     count,
     difference,
-    difference_percent,
+    difference_text,
     plain,
     plural,
     rate,
@@ -32,7 +39,6 @@ from harness.report.numbers import (
 from harness.report.table import Cell, Column, Row, Table
 
 _LEAST_RUNS = 2
-Figure = Callable[[VariantResult], float | None]
 
 
 def labels(results: Sequence[Result]) -> list[str]:
@@ -69,11 +75,6 @@ def tables(results: Sequence[Result]) -> list[Table]:
     """The runs, their cells, source reads and other measures; no table without a row."""
     whole = [_runs(results), _cells(results), _reads(results), _measures(results)]
     return [table for table in whole if table.rows]
-
-
-def within_range(old: Range, new: Range) -> bool:
-    """Whether each median lies within the other's range."""
-    return old.min <= new.median <= old.max and new.min <= old.median <= new.max
 
 
 def _settings(base: Result, other: Result) -> list[tuple[str, str, str]]:
@@ -154,91 +155,114 @@ def _cell(cell: str | None, base: str | None, *, first: bool) -> Cell:
 def _reads(results: Sequence[Result]) -> Table:
     rows = []
     for name in _variants(results):
+        found = [r.variants.get(name) for r in results]
         for scope in [*_scopes(results, name), ALL]:
-            ranges = [
-                r.variants[name].source_reads_per_1000_range.get(scope)
-                if name in r.variants
-                else None
-                for r in results
-            ]
-            cells = [_read(figures, ranges[0], first=i == 0) for i, figures in enumerate(ranges)]
-            rows.append(Row(Cell(f"{name}, {scope}"), tuple(cells)))
+            read, ranged = partial(_source_reads, scope), partial(_spread, scope)
+            rows.append(_row(f"{name}, {scope}", found, read, rate, ranged=ranged))
     columns = tuple(Column(label) for label in labels(results))
     foot = (
-        "Median, range over the rounds, difference. Within range: each median lies within the "
-        "other run's range. Nothing here is a test of significance."
+        "Median, range over the rounds, difference in percent of the larger figure. Same: at most "
+        f"{LIMIT_PERCENT:g} %. Within noise: worth fewer than {LEAST_EVENTS} reads, or the ranges "
+        "meet. Nothing here is a test of significance."
     )
     return Table(
         "reads", "Source reads per 1,000 requests", "variant, scope", columns, tuple(rows), foot
     )
 
 
-def _read(figures: Range | None, base: Range | None, *, first: bool) -> Cell:
-    if figures is None:
-        return Cell(NOT_MEASURED, tone="quiet")
-    notes = [spread(figures)]
-    if not first and base is not None:
-        change = _change(figures.median, base.median)
-        within = figures.median != base.median and within_range(base, figures)
-        notes.append(f"{change}, within range" if within else change)
-    return Cell(rate(figures.median), "\n".join(note for note in notes if note))
-
-
-def _change(new: float, old: float) -> str:
-    if new == old:
-        return "no difference"
-    percent = difference_percent(new, old)
-    tail = f" ({percent})" if percent != NOT_MEASURED else ""
-    return f"{difference(new - old)}{tail}"
-
-
 def _measures(results: Sequence[Result]) -> Table:
     rows = []
     for name in _variants(results):
         found = [r.variants.get(name) for r in results]
-        for label, per_1000 in (("log pairs", _pairs), ("wrong values", _wrong)):
-            rows.append(_measure(f"{name}, {label} per 1,000", found, per_1000, rate))
-        rows.append(_measure(f"{name}, p50 service, ms", found, _p50, time_ms))
-        rows.append(_measure(f"{name}, requests", found, _requests, _whole))
+        for label, read in (("log pairs", _log_pairs), ("wrong values", _wrong_values)):
+            rows.append(_row(f"{name}, {label} per 1,000", found, read, rate))
+        rows.append(_row(f"{name}, p50 service, ms", found, _p50, time_ms, judged=False))
+        rows.append(_row(f"{name}, requests", found, _requests, _whole, judged=False))
     columns = tuple(Column(label) for label in labels(results))
-    return Table("measures", "Other measures", "variant, measure", columns, tuple(rows))
+    foot = "Times and the load are not judged: no range is known of the one, the other is chosen."
+    return Table("measures", "Other measures", "variant, measure", columns, tuple(rows), foot)
 
 
-def _measure(
+def _row(
     head: str,
     found: Sequence[VariantResult | None],
-    figure: Figure,
+    read: Callable[[VariantResult], Figure | None],
     text: Callable[[float | None], str],
+    *,
+    ranged: Callable[[VariantResult], str] = lambda _: "",
+    judged: bool = True,
 ) -> Row:
-    values = [None if variant is None else figure(variant) for variant in found]
-    base = values[0]
+    """One measure of all runs.
+
+    Args:
+        head: of the row.
+        found: the variant by run, where the run has it; the first is the baseline.
+        read: the figure of a run.
+        text: of a figure.
+        ranged: its range over the rounds, as text.
+        judged: False for a time, whose range is not known, and for the load, which is chosen.
+    """
+    base = read(found[0]) if found[0] is not None else None
     cells = []
-    for i, value in enumerate(values):
-        known = i > 0 and value is not None and base is not None
-        cells.append(Cell(text(value), _change(value, base) if known else ""))  # type: ignore[arg-type]  # known says that neither is None
+    for i, variant in enumerate(found):
+        figure = read(variant) if variant is not None else None
+        if variant is None or figure is None:
+            cells.append(Cell(NOT_MEASURED, tone="quiet"))
+            continue
+        notes = [ranged(variant)]
+        if i and base is not None:
+            notes.append(_change(base, figure, judged=judged))
+        cells.append(Cell(text(figure.value), "\n".join(note for note in notes if note)))
     return Row(Cell(head), tuple(cells))
 
 
-def _pairs(variant: VariantResult) -> float | None:
-    return _per_1000(variant, variant.log_pairs)
+def _change(base: Figure, other: Figure, *, judged: bool) -> str:
+    if other.value == base.value:
+        return "no difference"
+    percent = difference_percent(base.value, other.value)
+    change = f"{difference(other.value - base.value)} ({difference_text(percent)})"
+    return f"{change}, {compare(base, other).outcome}" if judged else change
 
 
-def _wrong(variant: VariantResult) -> float | None:
+def _spread(scope: str, variant: VariantResult) -> str:
+    return spread(variant.source_reads_per_1000_range.get(scope))
+
+
+def _source_reads(scope: str, variant: VariantResult) -> Figure | None:
+    figures = variant.source_reads_per_1000_range.get(scope)
+    if figures is None:
+        return None
+    # Of the rounds the rule asks for the least and the greatest, and whether there are several.
+    rounds = (figures.min, figures.max) if figures.rounds > 1 else (figures.median,)
+    return Figure(figures.median, answered(variant.requests, scope) / PER, rounds)
+
+
+def _log_pairs(variant: VariantResult) -> Figure | None:
+    by_round = per_round(variant, ALL, lambda window: log_pairs(window, ALL))
+    return _per_1000(variant, variant.log_pairs, tuple(by_round))
+
+
+def _wrong_values(variant: VariantResult) -> Figure | None:
     return _per_1000(variant, variant.wrong_values)
 
 
 def _per_1000(
-    variant: VariantResult, counts: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None
-) -> float | None:
-    return None if counts is None else per_answered(total(counts), answered(variant.requests))
+    variant: VariantResult,
+    counts: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None,
+    by_round: tuple[float, ...] = (),
+) -> Figure | None:
+    requests = answered(variant.requests)
+    value = None if counts is None else per_answered(total(counts), requests)
+    return None if value is None else Figure(value, requests / PER, by_round)
 
 
-def _p50(variant: VariantResult) -> float | None:
-    return variant.latency_ms.service.p50
+def _p50(variant: VariantResult) -> Figure | None:
+    p50 = variant.latency_ms.service.p50
+    return None if p50 is None else Figure(p50)
 
 
-def _requests(variant: VariantResult) -> float | None:
-    return float(answered(variant.requests))
+def _requests(variant: VariantResult) -> Figure:
+    return Figure(answered(variant.requests))
 
 
 def _whole(value: float | None) -> str:

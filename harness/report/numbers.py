@@ -18,7 +18,6 @@ _RATE_DECIMALS = ((100.0, 0), (1.0, 1), (0.005, 2))
 _TIME_DECIMALS = ((100.0, 0), (10.0, 1), (0.0, 2))
 _ONE_DIGIT = 10
 _LEAST_PERCENT, _MOST_PERCENT = 0.1, 99.9
-_WHOLE_PERCENT = 100
 _LEAST_ROUNDS = 2
 
 
@@ -97,14 +96,9 @@ def difference(value: float) -> str:
     return f"+{text}" if value > 0 else text
 
 
-def difference_percent(new: float, old: float) -> str:
-    """A relative difference with its sign; not measured against 0."""
-    if old == 0:
-        return NOT_MEASURED
-    percent = 100 * (new - old) / old
-    digits = 0 if abs(percent) >= _WHOLE_PERCENT else 1
-    sign = "+" if percent > 0 else ""
-    return sign + _signed(f"{percent:,.{digits}f}") + " %"
+def difference_text(percent: float) -> str:
+    """A difference in percent with its sign, as `harness.analysis.difference` computes it."""
+    return f"{difference(percent)} %"
 
 
 def plural(n: int, noun: str) -> str:

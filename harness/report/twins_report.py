@@ -11,7 +11,15 @@ from harness.domain.result import Result
 from harness.report.grid import draw, say
 from harness.report.instrumented import points_line
 from harness.report.markdown import bullets, markdown_table
-from harness.report.numbers import NOT_MEASURED, count, difference, plain, plural, rate, share
+from harness.report.numbers import (
+    NOT_MEASURED,
+    count,
+    difference_text,
+    plain,
+    plural,
+    rate,
+    share,
+)
 from harness.report.study import head_markdown, say_head
 from harness.report.table import Cell, Column, Row, Table, Tone, columns
 
@@ -125,7 +133,7 @@ def _row(line: Line) -> Row:
         (
             Cell(_figure(line.measure, line.twin)),
             Cell(_figure(line.measure, line.release)),
-            Cell(NOT_MEASURED if percent is None else f"{difference(percent)} %"),
+            Cell(NOT_MEASURED if percent is None else difference_text(percent)),
             verdict,
         ),
     )

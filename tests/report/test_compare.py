@@ -6,7 +6,6 @@ from rich.console import Console
 from harness.domain.result import Range, Result
 from harness.errors import UsageError
 from harness.report.compare import compare_markdown, compare_terminal
-from harness.report.comparison import within_range
 from tests.report.behaviours import MATRIX
 from tests.report.reading import ReadTable, markdown_tables
 from tests.report.sample import issue_27874, refused
@@ -67,7 +66,7 @@ def test_equal_runs_have_no_difference_and_no_warning() -> None:
     read = tables(issue_27874(), other())
     cell = read["reads"].cell("litellm_1_84, team", "B")
     assert "no difference" in cell
-    assert "within range" not in cell
+    assert "same" not in cell
     assert "was" not in read["cells"].cell("litellm_1_84, team", "B")
 
 
@@ -83,26 +82,50 @@ def test_differences_are_absolute_and_relative() -> None:
     read = tables(issue_27874(), with_reads(50, 48, 55))["reads"]
     assert read.cell("litellm_1_84, team", "A") == "2,007<br><sub>2,003\u20132,017</sub>"
     assert read.cell("litellm_1_84, team", "B") == (
-        "50.0<br><sub>48.0\u201355.0<br>\u22121,957 (\u221297.5 %)</sub>"
+        "50.0<br><sub>48.0\u201355.0<br>\u22121,957 (\u221297.5 %), differs</sub>"
     )
 
 
-def test_a_difference_inside_both_ranges_is_called_within_range() -> None:
-    read = tables(issue_27874(), with_reads(2010, 2000, 2020))["reads"]
-    assert "+2.9 (+0.1 %), within range" in read.cell("litellm_1_84, team", "B")
-    # Inside the first run's range, but that run's median is outside the second's.
-    read = tables(issue_27874(), with_reads(2010, 2009, 2011))["reads"]
-    assert "within range" not in read.cell("litellm_1_84, team", "B")
+@pytest.mark.parametrize(
+    ("figures", "change"),
+    [
+        # Least and greatest of the first run: 2,003 and 2,017.
+        ((2020, 2018, 2022), "+12.9 (+0.64 %), same"),
+        ((2200, 2010, 2400), "+193 (+8.8 %), within noise"),
+        ((2200, 2018, 2400), "+193 (+8.8 %), differs"),
+        ((0, 0, 0), "\u22122,007 (\u2212100 %), differs"),
+    ],
+)
+def test_a_difference_is_judged_as_between_twins(
+    figures: tuple[float, float, float], change: str
+) -> None:
+    read = tables(issue_27874(), with_reads(*figures))["reads"]
+    assert change in read.cell("litellm_1_84, team", "B")
 
 
-def test_within_range_asks_both_ways() -> None:
-    wide, narrow = (
-        Range(median=5, min=0, max=10, rounds=3),
-        Range(median=8, min=7, max=9, rounds=3),
+def test_a_difference_worth_few_reads_is_noise() -> None:
+    few = {"team": {"200": 5}}
+    result = with_variant(with_reads(50, 48, 55), "litellm_1_84", requests=few)
+    read = tables(issue_27874(), result)["reads"]
+    assert "\u22121,957 (\u221297.5 %), within noise" in read.cell("litellm_1_84, team", "B")
+
+
+def test_a_single_round_has_no_range_that_could_meet_another() -> None:
+    result = with_reads(2200, 2200, 2200)
+    ranges = result.variants["litellm_1_84"].source_reads_per_1000_range
+    ranges["team"] = Range(median=2200, min=2000, max=2400, rounds=1)
+    read = tables(issue_27874(), result)["reads"]
+    assert "differs" in read.cell("litellm_1_84, team", "B")
+
+
+def test_times_and_the_load_are_not_judged() -> None:
+    variant = issue_27874().variants["litellm_1_84"]
+    slower = variant.latency_ms.model_copy(
+        update={"service": variant.latency_ms.service.model_copy(update={"p50": 64.0})}
     )
-    assert not within_range(wide, narrow)
-    assert not within_range(narrow, wide)
-    assert within_range(wide, Range(median=8, min=4, max=9, rounds=3))
+    result = with_variant(other(), "litellm_1_84", latency_ms=slower)
+    cell = tables(issue_27874(), result)["measures"].cell("litellm_1_84, p50", "B")
+    assert cell == "64.0<br><sub>+57.6 (+90.0 %)</sub>"
 
 
 def test_a_variant_of_one_run_only_is_a_dash_in_the_other() -> None:

@@ -70,6 +70,6 @@ def test_a_single_round_has_no_range() -> None:
 def test_differences_carry_their_sign() -> None:
     assert numbers.difference(12.5) == "+12.5"
     assert numbers.difference(-12.5) == "\u221212.5"
-    assert numbers.difference_percent(50, 100) == "\u221250.0 %"
-    assert numbers.difference_percent(300, 100) == "+200 %"
-    assert numbers.difference_percent(1, 0) == "\u2013"
+    assert numbers.difference_text(-50.25) == "\u221250.2 %"
+    assert numbers.difference_text(100.0) == "+100 %"
+    assert numbers.difference_text(0.0) == "0 %"
