@@ -142,6 +142,10 @@ test-wheel: dev ## Build the package, install it elsewhere and run its commands 
 dashboards: dev ## Write the Grafana dashboards from the code
 	@exec $(BIN)/python -m tools.dashboards generate
 
+.PHONY: docs
+docs: dev ## Write what is made from the code in docs/
+	@exec $(BIN)/python -m tools.docs
+
 .PHONY: golden
 golden: dev ## Write the golden records anew, after a change on purpose
 	@WRITE_GOLDEN=1 exec $(BIN)/pytest --quiet tests/golden

@@ -1,9 +1,4 @@
-"""Cells: what became of one key scope under one variant.
-
-In this order: ``broken`` (any deserialize failure, or a status other than the one that Postgres'
-state calls for), ``hidden`` (none of that, but wrong data served), ``wasteful`` (right data, no
-failure, source reads above five times the reference line), ``healthy``.
-"""
+"""Cells: what became of one key scope under one variant; `CELLS` says when each applies."""
 
 from __future__ import annotations
 
@@ -14,6 +9,18 @@ from harness.domain.result import Cell
 
 WASTEFUL_ABOVE = 5.0
 """Times the reference line."""
+
+CELLS: Mapping[Cell, str] = {
+    "broken": (
+        "any deserialize failure, or a status other than the one that Postgres' state calls for"
+    ),
+    "hidden": "none of that, but wrong data served",
+    "wasteful": (
+        f"right data, no failure, source reads above {WASTEFUL_ABOVE:g} times the reference line"
+    ),
+    "healthy": "none of the above",
+}
+"""When each applies; the first that does is the cell. docs/method.md shows it (`make docs`)."""
 
 
 class Verdict(NamedTuple):

@@ -1,4 +1,7 @@
-"""The schema of ``result.json``, version 1. Docs: docs/result-schema.md.
+"""The schema of ``result.json``, version 1.
+
+`make docs` writes docs/result-schema.md and docs/result.schema.json from the models here: from
+their names, types and docstrings.
 
 Per 1,000 means per 1,000 answered requests of that scope, whatever their status. A scope that
 had no request is absent, not 0. A count that is None was not seen. Figures of several rounds are
@@ -12,173 +15,274 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.domain.series import (
+    CodecOp,
+    ErrorKind,
+    Group,
+    ObjectName,
+    OutcomeName,
+    Scope,
+    ScopeOrAll,
+    SignatureName,
+    Stage,
+    Status,
+    Switch,
+    TierName,
+    VariantName,
+)
+
 SCHEMA_VERSION = 1
 
 Cell = Literal["broken", "hidden", "wasteful", "healthy"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Range(_Part):
-    """Median and range over the rounds of one variant."""
+    """A figure of several rounds: median and range over the rounds of one variant."""
 
     median: float
+    """Over the rounds."""
     min: float
+    """Least."""
     max: float
+    """Greatest."""
     rounds: int
+    """How many rounds there were; reports print no range of a single one."""
 
 
 class Percentiles(_Part):
-    """In ms. A percentile with fewer than ten samples beyond it is None."""
+    """Percentiles of one latency, in ms. One with fewer than ten samples beyond it is null."""
 
     p50: float | None
+    """Median."""
     p95: float | None
+    """95th percentile."""
     p99: float | None
+    """99th percentile."""
 
 
 class Latency(_Part):
-    """From the intended and from the actual start; in a closed load the two are the same."""
+    """Latency of all answered requests."""
 
     from_intended: Percentiles
+    """From when the request should have started; in a closed load the same as ``service``."""
     service: Percentiles
+    """From when it did start."""
     samples: int
+    """Answered requests."""
 
 
 class Window(_Part):
     """One measured stretch of one fleet."""
 
     name: str
+    """Unique in the run; also names its samples and snapshots."""
     variant: str
+    """Whose fleet."""
     phase: Literal["cold_fill", "measured"]
+    """What the stretch is for."""
     round: int
-    """0 for the cold fill."""
+    """From 1; 0 for the cold fill."""
     started_s: float
     """Seconds since the start of the run."""
     duration_s: float
-    requests: dict[str, dict[str, int]]
-    source_reads: dict[str, dict[str, int]] | None
-    """By scope and object."""
-    source_reads_per_1000: dict[str, float]
-    lookups: dict[str, dict[str, int]]
-    log_pairs: dict[str, int] | None
+    """Length: whole TTLs."""
+    requests: dict[Scope, dict[Status, int]]
+    """Answered requests; scopes without requests are absent."""
+    source_reads: dict[Scope, dict[ObjectName, int]] | None
+    """Queries to Postgres for an object; null where they were not seen."""
+    source_reads_per_1000: dict[ScopeOrAll, float]
+    """The same per 1,000 answered requests; scopes without requests, or not seen, are absent."""
+    lookups: dict[TierName, dict[OutcomeName, int]]
+    """Lookups; tiers without lookups are absent. Empty where they were not seen."""
+    log_pairs: dict[Scope, int] | None
+    """Log pairs; null where they were not seen."""
 
 
 class CombinedViewRow(_Part):
-    """One row of PR #26202's table: the combined view since the start of the window."""
+    """A row of PR #26202's table: the combined view since the start of the window.
+
+    The combined view is the statement that reads a key object. Rows are cumulative: the longer
+    window of a variant contains the shorter. Reports check the arithmetic of this table:
+    ``avg_ms`` must be ``total_ms / calls``, a longer window must hold at least what it contains,
+    more calls take more time, and a point query returns at most one row a call.
+    """
 
     variant: str
+    """Whose Postgres role."""
     window_s: float
+    """Time since the start of the window."""
     calls: int
+    """Calls of the statement, from ``pg_stat_statements``."""
     total_ms: float
+    """Execution time of all calls."""
     avg_ms: float
+    """Of one call; 0 without calls."""
     rows: int
+    """Rows returned."""
     expected_calls: float
-    """pods x workers x keys x window / TTL: what one read per worker, key and TTL would be."""
+    """replicas x workers x keys x ``window_s`` / TTL: one read for each worker, key and TTL."""
 
 
 class VariantResult(_Part):
     """Everything measured of one variant."""
 
     target: str
+    """What a replica ran: ``reference``, or a release."""
     version: str
+    """Of the target."""
     title: str
-    switches: dict[str, Any]
+    """The variant in a line."""
+    switches: dict[Switch, Any]
+    """All switches; empty for a release, which has none."""
     overridden: list[str] = []
-    """Switches that the command line changed: the name is not what it says."""
+    """Switches that the command line changed: the variant is not what its name says."""
     windows: list[Window]
-    cells: dict[str, Cell]
-    cell_reasons: dict[str, str]
-    """By scope: why the cell is what it is, or why there is none."""
-    requests: dict[str, dict[str, int]]
-    unexpected_statuses: dict[str, dict[str, int]]
-    """By scope: statuses other than the one that Postgres' state calls for."""
+    """Cold fill and measured windows, in order of time."""
+    cells: dict[Scope, Cell]
+    """Cells; scopes without requests, or not seen, are absent."""
+    cell_reasons: dict[Scope, str]
+    """Why the cell is what it is, or why there is none where it was not seen."""
+    requests: dict[Scope, dict[Status, int]]
+    """Answered requests; scopes without requests are absent."""
+    unexpected_statuses: dict[Scope, dict[Status, int]]
+    """Answers by a status other than the one that Postgres' state calls for."""
     source_reads: int | None
-    source_reads_per_1000: dict[str, float]
-    source_reads_per_1000_range: dict[str, Range]
-    source_reads_per_1000_by_object: dict[str, dict[str, float]]
-    reference_line_per_1000: dict[str, float]
+    """Queries to Postgres for an object, all scopes; null where they were not seen."""
+    source_reads_per_1000: dict[ScopeOrAll, float]
+    """Median over the rounds; scopes without requests, or not seen, are absent."""
+    source_reads_per_1000_range: dict[ScopeOrAll, Range]
+    """The same with its range."""
+    source_reads_per_1000_by_object: dict[Scope, dict[ObjectName, float]]
+    """Medians by object, which need not add up to the median of all; objects that were never read
+    and scopes that were not seen are absent."""
+    reference_line_per_1000: dict[ScopeOrAll, float]
+    """One read for each object and TTL. Not a floor."""
     cold_fill_source_reads: int | None = None
-    lookups: dict[str, dict[str, int]]
-    lookups_by_scope: dict[str, dict[str, dict[str, int]]]
-    """By scope, tier and outcome."""
-    deserialize_failures: dict[str, dict[str, int]] | None
-    """By scope and object."""
-    coalesced: dict[str, int]
-    log_records: dict[str, int] | None
-    log_pairs: dict[str, int] | None
-    wrong_values: dict[str, dict[str, int]] | None
-    """Objects served whose digest is not Postgres', by scope and object."""
-    entry_age_max_s: dict[str, float]
-    """Greatest age since the read from Postgres of anything served, by tier."""
-    payload_bytes: dict[str, float]
-    """Mean encoded size by object."""
-    codec_us: dict[str, dict[str, float]]
-    """Mean time of one encode and decode by object, in microseconds."""
-    spend_drift_micro: dict[str, int]
-    """Cost of the answered requests minus what Postgres holds, by object: a finding."""
+    """Source reads of the cold fill; null where it was not measured or not seen."""
+    lookups: dict[TierName, dict[OutcomeName, int]]
+    """Lookups of all scopes; tiers that the variant does not have are absent. Empty where they
+    were not seen."""
+    lookups_by_scope: dict[Scope, dict[TierName, dict[OutcomeName, int]]]
+    """The same by scope."""
+    deserialize_failures: dict[Scope, dict[ObjectName, int]] | None
+    """Values found but not decoded, in any tier; null where they were not seen."""
+    coalesced: dict[Stage, int]
+    """Lookups that waited for another's answer, ``before_redis`` or ``before_source``."""
+    log_records: dict[SignatureName, int] | None
+    """Log records by a closed list of signatures, and ``other``; null where they were not seen."""
+    log_pairs: dict[Scope, int] | None
+    """WARNING and ERROR of a failed typed read, counted by the ERROR; null where they were not
+    seen."""
+    wrong_values: dict[Scope, dict[ObjectName, int]] | None
+    """Objects served whose digest is not Postgres'; null where they were not seen."""
+    entry_age_max_s: dict[TierName, float]
+    """Greatest time between the read from Postgres and the serving, of anything served from that
+    tier; tiers that served nothing, or cannot know, are absent."""
+    payload_bytes: dict[ObjectName, float]
+    """Mean encoded size; objects that were never encoded are absent. Empty where it was not
+    seen."""
+    codec_us: dict[CodecOp, dict[ObjectName, float]]
+    """Mean time of one call; objects that were never encoded or decoded are absent. Empty where it
+    was not seen."""
+    spend_drift_micro: dict[ObjectName, int]
+    """Cost of the answered requests minus what Postgres gained, of ``user``, ``team`` and
+    ``membership``: a finding. The key's own spend is an equation of the ledger. Empty where it was
+    not seen."""
     latency_ms: Latency
-    cpu_ms_per_request: dict[str, float] = {}
-    """By group: ``replicas``, ``redis``, ``generator``."""
+    """Of all answered requests."""
+    cpu_ms_per_request: dict[Group, float] = {}
+    """CPU time of ``replicas``, ``redis``, ``postgres`` and ``generator`` in the measured windows;
+    groups that are not the run's own are absent."""
     hard_coded: list[str] = []
     """What a release fixes and the scenario could not set."""
-    backfill_ttl_s: dict[str, float] = {}
-    """By object: how long the last entry taken from Redis was to stay in memory; releases only."""
+    backfill_ttl_s: dict[ObjectName, float] = {}
+    """How long the last entry taken from Redis was to stay in memory; releases only."""
     not_instrumented: list[str] = []
     """Points of a release that could not be wrapped: what is seen through them only is absent or
-    None (`harness.analysis.points`)."""
+    null."""
 
 
 class Equation(_Part):
-    """One line of the ledger for one variant. ``residual`` = left - right."""
+    """One line of the ledger for one variant and window."""
 
     name: str
+    """Of the equation."""
     variant: str
+    """Whose fleet."""
     window: str
+    """Name of the window."""
     description: str
+    """Left = right, in words."""
     left: float | None
+    """Sum of the left side; null where it was not checked."""
     right: float | None
+    """Sum of the right side; null where it was not checked."""
     residual: float | None
+    """Left - right; where an equation holds object by object, the sum of the distances, so that
+    two mistakes cannot cancel each other. Null where it was not checked."""
     status: Literal["balanced", "unbalanced", "not_checked"]
+    """Whether the two sides agree."""
     kind: Literal["validity", "finding"]
+    """A ``validity`` equation that is unbalanced makes the run invalid; a ``finding`` says
+    something about the variant."""
     reason: str = ""
+    """Why it was not checked; empty where it was."""
 
 
 class Ledger(_Part):
-    """``balanced``: no validity equation is unbalanced; None where none was checked."""
+    """What generator, replicas, Redis and Postgres each counted, reconciled."""
 
     balanced: bool | None
+    """No equation of kind ``validity`` is unbalanced; null where none was checked."""
     equations: list[Equation]
+    """Every equation for every window; empty without a window."""
 
 
 class Generator(_Part):
-    """Health of the load generator over all measured windows."""
+    """Health of the load generator over all windows, the cold fill too."""
 
     planned: int
+    """Requests in the plan; in a closed load those started."""
     sent: int
+    """Requests sent."""
     answered: int
-    unanswered: dict[str, int]
+    """Requests with a status."""
+    unanswered: dict[ErrorKind, int]
+    """Requests without one, by kind of transport error."""
     late: int
+    """Requests that started later than the scenario's limit after their time."""
     max_delay_ms: float
+    """Greatest delay of a start."""
     cpu_share: float
-    """Of all CPU that generator, replicas and servers used together."""
+    """Of all CPU time that generator, replicas and servers used together; 0 to 1."""
     replica_share_min: float
+    """Least loaded replica's share of the requests, times the number of replicas; 1 is even."""
     replica_share_max: float
-    """Least and most loaded replica's share of the requests, times the number of replicas."""
+    """The same of the most loaded."""
 
 
 class ExpectationResult(_Part):
     """One expectation and what was measured."""
 
     name: str
+    """What is expected of."""
     variant: str
+    """Whose figure."""
     scope: str
+    """A scope, or ``all``."""
     measured: str
+    """Cell or figure, or ``not measured``, with the points that hid it."""
     limit: str
+    """Cell or bounds."""
     passed: bool
+    """What was not measured has not passed."""
     not_instrumented: list[str] = []
-    """Points of a release that hid it: then it neither holds nor failed."""
+    """Points of a release that hid it: it neither holds nor failed, and without a failure
+    elsewhere the run is inconclusive."""
 
     @property
     def failed(self) -> bool:
@@ -187,51 +291,84 @@ class ExpectationResult(_Part):
 
 
 class Sizing(_Part):
-    """The rule that population and rate follow."""
+    """Load for each object of one scope: the rule that population and rate follow.
+
+    Reads per request say something only where each object is asked for often: first reads are
+    misses in every variant. The scenario gives the least ``requests_per_object``; below it no run
+    starts.
+    """
 
     scope: str
+    """Key scope."""
     keys: int
+    """Virtual keys of that scope."""
     objects: int
+    """Different objects that its requests look up."""
     requests_per_ttl: float
+    """Requests in one TTL, by plan."""
     requests_per_object: float
+    """The same, for each object."""
 
 
 class Result(_Part):
-    """A whole run."""
+    """The run."""
 
     schema_version: Literal[1] = 1
+    """Version of this schema."""
     run_id: str
+    """Name of the run's folder."""
     started_at: str
-    """UTC, ISO 8601."""
+    """Start of the run, UTC, ISO 8601."""
     elapsed_s: float
+    """From the first server's start to the last one's end."""
     scenario: str
+    """Name of the scenario."""
     title: str
+    """Its title."""
     premises: list[str]
-    """In words; empty when nothing is planted."""
+    """Everything planted, in words; empty when nothing is."""
     stack: str
+    """``embedded``, or another implementation of the stack."""
     replicas: int
+    """Replicas of each fleet."""
     workers: int
+    """Workers of each replica."""
     ttl_s: float
-    """After scaling."""
+    """TTL that the fleets had: after scaling, and raised where a release is too slow for the
+    planned one (``notes`` say so)."""
     time_scale: float
+    """Factor on all times of the scenario; 1 is as written."""
     rounds: int
+    """Measured windows planned for each variant."""
     seed: int
+    """Of population and arrivals."""
     complete: bool
-    """False when the run was interrupted: the windows that it has are whole."""
+    """False when the run was cut short; the windows that it has are whole."""
     verdict: Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
+    """What became of the run."""
     exit_code: int
+    """0 pass, 1 regression, 2 usage, 3 inconclusive, 4 invalid, 130 Ctrl-C, 143 SIGTERM."""
     reasons: list[str]
-    """Why the verdict is what it is, most important first."""
+    """Why the verdict is what it is, the most important first; empty where the verdict says
+    all."""
     sizing: list[Sizing]
-    variants: dict[str, VariantResult]
+    """Load for each object, by scope."""
+    variants: dict[VariantName, VariantResult]
+    """In the order in which the run was asked for them; a variant without a measured window is
+    absent."""
     combined_view: list[CombinedViewRow] = []
+    """The table of PR #26202; empty where the scenario does not ask for it."""
     ledger: Ledger
+    """What all parties counted, reconciled."""
     generator: Generator
+    """Health of the load generator."""
     expectations: list[ExpectationResult]
+    """All that speak of a measured variant."""
     observed: list[str] = []
     """Variants without an expectation: neither pass nor fail."""
     notes: list[str] = []
-    """Facts that a reader of the numbers needs (settings of the servers, scaling)."""
+    """Facts that a reader of the figures needs: settings of the servers; of scaling, rate and TTL
+    only what was measured."""
 
 
 def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -7,6 +7,8 @@ releases: it may import the standard library and `harness.authcache` only.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from harness.authcache.logs import Signature
 from harness.authcache.words import Outcome
 
@@ -59,3 +61,18 @@ CHAT = {"route": CHAT_ROUTE}
 FAILURE = {"outcome": Outcome.DESERIALIZE_FAILURE.value}
 LOG_PAIR = {"level": "error", "signature": Signature.TYPED_READ_FAILED.value}
 """A log pair is counted by its ERROR."""
+
+Scope = Annotated[str, "scope"]
+"""From here on: types of label values, by which docs/result-schema.md names the keys of maps."""
+ScopeOrAll = Annotated[str, "scope or all"]
+Status = Annotated[str, "status"]
+ObjectName = Annotated[str, "object"]
+TierName = Annotated[str, "tier"]
+OutcomeName = Annotated[str, "outcome"]
+Stage = Annotated[str, "stage"]
+SignatureName = Annotated[str, "signature"]
+CodecOp = Annotated[str, "encode or decode"]
+Switch = Annotated[str, "switch"]
+Group = Annotated[str, "group"]
+ErrorKind = Annotated[str, "kind"]
+VariantName = Annotated[str, "name"]

@@ -1,8 +1,9 @@
 """The ledger: what generator, replicas, Redis and Postgres each counted, reconciled.
 
-The equations are one table; docs, report and tests are made from it. An equation of kind
-``validity`` that does not balance makes the run invalid; a ``finding`` says something about the
-variant. What cannot be counted is ``not_checked``, with its reason.
+The equations are one table, from which the report and the table in docs/method.md are made
+(`make docs`). An equation of kind ``validity`` that does not balance makes the run invalid; a
+``finding`` says something about the variant. What cannot be counted is ``not_checked``, with its
+reason.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Rule:
     name: str
     description: str
     kind: Literal["validity", "finding"]
+    counted_by: str
+    """Which party counts the left side, and which the right, where they are two."""
     sides: Callable[[Evidence], Sides]
     not_checked: Callable[[Evidence], str] = lambda _: ""
     """Why it cannot be checked in a window; empty when it can."""
@@ -120,13 +123,15 @@ RULES: tuple[Rule, ...] = (
         "requests answered = requests that the replicas completed, scope by scope and status by "
         "status",
         "validity",
+        "generator = replicas",
         _requests,
     ),
-    Rule("unanswered", "requests without an answer = 0", "validity", _unanswered),
+    Rule("unanswered", "requests without an answer = 0", "validity", "generator", _unanswered),
     Rule(
         "redis_lookups",
         "Redis lookups = memory misses - lookups that waited before Redis (0 without a Redis tier)",
         "validity",
+        "replicas",
         _redis_lookups,
     ),
     Rule(
@@ -134,6 +139,7 @@ RULES: tuple[Rule, ...] = (
         "keys that the clients asked Redis for (GET, SET GET) = keys read, as the fleet's Redis "
         "counted them",
         "validity",
+        "replicas = Redis",
         _gets,
         _no_redis_count,
     ),
@@ -142,12 +148,14 @@ RULES: tuple[Rule, ...] = (
         "source reads = loads that no tier answered - loads that took another's answer + refreshes "
         "+ reads that no lookup came before",
         "validity",
+        "replicas",
         _source_reads,
     ),
     Rule(
         "statements",
         "source reads - source read errors = calls in pg_stat_statements, object by object",
         "validity",
+        "replicas = Postgres",
         _statements,
         _no_statement_count,
     ),
@@ -155,6 +163,7 @@ RULES: tuple[Rule, ...] = (
         "key_spend",
         "cost of the 2xx replies = spend of the keys in Postgres, in micro-units",
         "validity",
+        "generator = Postgres",
         _key_spend,
     ),
 )
