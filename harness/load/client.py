@@ -25,6 +25,7 @@ from harness.domain.window import (
 )
 from harness.errors import InvalidRunError
 from harness.process import groups
+from harness.process.processes import end_of_log
 
 START_TIMEOUT_S = 60.0
 SILENCE_TIMEOUT_S = 60.0
@@ -32,7 +33,6 @@ SILENCE_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 _LONGEST_LINE = 1 << 26
 """Bytes; a result lists every digest that was served with every key."""
-_TAIL_LINES = 10
 
 
 class LoadDriver:
@@ -200,11 +200,8 @@ class LoadDriver:
         )
 
     def _last_words(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = self._log_file.read_text(errors="replace").splitlines()
-            if lines:
-                return " Its last lines:\n" + "\n".join(lines[-_TAIL_LINES:]) + "\n"
-        return ""
+        lines = groups.last_lines(end_of_log(self._log_file))
+        return f" Its last lines:\n{lines}\n" if lines else ""
 
 
 def _environment() -> dict[str, str]:

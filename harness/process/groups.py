@@ -7,20 +7,46 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.process.guard import signal_group
 from harness.process.waiting import wait_until
 
 T = TypeVar("T")
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """Signals that end a process which does not handle them."""
+_TAIL_LINES = 12
 _KILLED_S = 5.0
 """For the system to end what got SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that has ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def tail(self) -> str:
+        """The last lines of its complaint, for a message."""
+        return last_lines(self.err or self.out)
+
+    def last(self) -> str:
+        """The last line of its complaint."""
+        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
+        return lines[-1] if lines else "no message"
+
+
+def last_lines(text: str) -> str:
+    """The end of what a process wrote, indented for a message; empty where it wrote nothing."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -86,6 +112,43 @@ async def start(*argv: str | Path, **options: Any) -> asyncio.subprocess.Process
     return await asyncio.create_subprocess_exec(*argv, start_new_session=True, **options)
 
 
+async def run(
+    *argv: str | Path,
+    stdin: bytes | None = None,
+    timeout_s: float | None = None,
+    grace_s: float = 0.0,
+    **options: Any,
+) -> Done:
+    """Run a command to its end. A wait that ends earlier ends the command and its group.
+
+    Args:
+        argv: the command line.
+        stdin: what it reads; None for nothing.
+        timeout_s: seconds that it may take; None for as long as it takes.
+        grace_s: as of `end`.
+        options: as of `asyncio.create_subprocess_exec`.
+
+    Raises:
+        TimeoutError: the time is up.
+        OSError: the program is not there, or may not be run.
+    """
+    process = await start(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        **options,
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            out, err = await process.communicate(stdin)
+    except BaseException:
+        await end(process, grace_s)
+        raise
+    assert process.returncode is not None, "communicate waits for the end"
+    return Done(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
 async def end(process: asyncio.subprocess.Process, grace_s: float) -> None:
     """End a command of `start` and what is left of its group; by then it is gone.
 
@@ -101,11 +164,11 @@ async def end(process: asyncio.subprocess.Process, grace_s: float) -> None:
 
 async def _end(process: asyncio.subprocess.Process, grace_s: float) -> None:
     try:
-        if grace_s > 0 and _signal(process.pid, signal.SIGTERM):
+        if grace_s > 0 and signal_group(process.pid, signal.SIGTERM):
             await _gone(process, grace_s)
     finally:
         # Also where the whole loop is being torn down, this task too.
-        _signal(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
     await _gone(process, _KILLED_S)
     # A process that has left the group may hold the pipes, and `wait` would wait for it too.
     # Nothing public closes them.
@@ -117,14 +180,5 @@ async def _gone(process: asyncio.subprocess.Process, timeout_s: float) -> None:
     """Wait, but no longer, until the command and all of its group have ended."""
     # Not by `wait`, see above; and grandchildren tell no event.
     await wait_until(
-        lambda: process.returncode is not None and not _signal(process.pid, 0), timeout_s
+        lambda: process.returncode is not None and not signal_group(process.pid, 0), timeout_s
     )
-
-
-def _signal(group: int, number: int) -> bool:
-    """Whether there was something in the group to get the signal."""
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True

@@ -70,10 +70,17 @@ def _birth_from_ps(pid: int) -> str | None:
 
 def kill_group(leader: int, born: str) -> None:
     """SIGKILL to the process group of `leader`, also when the leader itself has ended."""
-    if birth(leader) not in {None, born}:
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
+    if birth(leader) in {None, born}:
+        signal_group(leader, signal.SIGKILL)
+
+
+def signal_group(leader: int, number: int) -> bool:
+    """Whether there was something in the process group to get the signal."""
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def kill_strays(token: str, folders: Iterable[str]) -> None:

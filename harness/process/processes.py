@@ -18,7 +18,6 @@ from harness.process.waiting import wait_until
 
 _WATCH_S = 0.1
 _KILL_GRACE_S = 5.0
-_TAIL_LINES = 12
 _TAIL_BYTES = 16_384
 
 _PASSED_ON = (
@@ -72,11 +71,7 @@ class Process:
 
     def log_text(self) -> str:
         """The end of what it wrote."""
-        with contextlib.suppress(OSError), self.command.log_file.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self.log_start, size - _TAIL_BYTES))
-            return log.read().decode(errors="replace")
-        return ""
+        return end_of_log(self.command.log_file, self.log_start)
 
     def epitaph(self) -> str:
         """How it ended, and what it wrote last."""
@@ -86,11 +81,11 @@ class Process:
             how = "still running"
         elif code < 0:
             how = f"ended by signal [{_signal_name(-code)}]"
-        lines = self.log_text().splitlines()[-_TAIL_LINES:]
+        lines = groups.last_lines(self.log_text())
         log_name = f"{self.command.log_file.parent.name}/{self.command.log_file.name}"
         if not lines:
             return f"{how}; it wrote nothing to {log_name}"
-        return f"{how}; last lines of {log_name}:\n" + "\n".join(f"    {line}" for line in lines)
+        return f"{how}; last lines of {log_name}:\n{lines}"
 
 
 class Processes:
@@ -180,6 +175,15 @@ class Processes:
     def refuse(self) -> None:
         """Start nothing any more."""
         self._closing = True
+
+
+def end_of_log(log_file: Path, start: int = 0) -> str:
+    """The end of a log file, from byte `start` on; empty where it cannot be read."""
+    with contextlib.suppress(OSError), log_file.open("rb") as log:
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(start, size - _TAIL_BYTES))
+        return log.read().decode(errors="replace")
+    return ""
 
 
 def _signal_name(number: int) -> str:

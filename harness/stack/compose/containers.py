@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.stack.compose.docker import Docker, Done
+from harness.process.groups import Done, last_lines
+from harness.stack.compose.docker import Docker
 from harness.stack.compose.project import LABEL
 
 _SERVICE = "com.docker.compose.service"
@@ -52,10 +53,8 @@ async def epitaph(docker: Docker, container: Container) -> str:
     """How a container ended, and what it wrote last."""
     how = "still running" if container.running else f"exit code [{container.exit_code}]"
     wrote = await docker("logs", "--tail", _TAIL_LINES, container.id)
-    lines = (wrote.out + wrote.err).splitlines()
-    if not lines:
-        return f"{how}; it wrote nothing"
-    return f"{how}; it wrote last:\n" + "\n".join(f"    {line}" for line in lines)
+    lines = last_lines(wrote.out + wrote.err)
+    return f"{how}; it wrote last:\n{lines}" if lines else f"{how}; it wrote nothing"
 
 
 async def keep_logs(docker: Docker, project: str, folder: Path) -> None:

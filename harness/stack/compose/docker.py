@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
@@ -11,11 +10,11 @@ from dataclasses import dataclass, field
 
 from harness.errors import SetupError
 from harness.process import groups
+from harness.process.groups import Done
 
 OLDEST_COMPOSE = (2, 20)
 """Tried with 2.26. Older ones differ in how ``extends`` merges, and are out of support."""
 _CHECK_TIMEOUT_S = 60.0
-_TAIL_LINES = 15
 _GRACE_S = 10.0
 
 
@@ -25,25 +24,6 @@ class Versions:
 
     engine: str
     compose: str
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def tail(self) -> str:
-        """The last lines of its complaint, one text."""
-        lines = [line.rstrip() for line in (self.err or self.out).splitlines() if line.strip()]
-        return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
-
-    def last(self) -> str:
-        """The last line of its complaint."""
-        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
-        return lines[-1] if lines else "no message"
 
 
 @dataclass(slots=True)
@@ -64,28 +44,20 @@ class Docker:
         What is ended early is ended with its plugins: `docker compose` is a process of its own,
         which the end of `docker` need not end.
         """
-        process = await groups.start(
-            self.command,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **self.env},
-        )
         try:
-            async with asyncio.timeout(timeout_s):
-                out, err = await process.communicate(stdin)
-        except BaseException as error:
-            await groups.end(process, self.grace_s)
-            if not isinstance(error, TimeoutError):
-                raise
+            return await groups.run(
+                self.command,
+                *arguments,
+                stdin=stdin,
+                timeout_s=timeout_s,
+                grace_s=self.grace_s,
+                env={**os.environ, **self.env},
+            )
+        except TimeoutError:
             raise SetupError(
                 f"[docker {_shown(arguments)}] did not end within [{timeout_s:g} s]. "
                 "See what the daemon does: docker ps, docker info."
             ) from None
-        code = process.returncode
-        assert code is not None
-        return Done(code, out.decode(errors="replace"), err.decode(errors="replace"))
 
     async def must(self, what: str, *arguments: str, timeout_s: float = _CHECK_TIMEOUT_S) -> str:
         """Run, and give what it wrote. Raises SetupError with `what` could not be done."""

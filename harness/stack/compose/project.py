@@ -16,9 +16,10 @@ import psutil
 
 from harness.errors import SetupError
 from harness.installation import PACKAGE, checkout, shipped, user_cache
+from harness.process.groups import Done
 from harness.process.sockets import free_port, listen
 from harness.stack.compose.context import write_context
-from harness.stack.compose.docker import Docker, Done, explain
+from harness.stack.compose.docker import Docker, explain
 
 KEPT_PROJECT = "authcache"
 """What `harness up` starts; a run takes a name of its own."""

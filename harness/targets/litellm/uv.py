@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -106,18 +105,8 @@ async def run_uv(command: Sequence[str], folder: Path) -> None:
     Raises:
         UvError: it ended with an error.
     """
-    process = await groups.start(
-        *command,
-        cwd=folder,
-        env=uv_environment(os.environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+    done = await groups.run(
+        *command, cwd=folder, env=uv_environment(os.environ), grace_s=_END_GRACE_S
     )
-    try:
-        _, written = await process.communicate()
-    except BaseException:
-        await groups.end(process, _END_GRACE_S)
-        raise
-    if process.returncode != 0:
-        raise UvError(written.decode(errors="replace").strip() or f"exit code {process.returncode}")
+    if done.code != 0:
+        raise UvError(done.err.strip() or f"exit code {done.code}")

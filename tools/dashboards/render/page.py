@@ -131,18 +131,10 @@ async def _browse(browser: str, folder: Path, *arguments: str) -> str:
         ),
         *(*arguments, (folder / "page.html").as_uri()),
     ]
-    process = await groups.start(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
     try:
-        async with asyncio.timeout(_PICTURE_TIMEOUT_S):
-            out, _ = await process.communicate()
+        return (await groups.run(*command, timeout_s=_PICTURE_TIMEOUT_S)).out
     except TimeoutError as error:
         raise SetupError(f"[{browser}] did not end in [{_PICTURE_TIMEOUT_S}] s.") from error
-    finally:
-        if process.returncode is None:
-            await groups.end(process, 0)
-    return out.decode(errors="replace")
 
 
 def _lines(row: Row, span: Span) -> list[list[_Panel]]:
