@@ -9,11 +9,22 @@ HarnessError                     everything the harness raises on purpose
 ├── InvalidRunError              exit 4: the run happened, but its numbers cannot be trusted
 │   ├── ServerDiedError          a replica or server ended unplanned
 │   └── NotQuiescentError        work was still pending when a snapshot was due
+├── StoppedError                 exit 130 or 143: a signal came before anything ran (process.stop)
 └── CodecError                   raised inside authcache, never shown to the user as such
     ├── EncodeError              an object that the codec cannot encode
     └── DecodeError              a payload that does not become an object of the asked type
+        └── ForeignPayloadError  a payload that names another type or schema (authcache.codecs)
 
 Every message says what happened, the value in brackets, and what to do next.
+
+These are no HarnessError, because the part that raises them catches them too, and a command that
+reports HarnessErrors must not report them:
+
+authcache.cache.SourceUnavailableError   Postgres did not answer; the proxy replies 503
+authcache.tiers.RedisUnavailableError    Redis did not answer; the cache goes on as after a miss
+targets.litellm.uv.UvError               uv failed; `install` and `resolve` say for which release
+targets.reference.problems.ApiError      a tree of its own: replies of the proxy, by status
+ui.sources.StatusError                   a page of a worker that is no 200; a line in the tab
 """
 
 from __future__ import annotations
