@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 WORKERS_JOB = "authcache"
+"""What dashboards and rules call the scrapes of workers, on every stack."""
 EXPORTER_JOB = "authcache-exporter"
 SCRAPE_S = 1.0
 """A window lasts seconds, and ``$__rate_interval`` is four scrapes."""
 RULES_S = 5.0
 """Between two evaluations of the rules: once a second they cost more than all scrapes together."""
-_EXPORTED = "exported_variant"
+WORKERS_RELABELLED = [{"action": "labeldrop", "regex": "exported_variant"}]
+"""``metric_relabel_configs`` of every scrape of workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def configuration(
             "static_configs": [
                 {"targets": [one.address], "labels": dict(one.labels)} for one in workers
             ],
-            "metric_relabel_configs": [{"action": "labeldrop", "regex": _EXPORTED}],
+            "metric_relabel_configs": WORKERS_RELABELLED,
         }
     ]
     if exporter is not None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from harness.errors import SetupError
 from harness.process.sockets import LOOPBACK
+from harness.prometheus.configuration import WORKERS_JOB, WORKERS_RELABELLED
 from harness.stack.base import FleetSpec
 from harness.stack.compose.project import compose_folder
 from harness.stack.databases import safe_name
@@ -25,8 +26,6 @@ PROXY_PORT = 4000
 STATS_PORT = 8404
 METRICS_PORT = 9400
 REDIS_PORT = 6379
-WORKERS_JOB = "authcache"
-"""What dashboards and rules call the scrapes of workers, on every stack."""
 MOST_SLOTS = 64
 """Servers that HAProxy keeps a place for: as many replicas as a fleet can have."""
 
@@ -226,8 +225,7 @@ def scrape_file(place: FleetPlace) -> str:
             {**address, "regex": r"(.+):\d+", "target_label": "replica"},
             *numbers,
         ],
-        # As in harness/prometheus/configuration.py, which says why.
-        "metric_relabel_configs": [{"action": "labeldrop", "regex": "exported_variant"}],
+        "metric_relabel_configs": WORKERS_RELABELLED,
     }
     balancer = {
         "job_name": f"haproxy-{place.slug}",

@@ -19,7 +19,6 @@ from harness.exporter.config import read_config
 from harness.prometheus import configuration
 from harness.stack.base import FleetSpec
 from harness.stack.compose.fleet import (
-    WORKERS_JOB,
     FleetPlace,
     compose_file,
     exporter_file,
@@ -170,12 +169,11 @@ def test_prometheus_finds_every_worker_of_every_replica() -> None:
         for rule in replicas["relabel_configs"]
         if "source_labels" not in rule
     }
-    assert constant == {"job": WORKERS_JOB, "variant": "recommended"}
+    assert constant == {"job": configuration.WORKERS_JOB, "variant": "recommended"}
     assert balancer["static_configs"] == [{"targets": ["haproxy-recommended:8404"]}]
 
 
 def test_jobs_are_called_as_dashboards_and_rules_call_them() -> None:
-    assert WORKERS_JOB == configuration.WORKERS_JOB
     text = (compose_folder() / "prometheus" / "prometheus.yml").read_text()
     assert f"job_name: {configuration.EXPORTER_JOB}\n" in text
 
