@@ -21,7 +21,6 @@ class Signature(StrEnum):
     TYPED_READ_FAILED = "typed_read_failed"
     ENCODE_FAILED = "encode_failed"
     REDIS_OUTAGE = "redis_outage"
-    SOURCE_UNAVAILABLE = "source_unavailable"
     SPEND_UPDATE_FAILED = "spend_update_failed"
     OTHER = "other"
 
