@@ -11,7 +11,6 @@ from harness.authcache.words import ObjectKind
 from harness.domain.result import Range
 from harness.domain.window import ServedCount
 from harness.observe.evidence import Evidence
-from harness.observe.truth import KeyTruth
 from tests.observe.build import evidence, series
 
 READS = "authcache_source_reads_total"
@@ -42,9 +41,10 @@ def test_rates_per_round_are_a_median_with_its_range() -> None:
 
 def test_a_status_is_odd_where_no_key_of_the_scope_calls_for_it() -> None:
     answers = {"statuses": {"team": {"200": 90, "401": 10}, "user": {"500": 1}}}
-    window = replace(
-        evidence(generator=answers), truths={0: KeyTruth({}, 200), 1: KeyTruth({}, 401)}
-    )
+    window = evidence(generator=answers)
+    right = window.truths[0]
+    assert right.status == 200
+    window = replace(window, truths={0: right, 1: replace(right, status=401)})
     both_team = Tally((window, window), {0: "team", 1: "team"})
     assert both_team.unexpected_statuses() == {"user": {"500": 2}}
     one_each = Tally((window,), {0: "team", 1: "user"})
