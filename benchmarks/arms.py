@@ -23,7 +23,7 @@ TOKENS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class MeasuredServer:
     """One server to measure.
 
     ``tier`` is what answers the lookups of every request, and is checked against the server's
@@ -64,25 +64,31 @@ QUICK = Sizes(memory=64, redis=64, postgres=64)
 _NO_MEMORY = {"memory_entries": "0"}
 
 
-def arms(sizes: Sizes) -> list[Arm]:
+def arms(sizes: Sizes) -> list[MeasuredServer]:
     """All arms, in the order of the odd rounds."""
     memory, redis, postgres = sizes.memory, sizes.redis, sizes.postgres
     old = "litellm_1_84"
     return [
-        Arm(FLOOR, "raw ASGI handler", "", memory, variant="", shots=5),
-        Arm("memory", "memory answers", "memory", memory, shots=5),
-        Arm("memory_uncounted", "memory, no metrics", "memory", memory, metrics=False, shots=5),
-        Arm("redis", "Redis answers", "redis", redis, overrides=_NO_MEMORY, shots=5),
-        Arm("postgres", "Postgres answers", "postgres", postgres, shots=5),
-        Arm("memory_spend", "memory, spend on", "memory", memory, spend=True),
-        Arm("redis_spend", "Redis, spend on", "redis", redis, overrides=_NO_MEMORY, spend=True),
-        Arm("postgres_spend", "Postgres, spend on", "postgres", postgres, spend=True),
-        Arm("litellm_1_84", "1.84, memory answers", "memory", redis, variant=old),
-        Arm("litellm_1_84_spend", "1.84, spend on", "memory", redis, variant=old, spend=True),
+        MeasuredServer(FLOOR, "raw ASGI handler", "", memory, variant="", shots=5),
+        MeasuredServer("memory", "memory answers", "memory", memory, shots=5),
+        MeasuredServer(
+            "memory_uncounted", "memory, no metrics", "memory", memory, metrics=False, shots=5
+        ),
+        MeasuredServer("redis", "Redis answers", "redis", redis, overrides=_NO_MEMORY, shots=5),
+        MeasuredServer("postgres", "Postgres answers", "postgres", postgres, shots=5),
+        MeasuredServer("memory_spend", "memory, spend on", "memory", memory, spend=True),
+        MeasuredServer(
+            "redis_spend", "Redis, spend on", "redis", redis, overrides=_NO_MEMORY, spend=True
+        ),
+        MeasuredServer("postgres_spend", "Postgres, spend on", "postgres", postgres, spend=True),
+        MeasuredServer("litellm_1_84", "1.84, memory answers", "memory", redis, variant=old),
+        MeasuredServer(
+            "litellm_1_84_spend", "1.84, spend on", "memory", redis, variant=old, spend=True
+        ),
     ]
 
 
-def settings(arm: Arm) -> RunSettings:
+def settings(arm: MeasuredServer) -> RunSettings:
     """No premise, no mock latency, no served header; everything else as the arm says."""
     return RunSettings(
         ttl_s=TTL_S,
@@ -99,7 +105,7 @@ async def floor_target() -> FloorTarget:
     return FloorTarget(await model.reply(parse_chat(BODY.encode())))
 
 
-async def fleet_spec(arm: Arm) -> FleetSpec:
+async def fleet_spec(arm: MeasuredServer) -> FleetSpec:
     """One replica with one worker."""
     target: Target
     if arm.variant:

@@ -11,7 +11,7 @@ from benchmarks.statistics import Rounds, Summary, figure, ratio
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class Threshold:
     """A limit on one figure, or on its ratio to another of the same round."""
 
     name: str
@@ -29,8 +29,8 @@ class Bar:
     """A figure that is the floor, measured in the same rounds."""
 
 
-BARS: tuple[Bar, ...] = (
-    Bar(
+BARS: tuple[Threshold, ...] = (
+    Threshold(
         "memory",
         "requests",
         "memory answers / raw handler",
@@ -40,7 +40,7 @@ BARS: tuple[Bar, ...] = (
         over=f"{FLOOR}.cpu_us",
         floor=1.0,
     ),
-    Bar(
+    Threshold(
         "redis",
         "requests",
         "Redis answers / raw handler",
@@ -50,7 +50,7 @@ BARS: tuple[Bar, ...] = (
         over=f"{FLOOR}.cpu_us",
         floor=1.0,
     ),
-    Bar(
+    Threshold(
         "postgres",
         "requests",
         "Postgres answers / raw handler",
@@ -60,7 +60,7 @@ BARS: tuple[Bar, ...] = (
         over=f"{FLOOR}.cpu_us",
         floor=1.0,
     ),
-    Bar(
+    Threshold(
         "metrics",
         "requests",
         "metrics and accounting on / off",
@@ -70,7 +70,7 @@ BARS: tuple[Bar, ...] = (
         over="memory_uncounted.cpu_us",
         floor=1.0,
     ),
-    Bar(
+    Threshold(
         "encode",
         "codecs",
         "encode, msgspec / LiteLLM's way",
@@ -79,7 +79,7 @@ BARS: tuple[Bar, ...] = (
         "x",
         over=f"codecs.{LITELLM}.encode_us",
     ),
-    Bar(
+    Threshold(
         "decode",
         "codecs",
         "decode, msgspec / LiteLLM's way",
@@ -88,7 +88,7 @@ BARS: tuple[Bar, ...] = (
         "x",
         over=f"codecs.{LITELLM}.decode_us",
     ),
-    Bar(
+    Threshold(
         "start",
         "start",
         "8 replicas, start to all ready",
@@ -97,7 +97,7 @@ BARS: tuple[Bar, ...] = (
         "s",
         floor_figure="bare.start_s",
     ),
-    Bar(
+    Threshold(
         "memory_held",
         "start",
         "8 replicas, resident memory",
@@ -113,7 +113,7 @@ BARS: tuple[Bar, ...] = (
 class Judged:
     """A bar with what was measured against it."""
 
-    bar: Bar
+    bar: Threshold
     measured: Summary
     floor: float | None
     held: bool

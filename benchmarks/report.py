@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.bars import judge
 from benchmarks.population import SEED
-from benchmarks.run import QUIET_BEFORE, QUIET_DURING, Measured
+from benchmarks.run import QUIET_BEFORE, QUIET_DURING, BenchResult
 from benchmarks.statistics import Summary, figure
 from benchmarks.tables import tables
 from harness.archive.manifest import manifest
@@ -22,7 +22,7 @@ from harness.report.grid import draw, say
 SCHEMA_VERSION = 1
 
 
-def finish(measured: Measured, console: Console, json_file: Path | None) -> bool:
+def finish(measured: BenchResult, console: Console, json_file: Path | None) -> bool:
     """Print the tables and write the JSON; whether every bar was held.
 
     Args:
@@ -45,7 +45,7 @@ def finish(measured: Measured, console: Console, json_file: Path | None) -> bool
     return all(one.held for one in judge(measured.rounds))
 
 
-def conditions(measured: Measured) -> str:
+def conditions(measured: BenchResult) -> str:
     """What the ratios hold for: Python, its build, how CPU was counted, and what else ran."""
     _, built = platform.python_build()
     clock = "the scheduler's" if Path("/proc/self/schedstat").exists() else "psutil's"
@@ -63,7 +63,7 @@ def conditions(measured: Measured) -> str:
     )
 
 
-def as_json(measured: Measured) -> dict[str, Any]:
+def as_json(measured: BenchResult) -> dict[str, Any]:
     """Everything, for a program: raw figures by round, their summaries, the bars."""
     rounds = measured.rounds
     names = sorted({name for each in rounds for name in each})

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from benchmarks.arms import BODY, CONNECTIONS, Arm, fleet_spec
+from benchmarks.arms import BODY, CONNECTIONS, MeasuredServer, fleet_spec
 from benchmarks.client import Job, Shot
 from benchmarks.load import aim
 from benchmarks.machine import CpuTimes, cpu_times, pin, two_cores, used_s
@@ -49,7 +49,7 @@ class RequestStep:
 
     def __init__(
         self,
-        arm: Arm,
+        arm: MeasuredServer,
         fleet: Fleet,
         pids: Callable[[], dict[str, list[int]]],
         secrets: Sequence[str],
@@ -136,7 +136,7 @@ class RequestStep:
         return counters
 
 
-def _check_tier(arm: Arm, counted: Counters) -> None:
+def _check_tier(arm: MeasuredServer, counted: Counters) -> None:
     """What an arm is named after is what must have answered every lookup."""
     objects = _OBJECTS * arm.requests
     reads = counted.sum(READS)
@@ -156,7 +156,7 @@ def _check_tier(arm: Arm, counted: Counters) -> None:
         )
 
 
-async def open_arm(arm: Arm, stack: ProcessStack, rounds: int) -> RequestStep:
+async def open_arm(arm: MeasuredServer, stack: ProcessStack, rounds: int) -> RequestStep:
     """Start an arm's server, write its keys, and warm it up."""
     fleet = await stack.start(await fleet_spec(arm))
     # One shot more, for the warm-up.
@@ -169,7 +169,7 @@ async def open_arm(arm: Arm, stack: ProcessStack, rounds: int) -> RequestStep:
     return step
 
 
-def _pin(arm: Arm, pids: dict[str, list[int]]) -> None:
+def _pin(arm: MeasuredServer, pids: dict[str, list[int]]) -> None:
     """The measured server has a core to itself; its servers share the other with the load."""
     cores = two_cores()
     if cores is None:

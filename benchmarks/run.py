@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.arms import FULL, QUICK, TTL_S, Arm, arms, floor_target
+from benchmarks.arms import FULL, QUICK, TTL_S, MeasuredServer, arms, floor_target
 from benchmarks.codecs import CodecStep
 from benchmarks.machine import two_cores
 from benchmarks.options import Options
@@ -34,7 +34,7 @@ _QUICK_LOAD_S = 1.0
 
 
 @dataclass(slots=True)
-class Measured:
+class BenchResult:
     """What a benchmark gave, whole rounds only."""
 
     options: Options
@@ -43,7 +43,7 @@ class Measured:
     """Load average of the last minute before anything was started."""
     load_averages: list[float] = field(default_factory=list)
     """Of the last minute, at the end of each round."""
-    arms: list[Arm] = field(default_factory=list)
+    arms: list[MeasuredServer] = field(default_factory=list)
     refusing: list[str] = field(default_factory=list)
     """Codecs that encode no key."""
     pinned: bool = False
@@ -57,14 +57,14 @@ class Measured:
         return self.load_before <= QUIET_BEFORE and max(self.load_averages) <= QUIET_DURING
 
 
-async def run_bench(options: Options, progress: Progress, stop: Stop) -> Measured:
+async def run_bench(options: Options, progress: Progress, stop: Stop) -> BenchResult:
     """Measure everything that is asked for; whatever happens, end what was started.
 
     Raises:
         SetupError: something could not be started.
         InvalidRunError: a server died, or another tier answered than was meant.
     """
-    measured = Measured(options, pinned=two_cores() is not None)
+    measured = BenchResult(options, pinned=two_cores() is not None)
 
     def stopping() -> None:
         measured.interrupted = True
@@ -74,7 +74,7 @@ async def run_bench(options: Options, progress: Progress, stop: Stop) -> Measure
     return measured
 
 
-async def _run(measured: Measured, progress: Progress) -> None:
+async def _run(measured: BenchResult, progress: Progress) -> None:
     options = measured.options
     steps: list[Step] = []
     if "codecs" in options.groups:
@@ -100,7 +100,7 @@ async def _run(measured: Measured, progress: Progress) -> None:
 
 
 async def _with_servers(
-    measured: Measured, steps: list[Step], stack: ProcessStack, folder: Path, progress: Progress
+    measured: BenchResult, steps: list[Step], stack: ProcessStack, folder: Path, progress: Progress
 ) -> None:
     options = measured.options
     if "requests" in options.groups:
@@ -128,7 +128,7 @@ async def _start_steps(stack: ProcessStack, folder: Path, *, quick: bool) -> lis
     ]
 
 
-async def _rounds(measured: Measured, steps: Sequence[Step], progress: Progress) -> None:
+async def _rounds(measured: BenchResult, steps: Sequence[Step], progress: Progress) -> None:
     rounds = measured.options.rounds
     for number in range(1, rounds + 1):
         progress.phase(f"round {number} of {rounds}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.arms import FLOOR
 from benchmarks.bars import Judged, judge
 from benchmarks.codecs import LITELLM
-from benchmarks.run import Measured
+from benchmarks.run import BenchResult
 from benchmarks.statistics import Rounds, Summary, figure, ratio
 from harness.report.numbers import NOT_MEASURED, TIMES
 from harness.report.table import Cell, Row, Table, cells, columns
@@ -13,7 +13,7 @@ from harness.report.table import Cell, Row, Table, cells, columns
 _FINE, _COARSE = 10, 100
 
 
-def tables(measured: Measured) -> list[Table]:
+def tables(measured: BenchResult) -> list[Table]:
     """What was measured, bars first; groups that were not asked for are absent."""
     rounds = measured.rounds
     found = [bars_table(judge(rounds))]
@@ -52,7 +52,7 @@ def bars_table(judged: list[Judged]) -> Table:
     )
 
 
-def requests_table(measured: Measured) -> Table:
+def requests_table(measured: BenchResult) -> Table:
     """CPU per request by arm: server, its distance to the floor, and the servers behind it."""
     rows = []
     for arm in measured.arms:

@@ -19,7 +19,7 @@ _LEAST_ROUNDS = 2
 """One round has no range."""
 
 
-class Outcome(StrEnum):
+class ComparisonOutcome(StrEnum):
     """Of comparing two figures."""
 
     SAME = "same"
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class RoundedFigure:
     """One figure of one variant."""
 
     value: float
@@ -45,7 +45,7 @@ class Figure:
         assert self.events_per_unit is None or self.events_per_unit >= 0, self.events_per_unit
 
 
-Reading = Figure | str | None
+Reading = RoundedFigure | str | None
 """A figure, a word (a cell), or None where this variant has nothing of the kind."""
 
 
@@ -53,7 +53,7 @@ Reading = Figure | str | None
 class Difference:
     """``percent`` is None for words, and where one side has no figure."""
 
-    outcome: Outcome
+    outcome: ComparisonOutcome
     percent: float | None = None
 
 
@@ -66,13 +66,13 @@ def compare(base: Reading, other: Reading) -> Difference:
         base: of the twin, or of the first run.
         other: of the release, or of the other run.
     """
-    if not (isinstance(base, Figure) and isinstance(other, Figure)):
-        return Difference(Outcome.SAME if base == other else Outcome.DIFFERS)
+    if not (isinstance(base, RoundedFigure) and isinstance(other, RoundedFigure)):
+        return Difference(ComparisonOutcome.SAME if base == other else ComparisonOutcome.DIFFERS)
     percent = difference_percent(base.value, other.value)
     if abs(percent) <= LIMIT_PERCENT:
-        return Difference(Outcome.SAME, percent)
+        return Difference(ComparisonOutcome.SAME, percent)
     noise = _few_events(base, other) or _ranges_meet(base, other)
-    return Difference(Outcome.NOISE if noise else Outcome.DIFFERS, percent)
+    return Difference(ComparisonOutcome.NOISE if noise else ComparisonOutcome.DIFFERS, percent)
 
 
 def difference_percent(base: float, other: float) -> float:
@@ -85,7 +85,7 @@ def difference_percent(base: float, other: float) -> float:
     return (other - base) / larger * 100 if larger else 0.0
 
 
-def _few_events(base: Figure, other: Figure) -> bool:
+def _few_events(base: RoundedFigure, other: RoundedFigure) -> bool:
     if base.events_per_unit is None or other.events_per_unit is None:
         return False
     # Of the side that answered fewer requests: the other one's surplus is no difference.
@@ -93,7 +93,7 @@ def _few_events(base: Figure, other: Figure) -> bool:
     return abs(other.value - base.value) * fewer < LEAST_EVENTS
 
 
-def _ranges_meet(base: Figure, other: Figure) -> bool:
+def _ranges_meet(base: RoundedFigure, other: RoundedFigure) -> bool:
     if min(len(base.rounds), len(other.rounds)) < _LEAST_ROUNDS:
         return False
     return max(min(base.rounds), min(other.rounds)) <= min(max(base.rounds), max(other.rounds))

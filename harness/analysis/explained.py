@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from harness.analysis.difference import Figure, Reading
+from harness.analysis.difference import Reading, RoundedFigure
 from harness.domain.result import Cell
 from harness.errors import ScenarioError, explain
 from harness.targets.registry import is_range, speaks_of
@@ -108,4 +108,4 @@ def _builtin() -> dict[str, Explanation]:
 
 
 def _size(reading: Reading) -> float:
-    return reading.value if isinstance(reading, Figure) else 0.0
+    return reading.value if isinstance(reading, RoundedFigure) else 0.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.analysis import rounds
-from harness.analysis.difference import Figure, Reading
+from harness.analysis.difference import Reading, RoundedFigure
 from harness.analysis.explained import CELLS
 from harness.authcache.words import LOAD_SCOPES, ObjectKind
 from harness.domain.rates import PER, answered, per_answered
@@ -113,12 +113,12 @@ def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
     requests = answered(variant.requests, scope)
     value = per_answered(wrong, requests)
     # A result has wrong values for all windows together only: no range over the rounds.
-    return None if value is None else Figure(value, requests / PER)
+    return None if value is None else RoundedFigure(value, requests / PER)
 
 
 def _payload(variant: VariantResult, _: str, part: str) -> Reading:
     size = variant.payload_bytes.get(part)
-    return None if size is None else Figure(size)
+    return None if size is None else RoundedFigure(size)
 
 
 def _by_round(variant: VariantResult, scope: str, count: rounds.Count, per: float = PER) -> Reading:
@@ -127,7 +127,7 @@ def _by_round(variant: VariantResult, scope: str, count: rounds.Count, per: floa
     if middle is None:
         return None
     requests = answered(variant.requests, scope)
-    return Figure(middle, requests / per, tuple(values))
+    return RoundedFigure(middle, requests / per, tuple(values))
 
 
 MEASURES = (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
-from harness.analysis.difference import Difference, Outcome, Reading, compare
+from harness.analysis.difference import ComparisonOutcome, Difference, Reading, compare
 from harness.analysis.explained import Explanation
 from harness.analysis.points import missing
 from harness.analysis.twin_measures import MEASURES, Measure, places
@@ -22,7 +22,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TwinLine:
     """One figure of both."""
 
     measure: Measure
@@ -37,7 +37,7 @@ class Line:
     @property
     def unexplained(self) -> bool:
         """Whether they differ and nobody knows why."""
-        return self.difference.outcome is Outcome.DIFFERS and self.explanation is None
+        return self.difference.outcome is ComparisonOutcome.DIFFERS and self.explanation is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Comparison:
     """All figures of one pair."""
 
     pair: Pair
-    lines: tuple[Line, ...]
+    lines: tuple[TwinLine, ...]
     missing: tuple[str, ...] = ()
     """Which of the two have no measured window in the run; then there are no lines."""
     stale: tuple[Explanation, ...] = ()
@@ -53,24 +53,24 @@ class Comparison:
     unwrapped: tuple[str, ...] = ()
     """Points of the release that could not be wrapped."""
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: ComparisonOutcome) -> int:
         """Figures with this outcome."""
         return sum(line.difference.outcome is outcome for line in self.lines)
 
     @property
-    def unexplained(self) -> list[Line]:
+    def unexplained(self) -> list[TwinLine]:
         """Differences that nobody has explained."""
         return [line for line in self.lines if line.unexplained]
 
     @property
-    def explained(self) -> list[Line]:
+    def explained(self) -> list[TwinLine]:
         """Differences with a known cause."""
         return [line for line in self.lines if line.explanation is not None]
 
     @property
     def conclusive(self) -> bool:
         """Whether everything that there was to compare was compared."""
-        return bool(self.lines) and not self.count(Outcome.NOT_MEASURED)
+        return bool(self.lines) and not self.count(ComparisonOutcome.NOT_MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,27 +161,30 @@ def _line(
     twin: VariantResult,
     release: VariantResult,
     known: Sequence[Explanation],
-) -> Line:
+) -> TwinLine:
     both = (twin, release)
     blind = any(measure.seen_as and missing(variant, measure.seen_as) for variant in both)
     silent = bool(scope) and any(scope not in variant.requests for variant in both)
     if blind or silent:
-        unknown = Difference(Outcome.NOT_MEASURED)
-        return Line(measure, scope, part, None, None, unknown)
+        unknown = Difference(ComparisonOutcome.NOT_MEASURED)
+        return TwinLine(measure, scope, part, None, None, unknown)
     here, there = (measure.read(variant, scope, part) for variant in both)
     difference = compare(here, there)
-    if difference.outcome is not Outcome.DIFFERS:
-        return Line(measure, scope, part, here, there, difference)
+    if difference.outcome is not ComparisonOutcome.DIFFERS:
+        return TwinLine(measure, scope, part, here, there, difference)
     cause = next((e for e in known if e.covers(measure.name, scope, part, here, there)), None)
-    return Line(measure, scope, part, here, there, difference, cause)
+    return TwinLine(measure, scope, part, here, there, difference, cause)
 
 
-def _is_stale(explanation: Explanation, lines: Sequence[Line]) -> bool:
+def _is_stale(explanation: Explanation, lines: Sequence[TwinLine]) -> bool:
     """Whether its difference did not occur; what is not known or drowns in noise may be there."""
     for line in lines:
         if line.explanation is explanation:
             return False
-        undecided = line.difference.outcome in (Outcome.NOISE, Outcome.NOT_MEASURED)
+        undecided = line.difference.outcome in (
+            ComparisonOutcome.NOISE,
+            ComparisonOutcome.NOT_MEASURED,
+        )
         if undecided and explanation.is_about(line.measure.name, line.scope, line.part):
             return False
     return True

@@ -14,7 +14,7 @@ from harness.errors import (
     EXIT_REGRESSION,
 )
 from harness.observe.evidence import Evidence
-from harness.scenario.schema import Limits
+from harness.scenario.schema import RunLimits
 
 Word = Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
 
@@ -35,7 +35,7 @@ class Judgement:
 
 
 def invalidities(
-    windows: Sequence[Evidence], ledger: Ledger, generator: Generator, limits: Limits
+    windows: Sequence[Evidence], ledger: Ledger, generator: Generator, limits: RunLimits
 ) -> list[str]:
     """Why the numbers of a run cannot be trusted; empty when they can."""
     reasons = [

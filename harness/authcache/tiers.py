@@ -21,7 +21,7 @@ V = TypeVar("V")
 
 
 @dataclass(slots=True)
-class Slot(Generic[V]):
+class StampedValue(Generic[V]):
     """A value with the wall-clock second in which Postgres was asked for it."""
 
     value: V
@@ -41,13 +41,13 @@ class MemoryTier(Generic[V]):
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = size
         self._clock = clock
-        self._slots: dict[str, Slot[V]] = {}
+        self._slots: dict[str, StampedValue[V]] = {}
         self._deadlines: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def get(self, key: str) -> Slot[V] | None:
+    def get(self, key: str) -> StampedValue[V] | None:
         """The slot of a key, None when there is none or it has expired."""
         slot = self._slots.get(key)
         if slot is None:
@@ -69,7 +69,7 @@ class MemoryTier(Generic[V]):
         while len(self._slots) >= self._size:
             self._evict()
         deadline = self._clock() + ttl_s
-        self._slots[key] = Slot(value, read_at, deadline)
+        self._slots[key] = StampedValue(value, read_at, deadline)
         heapq.heappush(self._deadlines, (deadline, key))
         if len(self._deadlines) > 4 * self._size:
             self._compact()

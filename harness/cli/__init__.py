@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import harness
-from harness.cli.lazy import Commands
+from harness.cli.lazy import LazyGroup
 
 _COMMANDS = {
     "codecs": "lists",
@@ -29,7 +29,7 @@ _COMMANDS = {
 
 
 @click.group(
-    cls=Commands,
+    cls=LazyGroup,
     lazy={name: f"harness.cli.{module}:{name}" for name, module in _COMMANDS.items()},
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.lazy import Command
+from harness.cli.lazy import LazyCommand
 from harness.cli.options import (
     FILE,
     PREMISE,
@@ -19,7 +19,7 @@ from harness.cli.options import (
 )
 
 
-@click.command(cls=Command, body="harness.cli.commands.compose:up")
+@click.command(cls=LazyCommand, body="harness.cli.commands.compose:up")
 @SCENARIO
 @VARIANTS
 @click.option(
@@ -50,12 +50,12 @@ def up() -> None:
     """
 
 
-@click.command(cls=Command, body="harness.cli.commands.compose:down")
+@click.command(cls=LazyCommand, body="harness.cli.commands.compose:down")
 def down() -> None:
     """Remove the containers, networks, volumes and generated files of `up`, and of dead runs."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.compose:prepare")
+@click.command(cls=LazyCommand, body="harness.cli.commands.compose:prepare")
 @SCENARIO
 @click.option("--keys-file", type=FILE, help="Where the virtual keys go.")
 @click.option(

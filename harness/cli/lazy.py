@@ -47,7 +47,7 @@ def reported() -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
-class Command(click.Command):
+class LazyCommand(click.Command):
     """A command that is declared by its options and docstring, and done elsewhere.
 
     Args:
@@ -63,7 +63,7 @@ class Command(click.Command):
         return work(ctx, self.body, **ctx.params)
 
 
-class Commands(click.Group):
+class LazyGroup(click.Group):
     """A group that imports a command when it is named; it turns errors into exit codes.
 
     Args:

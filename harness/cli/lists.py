@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.lazy import Command
+from harness.cli.lazy import LazyCommand
 from harness.cli.options import RUNS_DIR, VARIANTS_FILE
 
 
-@click.command(cls=Command, body="harness.cli.commands.lists:variants")
+@click.command(cls=LazyCommand, body="harness.cli.commands.lists:variants")
 @click.argument("name", required=False)
 @VARIANTS_FILE
 def variants() -> None:
     """List the variants, or print the switches of one and what differs from litellm_1_84."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.lists:scenarios")
+@click.command(cls=LazyCommand, body="harness.cli.commands.lists:scenarios")
 def scenarios() -> None:
     """List the built-in scenarios."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.lists:codecs")
+@click.command(cls=LazyCommand, body="harness.cli.commands.lists:codecs")
 def codecs() -> None:
     """List the codecs that a variant can name."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.reports:report")
+@click.command(cls=LazyCommand, body="harness.cli.commands.reports:report")
 @click.argument("run", default="latest")
 @RUNS_DIR
 def report() -> None:
     """Make the report of a run again from its data (an id, a path, or latest)."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.reports:compare")
+@click.command(cls=LazyCommand, body="harness.cli.commands.reports:compare")
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
 @RUNS_DIR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.lazy import Command, work
+from harness.cli.lazy import LazyCommand, work
 
 
 @click.group(invoke_without_command=True)
@@ -18,20 +18,20 @@ def releases(ctx: click.Context) -> None:
         work(ctx, "harness.cli.commands.releases:listing")
 
 
-@releases.command(cls=Command, body="harness.cli.commands.releases:install")
+@releases.command(cls=LazyCommand, body="harness.cli.commands.releases:install")
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION...")
 def install() -> None:
     """Install releases now rather than on first use."""
 
 
-@releases.command(cls=Command, body="harness.cli.commands.releases:remove")
+@releases.command(cls=LazyCommand, body="harness.cli.commands.releases:remove")
 @click.argument("versions", nargs=-1, metavar="VERSION...")
 @click.option("--all", "everything", is_flag=True, help="Every release that is installed.")
 def remove() -> None:
     """Remove installed releases and say what that frees. Asks nothing."""
 
 
-@releases.command(cls=Command, body="harness.cli.commands.releases:lock")
+@releases.command(cls=LazyCommand, body="harness.cli.commands.releases:lock")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @click.option("--upgrade", is_flag=True, help="Move to the newest versions that fit.")
 def lock() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.lazy import Command
+from harness.cli.lazy import LazyCommand
 from harness.cli.options import (
     EMBEDDED,
     ROUNDS,
@@ -15,7 +15,7 @@ from harness.cli.options import (
 )
 
 
-@click.command(cls=Command, body="harness.cli.commands.runs:loadtest")
+@click.command(cls=LazyCommand, body="harness.cli.commands.runs:loadtest")
 @run_options
 @click.option("--stack", type=click.Choice(STACKS), default=EMBEDDED, show_default=True)
 @click.option("--time-scale", type=click.FloatRange(0, min_open=True), help="Factor on all times.")
@@ -32,14 +32,14 @@ def loadtest() -> None:
     """Run a scenario and end with a verdict, a table and a report."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.runs:fleet")
+@click.command(cls=LazyCommand, body="harness.cli.commands.runs:fleet")
 @run_options
 @click.option("--port", type=click.IntRange(1024, 65000), help="First replica's port.")
 def fleet() -> None:
     """Keep fleets up until Ctrl-C, for Locust's web UI or a client of your own."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.ui:ui")
+@click.command(cls=LazyCommand, body="harness.cli.commands.ui:ui")
 @run_options
 @click.option("--port", type=click.IntRange(1, 65535), default=8089, show_default=True)
 @click.option(
@@ -56,7 +56,7 @@ def ui() -> None:
     """Start fleets and Locust's web UI with the tab "Auth cache", until Ctrl-C."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.studies:twins")
+@click.command(cls=LazyCommand, body="harness.cli.commands.studies:twins")
 @click.option("--only", callback=names, metavar="A,B", help="Pairs, by variant or by release.")
 @study_options
 def twins() -> None:
@@ -67,7 +67,7 @@ def twins() -> None:
     """
 
 
-@click.command(cls=Command, body="harness.cli.commands.studies:history")
+@click.command(cls=LazyCommand, body="harness.cli.commands.studies:history")
 @click.option("--releases", callback=names, metavar="A,B", help="Versions; all known by default.")
 @study_options
 def history() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.lazy import Command
+from harness.cli.lazy import LazyCommand
 from harness.cli.options import FILE, RUNS_DIR
 
 
-@click.command(cls=Command, body="harness.cli.commands.exporter:exporter")
+@click.command(cls=LazyCommand, body="harness.cli.commands.exporter:exporter")
 @click.option(
     "--config",
     "config_file",
@@ -23,7 +23,7 @@ def exporter() -> None:
     """Serve counts of Postgres and Redis and the pages of all workers, until Ctrl-C."""
 
 
-@click.command(cls=Command, body="harness.cli.commands.prometheus:prometheus")
+@click.command(cls=LazyCommand, body="harness.cli.commands.prometheus:prometheus")
 @click.argument("run", default="latest")
 @click.option("--port", type=click.IntRange(1024, 65_535), help="By default any free one.")
 @click.option("--fetch", "only_fetch", is_flag=True, help="Unpack Debian's package, open nothing.")

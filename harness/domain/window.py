@@ -49,7 +49,7 @@ class Shutdown(_Message):
     command: Literal["shutdown"] = "shutdown"
 
 
-class Progress(_Message):
+class LoadProgress(_Message):
     """Once a second while a window runs."""
 
     event: Literal["progress"] = "progress"
@@ -120,7 +120,7 @@ class Ready(_Message):
 
 
 Command = Annotated[WindowCommand | Shutdown, Field(discriminator="command")]
-Event = Annotated[Progress | WindowResult | Failed | Ready, Field(discriminator="event")]
+Event = Annotated[LoadProgress | WindowResult | Failed | Ready, Field(discriminator="event")]
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

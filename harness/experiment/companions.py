@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from harness.archive.directory import LOGS
 from harness.domain.progress import Progress
 from harness.domain.rates import answered
-from harness.domain.window import Progress as LoadProgress
-from harness.domain.window import WindowResult
+from harness.domain.window import LoadProgress, WindowResult
 from harness.errors import SetupError, UsageError
 from harness.exporter.app import Exporter, WatchedFleet
 from harness.exporter.push import pushing

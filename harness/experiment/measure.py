@@ -15,8 +15,7 @@ from harness.archive.directory import KEYS, SAMPLES
 from harness.authcache.words import ObjectKind
 from harness.domain.progress import Progress, Tick
 from harness.domain.series import LOOKUPS, READS
-from harness.domain.window import Progress as LoadProgress
-from harness.domain.window import WindowCommand, WindowResult
+from harness.domain.window import LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.experiment.companions import WARMUP, Companions
 from harness.load.client import LoadDriver

@@ -16,7 +16,7 @@ from harness.errors import explain
 from harness.exporter.families import merge_all, render
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import RunState
-from harness.exporter.workers import Discovery, Page, Worker, fetch
+from harness.exporter.workers import Discovery, WatchedWorker, WorkerPage, fetch
 
 MOST_BODY = 4 * 1024 * 1024
 """Bytes of a state that is put; a hundred times what a long run needs."""
@@ -73,7 +73,7 @@ class Exporter:
         await send({"type": "http.response.start", "status": page.status, "headers": headers})
         await send({"type": "http.response.body", "body": page.body})
 
-    async def _route(self, scope: Scope, receive: Receive) -> Page:
+    async def _route(self, scope: Scope, receive: Receive) -> WorkerPage:
         query = parse_qs(scope["query_string"].decode("latin-1"))
         page = _text(404, f"There is no [{scope['method']} {scope['path']}] here. GET /metrics.")
         match (scope["method"], *unquote(scope["path"]).strip("/").split("/")):
@@ -88,18 +88,18 @@ class Exporter:
             case ("GET", "snapshots"):
                 page = await self._snapshots(query)
             case ("GET", "state") if self._takes_state:
-                page = Page(200, self.state.model_dump_json().encode(), _JSON)
+                page = WorkerPage(200, self.state.model_dump_json().encode(), _JSON)
             case ("PUT", "state") if self._takes_state:
                 page = await self._put_state(receive)
         return page
 
-    async def _metrics(self) -> Page:
+    async def _metrics(self) -> WorkerPage:
         parts = await asyncio.gather(*(reader.read() for reader in self._readers))
         servers = merge_all(part for fleet in parts for part in fleet)
         body, content_type = render([*self.state.metrics(), *servers])
-        return Page(200, body, content_type)
+        return WorkerPage(200, body, content_type)
 
-    async def _workers(self) -> Page:
+    async def _workers(self) -> WorkerPage:
         rows: dict[str, Any] = {}
         for variant, fleet in self._fleets.items():
             try:
@@ -113,7 +113,7 @@ class Exporter:
             ]
         return _json({"fleets": rows})
 
-    async def _worker(self, variant: str, address: str, query: Query) -> Page:
+    async def _worker(self, variant: str, address: str, query: Query) -> WorkerPage:
         fleet = self._fleets.get(variant)
         if fleet is None:
             return _text(404, f"There is no fleet [{variant}]. GET /workers lists them.")
@@ -125,7 +125,7 @@ class Exporter:
             return _text(502, f"Worker [{address}] does not answer: {type(error).__name__}.")
         return _text(404, f"Fleet [{variant}] has no worker [{address}]. GET /workers lists them.")
 
-    async def _snapshots(self, query: Query) -> Page:
+    async def _snapshots(self, query: Query) -> WorkerPage:
         wanted = query.get("variant", list(self._fleets))
         names = query.get("name[]", ())
         known = [variant for variant in wanted if variant in self._fleets]
@@ -143,7 +143,9 @@ class Exporter:
         rows = await asyncio.gather(*(self._shot(worker, names, deadline) for worker in workers))
         return {"workers": rows, "problems": []}
 
-    async def _shot(self, worker: Worker, names: Sequence[str], deadline: float) -> dict[str, Any]:
+    async def _shot(
+        self, worker: WatchedWorker, names: Sequence[str], deadline: float
+    ) -> dict[str, Any]:
         try:
             # httpx limits each step by itself: a page that comes byte by byte would take forever
             async with asyncio.timeout_at(deadline):
@@ -158,7 +160,7 @@ class Exporter:
             problem = f"answered with status {page.status}"
         return {**_row(worker), "page": None, "problem": problem}
 
-    async def _put_state(self, receive: Receive) -> Page:
+    async def _put_state(self, receive: Receive) -> WorkerPage:
         body = bytearray()
         more = True
         while more:
@@ -173,16 +175,16 @@ class Exporter:
             self.state = RunState.model_validate_json(bytes(body))
         except ValidationError as error:
             return _text(400, f"This is no state of a run. {explain(error)}")
-        return Page(204, b"", _TEXT)
+        return WorkerPage(204, b"", _TEXT)
 
 
-def _row(worker: Worker) -> dict[str, Any]:
+def _row(worker: WatchedWorker) -> dict[str, Any]:
     return {"replica": worker.replica, "worker": worker.worker, "address": worker.address}
 
 
-def _text(status: int, text: str) -> Page:
-    return Page(status, text.encode() + b"\n", _TEXT)
+def _text(status: int, text: str) -> WorkerPage:
+    return WorkerPage(status, text.encode() + b"\n", _TEXT)
 
 
-def _json(body: Any) -> Page:
-    return Page(200, json.dumps(body).encode(), _JSON)
+def _json(body: Any) -> WorkerPage:
+    return WorkerPage(200, json.dumps(body).encode(), _JSON)

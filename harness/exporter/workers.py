@@ -15,7 +15,7 @@ METRICS_PATH = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WatchedWorker:
     """One worker process."""
 
     replica: int
@@ -25,7 +25,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class WorkerPage:
     """What a worker answered."""
 
     status: int
@@ -36,7 +36,7 @@ class Page:
 class Discovery(Protocol):
     """Finds the workers of a fleet."""
 
-    async def workers(self) -> list[Worker]:
+    async def workers(self) -> list[WatchedWorker]:
         """All that are there now. Raises OSError where they cannot be looked up."""
 
 
@@ -52,10 +52,10 @@ class Listed:
     addresses: Sequence[str]
     per_replica: int = 1
 
-    async def workers(self) -> list[Worker]:
+    async def workers(self) -> list[WatchedWorker]:
         """All of them, whether they answer or not."""
         return [
-            Worker(*divmod(place, self.per_replica), address)
+            WatchedWorker(*divmod(place, self.per_replica), address)
             for place, address in enumerate(self.addresses)
         ]
 
@@ -74,7 +74,7 @@ class Resolved:
     port: int
     per_replica: int = 1
 
-    async def workers(self) -> list[Worker]:
+    async def workers(self) -> list[WatchedWorker]:
         """All that the name stands for now, in the order of their addresses."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(
@@ -82,14 +82,16 @@ class Resolved:
         )
         hosts = sorted({info[4][0] for info in found}, key=ipaddress.ip_address)
         return [
-            Worker(replica, worker, f"{host}:{self.port + worker}")
+            WatchedWorker(replica, worker, f"{host}:{self.port + worker}")
             for replica, host in enumerate(hosts)
             for worker in range(self.per_replica)
         ]
 
 
-async def fetch(http: httpx.AsyncClient, worker: Worker, names: Sequence[str]) -> Page:
+async def fetch(http: httpx.AsyncClient, worker: WatchedWorker, names: Sequence[str]) -> WorkerPage:
     """A worker's page, only the named series where any are named. Raises httpx.HTTPError."""
     url = f"http://{worker.address}{METRICS_PATH}"
     reply = await http.get(url, params=[("name[]", name) for name in names])
-    return Page(reply.status_code, reply.content, reply.headers.get("content-type", "text/plain"))
+    return WorkerPage(
+        reply.status_code, reply.content, reply.headers.get("content-type", "text/plain")
+    )

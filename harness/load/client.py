@@ -17,7 +17,7 @@ from harness.domain.window import (
     EVENT,
     Event,
     Failed,
-    Progress,
+    LoadProgress,
     Ready,
     Shutdown,
     WindowCommand,
@@ -85,7 +85,7 @@ class LoadDriver:
             raise
 
     async def window(
-        self, command: WindowCommand, on_progress: Callable[[Progress], None] | None = None
+        self, command: WindowCommand, on_progress: Callable[[LoadProgress], None] | None = None
     ) -> WindowResult:
         """Drive one window and return what the driver counted.
 
@@ -133,10 +133,10 @@ class LoadDriver:
             raise self._out_of_turn(event)
 
     async def _answer(
-        self, command: WindowCommand, on_progress: Callable[[Progress], None] | None
+        self, command: WindowCommand, on_progress: Callable[[LoadProgress], None] | None
     ) -> WindowResult | Failed:
         await self._send(command)
-        while isinstance(event := await self._next_event(SILENCE_TIMEOUT_S), Progress):
+        while isinstance(event := await self._next_event(SILENCE_TIMEOUT_S), LoadProgress):
             if on_progress is not None:
                 on_progress(event)
         if isinstance(event, Ready):

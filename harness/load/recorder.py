@@ -19,7 +19,7 @@ _MICRO = 1_000_000
 _REPORTED_PROBLEMS = 3
 
 
-class Outcome(NamedTuple):
+class RequestOutcome(NamedTuple):
     """How one request ended."""
 
     status: int
@@ -43,7 +43,7 @@ class _Tally:
             self.age_ms_max = age_ms
 
 
-class Recorder:
+class RequestRecorder:
     """Counts requests and writes their raw samples.
 
     Args:
@@ -73,7 +73,9 @@ class Recorder:
         self._problem_count = 0
         self._problems: list[str] = []
 
-    def record(self, arrival: Arrival, sent_s: float, done_s: float, outcome: Outcome) -> None:
+    def record(
+        self, arrival: Arrival, sent_s: float, done_s: float, outcome: RequestOutcome
+    ) -> None:
         """Count one request that has ended. Times are seconds since the start of the window."""
         self.sent += 1
         self.replicas[arrival.replica] += 1
@@ -149,7 +151,7 @@ class Recorder:
                 f"no sense, e.g. {'; '.join(self._problems)}. Look at what the replicas run."
             )
 
-    def _add_cost(self, outcome: Outcome) -> int:
+    def _add_cost(self, outcome: RequestOutcome) -> int:
         if outcome.cost is None or outcome.status not in _HTTP_OK:
             return 0
         try:

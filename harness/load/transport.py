@@ -8,18 +8,18 @@ from locust.contrib.fasthttp import FastResponse, LocustBadStatusCode
 
 from harness.domain.served import COST_HEADER, SERVED_HEADER
 from harness.load.kinds import unanswered_kind
-from harness.load.recorder import Outcome
+from harness.load.recorder import RequestOutcome
 
 
-def outcome_of(response: FastResponse | None, exception: BaseException | None) -> Outcome:
+def outcome_of(response: FastResponse | None, exception: BaseException | None) -> RequestOutcome:
     """How a request ended, from the arguments of Locust's ``request`` event.
 
     A request is answered when its whole reply was read, whatever the status. One whose reply
     broke off counts as unanswered, even if the status line was there.
     """
     if response is None or not (exception is None or isinstance(exception, LocustBadStatusCode)):
-        return Outcome(0, unanswered_kind(exception))
-    return Outcome(
+        return RequestOutcome(0, unanswered_kind(exception))
+    return RequestOutcome(
         response.status_code,
         "",
         _header(response, COST_HEADER),

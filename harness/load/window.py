@@ -16,12 +16,12 @@ from locust.env import Environment
 
 from harness.domain.population import LoadKey, by_scope, read_keys
 from harness.domain.samples import SampleWriter
-from harness.domain.window import Progress, WindowCommand, WindowResult
+from harness.domain.window import LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError, UsageError
 from harness.load.feeds import ClosedFeed, PlannedFeed, WindowFeed
 from harness.load.kinds import OTHER
 from harness.load.plan import choices, open_plan
-from harness.load.recorder import Recorder
+from harness.load.recorder import RequestRecorder
 from harness.load.session import attach, detach, make_session
 from harness.load.transport import outcome_of
 from harness.load.users import USER_CLASSES
@@ -33,7 +33,7 @@ _LOGGED = 3
 _log = logging.getLogger("harness.load.driver")
 
 
-def run_window(command: WindowCommand, report: Callable[[Progress], None]) -> WindowResult:
+def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -> WindowResult:
     """Drive one window and return when nothing is outstanding.
 
     Lasts ``duration_s`` at least, and at most ``late_ms`` and ``timeout_s`` longer.
@@ -52,7 +52,7 @@ def run_window(command: WindowCommand, report: Callable[[Progress], None]) -> Wi
     feed, planned = _feed(command, keys)
     samples = SampleWriter(Path(command.samples_file)) if command.samples_file else None
     try:
-        recorder = Recorder(
+        recorder = RequestRecorder(
             command.window,
             replicas=len(command.hosts),
             late_ms=command.late_ms,
@@ -106,8 +106,8 @@ def _drive(
     command: WindowCommand,
     keys: list[LoadKey],
     feed: WindowFeed,
-    recorder: Recorder,
-    report: Callable[[Progress], None],
+    recorder: RequestRecorder,
+    report: Callable[[LoadProgress], None],
 ) -> tuple[float, float]:
     """Run the users to their end; return the elapsed time and the CPU time in seconds."""
     environment = Environment(user_classes=list(USER_CLASSES))
@@ -143,7 +143,7 @@ def _drive(
         detach(environment)
 
 
-def _listener(window: str, feed: WindowFeed, recorder: Recorder) -> Callable[..., None]:
+def _listener(window: str, feed: WindowFeed, recorder: RequestRecorder) -> Callable[..., None]:
     def on_request(
         *, response: Any, exception: BaseException | None, context: dict[str, Any], **_: Any
     ) -> None:
@@ -159,7 +159,7 @@ def _listener(window: str, feed: WindowFeed, recorder: Recorder) -> Callable[...
 
 @contextmanager
 def _reporting(
-    window: str, feed: WindowFeed, recorder: Recorder, report: Callable[[Progress], None]
+    window: str, feed: WindowFeed, recorder: RequestRecorder, report: Callable[[LoadProgress], None]
 ) -> Iterator[None]:
     """Report progress once a second until the block ends."""
     over = Event()
@@ -169,7 +169,7 @@ def _reporting(
         while not over.wait(PROGRESS_S):
             now_s, answered = feed.now(), recorder.answered
             report(
-                Progress(
+                LoadProgress(
                     window=window,
                     elapsed_s=now_s,
                     answered=answered,

@@ -16,7 +16,7 @@ from harness.plan.plan import RunPlan, Slot
 
 
 @dataclass(frozen=True, slots=True)
-class Commands:
+class SlotCommands:
     """The load of one slot."""
 
     warmup: WindowCommand | None
@@ -26,7 +26,7 @@ class Commands:
 
 def commands(
     plan: RunPlan, slot: Slot, hosts: Sequence[str], keys_file: Path, samples_dir: Path
-) -> Commands:
+) -> SlotCommands:
     """The load of a slot, in the order in which it is driven.
 
     Args:
@@ -54,7 +54,7 @@ def commands(
         samples_file=str(samples_dir / f"{slot.name}.csv.gz"),
     )
     if cold or not load.warmup_ttls:
-        return Commands(None, common)
+        return SlotCommands(None, common)
     warmup = common.model_copy(
         update={
             "window": f"{slot.name}-warmup",
@@ -63,4 +63,4 @@ def commands(
             "samples_file": None,
         }
     )
-    return Commands(warmup, common)
+    return SlotCommands(warmup, common)

@@ -26,7 +26,7 @@ _KILLED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CompletedCommand:
     """A command that has ended, and what it wrote."""
 
     code: int
@@ -118,7 +118,7 @@ async def run(
     timeout_s: float | None = None,
     grace_s: float = 0.0,
     **options: Any,
-) -> Done:
+) -> CompletedCommand:
     """Run a command to its end. A wait that ends earlier ends the command and its group.
 
     Args:
@@ -146,7 +146,9 @@ async def run(
         await end(process, grace_s)
         raise
     assert process.returncode is not None, "communicate waits for the end"
-    return Done(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+    return CompletedCommand(
+        process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
+    )
 
 
 async def end(process: asyncio.subprocess.Process, grace_s: float) -> None:

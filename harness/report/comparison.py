@@ -12,7 +12,7 @@ from functools import partial
 from harness.analysis.difference import (
     LEAST_EVENTS,
     LIMIT_PERCENT,
-    Figure,
+    RoundedFigure,
     compare,
     difference_percent,
 )
@@ -186,7 +186,7 @@ def _measures(results: Sequence[Result]) -> Table:
 def _row(
     head: str,
     found: Sequence[VariantResult | None],
-    read: Callable[[VariantResult], Figure | None],
+    read: Callable[[VariantResult], RoundedFigure | None],
     text: Callable[[float | None], str],
     *,
     ranged: Callable[[VariantResult], str] = lambda _: "",
@@ -216,7 +216,7 @@ def _row(
     return Row(Cell(head), tuple(cells))
 
 
-def _change(base: Figure, other: Figure, *, judged: bool) -> str:
+def _change(base: RoundedFigure, other: RoundedFigure, *, judged: bool) -> str:
     if other.value == base.value:
         return "no difference"
     percent = difference_percent(base.value, other.value)
@@ -228,21 +228,21 @@ def _spread(scope: str, variant: VariantResult) -> str:
     return spread(variant.source_reads_per_1000_range.get(scope))
 
 
-def _source_reads(scope: str, variant: VariantResult) -> Figure | None:
+def _source_reads(scope: str, variant: VariantResult) -> RoundedFigure | None:
     figures = variant.source_reads_per_1000_range.get(scope)
     if figures is None:
         return None
     # Of the rounds the rule asks for the least and the greatest, and whether there are several.
     rounds = (figures.min, figures.max) if figures.rounds > 1 else (figures.median,)
-    return Figure(figures.median, answered(variant.requests, scope) / PER, rounds)
+    return RoundedFigure(figures.median, answered(variant.requests, scope) / PER, rounds)
 
 
-def _log_pairs(variant: VariantResult) -> Figure | None:
+def _log_pairs(variant: VariantResult) -> RoundedFigure | None:
     by_round = per_round(variant, ALL, lambda window: log_pairs(window, ALL))
     return _per_1000(variant, variant.log_pairs, tuple(by_round))
 
 
-def _wrong_values(variant: VariantResult) -> Figure | None:
+def _wrong_values(variant: VariantResult) -> RoundedFigure | None:
     return _per_1000(variant, variant.wrong_values)
 
 
@@ -250,19 +250,19 @@ def _per_1000(
     variant: VariantResult,
     counts: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None,
     by_round: tuple[float, ...] = (),
-) -> Figure | None:
+) -> RoundedFigure | None:
     requests = answered(variant.requests)
     value = None if counts is None else per_answered(total(counts), requests)
-    return None if value is None else Figure(value, requests / PER, by_round)
+    return None if value is None else RoundedFigure(value, requests / PER, by_round)
 
 
-def _p50(variant: VariantResult) -> Figure | None:
+def _p50(variant: VariantResult) -> RoundedFigure | None:
     p50 = variant.latency_ms.service.p50
-    return None if p50 is None else Figure(p50)
+    return None if p50 is None else RoundedFigure(p50)
 
 
-def _requests(variant: VariantResult) -> Figure:
-    return Figure(answered(variant.requests))
+def _requests(variant: VariantResult) -> RoundedFigure:
+    return RoundedFigure(answered(variant.requests))
 
 
 def _whole(value: float | None) -> str:

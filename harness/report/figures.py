@@ -40,7 +40,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class LegendKey:
     """One entry of a legend: the class of the mark, what it stands for, and its shape."""
 
     mark: str
@@ -58,7 +58,7 @@ class Figure:
     """For the list of contents."""
     lead: str
     panels: tuple[Panel, ...]
-    legend: tuple[Key, ...]
+    legend: tuple[LegendKey, ...]
     table: Table
 
     @property
@@ -79,8 +79,8 @@ def figures(result: Result, series: Sequence[VariantSeries]) -> list[Figure]:
     return [figure for figure in made if figure.panels]
 
 
-def _variants(result: Result, shape: str = "box") -> tuple[Key, ...]:
-    return tuple(Key(mark, name, shape) for name, mark in marks(result.variants).items())
+def _variants(result: Result, shape: str = "box") -> tuple[LegendKey, ...]:
+    return tuple(LegendKey(mark, name, shape) for name, mark in marks(result.variants).items())
 
 
 def _middle(result: Result, scope: str) -> float | None:
@@ -123,7 +123,7 @@ def _reads(result: Result) -> Figure:
         "Per 1,000 requests, on a logarithmic scale: each step to the right is ten times as many "
         "queries to Postgres.",
         tuple(panels),
-        (Key("reference", "reference line", "dash"),),
+        (LegendKey("reference", "reference line", "dash"),),
         details.reads_by_object_table(result),
     )
 
@@ -151,7 +151,7 @@ def _outcomes(result: Result) -> Figure:
         "a hit nor a miss. An empty row asked that tier nothing, "
         "or nobody could see what it asked.",
         tuple(panels),
-        tuple(Key(f"o-{outcome}", words(outcome)) for outcome in outcomes),
+        tuple(LegendKey(f"o-{outcome}", words(outcome)) for outcome in outcomes),
         details.outcomes_table(result),
     )
 
@@ -184,7 +184,7 @@ def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
         "One point a window, per 1,000 requests, at the middle of the window. Hollow points are "
         "the cold fill: it is no part of the medians.",
         tuple(panels),
-        (*_variants(result, "line"), Key("reference", "reference line", "dash")),
+        (*_variants(result, "line"), LegendKey("reference", "reference line", "dash")),
         details.windows_table(result),
     )
 

@@ -24,7 +24,7 @@ FAILING = (KeyScope.SHARED_ID, KeyScope.MEMBER)
 """The scopes in which releases have failed; see docs/releases.md."""
 
 
-class Measured(NamedTuple):
+class ReleaseRow(NamedTuple):
     """One release of a run. ``name`` is the variant's, ``version`` what stands in a table."""
 
     version: str
@@ -37,15 +37,15 @@ class _Field:
     """One column, and how a release fills it."""
 
     column: Column
-    cell: Callable[[Measured], Cell]
+    cell: Callable[[ReleaseRow], Cell]
 
 
-def releases_of(result: Result) -> list[Measured]:
+def releases_of(result: Result) -> list[ReleaseRow]:
     """The releases of a run, oldest first; those without a measured window are not in it."""
     found = {
         Version(name.partition("==")[2]): name for name in result.variants if is_release_name(name)
     }
-    return [Measured(str(v), found[v], result.variants[found[v]]) for v in sorted(found)]
+    return [ReleaseRow(str(v), found[v], result.variants[found[v]]) for v in sorted(found)]
 
 
 def require_releases(result: Result) -> None:
@@ -120,7 +120,7 @@ def _fields(result: Result) -> list[_Field]:
     ]
 
 
-def _seen(text: Callable[[Measured], str], measure: str) -> Callable[[Measured], Cell]:
+def _seen(text: Callable[[ReleaseRow], str], measure: str) -> Callable[[ReleaseRow], Cell]:
     return lambda release: noted(Cell(text(release)), release.variant, measure)
 
 
@@ -128,8 +128,8 @@ def _cell_column(scope: str) -> Column:
     return Column(scope, SCOPE_NOTES.get(scope, ""), numeric=False)
 
 
-def _cell_of(scope: str) -> Callable[[Measured], Cell]:
-    def cell(release: Measured) -> Cell:
+def _cell_of(scope: str) -> Callable[[ReleaseRow], Cell]:
+    def cell(release: ReleaseRow) -> Cell:
         word = release.variant.cells.get(scope)
         if word is not None:
             return Cell(word, tone=word)
@@ -138,17 +138,17 @@ def _cell_of(scope: str) -> Callable[[Measured], Cell]:
     return cell
 
 
-def _pairs_of(scope: str) -> Callable[[Measured], Cell]:
+def _pairs_of(scope: str) -> Callable[[ReleaseRow], Cell]:
     return _seen(lambda release: rate(log_pairs(release.variant, scope)), "log_pairs")
 
 
-def _reads_of(scope: str, kind: str) -> Callable[[Measured], Cell]:
+def _reads_of(scope: str, kind: str) -> Callable[[ReleaseRow], Cell]:
     measure = "source_reads" if scope == ALL else "source_reads_by_scope"
     return _seen(lambda release: rate(source_reads(release.variant, scope, kind)), measure)
 
 
-def _statuses_of(scope: str) -> Callable[[Measured], Cell]:
-    def cell(release: Measured) -> Cell:
+def _statuses_of(scope: str) -> Callable[[ReleaseRow], Cell]:
+    def cell(release: ReleaseRow) -> Cell:
         statuses = release.variant.requests.get(scope, {})
         whole = sum(statuses.values())
         most_first = sorted(statuses.items(), key=lambda item: (-item[1], item[0]))
@@ -166,7 +166,7 @@ def _backfill(variant: VariantResult) -> str:
     return "\n".join(f"{kind} {by_object[kind]}" for kind in in_order(by_object, ObjectKind))
 
 
-def _lost(result: Result, release: Measured) -> str:
+def _lost(result: Result, release: ReleaseRow) -> str:
     lost = release.variant.spend_drift_micro.get(ObjectKind.USER)
     cost = users_cost_micro(result, release.name)
     if lost is None or not cost:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from harness.analysis.difference import LEAST_EVENTS, LIMIT_PERCENT, Figure, Outcome, Reading
+from harness.analysis.difference import (
+    LEAST_EVENTS,
+    LIMIT_PERCENT,
+    ComparisonOutcome,
+    Reading,
+    RoundedFigure,
+)
 from harness.analysis.twin_measures import Measure
-from harness.analysis.twins import Comparison, Line, TwinTest
+from harness.analysis.twins import Comparison, TwinLine, TwinTest
 from harness.domain.result import Result
 from harness.report.grid import draw, say
 from harness.report.instrumented import points_line
@@ -28,11 +34,11 @@ TWINS = "twins.md"
 TITLE = "Twins: reference variants beside the releases that they stand for"
 EXPLAINED = "explained"
 _PERCENT = 100
-_TONES: dict[Outcome, Tone] = {
-    Outcome.SAME: "",
-    Outcome.NOISE: "quiet",
-    Outcome.DIFFERS: "broken",
-    Outcome.NOT_MEASURED: "wasteful",
+_TONES: dict[ComparisonOutcome, Tone] = {
+    ComparisonOutcome.SAME: "",
+    ComparisonOutcome.NOISE: "quiet",
+    ComparisonOutcome.DIFFERS: "broken",
+    ComparisonOutcome.NOT_MEASURED: "wasteful",
 }
 _RULE = (
     "Source reads, log pairs and wrong values are per 1,000 answered requests of the scope, "
@@ -109,11 +115,11 @@ def pair_table(comparison: Comparison) -> Table:
 def _overview_row(comparison: Comparison) -> Row:
     twin, release = comparison.pair
     counts = [
-        comparison.count(Outcome.SAME),
-        comparison.count(Outcome.NOISE),
+        comparison.count(ComparisonOutcome.SAME),
+        comparison.count(ComparisonOutcome.NOISE),
         len(comparison.explained),
         len(comparison.unexplained),
-        comparison.count(Outcome.NOT_MEASURED),
+        comparison.count(ComparisonOutcome.NOT_MEASURED),
     ]
     cells = [Cell(count(n) if comparison.lines else NOT_MEASURED) for n in counts]
     if comparison.unexplained:
@@ -121,7 +127,7 @@ def _overview_row(comparison: Comparison) -> Row:
     return Row(Cell(twin), (Cell(release.partition("==")[2] or release), *cells))
 
 
-def _row(line: Line) -> Row:
+def _row(line: TwinLine) -> Row:
     head = ", ".join(part for part in (line.measure.label, line.scope, line.part) if part)
     percent = line.difference.percent
     outcome = line.difference.outcome
@@ -140,7 +146,7 @@ def _row(line: Line) -> Row:
 
 
 def _figure(measure: Measure, reading: Reading) -> str:
-    if isinstance(reading, Figure):
+    if isinstance(reading, RoundedFigure):
         return share(reading.value, _PERCENT) if measure.percent else rate(reading.value)
     return NOT_MEASURED if reading is None else reading
 
@@ -169,7 +175,9 @@ def _remarks(test: TwinTest) -> list[str]:
 def _sum(test: TwinTest) -> str:
     compared = sum(len(comparison.lines) for comparison in test.comparisons)
     explained = sum(len(comparison.explained) for comparison in test.comparisons)
-    unknown = sum(comparison.count(Outcome.NOT_MEASURED) for comparison in test.comparisons)
+    unknown = sum(
+        comparison.count(ComparisonOutcome.NOT_MEASURED) for comparison in test.comparisons
+    )
     return (
         f"{plural(compared, 'figure')} of {plural(len(test.comparisons), 'pair')}: "
         f"{plural(test.unexplained, 'unexplained difference')}, {explained:,} explained, "

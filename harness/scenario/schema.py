@@ -73,7 +73,7 @@ class Load(_Table):
         return self
 
 
-class MockModel(_Table):
+class MockModelSettings(_Table):
     """The model that answers behind the proxy."""
 
     latency_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] = 0.0
@@ -87,7 +87,7 @@ class Premises(_Table):
     null_user_for_team_keys: bool = False
 
 
-class Limits(_Table):
+class RunLimits(_Table):
     """When a run is invalid."""
 
     late_ms: Positive = 250.0
@@ -193,9 +193,9 @@ class Scenario(_Table):
     """``pr-table`` adds the table of PR #26202: combined-view calls by window."""
     population: Population
     load: Load
-    mock: MockModel = MockModel()
+    mock: MockModelSettings = MockModelSettings()
     premises: Premises = Premises()
-    limits: Limits = Limits()
+    limits: RunLimits = RunLimits()
     with_releases: WithReleases = WithReleases()
     expect: list[Expectation] = []
 

@@ -13,7 +13,7 @@ EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class StackKind:
     """What is known of a stack before there is one."""
 
     make: Callable[[Path, Servers], Stack]
@@ -21,7 +21,7 @@ class Kind:
     """Why no run on it is recorded by Prometheus; empty where one can be."""
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> StackKind:
     """The stack of a name. Raises UnknownNameError."""
     if name not in STACKS:
         raise UnknownNameError("stack", name, STACKS)
@@ -63,9 +63,9 @@ def _compose(logs: Path, servers: Servers) -> Stack:
     return ComposeStack(logs)
 
 
-STACKS: Mapping[str, Kind] = {
-    EMBEDDED: Kind(embedded_stack),
-    "compose": Kind(
+STACKS: Mapping[str, StackKind] = {
+    EMBEDDED: StackKind(embedded_stack),
+    "compose": StackKind(
         _compose,
         "a run in containers is not recorded; its own exporter shows it while it lasts",
     ),

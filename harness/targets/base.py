@@ -120,7 +120,7 @@ class Target(Protocol):
     """What a replica runs. Inherit from it: what has a value here need not be said again."""
 
     kind: str
-    """Name of its `Kind`."""
+    """Name of its `TargetKind`."""
     version: str
     uses_redis: bool
     readiness_path: str
@@ -187,7 +187,7 @@ class Image(Protocol):
 C = TypeVar("C", bound=Choice)
 
 
-class Kind(Protocol[C]):
+class TargetKind(Protocol[C]):
     """All targets of one kind, by the names of their variants. Inherit from it, as from `Target`.
 
     Names are parsed in every process, so its module imports nothing large: `target` does.

@@ -54,7 +54,7 @@ class _Family(ABC):
         yield family
 
 
-class Counters(_Family):
+class CounterFamily(_Family):
     """A counter. `table` gives the numbers themselves: ``table[key] += 1`` counts."""
 
     def __init__(

@@ -25,7 +25,7 @@ from harness.authcache.words import (
 )
 from harness.domain import series
 from harness.domain.series import OTHER_STATUS, ROUTES, STATUSES
-from harness.targets.counters import Counters, Gauge, Histograms
+from harness.targets.counters import CounterFamily, Gauge, Histograms
 from harness.targets.page import PageWriter
 
 CODEC_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
@@ -141,8 +141,8 @@ class Metrics:
             registry = self.registry.restricted_registry(wanted)
         return self._page.write(registry.collect()), CONTENT_TYPE_LATEST
 
-    def _counters(self, name: str, text: str, *labels: str) -> Counters:
-        return Counters(self.registry, name, text, (*labels, "variant"))
+    def _counters(self, name: str, text: str, *labels: str) -> CounterFamily:
+        return CounterFamily(self.registry, name, text, (*labels, "variant"))
 
     def _histograms(
         self, name: str, text: str, *labels: str, bounds: tuple[float, ...]

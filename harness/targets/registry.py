@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.errors import UsageError
-from harness.targets.base import Kind
+from harness.targets.base import TargetKind
 from harness.targets.litellm.kind import LiteLLMKind
 from harness.targets.litellm.releases import (
     PROJECT,
@@ -42,25 +42,25 @@ __all__ = [
 
 REFERENCE = ReferenceKind()
 """Has every variant that no other kind claims."""
-_kinds: dict[str, Kind[Any]] = {kind.name: kind for kind in (REFERENCE, LiteLLMKind())}
-KINDS: Mapping[str, Kind[Any]] = MappingProxyType(_kinds)
+_kinds: dict[str, TargetKind[Any]] = {kind.name: kind for kind in (REFERENCE, LiteLLMKind())}
+KINDS: Mapping[str, TargetKind[Any]] = MappingProxyType(_kinds)
 """By name."""
 
 
-def register(kind: Kind[Any]) -> None:
+def register(kind: TargetKind[Any]) -> None:
     """Make a kind known. Raises UsageError where there is one of its name."""
     if kind.name in _kinds:
         raise UsageError(f"There is a kind of target [{kind.name}] already. Give it another name.")
     _kinds[kind.name] = kind
 
 
-def kind_of(variant: str) -> Kind[Any]:
+def kind_of(variant: str) -> TargetKind[Any]:
     """The kind that a variant's name, or a range of variants, belongs to."""
     others = (kind for kind in _kinds.values() if kind is not REFERENCE)
     return next((kind for kind in others if kind.owns(variant)), REFERENCE)
 
 
-def by_kind(variants: Iterable[str]) -> list[tuple[Kind[Any], list[str]]]:
+def by_kind(variants: Iterable[str]) -> list[tuple[TargetKind[Any], list[str]]]:
     """Names of variants, grouped by their kinds."""
     groups: dict[str, list[str]] = {}
     for variant in variants:

@@ -36,7 +36,7 @@ class Place:
     worker: int
 
 
-class Page(NamedTuple):
+class MetricsPage(NamedTuple):
     """What one look at a worker gave: its counters, or the problem in words."""
 
     place: Place
@@ -47,7 +47,7 @@ class Page(NamedTuple):
 class Reading(NamedTuple):
     """One look at all workers."""
 
-    pages: list[Page]
+    pages: list[MetricsPage]
     problems: list[str]
     """That no single worker can be blamed for."""
 
@@ -168,15 +168,15 @@ def without_zeros(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.endswith(" 0.0")) + "\n"
 
 
-def _page(place: Place, fetch: _Fetch) -> Page:
+def _page(place: Place, fetch: _Fetch) -> MetricsPage:
     try:
-        return Page(place, Counters.parse(without_zeros(fetch.text())), "")
+        return MetricsPage(place, Counters.parse(without_zeros(fetch.text())), "")
     except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # the others go on
-        return Page(place, None, describe(error))
+        return MetricsPage(place, None, describe(error))
 
 
 def _reading(fleets: dict[str, Any]) -> Reading:
-    pages: list[Page] = []
+    pages: list[MetricsPage] = []
     problems: list[str] = []
     for fleet, found in fleets.items():
         problems += [f"{fleet}: {problem}" for problem in found.get("problems", ())]
@@ -184,9 +184,9 @@ def _reading(fleets: dict[str, Any]) -> Reading:
             place = Place(fleet, worker["address"], worker["replica"], worker["worker"])
             text = worker.get("page")
             if text is None:
-                pages.append(Page(place, None, worker.get("problem") or "gave no page"))
+                pages.append(MetricsPage(place, None, worker.get("problem") or "gave no page"))
             else:
-                pages.append(Page(place, Counters.parse(without_zeros(text)), ""))
+                pages.append(MetricsPage(place, Counters.parse(without_zeros(text)), ""))
     return Reading(pages, problems)
 
 

@@ -7,7 +7,7 @@ from io import StringIO
 
 from harness.domain.series import LOGS, LOOKUPS, READS, REQUESTS
 from harness.load.counts import LoadCounts
-from harness.ui.tally import Tally
+from harness.ui.tally import FleetTally
 
 ANSWERED = "generator_answered"
 UNANSWERED = "generator_unanswered"
@@ -20,7 +20,7 @@ COLUMNS = ("source", "metric", "variant", "replica", "worker", *LABELS, "value")
 _METRICS = (LOOKUPS, READS, LOGS, REQUESTS)
 
 
-def write_csv(tally: Tally, load: LoadCounts) -> str:
+def write_csv(tally: FleetTally, load: LoadCounts) -> str:
     """All counters with their column names in the first line.
 
     Values are what was counted since the start; what did not move is left out.

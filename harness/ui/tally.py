@@ -8,7 +8,7 @@ from itertools import count
 
 from harness.domain.series import PENDING
 from harness.observe.counters import Counters
-from harness.ui.sources import Page, Place, Reading
+from harness.ui.sources import MetricsPage, Place, Reading
 
 
 class WorkerTally:
@@ -25,7 +25,7 @@ class WorkerTally:
         self._last = Counters()
         self._carried = Counters()
 
-    def note(self, page: Page) -> None:
+    def note(self, page: MetricsPage) -> None:
         """Take one look at it in."""
         self.problem = page.problem
         if page.counters is None:
@@ -56,7 +56,7 @@ class WorkerTally:
         return self._last.sum(PENDING)
 
 
-class Tally:
+class FleetTally:
     """All workers of all fleets.
 
     A replica keeps the number under which it was first found. The exporter counts those that are

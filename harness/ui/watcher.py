@@ -18,7 +18,7 @@ from harness.load.options import Drive
 from harness.load.standalone import read_options
 from harness.ui.history import History
 from harness.ui.sources import Source
-from harness.ui.tally import Tally
+from harness.ui.tally import FleetTally
 
 EVERY_S = 1.0
 _WORKERS_A_SECOND = 20
@@ -32,7 +32,7 @@ class Watch:
     """One test as the tab shows it."""
 
     drive: Drive
-    tally: Tally
+    tally: FleetTally
     history: History
     began: float
     """Monotonic seconds."""
@@ -67,7 +67,7 @@ class Watcher:
 
     def begin(self) -> None:
         """A test starts: everything counts from here."""
-        tally = Tally()
+        tally = FleetTally()
         if self._source is not None:
             tally.note(self._source.read())
         self.watch = Watch(

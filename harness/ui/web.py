@@ -23,7 +23,7 @@ from harness.ui.form import check_form
 from harness.ui.options import Reference
 from harness.ui.presets import presets
 from harness.ui.table import write_csv
-from harness.ui.tally import Tally
+from harness.ui.tally import FleetTally
 from harness.ui.view import nothing_yet, render
 from harness.ui.watcher import Watcher
 
@@ -108,7 +108,7 @@ def _routes(
         return jsonify(shown)
 
     def table() -> Response:
-        tally = watcher.watch.tally if watcher.watch else Tally()
+        tally = watcher.watch.tally if watcher.watch else FleetTally()
         response = Response(write_csv(tally, watcher.load_counts()), mimetype="text/csv")
         response.headers["Content-Disposition"] = "attachment; filename=auth-cache.csv"
         return response

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.difference import Figure, Reading
+from harness.analysis.difference import Reading, RoundedFigure
 from harness.analysis.explained import known_explanations, load_register
 from harness.analysis.twin_measures import MEASURES
 from harness.errors import ScenarioError
@@ -48,13 +48,13 @@ def test_an_entry_speaks_of_a_range_of_releases(release: str, *, spoken_of: bool
 @pytest.mark.parametrize(
     ("place", "twin", "release", "covered"),
     [
-        (("source_reads", "member", "user"), Figure(10), Figure(20), True),
-        (("source_reads", "member", "user"), None, Figure(20), True),
-        (("source_reads", "member", "user"), Figure(20), Figure(10), False),
-        (("source_reads", "member", "user"), Figure(20), None, False),
-        (("source_reads", "member", "team"), Figure(10), Figure(20), False),
-        (("source_reads", "team", "user"), Figure(10), Figure(20), False),
-        (("log_pairs", "member", "user"), Figure(10), Figure(20), False),
+        (("source_reads", "member", "user"), RoundedFigure(10), RoundedFigure(20), True),
+        (("source_reads", "member", "user"), None, RoundedFigure(20), True),
+        (("source_reads", "member", "user"), RoundedFigure(20), RoundedFigure(10), False),
+        (("source_reads", "member", "user"), RoundedFigure(20), None, False),
+        (("source_reads", "member", "team"), RoundedFigure(10), RoundedFigure(20), False),
+        (("source_reads", "team", "user"), RoundedFigure(10), RoundedFigure(20), False),
+        (("log_pairs", "member", "user"), RoundedFigure(10), RoundedFigure(20), False),
     ],
 )
 def test_a_figure_is_covered_in_its_place_and_direction(
@@ -67,7 +67,7 @@ def test_a_figure_is_covered_in_its_place_and_direction(
 def test_what_is_left_out_means_any() -> None:
     text = MORE_READS.replace('scope = "member"\n', "").replace('part = "user"\n', "")
     entry = load_register(text, "test")["more-reads"]
-    assert entry.covers("source_reads", "shared_id", "team", Figure(10), Figure(20))
+    assert entry.covers("source_reads", "shared_id", "team", RoundedFigure(10), RoundedFigure(20))
 
 
 def test_a_cell_is_covered_by_both_words() -> None:

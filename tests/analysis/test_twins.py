@@ -3,9 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.analysis.difference import Figure, Outcome
+from harness.analysis.difference import ComparisonOutcome, RoundedFigure
 from harness.analysis.explained import Explanation, load_register
-from harness.analysis.twins import Comparison, Line, Pair, TwinTest, twin_test
+from harness.analysis.twins import Comparison, Pair, TwinLine, TwinTest, twin_test
 from harness.domain.result import Result
 from harness.errors import UsageError
 from harness.report.twins_report import print_twins, twins_files, twins_markdown
@@ -39,7 +39,7 @@ def first(test: TwinTest) -> Comparison:
     return test.comparisons[0]
 
 
-def line(comparison: Comparison, measure: str, scope: str, part: str = "") -> Line:
+def line(comparison: Comparison, measure: str, scope: str, part: str = "") -> TwinLine:
     (found,) = [
         one
         for one in comparison.lines
@@ -53,7 +53,7 @@ def places(comparison: Comparison, measure: str) -> list[tuple[str, str]]:
 
 
 def value(reading: object) -> float:
-    assert isinstance(reading, Figure)
+    assert isinstance(reading, RoundedFigure)
     return reading.value
 
 
@@ -61,8 +61,8 @@ def test_equal_behaviour_is_the_same_in_everything() -> None:
     result = twins_run()
     test = compared(result)
     assert {one.difference.outcome for c in test.comparisons for one in c.lines} <= {
-        Outcome.SAME,
-        Outcome.NOISE,
+        ComparisonOutcome.SAME,
+        ComparisonOutcome.NOISE,
     }
     assert test.exit_code(result) == 0
 
@@ -134,7 +134,7 @@ def test_an_unexplained_difference_is_a_regression() -> None:
     result = fewer_log_pairs()
     test = compared(result)
     found = line(first(test), "log_pairs", "shared_id")
-    assert found.difference.outcome is Outcome.DIFFERS
+    assert found.difference.outcome is ComparisonOutcome.DIFFERS
     assert found.difference.percent == -25
     assert found.unexplained
     assert test.unexplained == 1
@@ -190,7 +190,7 @@ def test_what_noise_or_a_missing_counter_hides_is_not_stale() -> None:
     ]
     change(noisy, PAIR.twin, windows=halves)
     test = compared(noisy, changed)
-    assert line(first(test), "log_pairs", "shared_id").difference.outcome is Outcome.NOISE
+    assert line(first(test), "log_pairs", "shared_id").difference.outcome is ComparisonOutcome.NOISE
     assert first(test).stale == ()
     blind = twins_run()
     change(blind, PAIR.release, not_instrumented=["log_records"])
@@ -249,7 +249,9 @@ def test_a_scope_without_requests_on_one_side_is_not_measured() -> None:
         result, PAIR.release, requests={s: n for s, n in release.requests.items() if s != "user"}
     )
     test = compared(result)
-    assert line(first(test), "log_pairs", "user").difference.outcome is Outcome.NOT_MEASURED
+    assert (
+        line(first(test), "log_pairs", "user").difference.outcome is ComparisonOutcome.NOT_MEASURED
+    )
     assert test.unexplained == 0
     assert test.exit_code(result) == 3
 
@@ -271,7 +273,7 @@ def test_a_point_that_was_not_wrapped_is_not_measured(point: str, measure: str) 
     unknown = {
         one.measure.name
         for one in first(test).lines
-        if one.difference.outcome is Outcome.NOT_MEASURED
+        if one.difference.outcome is ComparisonOutcome.NOT_MEASURED
     }
     assert measure in unknown
     assert "statuses" not in unknown

@@ -11,7 +11,7 @@ import pytest
 from harness.analysis.verdict import Judgement, invalidities, judge
 from harness.domain.result import Equation, ExpectationResult, Generator, Ledger
 from harness.observe.evidence import Evidence
-from harness.scenario.schema import Limits
+from harness.scenario.schema import RunLimits
 from tests.observe.build import evidence, page, series
 
 
@@ -120,7 +120,7 @@ def _reasons(
     *, windows: Sequence[Evidence] = (), equations: Sequence[Equation] = (), **generator: Any
 ) -> list[str]:
     ledger = Ledger(balanced=True, equations=list(equations))
-    limits = Limits(late_ms=200.0, late_share_max=0.01, sent_share_min=0.98)
+    limits = RunLimits(late_ms=200.0, late_share_max=0.01, sent_share_min=0.98)
     return invalidities(windows, ledger, SOUND.model_copy(update=generator), limits)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.arms import CONNECTIONS, FLOOR, FULL, QUICK, Sizes, arms
-from benchmarks.bars import BARS, Bar, judge
+from benchmarks.bars import BARS, Threshold, judge
 from benchmarks.options import GROUPS
 from harness.authcache.variants import load_variants
 
@@ -19,7 +19,7 @@ LIMITS = {
 }
 
 
-def figures(bar: Bar, measured: float) -> dict[str, float]:
+def figures(bar: Threshold, measured: float) -> dict[str, float]:
     """A round in which a bar's figure, or its ratio, has this value."""
     return {bar.figure: measured * 7.0, bar.over: 7.0} if bar.over else {bar.figure: measured}
 
@@ -30,7 +30,7 @@ def test_the_limits_are_those_that_were_agreed() -> None:
 
 
 @pytest.mark.parametrize("bar", BARS, ids=lambda bar: bar.name)
-def test_a_bar_is_held_up_to_its_limit_and_missed_above_it(bar: Bar) -> None:
+def test_a_bar_is_held_up_to_its_limit_and_missed_above_it(bar: Threshold) -> None:
     (at,) = judge([figures(bar, bar.limit)])
     (above,) = judge([figures(bar, bar.limit * 1.001)])
 
@@ -69,7 +69,7 @@ def test_the_distance_to_the_floor() -> None:
 
 
 @pytest.mark.parametrize("bar", [bar for bar in BARS if bar.group == "requests"])
-def test_every_bar_on_requests_is_measured(bar: Bar) -> None:
+def test_every_bar_on_requests_is_measured(bar: Threshold) -> None:
     names = {f"{arm.name}.cpu_us" for arm in arms(FULL)}
 
     assert {bar.figure, bar.over} <= names

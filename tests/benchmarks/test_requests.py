@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.arms import QUICK, Arm, arms
+from benchmarks.arms import QUICK, MeasuredServer, arms
 from benchmarks.requests import _check_tier
 from harness.errors import InvalidRunError
 from harness.observe.counters import Counters, Series
@@ -52,7 +52,7 @@ def test_the_tier_that_was_meant(name: str) -> None:
     ],
 )
 def test_another_tier_makes_the_benchmark_invalid(name: str, counters: Counters) -> None:
-    arm: Arm = ARMS[name]
+    arm: MeasuredServer = ARMS[name]
 
     with pytest.raises(InvalidRunError, match=f"another tier answered than {arm.tier}"):
         _check_tier(arm, counters)

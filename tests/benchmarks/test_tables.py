@@ -14,7 +14,7 @@ from benchmarks.arms import QUICK, arms
 from benchmarks.bars import judge
 from benchmarks.options import Options
 from benchmarks.report import as_json, finish
-from benchmarks.run import Measured
+from benchmarks.run import BenchResult
 from benchmarks.tables import bars_table, codecs_table, requests_table, start_table, tables
 from harness.report.numbers import NOT_MEASURED, TIMES
 from harness.report.table import Table
@@ -38,9 +38,9 @@ ROUND = {
 }
 
 
-def measured(*rounds: dict[str, float]) -> Measured:
+def measured(*rounds: dict[str, float]) -> BenchResult:
     """A benchmark with these rounds."""
-    return Measured(
+    return BenchResult(
         Options(rounds=len(rounds)),
         rounds=list(rounds),
         load_averages=[1.5] * len(rounds),
@@ -92,7 +92,7 @@ def test_the_start_stands_beside_that_of_bare_handlers() -> None:
 
 
 def test_what_was_not_asked_for_has_no_table() -> None:
-    some = Measured(Options(), rounds=[{"replicas.start_s": 1.0}])
+    some = BenchResult(Options(), rounds=[{"replicas.start_s": 1.0}])
 
     assert [table.name for table in tables(some)] == ["bars", "start"]
     assert [table.name for table in tables(measured(ROUND))] == [
@@ -150,6 +150,6 @@ def test_a_missed_bar_is_a_regression(tmp_path: Path) -> None:
 def test_a_benchmark_without_a_whole_round_has_nothing_to_show(tmp_path: Path) -> None:
     console = Console(file=(tmp_path / "out").open("w"), width=100)
 
-    assert not finish(Measured(Options()), console, tmp_path / "none.json")
+    assert not finish(BenchResult(Options()), console, tmp_path / "none.json")
 
     assert not (tmp_path / "none.json").exists()

@@ -16,7 +16,7 @@ import pytest
 from harness import cli
 from harness.cli import main, options
 from harness.cli.commands.options import RunOptions
-from harness.cli.lazy import Command, load
+from harness.cli.lazy import LazyCommand, load
 from harness.scenario.loader import scenario_names
 from harness.stack import registry
 
@@ -48,7 +48,7 @@ def commands(
 
 
 ALL = dict(commands())
-BODIES = {words: one.body for words, one in ALL.items() if isinstance(one, Command)}
+BODIES = {words: one.body for words, one in ALL.items() if isinstance(one, LazyCommand)}
 
 
 @pytest.mark.parametrize("words", ALL, ids=lambda words: " ".join(words) or "harness")

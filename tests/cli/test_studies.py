@@ -15,7 +15,7 @@ from harness.archive.directory import write_result
 from harness.authcache.variants import Variant
 from harness.cli import main
 from harness.cli.commands import studies as commands
-from harness.cli.commands.running import Done
+from harness.cli.commands.running import FinishedRun
 from harness.domain.result import Result
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import Release
@@ -24,7 +24,7 @@ from tests.report.sample import issue_27874
 from tests.report.sample_releases import PAIR, change_windows, releases_run, twins_run
 
 ONLY = "litellm_1_84,litellm_1_93"
-Run = Callable[..., Done]
+Run = Callable[..., FinishedRun]
 
 
 class Runs:
@@ -38,9 +38,9 @@ class Runs:
         self.choices: list[Variant | Release] = []
         self.options: dict[str, Any] = {}
 
-    def __call__(self, scenario: Scenario, choices: Any, _: object, **options: Any) -> Done:
+    def __call__(self, scenario: Scenario, choices: Any, _: object, **options: Any) -> FinishedRun:
         self.scenario, self.choices, self.options = scenario, list(choices), options
-        return Done(self.result, keep(self.folder, self.result), self.signal_code)
+        return FinishedRun(self.result, keep(self.folder, self.result), self.signal_code)
 
 
 def keep(folder: Path, result: Result) -> Path:

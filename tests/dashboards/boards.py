@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tools.dashboards.substitute import Target, panels, substituted, targets
+from tools.dashboards.substitute import PanelQuery, panels, substituted, targets
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "dashboards"
 NAMES = ("codec-variants-compared.json", "one-fleet.json")
@@ -19,7 +19,7 @@ def board(name: str) -> dict[str, Any]:
 
 BOARDS = {name: board(name) for name in NAMES}
 ALL_PANELS = [pytest_id for body in BOARDS.values() for pytest_id in panels(body)]
-ALL_TARGETS: list[Target] = [target for body in BOARDS.values() for target in targets(body)]
+ALL_TARGETS: list[PanelQuery] = [target for body in BOARDS.values() for target in targets(body)]
 
 
 def replaced(expr: str) -> str:

@@ -12,7 +12,7 @@ from harness.style import NAMED, colour
 from tests.dashboards.boards import ALL_PANELS
 from tools.dashboards.parts import OUTCOME_COLOURS
 from tools.dashboards.render import charts
-from tools.dashboards.render.data import Line, Span
+from tools.dashboards.render.data import PanelSeries, Span
 
 SPAN = Span(1_700_000_000.0, 1_700_000_010.0)
 
@@ -82,7 +82,9 @@ def test_an_unknown_variant_takes_no_other_s_colour(panel: Mapping[str, Any]) ->
 def test_two_lines_of_one_variant_can_be_told_apart(panel: Mapping[str, Any]) -> None:
     if panel["type"] != "timeseries":
         return
-    lines = [Line(name, (1.0,) * 11) for name in series(panel, "recommended")]
-    lines += [Line(line.name + "y", line.values) for line in lines if line.name.endswith("x")]
+    lines = [PanelSeries(name, (1.0,) * 11) for name in series(panel, "recommended")]
+    lines += [
+        PanelSeries(line.name + "y", line.values) for line in lines if line.name.endswith("x")
+    ]
     drawn = charts.draw(panel, lines, SPAN, 300, 200)
     assert len({(entry.colour, entry.dashed) for entry in drawn.entries}) == len(lines)

@@ -21,7 +21,7 @@ from harness.stack.embedded import EmbeddedStack
 from tests.dashboards.boards import ALL_TARGETS
 from tests.programs import prometheus
 from tests.quiet import Quiet
-from tools.dashboards.substitute import EVERYTHING, Target, substituted
+from tools.dashboards.substitute import EVERYTHING, PanelQuery, substituted
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -67,7 +67,7 @@ async def _five_scrapes(api: PrometheusApi) -> None:
 
 
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-async def test_a_query_shows_zero(idle: PrometheusApi, target: Target) -> None:
+async def test_a_query_shows_zero(idle: PrometheusApi, target: PanelQuery) -> None:
     everything = dict.fromkeys(("variant", "replica", "key_scope", "object"), EVERYTHING)
     expr = substituted(target.expr, everything | {"__rate_interval": "4s"})
     deadline = time.monotonic() + PATIENCE_S
@@ -84,7 +84,7 @@ async def test_a_query_shows_zero(idle: PrometheusApi, target: Target) -> None:
             return
 
 
-def _check(target: Target, found: list[Series]) -> None:
+def _check(target: PanelQuery, found: list[Series]) -> None:
     assert {one.labels["variant"] for one in found} == set(VARIANTS)
     least = CONSTANT.get(f"{target.panel} {target.ref}")
     if target.panel == "Redis: memory":

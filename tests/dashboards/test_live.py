@@ -21,7 +21,7 @@ from tests.dashboards.boards import ALL_TARGETS, BOARDS
 from tests.programs import prometheus
 from tests.runs.support import harness
 from tools.dashboards.render.data import Span, regions
-from tools.dashboards.substitute import EVERYTHING, Target, chosen, substituted
+from tools.dashboards.substitute import EVERYTHING, PanelQuery, chosen, substituted
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -128,7 +128,7 @@ def _values(**values: str) -> dict[str, str]:
     return everything | {"__rate_interval": "4s"} | values
 
 
-async def _asked(watched: Watched, target: Target, **values: str) -> list[Series]:
+async def _asked(watched: Watched, target: PanelQuery, **values: str) -> list[Series]:
     expr = substituted(target.expr, _values(**values))
     span = watched.span
     return await watched.api.query_range(expr, span.start, span.end, 1.0)
@@ -139,12 +139,12 @@ def _greatest(series: list[Series], variant: str) -> float:
     return max(values, default=math.nan)
 
 
-def _short(target: Target) -> str:
+def _short(target: PanelQuery) -> str:
     return f"{target.panel} {target.ref}"
 
 
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-async def test_a_query_shows_both_variants(watched: Watched, target: Target) -> None:
+async def test_a_query_shows_both_variants(watched: Watched, target: PanelQuery) -> None:
     for value in (EVERYTHING, chosen(sorted(VARIANTS))):
         series = await _asked(watched, target, variant=value)
         assert {one.labels["variant"] for one in series if one.numbers} == VARIANTS
@@ -158,7 +158,7 @@ async def test_a_query_shows_both_variants(watched: Watched, target: Target) -> 
 
 
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-async def test_a_query_follows_the_variables(watched: Watched, target: Target) -> None:
+async def test_a_query_follows_the_variables(watched: Watched, target: PanelQuery) -> None:
     one = await _asked(watched, target, variant=chosen([SOUND]))
     assert {series.labels["variant"] for series in one} == {SOUND}
     narrowed = {"replica": "1", "key_scope": "user", "object": "key"}

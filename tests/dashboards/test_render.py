@@ -23,7 +23,7 @@ from tests.dashboards.boards import ALL_PANELS, BOARDS, FOLDER
 from tests.programs import skip_loudly
 from tools.dashboards.__main__ import main
 from tools.dashboards.render import charts
-from tools.dashboards.render.data import Line, Region, Span, regions, rows
+from tools.dashboards.render.data import PanelSeries, Region, Span, regions, rows
 from tools.dashboards.render.page import CHROMIUM, WIDTH, page, picture
 from tools.dashboards.render.units import UNITS, written
 
@@ -146,7 +146,7 @@ def _panel(title: str) -> Mapping[str, Any]:
 
 def test_a_chart_draws_every_line_in_the_colour_that_the_json_asks_for() -> None:
     values = tuple(float(n) for n in range(len(SPAN.moments)))
-    lines = [Line("a hit", values), Line("a deserialize_failure", values)]
+    lines = [PanelSeries("a hit", values), PanelSeries("a deserialize_failure", values)]
     drawn = charts.draw(_panel("Outcomes, memory tier"), lines, SPAN, 400, 200)
     assert [entry.colour for entry in drawn.entries] == [charts.NAMED["green"], charts.NAMED["red"]]
     assert (drawn.entries[0].mean, drawn.entries[0].greatest) == ("10 ops/s", "20 ops/s")
@@ -158,7 +158,7 @@ def test_a_chart_draws_every_line_in_the_colour_that_the_json_asks_for() -> None
 
 def test_a_line_to_compare_with_is_dashed() -> None:
     values = (1.0,) * len(SPAN.moments)
-    lines = [Line("a", values), Line("a reference line", values)]
+    lines = [PanelSeries("a", values), PanelSeries("a reference line", values)]
     drawn = charts.draw(
         _panel("Source reads per 1,000 requests, by variant"), lines, SPAN, 400, 200
     )
@@ -169,14 +169,14 @@ def test_a_line_to_compare_with_is_dashed() -> None:
 @pytest.mark.parametrize(("value", "colour"), [(0.0, "green"), (0.5, "red")])
 def test_a_number_has_the_colour_of_its_threshold(value: float, colour: str) -> None:
     panel = _panel("Deserialize failures, most in view")
-    [(name, text, found)] = charts.reduced([Line("a", (None, value, 0.0))], panel)
+    [(name, text, found)] = charts.reduced([PanelSeries("a", (None, value, 0.0))], panel)
     assert (name, text, found) == ("a", written(value, "ops"), charts.NAMED[colour])
 
 
 def test_the_latest_number_is_the_last_that_is_there() -> None:
     panel = _panel("Work in hand")
-    assert charts.reduced([Line("a", (3.0, 7.0, None))], panel)[0][1] == "7"
-    assert charts.reduced([Line("a", (None, None))], panel) == []
+    assert charts.reduced([PanelSeries("a", (3.0, 7.0, None))], panel)[0][1] == "7"
+    assert charts.reduced([PanelSeries("a", (None, None))], panel) == []
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.analysis.variant import measured_line
 from harness.authcache.variants import load_variants
-from harness.domain.window import Progress, WindowResult
+from harness.domain.window import LoadProgress, WindowResult
 from harness.errors import UsageError
 from harness.experiment.companions import (
     Companions,
@@ -86,7 +86,7 @@ def test_a_closed_load_has_a_line_once_its_rate_is_known() -> None:
 def test_a_stretch_ends_with_what_went_wrong_in_it() -> None:
     plan = _plan()
     companions = Companions(plan, _fleets(plan))
-    progress = Progress(
+    progress = LoadProgress(
         window="w",
         elapsed_s=1.0,
         answered=40,

@@ -15,8 +15,7 @@ from harness.authcache.digest import digest
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
 from harness.domain.progress import Tick
-from harness.domain.window import Progress as LoadProgress
-from harness.domain.window import WindowCommand, WindowResult
+from harness.domain.window import LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.experiment.companions import Companions
 from harness.experiment.measure import Windows

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from harness.domain.window import Progress, WindowCommand
+from harness.domain.window import LoadProgress, WindowCommand
 from harness.errors import InvalidRunError
 from harness.load import client
 from harness.load.client import LoadDriver
@@ -64,7 +64,7 @@ async def test_a_killed_driver_makes_the_window_invalid(tmp_path: Path, window: 
     driver = LoadDriver(tmp_path / "driver.log")
     await driver.start()
 
-    def kill(_: Progress) -> None:
+    def kill(_: LoadProgress) -> None:
         os.kill(driver.pid, signal.SIGKILL)
 
     async with FakeReplica() as replica:
@@ -151,7 +151,7 @@ async def test_a_window_that_is_reported_to_someone_who_fails_is_ended(
     await driver.start()
     process = psutil.Process(driver.pid)
 
-    def fail(_: Progress) -> None:
+    def fail(_: LoadProgress) -> None:
         raise RuntimeError("no more room on the screen")
 
     async with FakeReplica() as replica:

@@ -14,7 +14,7 @@ import pytest
 from harness.domain.population import VirtualKey, by_scope, read_keys
 from harness.domain.samples import Sample, read_samples
 from harness.domain.served import COST_HEADER, SERVED_HEADER
-from harness.domain.window import Progress, WindowCommand, WindowResult
+from harness.domain.window import LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.load.client import LoadDriver
 from harness.load.plan import open_plan
@@ -301,7 +301,7 @@ async def test_a_window_may_go_without_samples(driver: LoadDriver, window: Windo
 
 
 async def test_progress_is_reported_while_a_window_runs(driver: LoadDriver, window: Window) -> None:
-    reports: list[Progress] = []
+    reports: list[LoadProgress] = []
     async with FakeReplica(lambda _, n: Reply(500 if n % 2 else 200)) as replica:
         result = await driver.window(window([replica.url], duration_s=3.5), reports.append)
     assert reports

@@ -10,20 +10,20 @@ from harness.domain.samples import SampleWriter, read_samples
 from harness.domain.window import ServedCount
 from harness.errors import InvalidRunError
 from harness.load.plan import Arrival
-from harness.load.recorder import Outcome, Recorder
+from harness.load.recorder import RequestOutcome, RequestRecorder
 
 TEAM = Arrival(1.0, "team", 2, 1)
 
 
-def recorder(samples: SampleWriter | None = None) -> Recorder:
-    return Recorder("w", replicas=3, late_ms=250, samples=samples)
+def recorder(samples: SampleWriter | None = None) -> RequestRecorder:
+    return RequestRecorder("w", replicas=3, late_ms=250, samples=samples)
 
 
 def test_answers_count_by_scope_and_status_whatever_it_is() -> None:
     counts = recorder()
     for status in (200, 200, 401, 500):
-        counts.record(TEAM, 1.0, 1.1, Outcome(status))
-    counts.record(Arrival(1.0, "user", 0, 0), 1.0, 1.1, Outcome(200))
+        counts.record(TEAM, 1.0, 1.1, RequestOutcome(status))
+    counts.record(Arrival(1.0, "user", 0, 0), 1.0, 1.1, RequestOutcome(200))
     assert counts.statuses() == {"team": {"200": 2, "401": 1, "500": 1}, "user": {"200": 1}}
     assert (counts.sent, counts.answered, counts.failed) == (5, 5, 2)
     assert counts.replicas == [1, 4, 0]
@@ -31,7 +31,7 @@ def test_answers_count_by_scope_and_status_whatever_it_is() -> None:
 
 def test_unanswered_requests_count_by_kind_and_have_no_status() -> None:
     counts = recorder()
-    counts.record(TEAM, 1.0, 2.0, Outcome(0, "timeout"))
+    counts.record(TEAM, 1.0, 2.0, RequestOutcome(0, "timeout"))
     assert counts.unanswered == {"timeout": 1}
     assert counts.statuses() == {}
     assert (counts.sent, counts.answered, counts.failed) == (1, 0, 1)
@@ -40,14 +40,14 @@ def test_unanswered_requests_count_by_kind_and_have_no_status() -> None:
 def test_late_is_more_than_the_limit_after_the_intended_time() -> None:
     counts = recorder()
     for sent_s in (1.0, 1.25, 1.5):
-        counts.record(TEAM, sent_s, 2.0, Outcome(200))
+        counts.record(TEAM, sent_s, 2.0, RequestOutcome(200))
     assert counts.late == 1
     assert counts.delay_s_max == pytest.approx(0.5)
 
 
 def test_a_request_without_an_intended_time_is_never_late() -> None:
     counts = recorder()
-    counts.record(TEAM._replace(intended_s=None), 99.0, 100.0, Outcome(200))
+    counts.record(TEAM._replace(intended_s=None), 99.0, 100.0, RequestOutcome(200))
     assert (counts.late, counts.delay_s_max) == (0, 0.0)
 
 
@@ -67,15 +67,15 @@ def test_cost_is_counted_of_2xx_replies_in_micro_units(
     status: int, header: str | None, micro: int
 ) -> None:
     counts = recorder()
-    counts.record(TEAM, 1.0, 1.1, Outcome(status, "", header))
+    counts.record(TEAM, 1.0, 1.1, RequestOutcome(status, "", header))
     assert counts.cost_micro == micro
 
 
 def test_served_objects_are_counted_with_their_greatest_age() -> None:
     counts = recorder()
     for served in ("key;memory;aa;15,team;redis;bb;-", "key;memory;aa;40", "key;memory;cc;1"):
-        counts.record(TEAM, 1.0, 1.1, Outcome(200, "", None, served))
-    counts.record(TEAM, 1.0, 1.1, Outcome(200, "", None, None))
+        counts.record(TEAM, 1.0, 1.1, RequestOutcome(200, "", None, served))
+    counts.record(TEAM, 1.0, 1.1, RequestOutcome(200, "", None, None))
 
     def one(kind: str, tier: str, digest: str, count: int, age: int | None) -> ServedCount:
         return ServedCount(
@@ -99,8 +99,8 @@ def test_every_request_is_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "s.csv.gz"
     with SampleWriter(path) as samples:
         counts = recorder(samples)
-        counts.record(TEAM, 1.1, 1.2, Outcome(200, "", "0.001", "key;memory;aa;15"))
-        counts.record(TEAM._replace(intended_s=None), 1.3, 1.4, Outcome(0, "timeout"))
+        counts.record(TEAM, 1.1, 1.2, RequestOutcome(200, "", "0.001", "key;memory;aa;15"))
+        counts.record(TEAM._replace(intended_s=None), 1.3, 1.4, RequestOutcome(0, "timeout"))
     first, second = read_samples(path)
     assert first == ("w", "team", 2, 1, 1.0, 1.1, 1.2, 200, "", 1000, "key;memory;aa;15")
     assert second == ("w", "team", 2, 1, 1.3, 1.3, 1.4, 0, "timeout", 0, "")
@@ -108,7 +108,7 @@ def test_every_request_is_a_sample(tmp_path: Path) -> None:
 
 def test_a_lost_request_makes_the_window_invalid() -> None:
     counts = recorder()
-    counts.record(TEAM, 1.0, 1.1, Outcome(200))
+    counts.record(TEAM, 1.0, 1.1, RequestOutcome(200))
     counts.check(taken=1)
     with pytest.raises(InvalidRunError, match=r"took \[2\] requests and \[1\] were recorded"):
         counts.check(taken=2)
@@ -117,14 +117,14 @@ def test_a_lost_request_makes_the_window_invalid() -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
-        Outcome(200, "", "cheap"),
-        Outcome(200, "", "nan"),
-        Outcome(200, "", "inf"),
-        Outcome(200, "", None, "key;memory"),
-        Outcome(401, "", None, "key;memory;aa;old"),
+        RequestOutcome(200, "", "cheap"),
+        RequestOutcome(200, "", "nan"),
+        RequestOutcome(200, "", "inf"),
+        RequestOutcome(200, "", None, "key;memory"),
+        RequestOutcome(401, "", None, "key;memory;aa;old"),
     ],
 )
-def test_a_header_without_sense_makes_the_window_invalid(outcome: Outcome) -> None:
+def test_a_header_without_sense_makes_the_window_invalid(outcome: RequestOutcome) -> None:
     counts = recorder()
     for _ in range(5):
         counts.record(TEAM, 1.0, 1.1, outcome)

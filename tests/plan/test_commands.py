@@ -12,7 +12,7 @@ from harness.authcache.variants import load_variants
 from harness.domain.window import WindowCommand
 from harness.load.plan import Arrival, open_plan
 from harness.plan.arms import reference_arm
-from harness.plan.commands import Commands, commands
+from harness.plan.commands import SlotCommands, commands
 from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.scenario.schema import Scenario
 
@@ -52,7 +52,7 @@ def _plan(*, seed: int = 42, rounds: int = 4, **load: Any) -> RunPlan:
     )
 
 
-def _all(plan: RunPlan) -> list[tuple[Slot, Commands]]:
+def _all(plan: RunPlan) -> list[tuple[Slot, SlotCommands]]:
     return [(slot, commands(plan, slot, HOSTS, KEYS, SAMPLES)) for slot in plan.slots]
 
 

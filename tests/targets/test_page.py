@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from harness.targets.counters import Counters, Gauge, Histograms
+from harness.targets.counters import CounterFamily, Gauge, Histograms
 from harness.targets.metrics import Metrics
 from harness.targets.page import PageWriter
 
@@ -17,7 +17,9 @@ def _registry(
     labels: Sequence[str], numbers: Sequence[int], seen: Sequence[float]
 ) -> CollectorRegistry:
     registry = CollectorRegistry()
-    counters = Counters(registry, "authcache_things", 'What "things"\\ are.\n', ("name", "variant"))
+    counters = CounterFamily(
+        registry, "authcache_things", 'What "things"\\ are.\n', ("name", "variant")
+    )
     for place, (label, number) in enumerate(zip(labels, numbers, strict=True)):
         counters.table({place: (label, "v")})[place] = number
     table = Histograms(registry, "authcache_seconds", "Time.", ("op",), (0.1, 1)).table({0: ("x",)})

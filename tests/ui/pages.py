@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from harness.observe.counters import Counters
-from harness.ui.sources import Page, Place
+from harness.ui.sources import MetricsPage, Place
 
 PLACE = Place("a", "127.0.0.1:1", 0, 0)
 
@@ -38,8 +38,8 @@ def _line(name: str, labels: dict[str, str], value: float) -> str:
     return f"{name}{{{inside}}} {float(value)}\n"
 
 
-def page(place: Place = PLACE, pending: float = 0, **counts: float) -> Page:
-    return Page(place, Counters.parse(text(pending, **counts)), "")
+def page(place: Place = PLACE, pending: float = 0, **counts: float) -> MetricsPage:
+    return MetricsPage(place, Counters.parse(text(pending, **counts)), "")
 
 
 HANG = (0, "")

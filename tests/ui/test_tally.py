@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.ui.sources import Page, Place, Reading
-from harness.ui.tally import Tally, WorkerTally
+from harness.ui.sources import MetricsPage, Place, Reading
+from harness.ui.tally import FleetTally, WorkerTally
 from tests.ui.pages import PLACE, page
 
 REQUESTS = "http_requests_total"
 LAST = "Its numbers stand as last read."
 
 
-def looked(*pages: Page, problems: tuple[str, ...] = ()) -> Reading:
+def looked(*pages: MetricsPage, problems: tuple[str, ...] = ()) -> Reading:
     return Reading(list(pages), list(problems))
 
 
@@ -42,11 +42,11 @@ def test_a_replaced_worker_that_counts_nothing_yet_is_seen() -> None:
 
 
 def test_a_worker_that_does_not_answer_keeps_its_numbers_and_is_named() -> None:
-    tally = Tally()
+    tally = FleetTally()
     other = Place("a", "127.0.0.1:2", 1, 0)
     tally.note(looked(page(requests=1), page(other, requests=1)))
-    tally.note(looked(page(requests=4), Page(other, None, "does not answer (timeout)")))
-    tally.note(looked(page(requests=9), Page(other, None, "does not answer (timeout)")))
+    tally.note(looked(page(requests=4), MetricsPage(other, None, "does not answer (timeout)")))
+    tally.note(looked(page(requests=9), MetricsPage(other, None, "does not answer (timeout)")))
     assert tally.fleets()["a"].sum(REQUESTS) == 8
     assert tally.problems == [
         f"Replica 1 of a, worker 0 (127.0.0.1:2) does not answer (timeout). {LAST}"
@@ -57,7 +57,7 @@ def test_a_worker_that_does_not_answer_keeps_its_numbers_and_is_named() -> None:
 
 
 def test_a_worker_that_is_gone_is_named_once() -> None:
-    tally = Tally()
+    tally = FleetTally()
     tally.note(looked(page(requests=1)))
     tally.note(looked(page(requests=3)))
     tally.note(looked(problems=("b: workers cannot be found",)))
@@ -79,12 +79,12 @@ def found(*hosts: int, workers: int = 1, requests: float = 0) -> Reading:
     )
 
 
-def numbers(tally: Tally) -> dict[str, tuple[int, int]]:
+def numbers(tally: FleetTally) -> dict[str, tuple[int, int]]:
     return {w.place.address: (w.place.replica, w.place.worker) for w in tally.workers()}
 
 
 def test_a_replica_keeps_its_number_when_one_before_it_is_gone() -> None:
-    tally = Tally()
+    tally = FleetTally()
     tally.note(found(3, 5, 7, workers=2))
     tally.note(found(5, 7, workers=2))
     assert numbers(tally) == {
@@ -99,7 +99,7 @@ def test_a_replica_keeps_its_number_when_one_before_it_is_gone() -> None:
 
 
 def test_a_new_replica_takes_no_number_that_another_has_or_had() -> None:
-    tally = Tally()
+    tally = FleetTally()
     tally.note(found(3, 5))
     tally.note(found(2, 5))
     tally.note(found(2, 4, 5, 6))
@@ -113,7 +113,7 @@ def test_a_new_replica_takes_no_number_that_another_has_or_had() -> None:
 
 
 def test_a_second_worker_that_comes_later_belongs_to_its_replica() -> None:
-    tally = Tally()
+    tally = FleetTally()
     tally.note(found(3, 5))
     tally.note(found(5, workers=2))
     assert numbers(tally)["10.0.0.5:9401"] == (1, 1)
@@ -121,7 +121,7 @@ def test_a_second_worker_that_comes_later_belongs_to_its_replica() -> None:
 
 @given(st.lists(st.sets(st.integers(1, 9)), max_size=6), st.integers(1, 2))
 def test_no_two_workers_ever_have_the_same_numbers(looks: list[set[int]], workers: int) -> None:
-    tally = Tally()
+    tally = FleetTally()
     before: dict[str, tuple[int, int]] = {}
     for place, hosts in enumerate(looks):
         tally.note(found(*hosts, workers=workers, requests=place))
@@ -132,7 +132,7 @@ def test_no_two_workers_ever_have_the_same_numbers(looks: list[set[int]], worker
 
 
 def test_a_reset_begins_at_0() -> None:
-    tally = Tally()
+    tally = FleetTally()
     for requests in (40, 45, 2, 6):
         tally.note(looked(page(requests=requests)))
     tally.rebase()
@@ -142,12 +142,12 @@ def test_a_reset_begins_at_0() -> None:
 
 
 def test_rest_is_when_nobody_who_answers_has_anything_pending() -> None:
-    tally = Tally()
+    tally = FleetTally()
     other = Place("a", "127.0.0.1:2", 1, 0)
     tally.note(looked(page(pending=1), page(other, pending=0)))
     assert not tally.at_rest()
     tally.note(looked(page(pending=0), page(other, pending=0)))
     assert tally.at_rest()
     tally.note(looked(page(pending=0), page(other, pending=2)))
-    tally.note(looked(page(pending=0), Page(other, None, "does not answer")))
+    tally.note(looked(page(pending=0), MetricsPage(other, None, "does not answer")))
     assert tally.at_rest(), "a worker that is gone will never say 0"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.lazy import Commands
+from harness.cli.lazy import LazyGroup
 from harness.errors import EXIT_REGRESSION, UsageError
 from harness.process.stop import Stop, with_signals
 from tools.dashboards.generate import stale, write
@@ -18,7 +18,7 @@ _FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.group(cls=Commands, lazy={})
+@click.group(cls=LazyGroup, lazy={})
 def main() -> None:
     """Make the Grafana dashboards, or pictures of them."""
 

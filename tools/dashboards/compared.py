@@ -11,8 +11,8 @@ from tools.dashboards.parts import (
     ANY,
     OUTCOME_COLOURS,
     RUNBOOK,
+    ColourLimits,
     Graph,
-    Limits,
     Number,
     Query,
     new_dashboard,
@@ -46,7 +46,7 @@ _AT_A_GLANCE = (
         f"tier. Any is one too many: {RUNBOOK}, AuthCacheDeserializeFailures.",
         "ops",
         [Query(worker_rate("variant", series.LOOKUPS, _FAILURES, SCOPE, OBJECT), "{{variant}}")],
-        Limits(red=ANY),
+        ColourLimits(red=ANY),
         span=8,
         calc="max",
     ),
@@ -56,7 +56,7 @@ _AT_A_GLANCE = (
         "fills: that is how the issue was found.",
         "cps",
         [Query(worker_rate("variant", series.LOGS, SCOPE), "{{variant}}")],
-        Limits(red=ANY),
+        ColourLimits(red=ANY),
         span=8,
         calc="max",
     ),
@@ -154,7 +154,7 @@ _FAILED = (
                 "{{variant}} {{object}} {{key_scope}}",
             )
         ],
-        Limits(red=ANY),
+        ColourLimits(red=ANY),
     ),
     Graph(
         "Log records by signature",
@@ -167,7 +167,7 @@ _FAILED = (
                 "{{variant}} {{signature}}",
             )
         ],
-        Limits(red=ANY),
+        ColourLimits(red=ANY),
     ),
 )
 

@@ -10,8 +10,8 @@ from tools.dashboards.fleet_caches import AGE, SERVERS, TIERS
 from tools.dashboards.parts import (
     OUTCOME_COLOURS,
     RUNBOOK,
+    ColourLimits,
     Graph,
-    Limits,
     Number,
     Query,
     new_dashboard,
@@ -75,7 +75,7 @@ _AT_A_GLANCE = (
         "Statements sent to Postgres for an object, per 1,000 answered requests, now.",
         "short",
         [Query(promql.reads_per_1000(), "{{variant}}")],
-        Limits(yellow=250),
+        ColourLimits(yellow=250),
     ),
     Number(
         "Work in hand",
@@ -105,7 +105,7 @@ _SPREAD = (
                 "{{variant}} {{replica}}",
             )
         ],
-        Limits(yellow=_UNEVEN),
+        ColourLimits(yellow=_UNEVEN),
     ),
 )
 
@@ -139,7 +139,7 @@ _GENERATOR = (
                 "{{variant}}",
             )
         ],
-        Limits(red=0.01),
+        ColourLimits(red=0.01),
         span=8,
     ),
     Graph(
@@ -152,7 +152,7 @@ _GENERATOR = (
                 "{{variant}}",
             )
         ],
-        Limits(red=MOST_DELAY_S),
+        ColourLimits(red=MOST_DELAY_S),
         span=8,
     ),
 )

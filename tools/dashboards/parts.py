@@ -34,7 +34,7 @@ class Query(NamedTuple):
     legend: str
 
 
-class Limits(NamedTuple):
+class ColourLimits(NamedTuple):
     """From which value on a panel turns yellow or red; None never does."""
 
     yellow: float | None = None
@@ -59,7 +59,7 @@ class Graph(NamedTuple):
     description: str
     unit: str
     queries: Sequence[Query]
-    limits: Limits = Limits()
+    limits: ColourLimits = ColourLimits()
     span: int = 12
     height: int = 8
     stacked: bool = False
@@ -117,7 +117,7 @@ class Number(NamedTuple):
     description: str
     unit: str
     queries: Sequence[Query]
-    limits: Limits = Limits()
+    limits: ColourLimits = ColourLimits()
     span: int = 6
     height: int = 4
     decimals: int = 1
@@ -144,7 +144,7 @@ class Number(NamedTuple):
             .thresholds(_thresholds(self.limits, self.low_is_bad))
             .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         )
-        if self.limits == Limits() and self.low_is_bad is None:
+        if self.limits == ColourLimits() and self.low_is_bad is None:
             # Nothing here is good or bad: the colour is free to say which variant.
             for pattern, value in _by_variant(self.queries).items():
                 panel = panel.override_by_regexp(pattern, value)
@@ -301,7 +301,7 @@ def _legend() -> common_builders.VizLegendOptions:
     )
 
 
-def _thresholds(limits: Limits, low_is_bad: float | None = None) -> builders.ThresholdsConfig:
+def _thresholds(limits: ColourLimits, low_is_bad: float | None = None) -> builders.ThresholdsConfig:
     steps = [dashboard.Threshold(value=None, color=GREEN)]
     if low_is_bad is not None:
         steps = [
@@ -314,7 +314,7 @@ def _thresholds(limits: Limits, low_is_bad: float | None = None) -> builders.Thr
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _threshold_style(limits: Limits) -> common.GraphTresholdsStyleMode:
+def _threshold_style(limits: ColourLimits) -> common.GraphTresholdsStyleMode:
     modes = common.GraphTresholdsStyleMode
     return modes.DASHED if limits.drawn else modes.OFF
 

@@ -14,7 +14,7 @@ EVERYTHING = ".*"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PanelQuery:
     """One query of one panel, as it stands in the JSON."""
 
     dashboard: str
@@ -55,11 +55,11 @@ def substituted(expr: str, values: Mapping[str, str]) -> str:
     return _NAME.sub(lambda match: values[match[1] or match[2]], expr)
 
 
-def targets(board: Mapping[str, Any]) -> Iterator[Target]:
+def targets(board: Mapping[str, Any]) -> Iterator[PanelQuery]:
     """Every query of every panel of a dashboard."""
     for panel in panels(board):
         for target in panel["targets"]:
-            yield Target(
+            yield PanelQuery(
                 board["title"],
                 panel["title"],
                 target["refId"],

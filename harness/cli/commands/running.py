@@ -25,7 +25,7 @@ from harness.targets.base import Choice
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class FinishedRun:
     """A run that is over, by itself or by a signal."""
 
     result: Result
@@ -64,7 +64,7 @@ def run_to_end(
     redis_url: str | None = None,
     prometheus: Any = "auto",
     stack: str = EMBEDDED,
-) -> Done:
+) -> FinishedRun:
     """Run a scenario over its variants and write the usual reports.
 
     Raises:
@@ -88,7 +88,7 @@ def run_to_end(
             progress.close()
 
     (result, run_dir), signal_code = with_signals(go)
-    return Done(result, run_dir, signal_code)
+    return FinishedRun(result, run_dir, signal_code)
 
 
 def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[None]]) -> NoReturn:

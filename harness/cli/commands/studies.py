@@ -14,7 +14,7 @@ from harness.analysis.studies import Study
 from harness.analysis.twins import twin_test
 from harness.archive.directory import load_result, resolve_run
 from harness.cli.commands.options import chosen_variants
-from harness.cli.commands.running import Done, run_to_end
+from harness.cli.commands.running import FinishedRun, run_to_end
 from harness.errors import UsageError
 from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
@@ -57,7 +57,7 @@ def _done(
     postgres_dsn: str | None,
     redis_url: str | None,
     runs_dir: Path,
-) -> Done:
+) -> FinishedRun:
     """The study's run, or one that was done before."""
     if finished is None:
         scenario = study.load(replicas, rounds)
@@ -76,10 +76,10 @@ def _done(
             "Leave REPLICAS and ROUNDS out, or RUN."
         )
     run_dir = resolve_run(finished, runs_dir)
-    return Done(load_result(run_dir), run_dir, signal_code=0)
+    return FinishedRun(load_result(run_dir), run_dir, signal_code=0)
 
 
-def _keep(done: Done, texts: dict[str, str], console: Console) -> None:
+def _keep(done: FinishedRun, texts: dict[str, str], console: Console) -> None:
     """Write the study's files beside the usual reports, and say where."""
     write_texts(done.run_dir, texts)
     line = f"Files: {done.run_dir}/ ({', '.join(texts)}, report.html, result.json)"

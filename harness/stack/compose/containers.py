@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.process.groups import Done, last_lines
+from harness.process.groups import CompletedCommand, last_lines
 from harness.stack.compose.docker import Docker
 from harness.stack.compose.project import LABEL
 
@@ -105,7 +105,7 @@ async def projects(docker: Docker, prefix: str) -> set[str]:
     return {name for name in listed.split() if name.startswith(prefix)}
 
 
-def _tell(problems: list[str], done: Done) -> None:
+def _tell(problems: list[str], done: CompletedCommand) -> None:
     if done.code != 0 and "No such" not in done.err:
         problems.append(f"Docker could not clean up: {done.last()} Try again: make down.")
 

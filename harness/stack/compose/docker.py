@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import SetupError
 from harness.process import groups
-from harness.process.groups import Done
+from harness.process.groups import CompletedCommand
 
 OLDEST_COMPOSE = (2, 20)
 """Tried with 2.26. Older ones differ in how ``extends`` merges, and are out of support."""
@@ -38,7 +38,7 @@ class Docker:
 
     async def __call__(
         self, *arguments: str, timeout_s: float = _CHECK_TIMEOUT_S, stdin: bytes | None = None
-    ) -> Done:
+    ) -> CompletedCommand:
         """Run to the end. Raises SetupError when the time is up.
 
         What is ended early is ended with its plugins: `docker compose` is a process of its own,
@@ -130,7 +130,7 @@ _KNOWN = {
 }
 
 
-def explain(what: str, done: Done) -> str:
+def explain(what: str, done: CompletedCommand) -> str:
     """A failed command as a message: what could not be done, why, and what to do."""
     advice = next((text for words, text in _KNOWN.items() if re.search(words, done.err)), "")
     return f"{what} [exit code {done.code}]. {advice}".rstrip() + f"\n{done.tail()}"

@@ -16,7 +16,7 @@ import psutil
 
 from harness.errors import SetupError
 from harness.installation import PACKAGE, checkout, shipped, user_cache
-from harness.process.groups import Done
+from harness.process.groups import CompletedCommand
 from harness.process.sockets import free_port, listen
 from harness.stack.compose.context import write_context
 from harness.stack.compose.docker import Docker, explain
@@ -189,7 +189,7 @@ class Project:
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
 
-    async def compose(self, *arguments: str, timeout_s: float = UP_TIMEOUT_S) -> Done:
+    async def compose(self, *arguments: str, timeout_s: float = UP_TIMEOUT_S) -> CompletedCommand:
         """Run `docker compose` with all layers of the project."""
         folder = compose_folder()
         files = [folder / layer for layer in self.layers] + list(self.fleets.values())

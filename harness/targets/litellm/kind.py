@@ -6,7 +6,7 @@ import os
 
 from harness.domain.progress import Progress
 from harness.errors import UsageError
-from harness.targets.base import Kind, Target
+from harness.targets.base import Target, TargetKind
 from harness.targets.litellm.image import LiteLLMImage
 from harness.targets.litellm.releases import (
     Release,
@@ -21,7 +21,7 @@ PRISMA_VARIABLE = "LITELLM_PRISMA"
 """``real`` uses the `prisma` of a release's environment; unset or ``stand-in`` uses ours."""
 
 
-class LiteLLMKind(Kind[Release]):
+class LiteLLMKind(TargetKind[Release]):
     """Real releases, installed where they are not."""
 
     name = "litellm"
@@ -52,7 +52,7 @@ class LiteLLMKind(Kind[Release]):
             SetupError: it cannot be installed or does not run on this Python.
             UsageError: the variable LITELLM_PRISMA holds something else than it may.
         """
-        # What it takes to run one is not needed to parse a name; see `Kind`.
+        # What it takes to run one is not needed to parse a name; see `TargetKind`.
         from harness.targets.litellm.install import ensure_environment  # noqa: PLC0415 - see above
         from harness.targets.litellm.target import LiteLLMTarget  # noqa: PLC0415 - see above
 

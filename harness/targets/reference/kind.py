@@ -6,11 +6,11 @@ from harness.authcache.codecs import load_codec
 from harness.authcache.codecs.probe import probe
 from harness.authcache.variants import Variant, load_variants, pick
 from harness.domain.progress import Progress
-from harness.targets.base import Kind, Target
+from harness.targets.base import Target, TargetKind
 from harness.targets.schema.database import LiteLLMDatabase
 
 
-class ReferenceKind(Kind[Variant]):
+class ReferenceKind(TargetKind[Variant]):
     """Variants of `harness.authcache.variants`, those of a user's file included."""
 
     name = "reference"
@@ -35,7 +35,7 @@ class ReferenceKind(Kind[Variant]):
 
     def ready(self, variant: Variant) -> Target:
         """As `target`, which has nothing to wait for here."""
-        from harness.targets.reference.target import ReferenceTarget  # noqa: PLC0415 - see `Kind`
+        from harness.targets.reference.target import ReferenceTarget  # noqa: PLC0415 - see `TargetKind`
 
         codec = variant.switches.codec
         probe(load_codec(codec), codec)

@@ -26,7 +26,7 @@ from harness.stack.compose.fleet import PROXY_PORT, STATS_PORT
 from harness.stack.compose.kept import EXPORTER_PORT
 from harness.stack.compose.project import KEPT_PROJECT, LABEL, compose_folder
 from tests.dashboards.boards import ALL_TARGETS
-from tools.dashboards.substitute import EVERYTHING, Target, substituted
+from tools.dashboards.substitute import EVERYTHING, PanelQuery, substituted
 
 pytestmark = [
     pytest.mark.integration,
@@ -233,7 +233,7 @@ def without_data() -> list[str]:
     return [target.name for target in ALL_TARGETS if shown(target) != set(VARIANTS)]
 
 
-def shown(target: Target) -> set[str]:
+def shown(target: PanelQuery) -> set[str]:
     everything = dict.fromkeys(("variant", "replica", "key_scope", "object"), EVERYTHING)
     expr = substituted(target.expr, everything | {"__rate_interval": "4s"})
     reply = httpx.get(f"{PROMETHEUS}/api/v1/query", params={"query": expr})

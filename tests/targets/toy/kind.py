@@ -25,10 +25,10 @@ from harness.targets.base import (
     ContainerContext,
     Database,
     KeyTruth,
-    Kind,
     ProcessSpec,
     ReplicaContext,
     Target,
+    TargetKind,
 )
 
 SERVE = Path(__file__).with_name("serve.py")
@@ -156,7 +156,7 @@ class ToyTarget(Target):
         return {"wrong": self._toy.wrong}
 
 
-class ToyKind(Kind[Toy]):
+class ToyKind(TargetKind[Toy]):
     """All toys."""
 
     name = "toy"

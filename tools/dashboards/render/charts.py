@@ -12,7 +12,7 @@ from zlib import crc32
 import pygal  # type: ignore[import-untyped]  # pygal ships no types
 from pygal.style import Style  # type: ignore[import-untyped]  # pygal ships no types
 
-from tools.dashboards.render.data import Line, Span
+from tools.dashboards.render.data import PanelSeries, Span
 from tools.dashboards.render.units import written
 
 PALETTE = (
@@ -42,11 +42,11 @@ class Drawn:
     """A chart and what its legend says."""
 
     svg: str
-    entries: tuple[Entry, ...]
+    entries: tuple[LegendEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LegendEntry:
     """One line of a legend."""
 
     name: str
@@ -58,7 +58,7 @@ class Entry:
 
 
 def draw(
-    panel: Mapping[str, Any], lines: Sequence[Line], span: Span, width: int, height: int
+    panel: Mapping[str, Any], lines: Sequence[PanelSeries], span: Span, width: int, height: int
 ) -> Drawn:
     """A chart of these many CSS pixels; lines that are 0 throughout are drawn and listed too."""
     defaults = panel["fieldConfig"]["defaults"]
@@ -105,7 +105,7 @@ def draw(
     return Drawn(chart.render(is_unicode=True), entries)
 
 
-def reduced(lines: Sequence[Line], panel: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def reduced(lines: Sequence[PanelSeries], panel: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Of a panel of numbers: name, the value that its calculation picks as text, and its colour."""
     defaults = panel["fieldConfig"]["defaults"]
     [calc] = panel["options"]["reduceOptions"]["calcs"]
@@ -127,7 +127,7 @@ def _threshold(defaults: Mapping[str, Any], value: float) -> str:
     return NAMED[colour]
 
 
-def _top(lines: Sequence[Line], *, stacked: bool) -> float:
+def _top(lines: Sequence[PanelSeries], *, stacked: bool) -> float:
     if stacked and lines:
         columns = zip(*(line.values for line in lines), strict=True)
         top = max((sum(value or 0.0 for value in column) for column in columns), default=0.0)
@@ -173,13 +173,13 @@ def _shade(colour: str, place: int) -> str:
     return "#" + "".join(f"{round(part + (towards - part) * step):02x}" for part in parts)
 
 
-def _entry(line: Line, colour: str, unit: str, *, dashed: bool) -> Entry:
+def _entry(line: PanelSeries, colour: str, unit: str, *, dashed: bool) -> LegendEntry:
     numbers = line.numbers
     if not numbers:
-        return Entry(line.name, colour, "-", "-", "-", dashed)
+        return LegendEntry(line.name, colour, "-", "-", "-", dashed)
     mean = written(sum(numbers) / len(numbers), unit)
     greatest, last = written(max(numbers), unit), written(numbers[-1], unit)
-    return Entry(line.name, colour, mean, greatest, last, dashed)
+    return LegendEntry(line.name, colour, mean, greatest, last, dashed)
 
 
 def _style(colours: Sequence[str]) -> Style:

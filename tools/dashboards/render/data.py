@@ -36,7 +36,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PanelSeries:
     """One series of a panel. A value is None where there is none."""
 
     name: str
@@ -53,11 +53,11 @@ class PanelData:
     """A panel as it stands in the JSON, with its lines."""
 
     panel: Mapping[str, Any]
-    lines: tuple[Line, ...]
+    lines: tuple[PanelSeries, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PanelRow:
     """A row and its panels."""
 
     title: str
@@ -76,7 +76,7 @@ class Region:
 
 async def rows(
     api: PrometheusApi, board: Mapping[str, Any], span: Span, values: Mapping[str, Sequence[str]]
-) -> list[Row]:
+) -> list[PanelRow]:
     """Every row with its data; a repeated row once for each value.
 
     Args:
@@ -85,13 +85,13 @@ async def rows(
         span: which stretch of time.
         values: chosen values by variable; a variable that is missing stands for all.
     """
-    found: list[Row] = []
+    found: list[PanelRow] = []
     for row, panels in _split(board["panels"]):
         for choice in await _repeats(api, row, values):
             texts = _texts(board, choice, span)
             data = [PanelData(panel, await _lines(api, panel, span, texts)) for panel in panels]
             shown = {name: "+".join(several) for name, several in choice.items()}
-            found.append(Row(substituted(row["title"], shown), tuple(data)))
+            found.append(PanelRow(substituted(row["title"], shown), tuple(data)))
     return found
 
 
@@ -156,15 +156,15 @@ def _texts(
 
 async def _lines(
     api: PrometheusApi, panel: Mapping[str, Any], span: Span, texts: Mapping[str, str]
-) -> tuple[Line, ...]:
-    lines: list[Line] = []
+) -> tuple[PanelSeries, ...]:
+    lines: list[PanelSeries] = []
     for target in panel["targets"]:
         expr = substituted(target["expr"], texts)
-        mine: list[Line] = []
+        mine: list[PanelSeries] = []
         for series in await api.query_range(expr, span.start, span.end, span.step_s):
             at = {round(moment, 3): value for moment, value in series.points}
             values = tuple(_number(at.get(round(moment, 3))) for moment in span.moments)
-            mine.append(Line(legend(target["legendFormat"], series.labels), values))
+            mine.append(PanelSeries(legend(target["legendFormat"], series.labels), values))
         # Query by query, as Grafana hands out its colours.
         lines += sorted(mine, key=lambda line: line.name)
     return tuple(lines)

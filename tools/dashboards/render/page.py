@@ -20,7 +20,7 @@ from harness.errors import SetupError, UsageError
 from harness.process import groups
 from harness.prometheus.api import PrometheusApi
 from tools.dashboards.render import charts
-from tools.dashboards.render.data import PanelData, Region, Row, Span, regions, rows
+from tools.dashboards.render.data import PanelData, PanelRow, Region, Span, regions, rows
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 """Names of a browser that makes pictures; the first on PATH."""
@@ -40,7 +40,7 @@ class _Panel:
     width: float
     height: int
     svg: str
-    entries: Sequence[charts.Entry]
+    entries: Sequence[charts.LegendEntry]
     more: int
     numbers: Sequence[tuple[str, str, str]]
     empty: bool
@@ -137,7 +137,7 @@ async def _browse(browser: str, folder: Path, *arguments: str) -> str:
         raise SetupError(f"[{browser}] did not end in [{_PICTURE_TIMEOUT_S}] s.") from error
 
 
-def _lines(row: Row, span: Span) -> list[list[_Panel]]:
+def _lines(row: PanelRow, span: Span) -> list[list[_Panel]]:
     """Panels side by side, line by line, as the grid places them."""
     lines: dict[int, list[_Panel]] = {}
     for data in row.panels:

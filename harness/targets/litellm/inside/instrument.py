@@ -95,7 +95,7 @@ class Instruments:
         self._try("internal_usage_cache", self._wrap_internal_cache)
         observe = self._observe_statements if stand_in else self._observe_real_prisma
         self._try("statements", observe)
-        self._try("log_records", LogCounter(self.requests).install)
+        self._try("log_records", ScopedLogCounter(self.requests).install)
         return proxy.app
 
     def after_startup(self) -> None:
@@ -207,7 +207,7 @@ class StatementObserver:
         return self._kinds[sql]
 
 
-class LogCounter(logging.Handler):
+class ScopedLogCounter(logging.Handler):
     """Counts LiteLLM's log records from WARNING up, by the signatures of the reference proxy.
 
     Each is counted under the key scope of its request.

@@ -19,7 +19,7 @@ from harness.targets.litellm.inside.request import Requests
 Get = Callable[..., Awaitable[Any]]
 
 
-class Lookup:
+class OpenLookup:
     """One call of a cache's ``async_get_cache`` that has not returned yet."""
 
     __slots__ = ("backend_error", "failed", "kind", "memory", "op", "redis")
@@ -34,7 +34,7 @@ class Lookup:
         self.backend_error = False
 
 
-LOOKUP: ContextVar[Lookup | None] = ContextVar("authcache_lookup", default=None)
+LOOKUP: ContextVar[OpenLookup | None] = ContextVar("authcache_lookup", default=None)
 GETTER: ContextVar[tuple[ObjectKind, Op] | None] = ContextVar("authcache_getter", default=None)
 """What LiteLLM's getter that runs looks for, and whether it would go on to Postgres."""
 
@@ -61,7 +61,7 @@ class Lookups:
             if kind is None:
                 return await inner(key, *args, **kwargs)
             model = kwargs.get("model_type")
-            lookup = Lookup(kind, self._op(kind, key) if may_load else Op.PEEK)
+            lookup = OpenLookup(kind, self._op(kind, key) if may_load else Op.PEEK)
             token = LOOKUP.set(lookup)
             try:
                 value = await inner(key, *args, **kwargs)
@@ -168,7 +168,7 @@ class Lookups:
         inline = kind is ObjectKind.MEMBERSHIP and not key.startswith("team_membership:")
         return Op.LOAD if inline and not self._requests.current.done else Op.PEEK
 
-    def _note(self, lookup: Lookup, value: object) -> None:
+    def _note(self, lookup: OpenLookup, value: object) -> None:
         request = self._requests.current
         memory, redis = _outcomes(lookup)
         if memory is not None:
@@ -189,7 +189,7 @@ class Lookups:
             self.backfill_ttl_s[kind] = deadline - time.time()
 
 
-def _outcomes(lookup: Lookup) -> tuple[Outcome | None, Outcome | None]:
+def _outcomes(lookup: OpenLookup) -> tuple[Outcome | None, Outcome | None]:
     """Outcomes of memory and Redis; None for a tier that was not asked."""
     found = Outcome.DESERIALIZE_FAILURE if lookup.failed else Outcome.HIT
     memory = redis = None

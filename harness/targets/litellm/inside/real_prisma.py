@@ -20,7 +20,7 @@ class Call(NamedTuple):
     sql: str
 
 
-class Observer(Protocol):
+class CallObserver(Protocol):
     """Hears of every call before it is sent, and of every one that fails."""
 
     def sent(self, statement: Any) -> None:
@@ -30,7 +30,7 @@ class Observer(Protocol):
         """A call failed."""
 
 
-def observe(client: type[Any], observer: Observer) -> None:
+def observe(client: type[Any], observer: CallObserver) -> None:
     """Wrap ``Prisma._execute``. Raises AttributeError where the client has no such method."""
     execute = client._execute  # noqa: SLF001 - the one place that all calls pass
 

@@ -33,7 +33,7 @@ _REASONS = {
 }
 
 
-class Trace:
+class UncountedEvents:
     """Events that have not been counted yet."""
 
     __slots__ = ("lookups", "scope", "source_reads", "waits")
@@ -54,7 +54,7 @@ class Request:
         self._metrics = metrics
         self._open: dict[ObjectKind, list[ReadReason]] = {}
         self._unserved: set[ObjectKind] = set()
-        self.trace = Trace()
+        self.trace = UncountedEvents()
         self.served: list[Served] = []
         self.done = False
         self.ended_at = 0.0
@@ -128,7 +128,7 @@ class Request:
     def _pass_on(self) -> None:
         if self.done:
             self._metrics.commit(self.trace)
-            self.trace = Trace(scope=self.trace.scope)
+            self.trace = UncountedEvents(scope=self.trace.scope)
 
 
 class Background(Request):

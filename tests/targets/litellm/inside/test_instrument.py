@@ -6,7 +6,7 @@ import pytest
 
 from harness.authcache.logs import Signature
 from harness.observe.counters import Counters
-from harness.targets.litellm.inside.instrument import LogCounter, signature
+from harness.targets.litellm.inside.instrument import ScopedLogCounter, signature
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.metrics import Metrics
 
@@ -34,7 +34,7 @@ def test_signatures(text: str, found: Signature) -> None:
 def test_a_record_counts_once_though_two_loggers_pass_it_on(records: int) -> None:
     """Also where a record has the id of one that is gone."""
     metrics = Metrics("x", {})
-    counter = LogCounter(Requests(metrics))
+    counter = ScopedLogCounter(Requests(metrics))
     parent = logging.getLogger("tests.litellm.parent")
     child = logging.getLogger("tests.litellm.parent.child")
     for logger in (parent, child):
