@@ -155,6 +155,7 @@ lint: dev ## Check style, layers and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports --no-cache --no-logo
+	@$(BIN)/python tools/names.py
 	@$(BIN)/mypy
 
 .PHONY: lock

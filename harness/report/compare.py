@@ -1,15 +1,48 @@
-"""``harness compare``: two runs or more side by side, in the terminal and as Markdown."""
+"""``harness compare``: two runs or more side by side, in the terminal and as Markdown.
+
+Whether two figures differ is the rule of `harness.analysis.difference`, which the twin test uses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from rich.console import Console
 
-from harness.domain.result import Result
-from harness.report.comparison import labels, tables, warnings
+from harness.analysis.difference import (
+    LEAST_EVENTS,
+    LIMIT_PERCENT,
+    RoundedFigure,
+    compare,
+    difference_percent,
+)
+from harness.analysis.rounds import log_pairs, per_round
+from harness.authcache.words import LOAD_SCOPES
+from harness.domain.rates import PER, answered, per_answered
+from harness.domain.result import Result, VariantResult, in_order
+from harness.domain.series import ALL
+from harness.errors import UsageError
 from harness.report.grid import draw, say
+from harness.report.ledger import ledger_word
 from harness.report.markdown import bullets, escape, markdown_table
+from harness.report.measures import total
+from harness.report.numbers import (
+    NOT_MEASURED,
+    TIMES,
+    count,
+    difference,
+    difference_text,
+    plain,
+    plural,
+    rate,
+    spread,
+    time_ms,
+)
+from harness.report.table import Cell, Column, Row, Table
+
+_LEAST_RUNS = 2
 
 
 def compare_terminal(results: Sequence[Result], console: Console) -> None:
@@ -36,3 +69,240 @@ def _title(results: Sequence[Result]) -> str:
         f"{label} ({result.run_id})" for label, result in zip(labels(results), results, strict=True)
     ]
     return f"Runs {', '.join(names)}"
+
+
+def labels(results: Sequence[Result]) -> list[str]:
+    """A letter a run: run ids are too long for a heading. Raises UsageError below two runs."""
+    if len(results) < _LEAST_RUNS:
+        given = ", ".join(result.run_id for result in results) or "none"
+        raise UsageError(f"Comparing takes two runs or more, not [{given}]. Name another run.")
+    letters = string.ascii_uppercase
+    return [letters[i] if i < len(letters) else f"run {i + 1}" for i in range(len(results))]
+
+
+def warnings(results: Sequence[Result]) -> list[str]:
+    """Why figures of these runs may not be comparable, one line each."""
+    names = labels(results)
+    base = results[0]
+    lines = []
+    for name, result in zip(names, results, strict=True):
+        if result.verdict == "invalid":
+            why = f": {result.reasons[0]}" if result.reasons else ""
+            lines.append(f"{name} is invalid, its figures prove nothing{why}")
+        if not result.variants:
+            lines.append(f"{name} has no figures: nothing was measured")
+        if not result.complete:
+            lines.append(f"{name} was cut short")
+    for name, result in zip(names[1:], results[1:], strict=True):
+        for setting, ours, theirs in _settings(base, result):
+            if ours != theirs:
+                lines.append(f"{name} differs from {names[0]} in {setting}: {theirs}, not {ours}")
+        lines += [f"{name}: {line}" for line in _switches(base, result)]
+    return lines
+
+
+def tables(results: Sequence[Result]) -> list[Table]:
+    """The runs, their cells, source reads and other measures; no table without a row."""
+    whole = [_runs(results), _cells(results), _reads(results), _measures(results)]
+    return [table for table in whole if table.rows]
+
+
+def _settings(base: Result, other: Result) -> list[tuple[str, str, str]]:
+    def texts(result: Result) -> list[tuple[str, str]]:
+        return [
+            ("scenario", f"[{result.scenario}]"),
+            ("replicas", f"[{result.replicas}]"),
+            ("workers", f"[{result.workers}]"),
+            ("TTL", f"[{plain(result.ttl_s)} s]"),
+            ("time scale", f"[{plain(result.time_scale)}]"),
+            ("stack", f"[{result.stack}]"),
+            ("premises", f"[{'; '.join(sorted(result.premises)) or 'nothing planted'}]"),
+        ]
+
+    pairs = zip(texts(base), texts(other), strict=True)
+    return [(setting, ours, theirs) for (setting, ours), (_, theirs) in pairs]
+
+
+def _switches(base: Result, other: Result) -> list[str]:
+    lines = []
+    for name, variant in other.variants.items():
+        ours = base.variants.get(name)
+        if ours is None:
+            continue
+        for switch in dict.fromkeys([*ours.switches, *variant.switches]):
+            was, now = ours.switches.get(switch), variant.switches.get(switch)
+            if was != now:
+                lines.append(f"{name} has another {switch}: [{now}], not [{was}]")
+    return lines
+
+
+def _runs(results: Sequence[Result]) -> Table:
+    rows = tuple(
+        Row(
+            Cell(label),
+            (
+                Cell(r.run_id),
+                Cell(r.verdict),
+                Cell(f"{r.replicas} {TIMES} {r.workers}"),
+                Cell(f"{plain(r.ttl_s)} s, {plain(r.time_scale)}"),
+                Cell(plural(len(r.premises), "premise") if r.premises else "nothing"),
+                Cell(ledger_word(r)),
+            ),
+        )
+        for label, r in zip(labels(results), results, strict=True)
+    )
+    heads = (
+        "run",
+        "verdict",
+        f"replicas {TIMES} workers",
+        "TTL, scale",
+        "planted",
+        "ledger",
+    )
+    columns = tuple(Column(head, numeric=False) for head in heads)
+    return Table("runs", "Runs", "", columns, rows, "Differences are from the first run.")
+
+
+def _cells(results: Sequence[Result]) -> Table:
+    rows = []
+    for name in _variants(results):
+        for scope in _scopes(results, name):
+            found = [r.variants[name].cells.get(scope) if name in r.variants else None
+                     for r in results]  # fmt: skip
+            cells = [_cell(cell, found[0], first=i == 0) for i, cell in enumerate(found)]
+            rows.append(Row(Cell(f"{name}, {scope}"), tuple(cells)))
+    columns = tuple(Column(label, numeric=False) for label in labels(results))
+    return Table("cells", "Cells", "variant, scope", columns, tuple(rows))
+
+
+def _cell(cell: str | None, base: str | None, *, first: bool) -> Cell:
+    if cell is None:
+        return Cell(NOT_MEASURED, tone="quiet")
+    changed = not first and base is not None and cell != base
+    return Cell(cell, f"was {base}" if changed else "", tone=cell)  # type: ignore[arg-type]  # cells are tones
+
+
+def _reads(results: Sequence[Result]) -> Table:
+    rows = []
+    for name in _variants(results):
+        found = [r.variants.get(name) for r in results]
+        for scope in [*_scopes(results, name), ALL]:
+            read, ranged = partial(_source_reads, scope), partial(_spread, scope)
+            rows.append(_row(f"{name}, {scope}", found, read, rate, ranged=ranged))
+    columns = tuple(Column(label) for label in labels(results))
+    foot = (
+        "Median, range over the rounds, difference in percent of the larger figure. Same: at most "
+        f"{LIMIT_PERCENT:g} %. Within noise: worth fewer than {LEAST_EVENTS} reads, or the ranges "
+        "meet. Nothing here is a test of significance."
+    )
+    return Table(
+        "reads", "Source reads per 1,000 requests", "variant, scope", columns, tuple(rows), foot
+    )
+
+
+def _measures(results: Sequence[Result]) -> Table:
+    rows = []
+    for name in _variants(results):
+        found = [r.variants.get(name) for r in results]
+        for label, read in (("log pairs", _log_pairs), ("wrong values", _wrong_values)):
+            rows.append(_row(f"{name}, {label} per 1,000", found, read, rate))
+        rows.append(_row(f"{name}, p50 service, ms", found, _p50, time_ms, judged=False))
+        rows.append(_row(f"{name}, requests", found, _requests, _whole, judged=False))
+    columns = tuple(Column(label) for label in labels(results))
+    foot = "Times and the load are not judged: no range is known of the one, the other is chosen."
+    return Table("measures", "Other measures", "variant, measure", columns, tuple(rows), foot)
+
+
+def _row(
+    head: str,
+    found: Sequence[VariantResult | None],
+    read: Callable[[VariantResult], RoundedFigure | None],
+    text: Callable[[float | None], str],
+    *,
+    ranged: Callable[[VariantResult], str] = lambda _: "",
+    judged: bool = True,
+) -> Row:
+    """One measure of all runs.
+
+    Args:
+        head: of the row.
+        found: the variant by run, where the run has it; the first is the baseline.
+        read: the figure of a run.
+        text: of a figure.
+        ranged: its range over the rounds, as text.
+        judged: False for a time, whose range is not known, and for the load, which is chosen.
+    """
+    base = read(found[0]) if found[0] is not None else None
+    cells = []
+    for i, variant in enumerate(found):
+        figure = read(variant) if variant is not None else None
+        if variant is None or figure is None:
+            cells.append(Cell(NOT_MEASURED, tone="quiet"))
+            continue
+        notes = [ranged(variant)]
+        if i and base is not None:
+            notes.append(_change(base, figure, judged=judged))
+        cells.append(Cell(text(figure.value), "\n".join(note for note in notes if note)))
+    return Row(Cell(head), tuple(cells))
+
+
+def _change(base: RoundedFigure, other: RoundedFigure, *, judged: bool) -> str:
+    if other.value == base.value:
+        return "no difference"
+    percent = difference_percent(base.value, other.value)
+    change = f"{difference(other.value - base.value)} ({difference_text(percent)})"
+    return f"{change}, {compare(base, other).outcome}" if judged else change
+
+
+def _spread(scope: str, variant: VariantResult) -> str:
+    return spread(variant.source_reads_per_1000_range.get(scope))
+
+
+def _source_reads(scope: str, variant: VariantResult) -> RoundedFigure | None:
+    figures = variant.source_reads_per_1000_range.get(scope)
+    if figures is None:
+        return None
+    # Of the rounds the rule asks for the least and the greatest, and whether there are several.
+    rounds = (figures.min, figures.max) if figures.rounds > 1 else (figures.median,)
+    return RoundedFigure(figures.median, answered(variant.requests, scope) / PER, rounds)
+
+
+def _log_pairs(variant: VariantResult) -> RoundedFigure | None:
+    by_round = per_round(variant, ALL, lambda window: log_pairs(window, ALL))
+    return _per_1000(variant, variant.log_pairs, tuple(by_round))
+
+
+def _wrong_values(variant: VariantResult) -> RoundedFigure | None:
+    return _per_1000(variant, variant.wrong_values)
+
+
+def _per_1000(
+    variant: VariantResult,
+    counts: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None,
+    by_round: tuple[float, ...] = (),
+) -> RoundedFigure | None:
+    requests = answered(variant.requests)
+    value = None if counts is None else per_answered(total(counts), requests)
+    return None if value is None else RoundedFigure(value, requests / PER, by_round)
+
+
+def _p50(variant: VariantResult) -> RoundedFigure | None:
+    p50 = variant.latency_ms.service.p50
+    return None if p50 is None else RoundedFigure(p50)
+
+
+def _requests(variant: VariantResult) -> RoundedFigure:
+    return RoundedFigure(answered(variant.requests))
+
+
+def _whole(value: float | None) -> str:
+    return count(None if value is None else int(value))
+
+
+def _variants(results: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(name for r in results for name in r.variants))
+
+
+def _scopes(results: Sequence[Result], variant: str) -> list[str]:
+    found = (r.variants[variant].requests for r in results if variant in r.variants)
+    return in_order((scope for requests in found for scope in requests), LOAD_SCOPES)

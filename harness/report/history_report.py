@@ -1,15 +1,27 @@
-"""The history for people: the terminal, ``history.md`` and ``history.svg``."""
+"""The history for people: the terminal, ``history.md`` and ``history.svg``.
+
+The chart is a file of its own, which pages without this project's style sheet show too; so it
+brings its colours along, light and dark, and its own paper.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.resources import files
+
 from rich.console import Console
 
-from harness.domain.result import Result
+from harness.domain.result import Result, VariantResult
+from harness.report.charts import Bar, columns
 from harness.report.grid import draw, say
-from harness.report.history import history_table, releases_of, remarks
-from harness.report.history_chart import LABEL, history_svg
+from harness.report.history import FAILING, history_table, log_pairs, releases_of, remarks
 from harness.report.markdown import bullets, escape, markdown_table
+from harness.report.numbers import rate
 from harness.report.study import head_markdown, say_head
+
+LABEL = "Log pairs and source reads per 1,000 requests of shared_id and member, release by release"
+_STYLE = "history.css"
+_NAMESPACE = "http://www.w3.org/2000/svg"
 
 HISTORY = "history.md"
 CHART = "history.svg"
@@ -43,3 +55,35 @@ def history_markdown(result: Result) -> str:
         bullets(remarks(result)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _reads(variant: VariantResult, scope: str) -> float | None:
+    return variant.source_reads_per_1000.get(scope)
+
+
+_MEASURES: dict[str, Callable[[VariantResult, str], float | None]] = {
+    "log pairs": log_pairs,
+    "source reads": _reads,
+}
+
+
+def history_svg(result: Result) -> str:
+    """The chart as a file."""
+    releases = releases_of(result)
+    series: dict[str, list[Bar]] = {}
+    for scope in FAILING:
+        for name, measure in _MEASURES.items():
+            values = [(version, measure(variant, scope)) for version, _, variant in releases]
+            series[f"{scope}: {name}"] = [
+                Bar(f"{version}, {scope}, {name}", value, rate(value), mark="")
+                for version, value in values
+            ]
+    drawn = columns([r.version for r in releases], series, LABEL, title="per 1,000 requests")
+    return _standalone(drawn)
+
+
+def _standalone(drawn: str) -> str:
+    style = files("harness.report").joinpath("templates", _STYLE).read_text(encoding="utf-8")
+    head, rest = drawn.split(">", 1)
+    head = head.replace("<svg", f'<svg xmlns="{_NAMESPACE}"', 1)
+    return f"{head}>\n<style>\n{style}</style>\n{rest}\n"

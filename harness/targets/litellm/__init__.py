@@ -5,7 +5,6 @@ pins.py          what goes into a release's environment: hashed pins, recorded r
 resolve.py       makes pins
 environment.py   the installed environments in the user's cache
 install.py       makes one, removes one
-verify.py        what was installed against what was meant to be
 uv.py            the package manager: its command lines, how it is run
 problems.py      what its failures mean
 folders.py       folders that are whole or not there

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from harness.domain.progress import Progress
 from harness.errors import SetupError, UnknownNameError
@@ -24,10 +29,9 @@ from harness.targets.litellm.environment import (
 from harness.targets.litellm.folders import made_whole, remove_whole, sole_maker
 from harness.targets.litellm.pins import read_pins, recorded_pins
 from harness.targets.litellm.problems import check_python, explain_uv
-from harness.targets.litellm.releases import Release, refuse_compromised
+from harness.targets.litellm.releases import PROJECT, TABLE, Release, refuse_compromised
 from harness.targets.litellm.resolve import resolve
 from harness.targets.litellm.uv import UvError, find_uv, install_command, run_uv, venv_command
-from harness.targets.litellm.verify import verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +141,52 @@ async def _fill(folder: Path, release: Release, progress: Progress) -> Record:
 def _links_and_sizes(folder: Path) -> list[tuple[int, int]]:
     states = [path.lstat() for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
     return [(state.st_nlink, state.st_size) for state in states]
+
+
+def verify(site_packages: Path, release: Release, pinned: Mapping[str, str]) -> dict[str, str]:
+    """The installed version by package.
+
+    Raises:
+        UsageError: the release that is refused has come in, by whatever way.
+        SetupError: something else than the pins is there, or a requirement of the release is not
+            met and no relaxation says so, or a relaxation is of something that it does not ask.
+    """
+    found: dict[str, Distribution] = {
+        canonicalize_name(one.name): one for one in distributions(path=[str(site_packages)])
+    }
+    if PROJECT in found:
+        refuse_compromised(found[PROJECT].version)
+    versions: dict[str, str] = {name: found[name].version for name in sorted(found)}
+    for name in sorted(versions.keys() | pinned.keys()):
+        wanted, got = pinned.get(name), versions.get(name)
+        if wanted is None or got is None or Version(wanted) != Version(got):
+            raise SetupError(
+                f"The environment of [{release.name}] was to have {name} [{wanted}] and has "
+                f"[{got}]. Nothing was kept. Check what your package index gives for it."
+            )
+    _check_requirements(found[PROJECT], versions, release)
+    return versions
+
+
+def _check_requirements(
+    litellm: Distribution, versions: Mapping[str, str], release: Release
+) -> None:
+    relaxed = {Requirement(one.asked): Requirement(one.use) for one in release.relaxations}
+    asked = [Requirement(line) for line in litellm.requires or []]
+    for requirement in asked:
+        marker = requirement.marker
+        if marker is not None and not any(marker.evaluate({"extra": e}) for e in ("", "proxy")):
+            continue
+        bare = Requirement(f"{requirement.name}{requirement.specifier}")
+        allowed = relaxed.pop(bare, bare)
+        got = versions.get(canonicalize_name(requirement.name))
+        if got is None or not allowed.specifier.contains(got, prereleases=True):
+            raise SetupError(
+                f"[{release.name}] asks for [{requirement}], and its pins have [{got}]. "
+                "Make them again with: make lock-releases."
+            )
+    if relaxed:
+        raise SetupError(
+            f"A relaxation of [{release.name}] in {TABLE} is of something that the release does "
+            f"not ask: [{next(iter(relaxed))}]. Remove it."
+        )
