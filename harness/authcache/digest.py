@@ -60,7 +60,13 @@ def _digest(kind: str, values: tuple[Any, ...]) -> str:
 
 def hash_token(secret: str) -> str:
     """What LiteLLM stores of a virtual key: the SHA-256 of the secret, in hex."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    # A copy does without what OpenSSL 3 looks up for every new object.
+    started = _SHA256.copy()
+    started.update(secret.encode())
+    return started.hexdigest()
+
+
+_SHA256 = hashlib.sha256()
 
 
 def _plain(value: Any) -> Any:
