@@ -14,7 +14,7 @@ from standin.prisma.observing import Statement
 from standin.prisma.reading import read_schema
 from standin.prisma.schema import Schema
 from tests.standin import sample
-from tests.targets.world import Servers
+from tests.targets.world import Servers, running_servers
 
 PREFERRED = "1.84.0rc1"
 """The release that CI installs."""
@@ -58,6 +58,13 @@ def sample_schema() -> Iterator[Schema]:
     locating.use_schema(sample.SCHEMA)
     yield sample.SCHEMA
     locating.use_schema(None)
+
+
+@pytest.fixture(scope="package")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """One Postgres for all tests of this folder."""
+    with running_servers(tmp_path_factory.mktemp("standin")) as started:
+        yield started
 
 
 @pytest.fixture(scope="package")

@@ -1,34 +1,20 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import openai
 import pytest
 
 from harness.stack.base import Fleet
 from tests.targets.chat import Make
-from tests.targets.world import Servers
+from tests.targets.world import Servers, running_servers
 
 
 @pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """One Postgres for all tests of this folder."""
-    # The stack is asynchronous and outlives the event loop of any test.
-    with ThreadPoolExecutor(1) as thread:
-        runner = asyncio.Runner()
-
-        def run(coroutine: Any) -> Any:
-            return thread.submit(runner.run, coroutine).result()
-
-        started = Servers(tmp_path_factory.mktemp("targets"), run)
-        try:
-            yield started
-        finally:
-            started.close()
-            thread.submit(runner.close).result()
+    with running_servers(tmp_path_factory.mktemp("targets")) as started:
+        yield started
 
 
 @pytest.fixture(scope="package")

@@ -7,7 +7,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,24 @@ class Servers:
     def close(self) -> None:
         self._run(self.stack.close())
         assert self.stack.problems == []
+
+
+@contextlib.contextmanager
+def running_servers(folder: Path) -> Iterator[Servers]:
+    """One Postgres, for as long as the context lasts; fleets as they are asked for."""
+    # The stack is asynchronous and outlives the event loop of any test.
+    with ThreadPoolExecutor(1) as thread:
+        runner = asyncio.Runner()
+
+        def run(coroutine: Any) -> Any:
+            return thread.submit(runner.run, coroutine).result()
+
+        started = Servers(folder, run)
+        try:
+            yield started
+        finally:
+            started.close()
+            thread.submit(runner.close).result()
 
 
 async def seed(
