@@ -107,9 +107,24 @@ async def start(*argv: str | Path, **options: Any) -> asyncio.subprocess.Process
 
     Raises:
         OSError: the program is not there, or may not be run.
+        CancelledError: the caller was cancelled meanwhile; what was started is ended.
     """
     default_signals()
-    return await asyncio.create_subprocess_exec(*argv, start_new_session=True, **options)
+    started: list[asyncio.subprocess.Process] = []
+
+    async def begin() -> None:
+        started.append(
+            await asyncio.create_subprocess_exec(*argv, start_new_session=True, **options)
+        )
+
+    try:
+        await to_the_end(begin())
+    except asyncio.CancelledError:
+        # The command may run before asyncio gives it to us, and asyncio would end it alone.
+        for process in started:
+            await end(process, 0)
+        raise
+    return started[0]
 
 
 async def run(

@@ -139,6 +139,34 @@ async def test_one_that_holds_the_pipe_and_has_left_the_group_is_not_waited_for(
 
 
 @pytest.mark.parametrize("times", [1, 2])
+async def test_what_starts_while_its_caller_is_cancelled_is_ended_with_its_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, times: int
+) -> None:
+    pids, runs_by_now, created = tmp_path / "pids", asyncio.Event(), asyncio.Event()
+    create = asyncio.create_subprocess_exec
+
+    async def slow(*argv: Any, **options: Any) -> asyncio.subprocess.Process:
+        process = await create(*argv, **options)
+        runs_by_now.set()
+        await created.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    script = f"sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo $$ $! >{pids}; wait"
+    work = asyncio.create_task(groups.run("sh", "-c", script))
+    await runs_by_now.wait()
+    assert await eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    for _ in range(times):
+        work.cancel()
+        await asyncio.sleep(0)
+    created.set()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+    assert await eventually(lambda: not [n for n in pids.read_text().split() if runs(int(n))])
+
+
+@pytest.mark.parametrize("times", [1, 2])
 async def test_clean_up_is_done_to_the_end_with_its_own_time_limits(times: int) -> None:
     done: list[str] = []
 

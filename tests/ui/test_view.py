@@ -18,13 +18,13 @@ from harness.load.counts import LoadCounts
 from harness.load.fleets import LoadFleet
 from harness.load.options import Drive
 from harness.ui.history import History
-from harness.ui.tally import Tally
+from harness.ui.tally import FleetTally
 from harness.ui.view import render
 from harness.ui.watcher import Watch
 
 fleets = tuple(LoadFleet(name, ("http://127.0.0.1:1",)) for name in sys.argv[1:])
 drive = Drive(fleets, (), {"team": 1.0}, "open", 1.0, 1.0, 0)
-watch = Watch(drive, Tally(), History(), began=0.0, number=1, before=LoadCounts(), ended=1.0)
+watch = Watch(drive, FleetTally(), History(), began=0.0, number=1, before=LoadCounts(), ended=1.0)
 shown = render(watch, LoadCounts(), None, "", -1)
 print(json.dumps([(one["name"], one["mark"]) for one in shown["variants"]]))
 """
