@@ -34,8 +34,10 @@ def impostor(tmp_path: Path, body: str) -> str:
 
 
 async def test_the_harness_process_is_not_patched_for_gevent() -> None:
-    modules = "client, keys, mix, plan, protocol, recorder, samples"
-    check = f"import sys; from harness.load import {modules}; sys.exit('gevent' in sys.modules)"
+    check = (
+        "import sys; from harness.domain import population, samples, window; "
+        "from harness.load import client, mix, plan, recorder; sys.exit('gevent' in sys.modules)"
+    )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", check)
     assert await process.wait() == 0
 

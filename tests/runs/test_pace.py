@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from rich.console import Console
 
@@ -27,6 +26,7 @@ from harness.stack.base import Fleet, FleetSpec, Servers
 from harness.stack.embedded import EmbeddedStack
 from tests.runs.support import tiny_scenario
 from tests.silence import Silence
+from tests.stack.fakes import descendants
 
 pytestmark = pytest.mark.integration
 
@@ -54,8 +54,8 @@ async def driven(
         return decide(plan, {"recommended": sustained_per_s})
 
     monkeypatch.setattr(record, "find_pace", find_pace)
-    known = load_variants()
-    return await run.run(
+    known, before = load_variants(), descendants()
+    result, run_dir = await run.run(
         load_scenario(str(tiny_scenario(tmp_path)), Changes(variants=VARIANTS)),
         [reference_arm(known[name]) for name in VARIANTS],
         runs_dir=tmp_path / "runs",
@@ -64,6 +64,8 @@ async def driven(
         stop=Stop(),
         prometheus="off",
     )
+    assert descendants() <= before
+    return result, run_dir
 
 
 def printed(result: Result) -> str:
@@ -93,7 +95,6 @@ async def test_all_fleets_are_started_anew_with_the_longer_ttl(
     text = printed(result)
     assert "the load of every variant is 60 requests/s" in text
     assert "the TTL of every variant is 2 s instead" in text
-    assert not psutil.Process().children(recursive=True)
 
 
 async def test_a_refused_run_says_why_and_what_to_do_and_nothing_of_the_plan(
@@ -112,4 +113,3 @@ async def test_a_refused_run_says_why_and_what_to_do_and_nothing_of_the_plan(
         assert "Name fewer variants" in text
         for word in ("requests sent", "alanced", "0 variants", "<table", "---", "Planted"):
             assert word not in text
-    assert not psutil.Process().children(recursive=True)

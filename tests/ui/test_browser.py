@@ -336,7 +336,7 @@ def problems(browser: Person) -> list[str]:
 
 def replica_of(ui: Ui, variant: str) -> psutil.Process:
     """A process that serves a replica of a variant."""
-    wanted = f'"variant":"{variant}"'
+    wanted = f'"variant": "{variant}"'
     return next(
         process
         for process in ui.running.find("reference.serve")
