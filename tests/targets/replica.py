@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from harness.process.sockets import free_port
+from harness.process.sockets import replica_sockets, url
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.settings import SETTINGS_VARIABLE
 from tests.targets.world import MODEL, PATIENCE_S
@@ -60,23 +60,26 @@ def arguments(*options: str) -> list[str]:
 async def replica(
     settings: ProxySettings, folder: Path, *, workers: int = 1
 ) -> AsyncIterator[Replica]:
-    """A replica on free ports, ready; killed at the end if it still runs."""
-    port, metrics_port = free_port(), free_port()
+    """A replica, ready; killed at the end if it still runs."""
     log = folder / "replica.log"
-    with log.open("wb") as output:
+    # Listening sockets to inherit, as from a stack: a port that is only known to be free may be
+    # taken by a test that runs at the same time.
+    with replica_sockets(1, workers, None) as (sockets,), log.open("wb") as output:
+        clients, *metrics = sockets.descriptors()
+        base, page = url(sockets.clients), url(sockets.metrics[0], "/metrics")
         process = await asyncio.create_subprocess_exec(
-            *arguments("--port", str(port), "--metrics-port", str(metrics_port)),
-            *("--workers", str(workers)),
+            *arguments("--listen-fd", str(clients)),
+            *(part for fd in metrics for part in ("--metrics-fd", str(fd))),
             env={**os.environ, SETTINGS_VARIABLE: settings.encode()},
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=sockets.descriptors(),
         )
     # No connection is kept: with several workers each request goes to whoever takes it.
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, limits=limits) as http:
-        base = "http://127.0.0.1"
-        one = Replica(process, f"{base}:{port}", f"{base}:{metrics_port}/metrics", log, http)
+        one = Replica(process, base, page, log, http)
         try:
             await one.becomes_ready()
             yield one
