@@ -55,9 +55,11 @@ async def driven(
 
     monkeypatch.setattr(record, "find_pace", find_pace)
     known, before = load_variants(), descendants()
+    arms = [reference_arm(known[name]) for name in VARIANTS]
+    arms[1].target.pace_share = 0.6
     result, run_dir = await run.run(
         load_scenario(str(tiny_scenario(tmp_path)), Changes(variants=VARIANTS)),
-        [reference_arm(known[name]) for name in VARIANTS],
+        arms,
         runs_dir=tmp_path / "runs",
         servers=Servers(),
         progress=Silence(),

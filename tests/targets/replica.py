@@ -23,7 +23,8 @@ from tests.targets.world import MODEL, PATIENCE_S
 class Replica:
     process: asyncio.subprocess.Process
     url: str
-    metrics_url: str
+    pages: tuple[str, ...]
+    """Of the workers' metrics."""
     log: Path
     http: httpx.AsyncClient
 
@@ -66,7 +67,8 @@ async def replica(
     # taken by a test that runs at the same time.
     with replica_sockets(1, workers, None) as (sockets,), log.open("wb") as output:
         clients, *metrics = sockets.descriptors()
-        base, page = url(sockets.clients), url(sockets.metrics[0], "/metrics")
+        base = url(sockets.clients)
+        pages = tuple(url(one, "/metrics") for one in sockets.metrics)
         process = await asyncio.create_subprocess_exec(
             *arguments("--listen-fd", str(clients)),
             *(part for fd in metrics for part in ("--metrics-fd", str(fd))),
@@ -79,7 +81,7 @@ async def replica(
     # No connection is kept: with several workers each request goes to whoever takes it.
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, limits=limits) as http:
-        one = Replica(process, base, page, log, http)
+        one = Replica(process, base, pages, log, http)
         try:
             await one.becomes_ready()
             yield one

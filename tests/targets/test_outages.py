@@ -140,7 +140,7 @@ async def test_without_postgres_what_is_cached_is_served(
             await gate.open()
             await one.becomes_ready()
             assert (await one.chat(unknown.secret)).status_code == 200
-            counted = await page(one.metrics_url)
+            counted = await page(one.pages[0])
             assert counted.sum("authcache_source_read_errors_total", object="key") >= 3
             assert counted.sum("http_requests_total", status="503") == 4
 

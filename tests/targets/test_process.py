@@ -74,12 +74,9 @@ async def test_every_worker_is_counted_by_itself(baseline: Fleet, tmp_path: Path
 
 async def fresh(one: Replica, worker: int) -> Counters:
     """The page of one worker with nothing pending."""
-    base, _, path = one.metrics_url.rpartition("/")
-    port = int(base.rpartition(":")[2]) + worker
-    url = f"http://127.0.0.1:{port}/{path}"
     async with asyncio.timeout(60):
         while True:
-            page = Counters.parse((await one.http.get(url)).text)
+            page = Counters.parse((await one.http.get(one.pages[worker])).text)
             if page.sum("authcache_pending") == 0:
                 return page
             await asyncio.sleep(0.02)
