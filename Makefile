@@ -6,8 +6,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-# uv must use the Python that was found, and never fetch one of its own.
-# Compiled at once: many processes start at a time, and some users forbid writing bytecode later.
+# uv must use the Python that was found and never download another.
+# Compile right away: many processes start at once, and some users forbid writing bytecode later.
 INSTALL = UV_PYTHON_DOWNLOADS=never $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
 COMPILE = UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11.2 \
 	--generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)
@@ -27,7 +27,7 @@ help: ## List targets and variables
 #= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up)
 #= SCENARIO=name    - what to run (loadtest, fleet, ui, up); default issue-27874
 #= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up)
-#= PREMISE=on|off   - with or without what the scenario plants (loadtest, fleet, ui, up)
+#= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
 #= STACK=name        - where the servers come from (loadtest): embedded or compose
 #= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
 #= ROUNDS=n         - rounds of windows (loadtest, twins, history)
@@ -37,14 +37,14 @@ help: ## List targets and variables
 #= GRAFANA=on|off   - with or without Grafana (up)
 #= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
 #= ONLY=a,b         - which pairs, by variant or release (twins); default all
-#= RELEASES=a,b     - which releases (history); default all that are known
+#= RELEASES=a,b     - which releases (history); default all known
 #= VARIANT=name     - show the switches of one variant (variants)
 #= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
-#= RUN=id           - which run (report, prometheus), default latest; one that is done (twins, history)
+#= RUN=id           - which run (report, prometheus), default latest; a finished run (twins, history)
 #= RUNS='a b'       - which runs (compare)
-#= ARGS='-k word'   - more for pytest (test, test-unit, coverage, test-wheel)
-#= PYTHON=python3   - the Python to make .venv with
-#= UPGRADE=1        - move to the newest versions (lock, lock-releases)
+#= ARGS='-k word'   - more pytest options (test, test-unit, coverage, test-wheel)
+#= PYTHON=python3   - the Python to create .venv with
+#= UPGRADE=1        - upgrade to the newest versions (lock, lock-releases)
 
 .PHONY: loadtest
 loadtest: runtime ## Run a scenario against several variants and give a verdict
@@ -68,12 +68,12 @@ ui: runtime ## Start fleets and Locust's web UI with the tab Auth cache
 		$(call option,LOCUST_WORKERS,locust-workers)
 
 .PHONY: twins
-twins: runtime ## Hold reference variants against the LiteLLM releases they stand for
+twins: runtime ## Compare reference variants with the LiteLLM releases they stand for
 	@exec $(BIN)/harness twins $(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) \
 		$(call option,ONLY,only) $(call option,RUN,from)
 
 .PHONY: history
-history: runtime ## Tell what each LiteLLM release does, in a table and a chart
+history: runtime ## Show what each LiteLLM release does, in a table and a chart
 	@exec $(BIN)/harness history $(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) \
 		$(call option,RELEASES,releases) $(call option,RUN,from)
 
@@ -85,7 +85,7 @@ up: runtime ## Start fleets, HAProxy, Prometheus, Grafana and Locust in Docker C
 		$(call option,LOCUST_WORKERS,locust-workers)
 
 .PHONY: down
-down: runtime ## End and remove what up has started
+down: runtime ## Stop and remove what up started
 	@exec $(BIN)/harness down
 
 .PHONY: variants
@@ -93,15 +93,15 @@ variants: runtime ## List the variants, or the switches of one
 	@exec $(BIN)/harness variants $(if $(VARIANT),'$(VARIANT)')
 
 .PHONY: prometheus
-prometheus: runtime ## Open Prometheus on what it recorded of a run
+prometheus: runtime ## Open the Prometheus recording of a run
 	@exec $(BIN)/harness prometheus '$(or $(RUN),latest)'
 
 .PHONY: report
-report: runtime ## Make the report of a run again from its data
+report: runtime ## Rebuild the report of a run from its data
 	@exec $(BIN)/harness report '$(or $(RUN),latest)'
 
 .PHONY: compare
-compare: runtime ## Put runs side by side
+compare: runtime ## Compare runs side by side
 	@exec $(BIN)/harness compare $(or $(RUNS),$(error Name the runs: make compare RUNS='a b'))
 
 .PHONY: bench
@@ -120,15 +120,15 @@ test-unit: dev ## Run the tests that start no server
 	@exec $(BIN)/pytest $(PARALLEL) -m 'not integration' $(ARGS)
 
 .PHONY: coverage
-coverage: dev ## Tell which lines the tests that start no server reach
+coverage: dev ## Show the line coverage of the tests that start no server
 	@exec $(BIN)/pytest $(PARALLEL) -m 'not integration' --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: mutants
-mutants: dev $(VENV)/mutants.stamp ## Change the pure modules line by line: the tests must notice
+mutants: dev $(VENV)/mutants.stamp ## Run mutation tests on the modules that decide
 	@$(BIN)/python tools/mutants.py
 
 .PHONY: test-wheel
-test-wheel: dev ## Build the package, install it elsewhere and run its commands there
+test-wheel: dev ## Build the wheel, install it elsewhere and run its commands
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT TERM \
 	&& export UV_PYTHON_DOWNLOADS=never \
 	&& $(UV) build --quiet --no-build-isolation --python $(BIN)/python --out-dir "$$folder/dist" . \
@@ -139,15 +139,15 @@ test-wheel: dev ## Build the package, install it elsewhere and run its commands 
 	&& AUTHCACHE_WHEEL="$$folder" $(BIN)/pytest tests/wheel $(ARGS)
 
 .PHONY: dashboards
-dashboards: dev ## Write the Grafana dashboards from the code
+dashboards: dev ## Generate the Grafana dashboards from the code
 	@exec $(BIN)/python -m tools.dashboards generate
 
 .PHONY: docs
-docs: dev ## Write what is made from the code in docs/
+docs: dev ## Generate the tables and the schema in docs/ from the code
 	@exec $(BIN)/python -m tools.docs
 
 .PHONY: golden
-golden: dev ## Write the golden records anew, after a change on purpose
+golden: dev ## Rewrite the golden records after an intended change
 	@WRITE_GOLDEN=1 exec $(BIN)/pytest --quiet tests/golden
 
 .PHONY: lint
@@ -159,16 +159,16 @@ lint: dev ## Check style, layers and types
 	@$(BIN)/mypy
 
 .PHONY: lock
-lock: $(VENV)/uv.stamp ## Pin the requirements again
+lock: $(VENV)/uv.stamp ## Update the pinned requirements
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(COMPILE) --group pyproject.toml:mutants -c requirements/dev.txt -o requirements/mutants.txt
-	@if grep -n '://' requirements/*.txt; then echo 'An address got into the files.'; exit 1; fi
+	@if grep -n '://' requirements/*.txt; then echo 'The requirement files contain an address.'; exit 1; fi
 
 .PHONY: lock-releases
-lock-releases: runtime ## Pin the known LiteLLM releases again
+lock-releases: runtime ## Update the pins of the known LiteLLM releases
 	@exec $(BIN)/harness releases lock $(if $(UPGRADE),--upgrade)
 
 .PHONY: clean

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Prints a Python that is new enough and can make virtual environments.
-# Usage: sh find-python.sh [PYTHON]; a PYTHON that is named is the only one tried.
+# Prints a Python that is new enough and can create virtual environments.
+# Usage: sh find-python.sh [PYTHON]; with PYTHON, only that one is tried.
 set -u
 
-# Exit code 3 for one that is too old, 4 for one without venv; anything else means it does not run.
+# Exit code 3: too old; 4: without venv; any other: it does not run.
 check='
 import sys
 if sys.version_info < (3, 11, 2):
@@ -22,7 +22,7 @@ fi
 
 seen=""
 for candidate in $candidates; do
-    # Some names only stand for a version that is not installed, so each one is run.
+    # A name on PATH may be a shim for a version that is not installed, so run it.
     "$candidate" -c "$check" >/dev/null 2>&1
     case $? in
         0) echo "$candidate"; exit 0 ;;
