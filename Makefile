@@ -159,7 +159,7 @@ lint: dev ## Check style, layers and types
 	@$(BIN)/mypy
 
 .PHONY: lock
-lock: $(VENV)/uv.stamp ## Update the pinned requirements
+lock: $(VENV)/uv.stamp ## Regenerate the pinned requirements
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
@@ -168,7 +168,7 @@ lock: $(VENV)/uv.stamp ## Update the pinned requirements
 	@if grep -n '://' requirements/*.txt; then echo 'The requirement files contain an address.'; exit 1; fi
 
 .PHONY: lock-releases
-lock-releases: runtime ## Update the pins of the known LiteLLM releases
+lock-releases: runtime ## Regenerate the pins of the known LiteLLM releases
 	@exec $(BIN)/harness releases lock $(if $(UPGRADE),--upgrade)
 
 .PHONY: clean
