@@ -1,8 +1,8 @@
 """The ``harness`` command; ``python -m harness`` is the same.
 
-Until a command's own work begins nothing has been started, so a signal ends the process at once:
-raised as an exception in the middle of an import it would leave a traceback, or be lost in a
-callback of the import system. Also where the caller had SIGINT ignored, as a shell does for a
+Before a command's own work begins, nothing has been started, so a signal ends the process at once.
+An exception raised in the middle of an import would leave a traceback, or get lost in a callback of
+the import system. The handlers are set even if the caller ignored SIGINT, as a shell does for a
 script's background jobs: a command that keeps servers up must end on ``kill -INT`` from its start.
 """
 
@@ -32,9 +32,9 @@ def _end_at_once() -> None:
 
 
 def _clean_up_first() -> None:
-    """From now on a signal is an exception, for there may be something to clean up.
+    """Raise an exception on a signal from now on, because there may be something to clean up.
 
-    SIGINT too is SystemExit: of KeyboardInterrupt click makes "Aborted!" and exit code 1.
+    SIGINT raises SystemExit too: click turns KeyboardInterrupt into "Aborted!" and exit code 1.
     """
     for number in _ENDING:
         signal.signal(number, _exit)

@@ -5,26 +5,26 @@ HarnessError                     everything the harness raises on purpose
 │   ├── UnknownNameError         a variant, scenario, switch, codec or run that does not exist
 │   ├── ScenarioError            a scenario or variants file with a wrong type, field or size
 │   ├── CodecLoadError           a user's codec that cannot be imported, or whose name is taken
-│   └── SetupError               a server, port or binary that this machine does not give
+│   └── SetupError               a server, port or binary that this machine lacks
 ├── InvalidRunError              exit 4: the run happened, but its numbers cannot be trusted
-│   ├── ServerDiedError          a replica or server ended unplanned
+│   ├── ServerDiedError          a replica or server exited unexpectedly
 │   └── NotQuiescentError        work was still pending when a snapshot was due
 ├── StoppedError                 exit 130 or 143: a signal came before anything ran (process.stop)
 └── CodecError                   raised inside authcache, never shown to the user as such
     ├── EncodeError              an object that the codec cannot encode
-    └── DecodeError              a payload that does not become an object of the asked type
+    └── DecodeError              a payload that does not decode to the requested type
         └── ForeignPayloadError  a payload that names another type or schema (authcache.codecs)
 
 Every message says what happened, the value in brackets, and what to do next.
 
-These are no HarnessError, because the part that raises them catches them too, and a command that
-reports HarnessErrors must not report them:
+These are not HarnessErrors: the part that raises them also catches them, and a command that reports
+HarnessErrors must not report them:
 
 authcache.cache.SourceUnavailableError   Postgres did not answer; the proxy replies 503
-authcache.tiers.RedisUnavailableError    Redis did not answer; the cache goes on as after a miss
-targets.litellm.uv.UvError               uv failed; `install` and `resolve` say for which release
-targets.reference.problems.ApiError      a tree of its own: replies of the proxy, by status
-ui.sources.StatusError                   a page of a worker that is no 200; a line in the tab
+authcache.tiers.RedisUnavailableError    Redis did not answer; the cache continues as after a miss
+targets.litellm.uv.UvError               uv failed; `install` and `resolve` add the release
+targets.reference.problems.ApiError      has its own tree: replies of the proxy, by status
+ui.sources.StatusError                   a page of a worker was not a 200; a line in the tab
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class UsageError(HarnessError):
 
 
 class UnknownNameError(UsageError):
-    """A name that no registry knows; suggests the nearest one."""
+    """A name that is in no registry; the message suggests the nearest one."""
 
     def __init__(self, noun: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
@@ -71,11 +71,11 @@ class UnknownNameError(UsageError):
 
 
 class ScenarioError(UsageError):
-    """A scenario or variants file that does not fit its schema."""
+    """A scenario or variants file does not fit its schema."""
 
 
 class CodecLoadError(UsageError):
-    """A user's codec that cannot be loaded."""
+    """A user's codec cannot be loaded."""
 
 
 class SetupError(UsageError):
@@ -89,7 +89,7 @@ class InvalidRunError(HarnessError):
 
 
 class ServerDiedError(InvalidRunError):
-    """A replica or a server ended unplanned."""
+    """A replica or a server exited unexpectedly."""
 
 
 class NotQuiescentError(InvalidRunError):
@@ -97,7 +97,7 @@ class NotQuiescentError(InvalidRunError):
 
 
 class CodecError(HarnessError):
-    """A codec refused a value."""
+    """A codec rejected a value."""
 
 
 class EncodeError(CodecError):
@@ -105,7 +105,7 @@ class EncodeError(CodecError):
 
 
 class DecodeError(CodecError):
-    """The payload does not become an object of the asked type."""
+    """The payload does not decode to an object of the requested type."""
 
 
 _SHOWN_ERRORS = 5
@@ -115,7 +115,7 @@ _SHOWN_CHARACTERS = 100
 def explain(error: ValidationError) -> str:
     """A Pydantic error as one readable line: field, what is wrong, the value in brackets.
 
-    The first five errors, each value cut at 100 characters: a file can hold anything.
+    Shows the first five errors and cuts each value at 100 characters: a file can hold anything.
     """
     parts = []
     items = error.errors(include_url=False)
@@ -123,7 +123,7 @@ def explain(error: ValidationError) -> str:
         where = _cut(".".join(str(step) for step in item["loc"]) or "the whole")
         value = item["input"]
         shown = f" [{_cut(_text(value))}]" if isinstance(value, str | int | float) else ""
-        # The second of a dataclass, which takes its fields as arguments.
+        # A dataclass, which takes its fields as arguments, reports the second type.
         if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             parts.append(f"{where}: there is no such field; remove it or check its spelling")
         else:

@@ -1,4 +1,4 @@
-"""From evidence to result: pure, so that the same evidence always gives the same result."""
+"""From evidence to result: the same evidence always gives the same result."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def analyse(
     """The result of a run.
 
     Args:
-        plan: of the run, as it was driven.
-        evidence: its whole windows, in order of time.
+        plan: of the run, with the rate and TTL that were driven.
+        evidence: its completed windows, in order of time.
         samples_dir: folder of the raw samples.
         run_id: name of the run's directory.
-        started_at: when the run was asked for, in ISO 8601.
-        notes: what a reader of the figures needs to know of the run besides.
-        elapsed_s: from the first server's start to the last one's end.
+        started_at: when the run was requested, in ISO 8601.
+        notes: what else a reader of the figures needs to know about the run.
+        elapsed_s: from the start of the first server to the end of the last.
         complete: whether all planned windows were measured.
-        interrupted: the exit code of the signal that stopped it, 0 when none did.
-        problem: what ended it before its time.
+        interrupted: the exit code of the signal that stopped it, 0 without one.
+        problem: what ended it early.
     """
     windows = {arm.name: [e for e in evidence if e.variant == arm.name] for arm in plan.arms}
     variants = {
@@ -97,13 +97,13 @@ def analyse(
 
 
 def _can_be_held(expectation: Expectation, variants: Mapping[str, VariantResult]) -> bool:
-    """Whether the variants it speaks of were measured; a run that was cut short has fewer."""
+    """Whether its variants were measured; a run that was cut short has fewer."""
     other = expectation.to if isinstance(expectation, RatioExpectation) else expectation.variant
     return expectation.variant in variants and other in variants
 
 
 def generator_health(evidence: Sequence[Evidence]) -> Generator:
-    """The generator over all measured windows; the cold fill has its own notes (`cold_notes`)."""
+    """The generator's health in all measured windows; `cold_notes` covers the cold fill."""
     evidence = [e for e in evidence if e.phase == "measured"]
     results = [e.generator for e in evidence]
     unanswered: Counter[str] = Counter()
@@ -131,15 +131,15 @@ def generator_health(evidence: Sequence[Evidence]) -> Generator:
 
 
 def cold_notes(evidence: Sequence[Evidence]) -> list[str]:
-    """Cold fills that the generator could not drive on time.
+    """A note for each cold fill that the generator did not drive on time.
 
-    Fresh processes on a busy machine fall behind in their first second. That blurs the cold fill,
-    whose counts stay exact, and says nothing about the measured windows.
+    Fresh processes on a busy machine fall behind in their first second. That changes the pace of
+    the cold fill but not its counts, and does not affect the measured windows.
     """
     return [
         f"The cold fill of {e.variant} was driven late: {e.generator.late} of "
         f"{e.generator.planned} requests, by up to {e.generator.delay_ms_max:.0f} ms. Its counts "
-        "are exact, its pace is not the planned one."
+        "are exact, but its pace is not as planned."
         for e in evidence
         if e.phase == "cold_fill" and e.generator.late
     ]

@@ -1,4 +1,4 @@
-"""Cells: what became of one key scope under one variant; `CELLS` says when each applies."""
+"""Cells: the finding for one key scope under one variant; `CELLS` defines each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CELLS: Mapping[Cell, str] = {
     ),
     "healthy": "none of the above",
 }
-"""When each applies; the first that does is the cell. docs/method.md shows it (`make docs`)."""
+"""When each applies; the first that applies is the cell. docs/method.md has it (`make docs`)."""
 
 
 class Verdict(NamedTuple):
-    """A cell and why."""
+    """A cell and its reason."""
 
     cell: Cell
     reason: str
@@ -44,7 +44,7 @@ def judge(
     Args:
         requests: answered, all statuses.
         failures: deserialize failures by object.
-        unexpected: answers by a status that Postgres' state does not call for.
+        unexpected: answers whose status does not fit Postgres' state, by status.
         wrong: wrong objects served, by object.
         reads_per_1000: source reads per 1,000 requests.
         reference_per_1000: the reference line in the same unit.

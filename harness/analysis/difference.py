@@ -1,8 +1,8 @@
-"""Do these two figures differ: the rule for two variants of a run, and for a variant in two runs.
+"""Whether two figures differ: of two variants in a run, or of one variant in two runs.
 
-It is no test of significance. A difference counts when it is larger than 5 % and larger than what
-the same variant shows from round to round; docs/releases.md gives the reasons of each part, and
-docs/decisions/0019 says why there is one rule.
+The rule is not a significance test. A difference counts if it is larger than 5 % and larger than
+what the same variant shows from round to round; docs/releases.md gives the reasons for each part,
+and docs/decisions/0019 explains why there is one rule.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LIMIT_PERCENT = 5.0
-"""Differences up to this are none (issue 3)."""
+"""Figures that differ by up to this much are the same (issue 3)."""
 LEAST_EVENTS = 10
-"""Fewer events than these between two figures are noise: an entry that expires just before or
-just after the edge of a window moves a read in or out, once a worker, object and window."""
+"""A difference of fewer events is noise: an entry that expires just before or after the edge of a
+window moves a read out or in, once per worker, object and window."""
 _LEAST_ROUNDS = 2
 """One round has no range."""
 
 
 class ComparisonOutcome(StrEnum):
-    """Of comparing two figures."""
+    """The outcome of a comparison of two figures."""
 
     SAME = "same"
     NOISE = "within noise"
@@ -35,10 +35,9 @@ class RoundedFigure:
     value: float
     """Median over the rounds, or the figure of all rounds together. Not negative."""
     events_per_unit: float | None = None
-    """Counted events behind a ``value`` of 1; None where nothing was counted, as for a mean
-    size."""
+    """Counted events per unit of ``value``; None if it is not a count, such as a mean size."""
     rounds: tuple[float, ...] = ()
-    """The figure of each round; empty where it is known for all rounds together only."""
+    """The figure of each round; empty if it is known only for all rounds together."""
 
     def __post_init__(self) -> None:
         assert self.value >= 0, self.value
@@ -46,25 +45,25 @@ class RoundedFigure:
 
 
 Reading = RoundedFigure | str | None
-"""A figure, a word (a cell), or None where this variant has nothing of the kind."""
+"""A figure, a word (a cell), or None if this variant has neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``percent`` is None for words, and where one side has no figure."""
+    """How two readings differ; ``percent`` is None for words, or if one side has no figure."""
 
     outcome: ComparisonOutcome
     percent: float | None = None
 
 
 def compare(base: Reading, other: Reading) -> Difference:
-    """How a reading differs from the one that it is compared with.
+    """Compare two readings.
 
-    Words differ or do not. A figure that only one side has differs.
+    Words are the same or differ. A figure that only one side has differs.
 
     Args:
-        base: of the twin, or of the first run.
-        other: of the release, or of the other run.
+        base: reading of the twin, or of the first run.
+        other: reading of the release, or of the other run.
     """
     if not (isinstance(base, RoundedFigure) and isinstance(other, RoundedFigure)):
         return Difference(ComparisonOutcome.SAME if base == other else ComparisonOutcome.DIFFERS)
@@ -78,8 +77,8 @@ def compare(base: Reading, other: Reading) -> Difference:
 def difference_percent(base: float, other: float) -> float:
     """Other minus base, in percent of the larger of the two.
 
-    It lies between -100 and 100, changes its sign when the sides change places, and needs no
-    special case beside a figure of 0: 0 against anything is 100 %.
+    The result lies between -100 and 100, changes its sign if the sides are swapped, and needs no
+    special case for a figure of 0: 0 compared with any other figure is 100 %.
     """
     larger = max(base, other)
     return (other - base) / larger * 100 if larger else 0.0
@@ -88,7 +87,7 @@ def difference_percent(base: float, other: float) -> float:
 def _few_events(base: RoundedFigure, other: RoundedFigure) -> bool:
     if base.events_per_unit is None or other.events_per_unit is None:
         return False
-    # Of the side that answered fewer requests: the other one's surplus is no difference.
+    # Count by the side with fewer requests: more requests on one side are not a difference.
     fewer = min(base.events_per_unit, other.events_per_unit)
     return abs(other.value - base.value) * fewer < LEAST_EVENTS
 

@@ -1,4 +1,4 @@
-"""Expectations of a scenario, held against what was measured."""
+"""Checks the expectations of a scenario against the measured figures."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
 
 
 class Metric(NamedTuple):
-    """What an expectation can speak of."""
+    """A metric that an expectation can name."""
 
     figure: Figure
     measure: str
-    """As `harness.analysis.points` names it."""
+    """Its name in `harness.analysis.points`."""
     measure_of_all: str | None = None
-    """The same over all scopes, where less has to be seen for that."""
+    """The measure over all scopes, if that one depends on fewer points."""
 
 
 def applicable(
     expectations: Sequence[Expectation], variants: Sequence[str], *, premises: bool
 ) -> list[Expectation]:
-    """Those that speak of a variant in the run, and of a run with or without premises.
+    """The expectations that name a variant of the run and fit its premises.
 
-    One that speaks of a range of releases becomes one for each release of the run within it. A
-    ratio to a variant that is not in the run cannot be held against anything and is left out.
+    An expectation for a range of releases becomes one for each release of the run in that range. A
+    ratio to a variant that is not in the run cannot be checked and is left out.
     """
     word = "on" if premises else "off"
     return [
@@ -54,9 +54,9 @@ def applicable(
 def hold(
     expectations: Sequence[Expectation], variants: Mapping[str, VariantResult]
 ) -> list[ExpectationResult]:
-    """Every expectation with what was measured. What was not measured has not been met.
+    """Every expectation with the measured figure; without a figure it has not passed.
 
-    Nor has it failed, where a release could not be looked into.
+    If the figure is missing because a release was not instrumented, it has not failed either.
     """
     return [_hold_one(expectation, variants) for expectation in expectations]
 
@@ -92,7 +92,7 @@ def _hold_one(e: Expectation, variants: Mapping[str, VariantResult]) -> Expectat
 def _read(
     e: LimitExpectation | RatioExpectation, result: VariantResult, kind: ObjectKind | None
 ) -> tuple[float | None, tuple[str, ...]]:
-    """The figure, and the points without which there is none."""
+    """The figure, and the points that are missing for it."""
     metric = METRICS[e.metric]
     over_all = metric.measure_of_all if e.scope == ALL else None
     return metric.figure(result, e.scope, kind), missing(result, over_all or metric.measure)
@@ -101,7 +101,7 @@ def _read(
 def _outcome(
     e: Expectation, name: str, text: str | None, limit: str, passed: bool, blind: Sequence[str]
 ) -> ExpectationResult:
-    """Args: text: what was measured; ``blind``: points of a release that hid it."""
+    """Args: text: the measured figure; ``blind``: points of a release that are missing for it."""
     measured = because(blind) if blind else text or "not measured"
     return ExpectationResult(
         name=name,
@@ -123,7 +123,7 @@ def _source_reads(result: VariantResult, scope: str, kind: ObjectKind | None) ->
 
 
 def _source_reads_of_all(result: VariantResult, kind: ObjectKind) -> float | None:
-    """Median over the rounds; those of keys that were never resolved are in it."""
+    """Median over the rounds, including reads for keys that were never resolved."""
     values = rounds.per_round(result, ALL, lambda w: rounds.source_reads(w, ALL, kind))
     return rounds.median(values)
 
@@ -170,4 +170,4 @@ METRICS: Mapping[str, Metric] = {
     "wrong_values": Metric(_wrong_values, "wrong_values"),
     "deserialize_failures_per_1000": Metric(_failures, "deserialize_failures"),
 }
-"""By the name that a scenario file uses."""
+"""By its name in a scenario file."""

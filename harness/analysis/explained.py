@@ -17,7 +17,7 @@ from harness.errors import ScenarioError, explain
 from harness.targets.registry import is_range, speaks_of
 
 REGISTER = "harness/analysis/explained.toml"
-"""Where the register is in a checkout, for messages."""
+"""Path of the register in a checkout, for messages."""
 ANY = "any"
 CELLS = "cells"
 
@@ -28,11 +28,11 @@ Scope = Literal["any", "team", "user", "shared_id", "member"]
 
 
 class Explanation(BaseModel):
-    """One difference, or several of the same cause. The fields are those of the register."""
+    """One difference, or several with the same cause. The fields are those of the register."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # Short, because it stands in a column of a table.
+    # Short, because a table column shows it.
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,23}$")]
     releases: str
     measure: MeasureName
@@ -60,15 +60,15 @@ class Explanation(BaseModel):
         return self
 
     def speaks_of(self, release: str) -> bool:
-        """Whether a release is among those that it is about."""
+        """Whether it covers a release."""
         return speaks_of(self.releases, release)
 
     def is_about(self, measure: str, scope: str, part: str) -> bool:
-        """Whether it speaks of this figure, whatever its value."""
+        """Whether it covers this figure, whatever its value."""
         return self.measure == measure and self.scope in (ANY, scope) and self.part in (ANY, part)
 
     def covers(self, measure: str, scope: str, part: str, twin: Reading, release: Reading) -> bool:
-        """Whether it explains this difference of a release that it speaks of."""
+        """Whether it explains this difference of a release that it covers."""
         if not self.is_about(measure, scope, part):
             return False
         if self.measure == CELLS:
@@ -77,7 +77,7 @@ class Explanation(BaseModel):
 
 
 def known_explanations() -> Mapping[str, Explanation]:
-    """The register, by name. Raises ScenarioError where an entry is not valid."""
+    """The register, by name. Raises ScenarioError if an entry is not valid."""
     return _builtin()
 
 
@@ -87,7 +87,7 @@ def load_register(text: str, source: str | Path) -> dict[str, Explanation]:
         tables: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(
-            f"The explained differences [{source}] are no TOML: {error}."
+            f"The explained differences [{source}] are not TOML: {error}."
         ) from error
     register = {}
     for name, table in tables.items():

@@ -9,7 +9,7 @@ from harness.domain.result import Latency, Percentiles
 from harness.domain.samples import read_samples
 
 BEYOND = 10
-"""A percentile is told only with this many samples beyond it."""
+"""A percentile is reported only with at least this many samples beyond it."""
 
 
 def latency(files: Iterable[Path]) -> Latency:
@@ -27,7 +27,7 @@ def latency(files: Iterable[Path]) -> Latency:
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:
-    """Nearest-rank percentiles in the unit of the values; None where the sample is too small."""
+    """Nearest-rank percentiles in the unit of the values; None if the sample is too small."""
     ranked = sorted(values)
     return Percentiles(
         p50=_percentile(ranked, 0.50), p95=_percentile(ranked, 0.95), p99=_percentile(ranked, 0.99)

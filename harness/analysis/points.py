@@ -1,8 +1,8 @@
-"""What each measure of a release is seen through: the points of it that must have been wrapped.
+"""Which hook points each measure of a release depends on.
 
-The instrumentation inside a release wraps points by name (docs/decisions/0007). Where one cannot be
-wrapped, its counters stay at 0, and that 0 says nothing: what would have counted was not there. So
-a measure whose points are not all there is taken out of a result. It was not measured.
+The instrumentation inside a release wraps points by name (docs/decisions/0007). If a point cannot
+be wrapped, its counters stay at 0, and that 0 means nothing: the code that counts is missing. So a
+measure is removed from a result unless all its points were wrapped. It was not measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class Need(NamedTuple):
-    """A point as `authcache_instrumented` names it, and the releases in which it is needed."""
+    """A point, by its name in `authcache_instrumented`, and the releases that need it."""
 
     point: str
     releases: str = f"{PROJECT}>=0"
@@ -32,7 +32,7 @@ _REDIS_CLIENT = Need("redis_client")
 _STATEMENTS = Need("statements")
 _LOG_RECORDS = Need("log_records")
 _SPEND_QUEUES = Need("spend_queues")
-# Releases before PR #26202 have no codec: there the cache shows that a value is of a wrong type.
+# Releases before PR #26202 have no codec: there the cache shows that a value has a wrong type.
 _CODEC = Need("codec", f"{PROJECT}>=1.84.0rc1")
 
 _READS_BY_SCOPE = (_STATEMENTS, _AUTH_CACHE)
@@ -42,9 +42,9 @@ _WRONG_VALUES = (_AUTH_CACHE, _INTERNAL_CACHE, _STATEMENTS)
 SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
     "cells": tuple(dict.fromkeys((*_FAILURES, *_WRONG_VALUES, *_READS_BY_SCOPE))),
     "source_reads": (_STATEMENTS,),
-    # A request's key scope is known by the key object that the auth cache gave or was given.
+    # A request's key scope comes from the key object that the auth cache returned or received.
     "source_reads_by_scope": _READS_BY_SCOPE,
-    # What is found counts as a hit unless it is seen to fail, so hits need all that failures do.
+    # A value found counts as a hit unless a failure is seen, so hits need the points of failures.
     "lookups": (*_FAILURES, _REDIS_CLIENT),
     "deserialize_failures": _FAILURES,
     "wrong_values": _WRONG_VALUES,
@@ -53,10 +53,10 @@ SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
     "payload_bytes": (_REDIS_CLIENT,),
     "codec_times": (_CODEC,),
     "backfill_ttl": (_AUTH_CACHE, _REDIS_CACHE),
-    # Without them nobody can tell when the last spend has been written.
+    # Without them, it is unknown when the last spend has been written.
     "spend_drift": (_SPEND_QUEUES,),
 }
-"""By measure. `getters` is in none: it tells loads from peeks, which no figure keeps apart."""
+"""By measure. `getters` is in none: it separates loads from peeks, and no figure does."""
 
 _NOTHING: Mapping[str, Mapping[str, object]] = {
     "source_reads": {"source_reads": None, "cold_fill_source_reads": None},
@@ -71,7 +71,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
     "backfill_ttl": {"backfill_ttl_s": {}},
     "spend_drift": {"spend_drift_micro": {}},
 }
-"""What stands in a variant's fields where a measure was not seen."""
+"""The values of a variant's fields if a measure was not seen."""
 
 _NOTHING_IN_WINDOW: Mapping[str, Mapping[str, object]] = {
     "source_reads": {"source_reads": None},
@@ -81,7 +81,7 @@ _NOTHING_IN_WINDOW: Mapping[str, Mapping[str, object]] = {
 
 
 def missing(variant: VariantResult, measure: str) -> tuple[str, ...]:
-    """The points that a measure of this variant is seen through and that were not wrapped."""
+    """The points that a measure of this variant depends on and that were not wrapped."""
     release = f"{PROJECT}=={variant.version}"
     return tuple(
         need.point
@@ -96,16 +96,16 @@ def unseen(variant: VariantResult) -> list[str]:
 
 
 def because(points: Sequence[str]) -> str:
-    """Why something was not measured, for people."""
+    """The text that says why a figure was not measured."""
     verb = "was" if len(points) == 1 else "were"
     return f"not measured: {' and '.join(points)} {verb} not instrumented"
 
 
 def without_unseen(variant: VariantResult) -> VariantResult:
-    """A variant without what nobody saw; the same object where everything was seen.
+    """A variant without unseen measures; the same object if everything was seen.
 
-    A cell stays where it is ``broken``: that was seen. Any other word would rest on failures that
-    could not be.
+    A ``broken`` cell stays, because its failures were seen. Any other cell is removed, because it
+    would depend on failures that could not be seen.
     """
     lost = unseen(variant)
     if not lost:
@@ -127,7 +127,7 @@ def without_unseen(variant: VariantResult) -> VariantResult:
 
 def _blanks(nothing: Mapping[str, Mapping[str, object]], lost: Sequence[str]) -> dict[str, object]:
     blanks = {field: none for measure in lost for field, none in nothing.get(measure, {}).items()}
-    # Copied, because a result can be changed in place.
+    # Copied, because a result may be changed in place.
     return deepcopy(blanks)
 
 

@@ -1,4 +1,4 @@
-"""Figures of one variant window by window: what medians and ranges over the rounds are made of."""
+"""Figures of one variant by window, for the medians and ranges over the rounds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from harness.domain.result import VariantResult, Window
 from harness.domain.series import ALL
 
 Count = Callable[[Window], int | None]
-"""None where the window could not see what is counted."""
+"""Returns None if the window could not see what is counted."""
 
 
 def measured(variant: VariantResult) -> list[Window]:
-    """The measured windows, in order of time; the cold fill is no part of any median."""
+    """The measured windows, in order of time; no median includes the cold fill."""
     return [window for window in variant.windows if window.phase == "measured"]
 
 
 def source_reads(window: Window, scope: str, kind: str) -> int | None:
-    """Queries to Postgres for an object; of scope ``all`` those of unresolved keys too.
+    """Queries to Postgres for an object; scope ``all`` includes those of unresolved keys.
 
-    None where they were not counted, or not by scope.
+    None if they were not counted, or not by scope.
     """
     by_scope = window.source_reads
     if by_scope is None or (scope != ALL and scope not in window.source_reads_per_1000):
@@ -30,12 +30,12 @@ def source_reads(window: Window, scope: str, kind: str) -> int | None:
 
 
 def log_pairs(window: Window, scope: str) -> int | None:
-    """Log pairs of a scope, or of all scopes; None where they were not counted."""
+    """Log pairs of a scope, or of all scopes; None if they were not counted."""
     return None if window.log_pairs is None else sum(of_scope(window.log_pairs, scope))
 
 
 def per_round(variant: VariantResult, scope: str, count: Count, per: float = PER) -> list[float]:
-    """A count per so many answered requests of a scope, for each window that had any.
+    """A count per ``per`` answered requests of a scope, for each window that had any.
 
     Windows that could not see what is counted are left out.
     """
@@ -48,5 +48,5 @@ def per_round(variant: VariantResult, scope: str, count: Count, per: float = PER
 
 
 def median(values: list[float]) -> float | None:
-    """The median, None of nothing."""
+    """The median; None for an empty list."""
     return statistics.median(values) if values else None

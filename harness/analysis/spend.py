@@ -1,4 +1,4 @@
-"""What the users' requests of a run cost, to set lost spend against."""
+"""The cost of the users' requests in a run, with which lost spend is compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def users_cost_micro(result: Result, variant: str) -> float | None:
     """Cost of the 2xx replies to keys with a user, in millionths of a dollar.
 
     All replies of a window cost the same, so the users' part is their share of the replies. None
-    where the ledger has no cost of a measured window.
+    if the ledger has no cost for a measured window.
     """
     costs = {
         equation.window: equation.left

@@ -1,4 +1,4 @@
-"""Runs that a question is put to: which variants, how many rounds, and which belong together."""
+"""Studies, runs that answer a question: their variants, rounds and pairs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from harness.targets.registry import (
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One run of a built-in scenario. Nothing is planted: no release can have it."""
+    """One run of a built-in scenario. Nothing is planted, because no release has it."""
 
     variants: tuple[str, ...]
     rounds: int | None = None
-    """None leaves the scenario's word."""
+    """None keeps the scenario's rounds."""
     replicas: int = 2
-    """A worker of LiteLLM takes about 330 MB and the studies start up to twenty on two cores; two
-    replicas are the fewest that share a Redis."""
+    """A worker of LiteLLM takes about 330 MB, and the studies start up to twenty on two cores; two
+    replicas are the least that share a Redis."""
     scenario: str = "issue-27874"
 
     def load(self, replicas: int | None = None, rounds: int | None = None) -> Scenario:
         """The scenario as the study runs it, with the command line's changes.
 
         Raises:
-            UsageError: a change that the scenario does not bear.
+            UsageError: the scenario does not allow a change.
         """
         changes = Changes(
             replicas=replicas or self.replicas,
@@ -47,7 +47,7 @@ class Study:
 
 
 TWIN_ROUNDS = 5
-"""With three rounds each, the ranges of two equal variants stay apart in one case of ten, with five
+"""With three rounds, the ranges of two equal variants do not overlap in one case of ten, with five
 in one of 126; a run compares more than a hundred figures."""
 
 
@@ -57,16 +57,16 @@ def twins(pairs: Sequence[Pair]) -> Study:
 
 
 def history(versions: Sequence[str] | None = None) -> Study:
-    """Releases, oldest first: those of the table, or those named (``1.84.0rc1``).
+    """Releases, oldest first: all known ones, or those named (``1.84.0rc1``).
 
     Raises:
-        UsageError: no version, none at all, or one that is refused.
+        UsageError: an empty list, text that is not a version, or a release that is refused.
     """
     if versions is None:
         return Study(tuple(release.name for release in known_releases().values()))
     chosen = {parse_version(version) for version in versions}
     if not chosen:
-        raise UsageError("No release is named. Leave RELEASES out for all that are known.")
+        raise UsageError("No release is named. Leave RELEASES out to use all known releases.")
     ordered = sorted(chosen, key=lambda release: Version(release.version))
     return Study(tuple(release.name for release in ordered))
 
@@ -85,13 +85,13 @@ def chosen_pairs(names: Sequence[str] | None = None) -> tuple[Pair, ...]:
 
     Raises:
         UnknownNameError: a name that is in no pair.
-        UsageError: no name at all, or a release that is refused.
+        UsageError: an empty list, or a release that is refused.
     """
     pairs = known_pairs()
     if names is None:
         return pairs
     if not names:
-        raise UsageError("No pair is named. Leave ONLY out for all of them.")
+        raise UsageError("No pair is named. Leave ONLY out to use all pairs.")
     wanted = {parse_release(name).name if is_release_name(name) else name for name in names}
     known = {name for pair in pairs for name in pair}
     for name in sorted(wanted - known):

@@ -1,4 +1,4 @@
-"""Evidence of all windows of one variant, added up the way the report needs it."""
+"""Evidence of all windows of one variant, added up for the report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Tally:
         return {scope: dict(sorted(counts.items())) for scope, counts in sums.items()}
 
     def by(self, name: str, *labels: str, **where: str) -> dict[tuple[str, ...], int]:
-        """A counter over all windows, by the values of some labels, zeros left out."""
+        """A counter over all windows, by the values of some labels, without zeros."""
         sums: Counter[tuple[str, ...]] = Counter()
         for window in self.windows:
             for key, value in window.counted.by(name, *labels, **where).items():
@@ -49,7 +49,7 @@ class Tally:
         return sum(window.counted.sum(name, **where) for window in self.windows)
 
     def wrong_values(self) -> dict[str, dict[str, int]]:
-        """Objects served whose digest is not Postgres', by scope and object."""
+        """Served objects whose digest differs from Postgres', by scope and object."""
         sums: dict[str, Counter[str]] = {}
         for window in self.windows:
             for (scope, kind), n in window.wrong_values.items():
@@ -57,10 +57,9 @@ class Tally:
         return {scope: dict(counts) for scope, counts in sums.items()}
 
     def unexpected_statuses(self) -> dict[str, dict[str, int]]:
-        """Answers whose status is none that Postgres' state calls for, by scope.
+        """Answers whose status does not fit Postgres' state, by scope.
 
-        All keys of a scope call for one status in the populations that
-        `harness.domain.population` makes.
+        In the populations of `harness.domain.population`, all keys of a scope call for one status.
         """
         odd: dict[str, Counter[str]] = {}
         for window in self.windows:
@@ -97,7 +96,7 @@ def reads_per_1000(window: Evidence, scope: str, kind: ObjectKind | None = None)
 
 
 def nested(counts: dict[tuple[str, ...], int]) -> dict[str, dict[str, int]]:
-    """Counts by pairs as a table of tables."""
+    """Counts by pair as nested dictionaries."""
     table: dict[str, dict[str, int]] = {}
     for (first, second), n in sorted(counts.items()):
         table.setdefault(first, {})[second] = n
@@ -105,7 +104,7 @@ def nested(counts: dict[tuple[str, ...], int]) -> dict[str, dict[str, int]]:
 
 
 def window_result(window: Evidence) -> Window:
-    """One window as it stands in ``result.json``."""
+    """One window as ``result.json`` has it."""
     counted = window.counted
     reads = {key: round(n) for key, n in counted.by(READS, "key_scope", "object").items()}
     lookups = {key: round(n) for key, n in counted.by(LOOKUPS, "tier", "outcome").items()}

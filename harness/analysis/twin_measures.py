@@ -1,6 +1,6 @@
 """What the twin test compares: every measure, with its figures by scope and part.
 
-A part is an object, of statuses a status; empty where a measure has none.
+A part is an object, or a status for the measure of statuses; empty for measures without parts.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One thing that a variant and a release are compared in."""
+    """One measure by which a variant and a release are compared."""
 
     name: str
-    """As the register of explained differences has it."""
+    """Its name in the register of explained differences."""
     label: str
-    """What the rows of a table are called."""
+    """Its name in the rows of a table."""
     places: Callable[[VariantResult], Iterable[Place]]
-    """Where a variant has a figure."""
+    """The scopes and parts in which a variant has a figure."""
     read: Callable[[VariantResult, str, str], Reading]
-    """The figure of a scope and part; the scope had requests."""
+    """The figure of a scope and part. The scope must have had requests."""
     percent: bool = False
     """Whether its figures are shares in percent."""
     seen_as: str = ""
-    """Its name in `harness.analysis.points`; empty where no point of a release has to be seen."""
+    """Its name in `harness.analysis.points`; empty if it depends on no point of a release."""
 
 
 def places(measure: Measure, *variants: VariantResult) -> list[Place]:
-    """Where any of the variants has a figure, in the order of every table.
+    """The scopes and parts in which any variant has a figure, in the order of every table.
 
-    A scope stands without a part only where no variant has one in it.
+    A scope is listed without a part only if no variant has a part in it.
     """
     found = [place for variant in variants for place in measure.places(variant)]
     scopes = in_order((scope for scope, _ in found), LOAD_SCOPES)
@@ -65,7 +65,7 @@ def _read_places(variant: VariantResult) -> Iterable[Place]:
     yield from _scope_places(variant)
     for window in rounds.measured(variant):
         for scope, objects in (window.source_reads or {}).items():
-            # Keys that were never resolved have no requests of their own to be counted against.
+            # Keys that were never resolved have no requests of their own to divide by.
             if scope in variant.requests:
                 yield from ((scope, kind) for kind, n in objects.items() if n)
 
@@ -112,7 +112,7 @@ def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
     wrong = by_object.get(part, 0) if part else sum(by_object.values())
     requests = answered(variant.requests, scope)
     value = per_answered(wrong, requests)
-    # A result has wrong values for all windows together only: no range over the rounds.
+    # A result has wrong values only for all windows together: no range over the rounds.
     return None if value is None else RoundedFigure(value, requests / PER)
 
 

@@ -1,4 +1,4 @@
-"""The twin test: reference variants against the releases they stand for, measured in one run."""
+"""The twin test: compares reference variants with the releases they stand for, in one run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TwinLine:
-    """One figure of both."""
+    """One figure of a pair, for both variants."""
 
     measure: Measure
     scope: str
@@ -32,11 +32,11 @@ class TwinLine:
     release: Reading
     difference: Difference
     explanation: Explanation | None = None
-    """Why they differ, where that is known."""
+    """Why they differ, if that is known."""
 
     @property
     def unexplained(self) -> bool:
-        """Whether they differ and nobody knows why."""
+        """Whether they differ without a known reason."""
         return self.difference.outcome is ComparisonOutcome.DIFFERS and self.explanation is None
 
 
@@ -47,7 +47,7 @@ class Comparison:
     pair: Pair
     lines: tuple[TwinLine, ...]
     missing: tuple[str, ...] = ()
-    """Which of the two have no measured window in the run; then there are no lines."""
+    """Those of the pair without a measured window; then there are no lines."""
     stale: tuple[Explanation, ...] = ()
     """Explanations of this release whose difference did not occur."""
     unwrapped: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def unexplained(self) -> list[TwinLine]:
-        """Differences that nobody has explained."""
+        """Differences without an explanation."""
         return [line for line in self.lines if line.unexplained]
 
     @property
@@ -69,24 +69,24 @@ class Comparison:
 
     @property
     def conclusive(self) -> bool:
-        """Whether everything that there was to compare was compared."""
+        """Whether all figures were compared."""
         return bool(self.lines) and not self.count(ComparisonOutcome.NOT_MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
 class TwinTest:
-    """Every pair of a run."""
+    """The comparisons of all pairs of a run."""
 
     comparisons: tuple[Comparison, ...]
 
     @property
     def unexplained(self) -> int:
-        """Differences that nobody has explained."""
+        """Number of differences without an explanation."""
         return sum(len(comparison.unexplained) for comparison in self.comparisons)
 
     @property
     def explanations(self) -> list[Explanation]:
-        """Those that explain a difference of this run, each once."""
+        """The explanations of differences in this run, each once."""
         found = {
             line.explanation.name: line.explanation
             for comparison in self.comparisons
@@ -96,10 +96,10 @@ class TwinTest:
         return list(found.values())
 
     def exit_code(self, result: Result) -> int:
-        """The run's own code where it is worse than a regression, else the twin test's.
+        """The run's own code if it is worse than a regression, else the twin test's.
 
-        0: no difference is unexplained. 1: one is, or an expectation of the scenario failed.
-        3: something could not be compared.
+        0: no unexplained difference. 1: an unexplained difference, or a failed expectation of the
+        scenario. 3: a figure could not be compared.
         """
         if result.exit_code not in (EXIT_PASS, EXIT_REGRESSION):
             return result.exit_code
@@ -120,18 +120,18 @@ def twin_test(
 
     Args:
         result: the run.
-        pairs: which variants belong together.
+        pairs: the variants to compare.
         register: explained differences.
-        asked: whether the run was to have all of these pairs; else those that it has nothing of
-            are left out.
+        asked: whether the run must have all of these pairs; otherwise pairs that are not in the
+            run are left out.
 
     Raises:
-        UsageError: the run has something planted, which no release can have, or none of the pairs.
+        UsageError: the run plants a premise, which no release has, or has none of the pairs.
     """
     if result.premises:
         raise UsageError(
-            f"The run [{result.run_id}] plants a premise, which no release can have: its variants "
-            "and their releases did not see the same. Run it with --premise off."
+            f"The run [{result.run_id}] plants a premise, which no release has: its variants and "
+            "their releases ran under different conditions. Run it with --premise off."
         )
     there = result.variants.keys()
     if not asked:
@@ -177,7 +177,7 @@ def _line(
 
 
 def _is_stale(explanation: Explanation, lines: Sequence[TwinLine]) -> bool:
-    """Whether its difference did not occur; what is not known or drowns in noise may be there."""
+    """Whether its difference did not occur; noise or an unmeasured figure leaves that open."""
     for line in lines:
         if line.explanation is explanation:
             return False

@@ -1,4 +1,4 @@
-"""Everything measured of one variant, from its windows."""
+"""All figures of one variant, from its windows."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from harness.plan.reference_line import reference_line
 def variant_result(
     plan: RunPlan, arm: Arm, evidence: Sequence[Evidence], samples_dir: Path
 ) -> VariantResult:
-    """One variant's part of ``result.json``, without what could not be seen in a release.
+    """One variant's part of ``result.json``, without measures that were not seen in a release.
 
     Args:
-        plan: of the run, as it was driven.
+        plan: of the run, with the rate and TTL that were driven.
         arm: the variant.
-        evidence: all of its whole windows, the cold fill among them.
-        samples_dir: folder of the raw samples, one file a window.
+        evidence: all its completed windows, including the cold fill.
+        samples_dir: folder of the raw samples, one file per window.
     """
     measured = tuple(e for e in evidence if e.phase == "measured")
     tally = Tally(measured, {key.index: key.scope for key in plan.keys})
@@ -103,10 +103,10 @@ def measured_line(
     """The reference line of these windows, per 1,000 requests, by scope and for all.
 
     Args:
-        plan: of the run, as it was driven.
+        plan: of the run, with the rate and TTL that were driven.
         arm: the variant.
-        windows: measured ones of the variant.
-        requests: answered in them, by scope and status.
+        windows: measured windows of the variant.
+        requests: answered in these windows, by scope and status.
     """
     return reference_line(
         plan.keys,
@@ -142,9 +142,9 @@ def combined_view(plan: RunPlan, windows: Sequence[Evidence]) -> list[CombinedVi
 
 
 def spend_drift(plan: RunPlan, windows: Sequence[Evidence]) -> dict[str, int]:
-    """Cost of the answered requests minus what Postgres gained, by object, in micro-units.
+    """Cost of the answered requests minus the spend Postgres gained, by object, in micro-units.
 
-    Scopes without a user cost no user anything, and so on; key spend is the ledger's.
+    A scope without a user adds to no user's cost, and so on; the ledger checks key spend.
     """
     has = {
         ObjectKind.USER: ("user", "shared_id", "member"),
@@ -206,7 +206,7 @@ def _entry_age_max(windows: Sequence[Evidence]) -> dict[str, float]:
 
 
 def _backfill(windows: Sequence[Evidence]) -> dict[str, float]:
-    """The longest that a worker showed at the end of any window, by object, in seconds."""
+    """The longest backfill TTL of any worker at the end of any window, by object, in seconds."""
     longest: dict[str, float] = {}
     for window in windows:
         for page in window.after.workers:

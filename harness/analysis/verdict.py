@@ -20,8 +20,8 @@ Word = Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
 
 
 _LESS_LOAD = (
-    "The machine is too busy for this load: stop what else uses the CPUs, take fewer replicas, or "
-    "lower load.rate_per_s in the scenario; then run again."
+    "The machine is too busy for this load: stop other programs that use the CPUs, use fewer "
+    "replicas, or lower load.rate_per_s in the scenario; then run again."
 )
 
 
@@ -46,8 +46,8 @@ def invalidities(
     ]
     reasons += [
         f"The ledger does not balance: {e.name} of {e.variant} in {e.window}: "
-        f"{e.left:.0f} against {e.right:.0f}. report.html has the whole ledger, snapshots/ what "
-        "was counted in that window."
+        f"{e.left:.0f} against {e.right:.0f}. report.html has the whole ledger, snapshots/ the "
+        "counts of that window."
         for e in ledger.equations
         if e.kind == "validity" and e.status == "unbalanced"
     ]
@@ -76,14 +76,14 @@ def judge(
     """Merge everything into one verdict; the worst wins.
 
     Args:
-        interrupted: the exit code of the signal that stopped the run, 0 when none did.
-        problem: what ended it before its time, e.g. a server that died.
+        interrupted: the exit code of the signal that stopped the run, 0 without one.
+        problem: what ended it early, e.g. a server that died.
         invalid: from `invalidities`.
-        unmeasured: variants without a whole measured window.
-        expectations: held against the results.
+        unmeasured: variants without a completed measured window.
+        expectations: checked against the results.
     """
     if interrupted:
-        text = "The run was stopped by a signal before its end. Run it again for a verdict."
+        text = "A signal stopped the run before its end. Run it again for a verdict."
         return Judgement("interrupted", interrupted, (text,))
     if problem is not None or invalid:
         first = [problem] if problem is not None else []
@@ -93,7 +93,7 @@ def judge(
         for e in expectations
         if e.failed
     )
-    # A release in which something could not be seen has not regressed, and it has not passed.
+    # A release that was not fully instrumented has neither regressed nor passed.
     unseen = tuple(
         f"{e.variant}: {e.name}, expected {e.limit}, was {e.measured}."
         for e in expectations
@@ -103,7 +103,7 @@ def judge(
         return Judgement("regression", EXIT_REGRESSION, (*failed, *unseen))
     if unmeasured:
         text = (
-            f"Nothing was measured of {', '.join(unmeasured)}. See logs/ for why, then run again."
+            f"Not measured: {', '.join(unmeasured)}. See logs/ for the reason, then run again."
         )
         return Judgement("inconclusive", EXIT_INCONCLUSIVE, (text,))
     if unseen:

@@ -1,5 +1,5 @@
-"""A run on disk: what is written while it runs, and how it is found and read again.
+"""A run on disk: files written while it runs, and how a run is found and read.
 
-Start in `directory`, which names the parts of a run's directory. `manifest` says what a reader
-needs to run the same again, `snapshots` keeps what every worker counted.
+Start in `directory`, which names the parts of a run's directory. `manifest` records what a reader
+needs to repeat the run, `snapshots` stores what every worker counted.
 """

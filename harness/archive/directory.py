@@ -1,4 +1,4 @@
-"""A run's directory ``runs/<id>/``: its parts by name, made, written, found and read again."""
+"""A run's directory ``runs/<id>/``: the names of its parts, and how it is written and read."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MANIFEST = "manifest.json"
 SUMMARY = "summary.md"
 REPORT = "report.html"
 KEYS = "keys.json"
-"""The keys of the population with their secrets; only while fleets are up."""
+"""The keys of the population with their secrets; exists only while fleets are up."""
 LOGS = "logs"
 SAMPLES = "samples"
 SNAPSHOTS = "snapshots"
 LATEST = "latest"
-"""In the folder of all runs: a link to the newest."""
+"""A link to the newest run, in the folder of all runs."""
 
 
 def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
-    """A new directory ``runs/<UTC time>-<scenario>``; never one that is there already."""
+    """Create a directory ``runs/<UTC time>-<scenario>``; never reuses an existing one."""
     base = f"{started:%Y%m%d-%H%M%S}-{scenario}"
     for attempt in range(100):
         run_dir = runs_dir / (base if attempt == 0 else f"{base}-{attempt + 1}")
@@ -46,7 +46,7 @@ def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
 
 @contextlib.contextmanager
 def kept_if_used(run_dir: Path) -> Iterator[None]:
-    """Remove a run directory when the block fails before it has put a file there."""
+    """Remove a run directory if the block fails before it has written a file there."""
     try:
         yield
     except BaseException:
@@ -66,7 +66,7 @@ def write_manifest(run_dir: Path, manifest: dict[str, Any]) -> None:
 
 
 def point_latest(runs_dir: Path, run_dir: Path) -> None:
-    """Point ``runs/latest`` at a run, in one step."""
+    """Point ``runs/latest`` at a run, atomically."""
     link = runs_dir / f".{LATEST}-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(run_dir.name)
@@ -74,7 +74,7 @@ def point_latest(runs_dir: Path, run_dir: Path) -> None:
 
 
 def load_result(run_dir: Path) -> Result:
-    """The result of a run's folder. Raises UsageError where there is none that can be read."""
+    """The result in a run's folder. Raises UsageError if it is missing or cannot be read."""
     path = run_dir / RESULT
     data = _parsed(path, _text(run_dir, path))
     version = data.get("schema_version") if isinstance(data, dict) else None
@@ -97,7 +97,7 @@ def load_result(run_dir: Path) -> Result:
 
 
 def load_manifest(run_dir: Path) -> dict[str, Any] | None:
-    """The manifest of a run's folder; None where it is missing or broken: reports do without it."""
+    """The manifest in a run's folder; None if missing or broken, since reports need none."""
     try:
         data = json.loads((run_dir / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -108,7 +108,7 @@ def load_manifest(run_dir: Path) -> dict[str, Any] | None:
 def resolve_run(name_or_path: str, runs_dir: Path) -> Path:
     """The folder of a run, by its id, by a path to it or to its result, or ``latest``.
 
-    Raises UnknownNameError, which names the nearest run.
+    Raises UnknownNameError, which suggests the nearest run.
     """
     if name_or_path:
         named = runs_dir / name_or_path
@@ -122,7 +122,7 @@ def resolve_run(name_or_path: str, runs_dir: Path) -> Path:
 
 
 def run_ids(runs_dir: Path) -> list[str]:
-    """Ids of all runs in a folder that have a result, oldest first; empty without the folder."""
+    """Ids of all runs in a folder that have a result, oldest first; empty if it is missing."""
     if not runs_dir.is_dir():
         return []
     return sorted(p.parent.name for p in runs_dir.glob(f"*/{RESULT}") if p.parent.name != LATEST)
@@ -136,7 +136,7 @@ def _text(run_dir: Path, path: Path) -> str:
     except FileNotFoundError as error:
         raise UsageError(
             f"The run [{run_dir}] has no {RESULT}: it ended before it had measured anything. "
-            "Its logs say why; run the scenario again."
+            "See its logs for the reason, then run the scenario again."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read [{path}]: {error}. Check the file.") from error

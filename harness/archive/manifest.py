@@ -1,4 +1,4 @@
-"""``manifest.json``: what a reader needs to run the same again. No host name, no absolute path."""
+"""``manifest.json``: what a reader needs to repeat a run. No host name, no absolute path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def manifest(plan_facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Everything that is known before a run starts."""
+    """The part of the manifest that is known before a run starts."""
     return {
         "harness": harness.__version__,
         "git": _git(checkout()),
@@ -73,7 +73,7 @@ def _sha256(path: Path) -> str:
 
 
 def _git(root: Path | None) -> dict[str, Any]:
-    """State of the checkout. An installed package may lie in a checkout of something else."""
+    """State of the checkout. An installed package may lie in another project's checkout."""
     if root is None:
         return {"commit": None, "clean": None}
 

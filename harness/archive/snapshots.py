@@ -1,4 +1,4 @@
-"""Snapshots on disk: one compressed JSON file a window, for whoever wants to check the arithmetic.
+"""Snapshots on disk: one compressed JSON file per window, to check the arithmetic.
 
 ``snapshots/<window>.json.gz`` holds every worker's counters before and after the window (series
 that are not 0), what Postgres and Redis counted, what the generator counted, and the truth by key.
@@ -19,7 +19,7 @@ from harness.observe.snapshots import Snapshot
 
 
 def write_window(folder: Path, evidence: Evidence) -> Path:
-    """Write one window's evidence; returns the file."""
+    """Write the evidence of one window, and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{evidence.name}.json.gz"
     body = {

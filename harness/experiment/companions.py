@@ -1,6 +1,6 @@
-"""What runs beside a run so that it can be looked at: the harness's exporter, and Prometheus.
+"""What runs during a run so that it can be watched: the harness's exporter, and Prometheus.
 
-No figure and no verdict needs them, and nothing that goes wrong here ends a run.
+No figure and no verdict depends on them, and no failure here ends a run.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from harness.stack.base import Fleet, Stack
 from harness.stack.registry import kind_of
 
 Mode = Literal["auto", "on", "off"]
-"""``auto`` records where prometheus is on PATH, ``on`` insists on it, ``off`` never does."""
+"""``auto`` records if prometheus is on PATH, ``on`` requires it, ``off`` never records."""
 WARMUP = "warmup"
 """The phase of the load before a measured window."""
 
 
 class Companions:
-    """Told what happens in a run; whoever looks sees it.
+    """Publishes a run's progress to the exporter.
 
     Args:
         plan: of the run.
-        fleets: all of the run.
+        fleets: all fleets of the run.
     """
 
     def __init__(self, plan: RunPlan, fleets: Sequence[Fleet]) -> None:
         self.state = first_state(plan, fleets)
         """What the exporter shows."""
         self.recorded: PrometheusApi | None = None
-        """The Prometheus that records the run, where one does."""
+        """The Prometheus that records the run; None without one."""
         self._plan = plan
         self._planted = {fleet.name: _planted(fleet) for fleet in fleets}
 
     @contextlib.contextmanager
     def stretch(self, variant: str, phase: str, number: int) -> Iterator[None]:
-        """One stretch of load: a warm-up, a cold fill or a measured window."""
+        """Mark one stretch of load: a warm-up, a cold fill or a measured window."""
         self.state.began(variant, phase, number)
         try:
             yield
@@ -65,7 +65,7 @@ class Companions:
             self.state.ended(variant, phase, number)
 
     def progress(self, variant: str, load: LoadProgress) -> None:
-        """What the load side has counted in the running stretch so far."""
+        """Publish what the load driver has counted so far in the current stretch."""
         count = GeneratorCount(
             planned=load.due,
             late=load.late,
@@ -75,7 +75,7 @@ class Companions:
         self.state.counted(variant, count)
 
     def result(self, variant: str, load: WindowResult) -> None:
-        """What it had counted in the end."""
+        """Publish what the load driver counted in a finished stretch."""
         count = GeneratorCount(
             planned=load.planned,
             late=load.late,
@@ -84,7 +84,7 @@ class Companions:
         )
         self.state.counted(variant, count)
         if self._plan.scenario.load.model == "closed" and load.elapsed_s:
-            # A closed load has no planned rate; that of the latest window is the best estimate.
+            # A closed load has no planned rate; the latest window gives the best estimate.
             self.state.reference_line_per_1000[variant] = reference_line(
                 self._plan.keys,
                 {scope: answered(load.statuses, scope) for scope in load.statuses},
@@ -95,22 +95,22 @@ class Companions:
 
 
 def chosen_prometheus(mode: Mode, stack_name: str) -> Binary | None:
-    """The Prometheus that a run is to be recorded by; None for none.
+    """The Prometheus that is to record a run; None to record nothing.
 
     Raises:
         UnknownNameError: there is no such stack.
-        UsageError: the mode insists on one, and runs on this stack are not recorded.
-        SetupError: the mode insists on one and there is none.
+        UsageError: the mode is ``on``, and runs on this stack are not recorded.
+        SetupError: the mode is ``on``, and there is no Prometheus.
     """
     not_recorded = kind_of(stack_name).not_recorded
     if mode == "on" and not_recorded:
         raise UsageError(
-            f"Runs on the stack [{stack_name}] are not recorded by Prometheus. Leave --prometheus "
-            "out, or look at a stack that stays: make up has a Prometheus of its own."
+            f"Runs on the stack [{stack_name}] are not recorded by Prometheus. Leave out "
+            "--prometheus, or use `make up`, which starts a stack with its own Prometheus."
         )
     if mode == "off" or not_recorded:
         return None
-    # What was fetched for tests is no wish to have every run recorded.
+    # A Prometheus fetched for tests is used only on request, not for every run.
     found = find(PROMETHEUS, fetched=mode == "on")
     if found is None and mode == "on":
         raise SetupError(
@@ -127,11 +127,11 @@ def prometheus_fact(
     """Whether a run was recorded, as a sentence for its report.
 
     Args:
-        mode: what was asked for.
-        binary: what `chosen_prometheus` gave.
+        mode: of the run.
+        binary: what `chosen_prometheus` returned.
         stack_name: of the run.
         run_dir: of the run.
-        measured: whether the run came to its first window, before which Prometheus is started.
+        measured: whether the run reached its first window; Prometheus is started before it.
     """
     if not_recorded := kind_of(stack_name).not_recorded:
         return not_recorded
@@ -157,15 +157,15 @@ async def beside(
     prometheus: Binary | None,
     progress: Progress,
 ) -> AsyncIterator[Companions]:
-    """Companions of a run until the block ends.
+    """Run the companions of a run until the block ends.
 
     Args:
         plan: of the run.
-        stack: has an exporter of its own, or starts the Prometheus.
-        fleets: all of the run.
-        run_dir: where the data go.
-        prometheus: what `chosen_prometheus` gave.
-        progress: told what went wrong.
+        stack: of the run; either has its own exporter, or starts Prometheus.
+        fleets: all fleets of the run.
+        run_dir: where Prometheus writes its data.
+        prometheus: what `chosen_prometheus` returned.
+        progress: receives a note for each problem.
     """
     companions = Companions(plan, fleets)
     async with contextlib.AsyncExitStack() as open_things:

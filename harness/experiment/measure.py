@@ -1,4 +1,4 @@
-"""One window of one fleet: load from the driver, snapshots at rest around it, what both say."""
+"""One window of one fleet: load from the driver, with a snapshot at rest before and after it."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Windows:
     """Measures the windows of a plan over fleets that are up and seeded."""
 
     plan: RunPlan
-    """As it is driven."""
+    """With the rate and TTL that are driven."""
     run_dir: Path
-    """Where samples go, and where the keys file lies."""
+    """Holds the samples and the keys file."""
     stack: Stack
-    """Whose use of CPU is counted."""
+    """Its CPU time is counted."""
     driver: LoadDriver
     observers: Mapping[str, Observer]
-    """Of the fleets, by variant."""
+    """One for each fleet, by variant."""
     companions: Companions
     progress: Progress
     start: float
-    """Of the run, on the monotonic clock, seconds."""
+    """Start of the run on the monotonic clock, in seconds."""
 
     async def measure(self, slot: Slot) -> Evidence:
-        """Drive a window, after its warm-up where it has one, with both snapshots at rest.
+        """Drive a window, after its warm-up if it has one, and take both snapshots at rest.
 
         Raises:
-            InvalidRunError: something did not come to rest, or cannot be read.
+            InvalidRunError: the fleet did not come to rest, or could not be read.
         """
         observer, total = self.observers[slot.variant], len(self.plan.slots)
         load = commands(
@@ -164,7 +164,7 @@ class Windows:
             counts = await observer.statements()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise InvalidRunError(
-                f"pg_stat_statements cannot be read: {error}. Look at Postgres' log, then run "
+                f"pg_stat_statements cannot be read: {error}. Check Postgres' log, then run "
                 "again."
             ) from error
         return None if counts is None else counts[ObjectKind.KEY]

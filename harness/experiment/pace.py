@@ -1,12 +1,12 @@
-"""The arrival rate, and the TTL, of a run in which a release takes part.
+"""The arrival rate and the TTL of a run that includes a release.
 
-A release's proxy sustains a fraction of what the reference proxy does, and how much depends on the
-machine. Were the planned rate too high, the generator would run late and the run prove nothing. So
-each release is measured first, by a short closed loop with keys of its own: the measured keys stay
-cold, and what Python imports on a first request is imported by then.
+A release's proxy sustains a fraction of the reference proxy's rate; the fraction depends on the
+machine. If the planned rate were too high, the generator would run late and the run would prove
+nothing. So each release is measured first, in a short closed loop with keys of its own: the keys of
+the run stay cold, and the loop triggers the imports that Python makes on a first request.
 
-Where the rate found is too low for the population at the planned TTL, the TTL is raised, so that
-every object is still requested often enough within one (docs/decisions/0015-longer-ttl.md).
+If the rate found is too low for the population at the planned TTL, the TTL is raised, so that every
+object is still requested often enough within one TTL (docs/decisions/0015-longer-ttl.md).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _SEED_APART = 1_000_003
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a run with releases is driven at, and what that was decided from."""
+    """The rate and TTL of a run with releases, and the figures they were decided from."""
 
     slowest: str
-    """The release of whose pace the least can be driven: its target's share of what it sustains."""
+    """The release that limits the rate: its sustained rate times its share is the lowest."""
     sustained_per_s: float
     """Requests/s that it answered in a closed loop."""
     needed_per_s: float
@@ -64,14 +64,14 @@ async def find_pace(
     folder: Path,
     progress: Progress,
 ) -> Pace | None:
-    """What the run can be driven at; None where no release takes part, or the load is closed.
+    """The rate and TTL to drive the run at; None without a release, or if the load is closed.
 
     Args:
-        plan: its rate is the most that is driven, its TTL the least.
+        plan: its rate is the upper limit, its TTL the lower limit.
         driver: the load driver.
         observers: by variant; their replicas are up and their databases filled.
-        folder: where the keys of the closed loop are kept meanwhile.
-        progress: gets a line with the decision.
+        folder: where the keys of the closed loop are stored while it runs.
+        progress: receives a note with the decision.
 
     Raises:
         InvalidRunError: the slowest release sustains less than `LEAST_PER_S`.
@@ -95,11 +95,11 @@ async def closed_loops(
     """Drive each release in closed loops, with keys of their own.
 
     Args:
-        plan: gives the releases and the mix.
+        plan: names the releases and the mix.
         driver: the load driver.
         observers: by variant; their replicas are up and their databases filled.
-        folder: where the keys are kept meanwhile.
-        durations_s: length of each loop, one after the other.
+        folder: where the keys are stored while the loops run.
+        durations_s: length of each loop, in order.
 
     Returns:
         Requests/s that each release answered in its last loop.
@@ -140,8 +140,8 @@ def decide(plan: RunPlan, sustained: Mapping[str, float]) -> Pace:
     if found < LEAST_PER_S:
         raise InvalidRunError(
             f"The release [{slowest}] sustains [{found:.1f}] requests/s on this machine; a run "
-            f"needs at least [{LEAST_PER_S:g}]. Name fewer variants, take fewer replicas, or stop "
-            "what else uses the CPUs; then run again."
+            f"needs at least [{LEAST_PER_S:g}]. Use fewer variants or replicas, or stop other "
+            "programs that use the CPUs; then run again."
         )
     needed = least_rate(plan.scenario, plan.keys, plan.ttl_s)
     planned = plan.scenario.load.rate_per_s
@@ -152,18 +152,18 @@ def decide(plan: RunPlan, sustained: Mapping[str, float]) -> Pace:
 def fit(
     sustained_per_s: float, share: float, planned_per_s: float, needed_per_s: float, ttl_s: float
 ) -> tuple[float, float]:
-    """The rate that a fleet can be driven at, in requests/s, and the TTL that goes with it, in s.
+    """The rate that a fleet can be driven at, in requests/s, and the TTL for it, in s.
 
     Args:
         sustained_per_s: what the fleet answered in a closed loop.
-        share: of that, what its target is driven at.
-        planned_per_s: the most that is driven.
-        needed_per_s: what the population needs at this TTL.
-        ttl_s: as planned, the least.
+        share: of that rate, the part that its target is driven at.
+        planned_per_s: upper limit of the rate.
+        needed_per_s: the rate that the population needs at this TTL.
+        ttl_s: as planned; lower limit of the TTL.
 
     Returns:
-        Rate times TTL is at least what is needed times the planned TTL. A raised TTL is a whole
-        number of seconds, as releases take it.
+        Rate times TTL is at least the needed rate times the planned TTL. A raised TTL is a whole
+        number of seconds, because releases accept no other.
     """
     rate = min(planned_per_s, math.floor(share * sustained_per_s * 10) / 10)
     if rate >= needed_per_s:
@@ -185,7 +185,7 @@ def at_pace(plan: RunPlan, pace: Pace) -> RunPlan:
 
 
 def sentences(plan: RunPlan, pace: Pace) -> list[str]:
-    """What was found and decided, for people. ``plan`` is the run's, before or after `at_pace`."""
+    """The pace in sentences. ``plan`` is the run's plan, before or after `at_pace`."""
     found = (
         f"The slowest release, {pace.slowest}, sustains {pace.sustained_per_s:.0f} requests/s here "
         f"in a closed loop; the load of every variant is {pace.rate_per_s:g} requests/s."
@@ -213,7 +213,7 @@ def _paced(plan: RunPlan) -> bool:
 
 
 def _shares(plan: RunPlan) -> dict[str, float]:
-    """The share of what it sustains that each variant is driven at, where one must be found."""
+    """The share of its sustained rate that each variant is driven at, if its target has one."""
     shares = {arm.name: arm.target.pace_share for arm in plan.arms}
     return {name: share for name, share in shares.items() if share is not None}
 

@@ -29,17 +29,17 @@ from harness.stack.base import Fleet, Stack
 
 @dataclass(slots=True)
 class Recording:
-    """What a run left behind, whole or not."""
+    """What a run recorded, complete or not."""
 
     plan: RunPlan
-    """As it was driven: rate and TTL may have been found only in the run."""
+    """With the rate and TTL that were driven, which may have been found only during the run."""
     pace: Pace | None = None
-    """What they were decided from; None where no release was measured for it."""
+    """How rate and TTL were decided; None if no release was measured for it."""
     windows: list[Evidence] = field(default_factory=list)
     complete: bool = False
     interrupted: bool = False
     problem: HarnessError | None = None
-    """What ended the run before its time."""
+    """What ended the run early."""
     elapsed_s: float = 0.0
     servers: dict[str, str] = field(default_factory=dict)
     """Server versions and settings."""
@@ -55,20 +55,20 @@ async def record(
 ) -> Recording:
     """Run a plan to its end, to the first problem, or until a signal stops it.
 
-    Whatever happens, everything that was started is ended, and whole windows are kept. A server
-    that dies unplanned is a problem of the recording, not an exception.
+    In every case everything started is stopped, and completed windows are kept. A server that
+    exits unexpectedly becomes the recording's ``problem``, not an exception.
 
     Args:
         plan: of the run.
-        new_stack: makes a stack that is not open yet. It is called once more where the releases
-            need a longer TTL, because a fleet has the TTL that it was started with.
-        run_dir: where logs, samples and snapshots go.
-        progress: gets phases, windows and notes.
+        new_stack: makes a stack that is not open yet. It is called a second time if the releases
+            need a longer TTL, because a fleet keeps the TTL that it was started with.
+        run_dir: where logs, samples and snapshots are written.
+        progress: receives phases, windows and notes.
         stop: stops the run.
-        prometheus: records the run; None where none does.
+        prometheus: records the run; None to record nothing.
 
     Raises:
-        UsageError: the stack cannot do what is asked of it.
+        UsageError: the stack cannot run this plan.
         SetupError: nothing was measured because something could not be started.
     """
     start = time.monotonic()
@@ -77,7 +77,7 @@ async def record(
 
     def stopping() -> None:
         recording.interrupted = True
-        progress.phase("stopping: ending what was started, keeping what was measured")
+        progress.phase("stopping: shutting down, keeping completed windows")
 
     try:
         await stop.cancels(run.go(start), stopping)
@@ -113,16 +113,16 @@ class _Run:
         self._start = start
         write_keys(self._keys_file, list(self._plan.keys))
         try:
-            # A fleet keeps the TTL that it was started with: another TTL takes another stack.
+            # A fleet keeps the TTL that it was started with: another TTL needs another stack.
             while not await self._up_and_down():
                 self._stack = self._new_stack()
                 self._observers.clear()
         finally:
-            # Secrets of a population that no longer exists: of no use after the run.
+            # Its secrets belong to a population that no longer exists.
             self._keys_file.unlink(missing_ok=True)
 
     async def _up_and_down(self) -> bool:
-        """Start everything, measure, end everything. False where the plan has got another TTL."""
+        """Start everything, measure, stop everything. False if the plan's TTL has changed."""
         ttl_s = self._plan.ttl_s
         try:
             async with contextlib.AsyncExitStack() as open_things:
@@ -169,7 +169,7 @@ class _Run:
 
     async def _find_pace(self, driver: LoadDriver) -> None:
         if self._recording.pace is not None:
-            # Found before the fleets were started anew; all that is missing is their warm code.
+            # Found before the fleets were restarted; only their code must be warmed again.
             self._progress.phase("warming the releases")
             await closed_loops(self._plan, driver, self._observers, self._dir, (WARMING_S,))
             return

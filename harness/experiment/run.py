@@ -45,21 +45,21 @@ async def run(
     """Run a scenario and write its run directory.
 
     Args:
-        scenario: with the command line's changes in it.
+        scenario: with the command line's changes applied.
         arms: variants with their targets.
-        runs_dir: where the run directory goes.
-        servers: whose Postgres and Redis.
-        progress: gets phases, windows and notes.
+        runs_dir: where the run directory is created.
+        servers: the Postgres and Redis to use.
+        progress: receives phases, windows and notes.
         stop: ends the run early.
         prometheus: whether Prometheus records the run.
-        stack_name: of `harness.stack.registry.STACKS`.
+        stack_name: a name in `harness.stack.registry.STACKS`.
 
     Returns:
         The result and the run directory. Interrupted and invalid runs have a result too.
 
     Raises:
         ScenarioError: the load is too thin for the population.
-        UsageError: the stack cannot do what is asked of it.
+        UsageError: the stack cannot run this scenario.
         SetupError: a server, port or binary is missing; nothing is left running.
     """
     plan = make_plan(scenario, arms, stack=stack_name)
@@ -96,7 +96,7 @@ async def run(
 
 
 def _notes(recording: Recording) -> list[str]:
-    """What a reader of the figures needs: what happened, and of the plan only what was measured."""
+    """What a reader of the figures needs to know; variants that were not measured are left out."""
     plan, scenario = recording.plan, recording.plan.scenario
     notes = [f"{name}: {value}" for name, value in sorted(recording.servers.items())]
     if not recording.windows:
@@ -105,7 +105,7 @@ def _notes(recording: Recording) -> list[str]:
         notes.append(
             f"Times are scaled by {scenario.time_scale:g}: the TTL of {scenario.ttl_s:g} s is "
             f"{plan.ttl_s:g} s here, and the times that releases hard-code (600 s backfill, 60 s "
-            "spend pipeline) are scaled with it. TIME_SCALE=1 runs it as it is."
+            "spend pipeline) are scaled with it. TIME_SCALE=1 runs it unscaled."
         )
     if recording.pace is not None:
         notes += sentences(plan, recording.pace)

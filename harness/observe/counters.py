@@ -23,7 +23,7 @@ class Counters:
 
     @classmethod
     def parse(cls, text: str) -> Counters:
-        """The counters and gauges of one page, ``_created`` times left out."""
+        """The counters and gauges of one page, without ``_created`` times."""
         values: dict[Series, float] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -45,11 +45,11 @@ class Counters:
         return iter(self._values.items())
 
     def since(self, earlier: Counters) -> Counters:
-        """What was counted after ``earlier``. A series that was not there before counts from 0."""
+        """What was counted after ``earlier``. A series that is missing there counts from 0."""
         return Counters({s: v - earlier._values.get(s, 0.0) for s, v in self._values.items()})
 
     def fallen(self, earlier: Counters) -> list[str]:
-        """Names of counters that are smaller than before, or gone: a worker was replaced."""
+        """Names of counters that are smaller than before, or missing: a worker was replaced."""
         return sorted(
             {
                 name
@@ -59,14 +59,14 @@ class Counters:
         )
 
     def sum(self, name: str, **labels: str) -> float:
-        """The sum over all series of a name that carry the given labels."""
+        """The sum over all series of a name that have the given labels."""
         wanted = labels.items()
         return sum(
             self._values[series] for series in self._by_name.get(name, ()) if wanted <= series[1]
         )
 
     def by(self, name: str, *labels: str, **where: str) -> dict[tuple[str, ...], float]:
-        """Sums of a name by the values of some labels, zeros left out."""
+        """Sums of a name by the values of some labels, without zeros."""
         sums: dict[tuple[str, ...], float] = {}
         wanted = where.items()
         for series in self._by_name.get(name, ()):

@@ -1,4 +1,4 @@
-"""Everything that is known of one window: generator, replicas, Redis, Postgres, and the truth."""
+"""Everything known about one window: generator, replicas, Redis, Postgres, and the truth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One measured window of one fleet, from every side."""
+    """One measured window of one fleet, as every party counted it."""
 
     name: str
     variant: str
@@ -42,9 +42,9 @@ class Evidence:
     not_counted: Mapping[str, str] = field(default_factory=dict)
     """Why ``redis`` or ``postgres`` counters are missing, by server."""
     not_checked: Mapping[str, str] = field(default_factory=dict)
-    """Why the target cannot be held to an equation, by the equation's name."""
+    """Why an equation cannot be checked for the target, by the equation's name."""
     findings: frozenset[str] = frozenset()
-    """Equations that say something about the target if they do not balance."""
+    """Equations that are a finding about the target if they do not balance."""
     checkpoints: tuple[Checkpoint, ...] = ()
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     """CPU by group in the window, as `Stack.cpu_s` names them."""
@@ -85,7 +85,7 @@ class Evidence:
 
     @cached_property
     def wrong_values(self) -> dict[tuple[str, str], int]:
-        """Objects served whose digest is not Postgres', by scope and object."""
+        """Served objects whose digest differs from Postgres', by scope and object."""
         wrong: Counter[tuple[str, str]] = Counter()
         for item in self.generator.served:
             truth = self.truths.get(item.key_index)

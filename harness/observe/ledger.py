@@ -2,7 +2,7 @@
 
 The equations are one table, from which the report and the table in docs/method.md are made
 (`make docs`). An equation of kind ``validity`` that does not balance makes the run invalid; a
-``finding`` says something about the variant. What cannot be counted is ``not_checked``, with its
+``finding`` describes the variant. An equation that cannot be counted is ``not_checked``, with its
 reason.
 """
 
@@ -41,7 +41,7 @@ class Rule:
     description: str
     kind: Literal["validity", "finding"]
     counted_by: str
-    """Which party counts the left side, and which the right, where they are two."""
+    """The party that counts both sides, or those of the left and the right side."""
     sides: Callable[[Evidence], Sides]
     not_checked: Callable[[Evidence], str] = lambda _: ""
     """Why it cannot be checked in a window; empty when it can."""
@@ -55,7 +55,7 @@ def _requests(e: Evidence) -> Sides:
     sent: dict[tuple[str, ...], float] = {}
     for scope, statuses in e.generator.statuses.items():
         for status, n in statuses.items():
-            # Replicas name those that are usual, and count all others together.
+            # Replicas count the usual statuses by name, and all others together.
             pair = (scope, status if status in _NAMED else OTHER_STATUS)
             sent[pair] = sent.get(pair, 0.0) + n
     done = e.counted.by(REQUESTS, "key_scope", "status", **CHAT)

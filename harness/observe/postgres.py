@@ -28,7 +28,7 @@ class StatementCount:
     rows: int = 0
 
     def since(self, earlier: StatementCount) -> StatementCount:
-        """What came after ``earlier``."""
+        """What was counted after ``earlier``."""
         return StatementCount(
             self.calls - earlier.calls, self.total_ms - earlier.total_ms, self.rows - earlier.rows
         )
@@ -45,9 +45,9 @@ async def statement_counts(
     """``pg_stat_statements`` of one role in the connected database, by object.
 
     Args:
-        connection: as a role that may read the statements of others.
-        role: whose statements.
-        classify: the object that a statement reads, as the target's `Database` has it.
+        connection: of a role that may read the statements of others.
+        role: the role that ran the statements.
+        classify: returns the object that a statement reads, as the target's `Database` does.
     """
     counts = dict.fromkeys(ObjectKind, StatementCount())
     for row in await connection.fetch(_COUNTS, role):

@@ -1,7 +1,7 @@
 """Snapshots of a fleet at rest: replicas, Postgres and Redis, read at the edges of a window.
 
 A snapshot is taken when the generator has nothing outstanding and every worker's
-``authcache_pending`` is 0, so that the numbers of all parties stand for the same requests.
+``authcache_pending`` is 0, so that the numbers of all parties count the same requests.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
 
 LIVE = (LOOKUPS, READS)
-"""What the progress display reads while a window runs."""
+"""The series that the progress display reads while a window runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisCount:
-    """What a Redis server has counted of its clients' reads."""
+    """Reads of its clients that a Redis server has counted."""
 
     keys_read: int
     """Keyspace hits and misses: keys asked for by GET, MGET and SET GET."""
@@ -74,7 +74,7 @@ class Observer:
         """Wait until nothing is pending, then take a snapshot.
 
         Raises:
-            NotQuiescentError: something was still pending after ``timeout_s``.
+            NotQuiescentError: work was still pending after ``timeout_s``.
             InvalidRunError: a worker, Postgres or Redis did not answer.
         """
         pending = 0.0
@@ -87,7 +87,7 @@ class Observer:
         if not await wait_until(rests, timeout_s):
             raise NotQuiescentError(
                 f"Fleet [{self.fleet.name}] still had [{pending:.0f}] requests or writes "
-                f"pending {timeout_s:.0f} s after the load ended. Look at its logs."
+                f"pending {timeout_s:.0f} s after the load ended. Check its logs."
             )
         try:
             return Snapshot(
@@ -99,7 +99,7 @@ class Observer:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
             raise InvalidRunError(
                 f"Fleet [{self.fleet.name}] cannot be observed: {type(error).__name__}: {error}. "
-                "Look at its logs, then run again."
+                "Check its logs, then run again."
             ) from error
 
     async def live(self, names: tuple[str, ...] = LIVE) -> Counters:
@@ -107,7 +107,7 @@ class Observer:
         return Counters.total(await self._pages(names))
 
     async def statements(self) -> Mapping[ObjectKind, StatementCount] | None:
-        """Statement counts of the fleet's role; None where Postgres does not count them."""
+        """Statement counts of the fleet's role; None if Postgres does not count them."""
         if not self.fleet.counts_statements:
             return None
         return await statement_counts(self.postgres, self._role, self._database.classify)
@@ -121,7 +121,7 @@ class Observer:
         except httpx.HTTPError as error:
             raise InvalidRunError(
                 f"A worker of fleet [{self.fleet.name}] cannot be scraped: "
-                f"{type(error).__name__}: {error}. Look at its logs."
+                f"{type(error).__name__}: {error}. Check its logs."
             ) from error
 
     async def _redis_count(self) -> RedisCount | None:
@@ -133,7 +133,7 @@ class Observer:
 
 @contextlib.asynccontextmanager
 async def watch(fleet: Fleet) -> AsyncIterator[Observer]:
-    """An observer with connections of its own to a fleet's workers and servers."""
+    """An observer with its own connections to a fleet's workers and servers."""
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, trust_env=False))
         postgres = await asyncpg.connect(fleet.admin_dsn)

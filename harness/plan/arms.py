@@ -12,10 +12,10 @@ from harness.targets.registry import REFERENCE, kind_of
 
 
 async def make_arms(choices: Sequence[Choice], progress: Progress) -> list[Arm]:
-    """Arms in the order of the choices; releases are installed where they are not.
+    """Arms in the order of the choices; releases that are missing are installed.
 
     Raises:
-        HarnessError: as of `harness.targets.base.Kind.target`.
+        HarnessError: what `harness.targets.base.Kind.target` raises.
     """
     return [
         Arm(choice.name, choice.title, await kind_of(choice.name).target(choice, progress))
@@ -24,5 +24,5 @@ async def make_arms(choices: Sequence[Choice], progress: Progress) -> list[Arm]:
 
 
 def reference_arm(variant: Variant) -> Arm:
-    """One variant on the reference proxy, its codec tried out. Raises CodecLoadError."""
+    """One variant on the reference proxy, after a trial of its codec. Raises CodecLoadError."""
     return Arm(variant.name, variant.title, REFERENCE.ready(variant))

@@ -1,8 +1,8 @@
-"""What the load driver does for each window, decided by plan and slot alone.
+"""The load driver's command for each window, which depends on plan and slot alone.
 
-docs/method.md promises: all variants of a round get the same arrivals, every round gets others, the
-warm-up gets others than the window that it precedes, a cold fill lasts one TTL and a window a whole
-number of them.
+docs/method.md promises: all variants of a round get the same arrivals, each round gets different
+ones, a warm-up gets different ones from its window, a cold fill lasts one TTL, and a window lasts a
+whole number of TTLs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SlotCommands:
     """The load of one slot."""
 
     warmup: WindowCommand | None
-    """Load before the window that nothing is measured of; None where there is none."""
+    """Load before the window, which is not measured; None for no warm-up."""
     window: WindowCommand
 
 
@@ -30,11 +30,11 @@ def commands(
     """The load of a slot, in the order in which it is driven.
 
     Args:
-        plan: as it is driven.
+        plan: with the rate and TTL that are driven.
         slot: of the plan.
         hosts: base URLs of the replicas of the slot's variant.
-        keys_file: where the driver finds the keys of the run.
-        samples_dir: where the samples of the window go.
+        keys_file: the keys of the run.
+        samples_dir: where the samples of the window are written.
     """
     load, cold = plan.scenario.load, slot.phase == "cold_fill"
     common = WindowCommand(
@@ -47,7 +47,7 @@ def commands(
         users=load.users,
         rate_per_s=load.rate_per_s,
         ramp_s=load.ramp_s * plan.scenario.time_scale,
-        # By the round and not by the variant. The last digit belongs to the warm-up.
+        # Depends on the round and not on the variant. The last digit is for the warm-up.
         seed=plan.scenario.seed * 10_000 + slot.round * 10,
         late_ms=plan.scenario.limits.late_ms,
         timeout_s=load.timeout_s,

@@ -27,7 +27,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One window to come."""
+    """One window of the plan."""
 
     number: int
     """From 1, over the whole run."""
@@ -39,7 +39,7 @@ class Slot:
 
     @property
     def name(self) -> str:
-        """Unique in a run, sorts in order of time."""
+        """Unique in a run; names sort in order of time."""
         return f"{self.number:02d}-{self.phase}-{self.variant}"
 
 
@@ -67,7 +67,7 @@ class RunPlan:
 
     @property
     def load_s(self) -> float:
-        """Length of all windows and their warm-ups together, in s; starts and rests come on top."""
+        """Length of all windows and warm-ups together, in s, without starts and waits for rest."""
         load = self.scenario.load
         cold = sum(slot.phase == "cold_fill" for slot in self.slots)
         measured = len(self.slots) - cold
@@ -80,7 +80,7 @@ class RunPlan:
         return PREMISES if planted and any(arm.target.takes_premises for arm in self.arms) else []
 
     def arm_settings(self, arm: Arm) -> RunSettings:
-        """The settings of one arm, with premises where its target takes them."""
+        """The settings of one arm, with premises if its target takes them."""
         if arm.target.takes_premises:
             return self.settings
         return replace(self.settings, planted_null_user=False)
@@ -107,7 +107,7 @@ PREMISES = [
 
 
 def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan:
-    """Decide a run. Raises ScenarioError where the load is too thin for the population."""
+    """Plan a run. Raises ScenarioError if the load is too thin for the population."""
     ttl_s = scenario.ttl_s * scenario.time_scale
     keys = population(scenario)
     rows = sizing(scenario, keys, ttl_s)
@@ -128,8 +128,8 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
 def order(names: Sequence[str], rounds: int, *, cold_fill: bool) -> tuple[Slot, ...]:
     """Windows in order of time: cold fills first, then A B C, C B A, A B C ….
 
-    Turning round after every round keeps a drift of the machine from favouring a variant for its
-    place in the row.
+    The order reverses after every round, so that a drift of the machine does not favour a variant
+    for its place in the order.
     """
     steps: list[tuple[str, str, int]] = []
     if cold_fill:
@@ -141,7 +141,7 @@ def order(names: Sequence[str], rounds: int, *, cold_fill: bool) -> tuple[Slot, 
 
 
 def facts(plan: RunPlan) -> dict[str, Any]:
-    """The plan as it stands in ``manifest.json``."""
+    """The plan as ``manifest.json`` has it."""
     return {
         "scenario": plan.scenario.model_dump(mode="json", by_alias=True),
         "variants": {arm.name: dict(arm.target.describe()) for arm in plan.arms},
@@ -152,7 +152,7 @@ def facts(plan: RunPlan) -> dict[str, Any]:
 
 
 def driven(plan: RunPlan) -> dict[str, float]:
-    """Rate, TTL and window: what a run with releases may change once it knows what they sustain."""
+    """Rate, TTL and window, which a run with releases may change once it has found their pace."""
     return {
         "rate_per_s": plan.scenario.load.rate_per_s,
         "ttl_s": plan.ttl_s,

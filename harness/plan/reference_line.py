@@ -1,8 +1,8 @@
-"""The reference line: the source reads that one for each object and TTL would be.
+"""The reference line: the number of source reads at one per object and TTL.
 
-It is what a correct cache of one worker would read; docs/method.md says why it is no floor. The
-same rule holds for what was measured (requests and seconds of all windows), for what is planned
-(requests a second, and one second), and for the web UI, which knows objects and no keys.
+A correct cache of one worker would read this much; docs/method.md explains why it is not a floor.
+The same rule serves measured load (requests and seconds of all windows), planned load (requests per
+second, and one second), and the web UI, which knows objects but not keys.
 `tools.dashboards.promql.reference_line` joins the lines of several scopes as `reference_line` does.
 """
 
@@ -16,12 +16,12 @@ from harness.domain.rates import per_answered
 from harness.domain.series import ALL
 
 if TYPE_CHECKING:
-    # The web UI computes lines in Locust's process, which needs nothing of stacks and targets.
+    # The web UI computes lines in Locust's process, which needs no stacks or targets.
     from harness.plan.plan import RunPlan
 
 
 def line_reads(objects: float, seconds: float, ttl_s: float) -> float:
-    """Source reads within some seconds that one for each object and TTL would be."""
+    """Source reads in a number of seconds, at one per object and TTL."""
     return objects * seconds / ttl_s
 
 
@@ -38,7 +38,7 @@ def reference_line(
     Args:
         keys: the population.
         requests: answered within ``seconds``, by scope; scopes without requests are left out.
-        seconds: length of all windows together; 1 where ``requests`` are requests a second.
+        seconds: length of all windows together; 1 if ``requests`` are requests per second.
         ttl_s: time to live of the caches' entries.
         planted: whether the fleet looks up a user for team keys without one.
     """
@@ -56,7 +56,7 @@ def reference_line(
 
 
 def planned_line(plan: RunPlan, *, planted: bool) -> dict[str, float]:
-    """The line at the rate that an open load's mix has; empty for a closed load.
+    """The line at the planned rate and mix of an open load; empty for a closed load.
 
     Args:
         plan: of the run.

@@ -1,12 +1,12 @@
 """Draws charts with pygal: bars, grouped bars, stacked bars and lines, as inline SVG.
 
-Colours are the page's: a mark carries the class ``vN`` of its variant or ``oN`` of its outcome, so
-one drawing serves light, dark and paper. A chart is as wide as a phone; a page sets several
-side by side.
+The page sets the colours: a mark has the class ``vN`` of its variant or ``oN`` of its outcome, so
+one drawing works on light and dark pages and on paper. A chart is as wide as a phone; a page sets
+several side by side.
 
 pygal writes a script, a style sheet and links into every chart, and puts the text of its tooltips
 into ``desc`` elements that only its script reads. The page has its own style; the texts become
-``title`` elements, which browsers show by themselves.
+``title`` elements, which browsers show without a script.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _SERIES = re.compile(r"series serie-(\d+) ")
 _DECIMALS = re.compile(r"-?\d+\.\d+(e-?\d+)?")
 
 WIDTH = 440
-"""Of every chart, in the units of its view box: about CSS pixels."""
+"""Of most charts, in units of the view box: about CSS pixels."""
 PAGE_WIDTH = 900
-"""Of a chart that stands by itself."""
+"""Of a chart that fills the page."""
 _FONT = 12
 _ROOM_FOR_LABEL = 0.17
-"""Part of the axis kept free behind the longest bar for its value."""
+"""Part of the axis kept free after the longest bar for its value."""
 _BAR = 17
 _COLUMNS_HEIGHT = 330
 _BETWEEN_GROUPS = 7
 _AROUND_PLOT = 26
-"""Height of margins and tick labels: what pygal takes off a chart before it draws bars."""
+"""Height of margins and tick labels, which pygal subtracts before it draws bars."""
 _NO_MAJOR_TICK = -1.0
-"""A position that no tick has. pygal chooses major ticks by itself when it is given none."""
+"""A position that no tick has. Without one, pygal chooses major ticks itself."""
 _LEAST_SHARE_WITH_LABEL = 9.0
 _STYLE = Style(
     label_font_size=_FONT,
@@ -52,18 +52,18 @@ _STYLE = Style(
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar. ``value`` None draws none; ``text`` stands behind it."""
+    """One bar, followed by its ``text``. None as ``value`` draws no bar."""
 
     label: str
     value: float | None
     text: str
     mark: str
-    """Class of the bar: the variant's colour; empty where its series gives it one."""
+    """Class of the bar: the variant's colour; empty if its series sets the colour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One point of a line. ``hollow`` sets it apart: the cold fill."""
+    """One point of a line. A ``hollow`` point is a cold fill."""
 
     x: float
     y: float
@@ -82,7 +82,7 @@ class _Stacks(pygal.HorizontalStackedBar):  # type: ignore[misc]  # pygal ships 
 
 
 def log_bars(bars: Sequence[Bar], label: str, scale: LogScale, line: float | None = None) -> str:
-    """A bar a row on a logarithmic scale; ``line`` draws the reference line across."""
+    """One bar per row on a logarithmic scale; ``line`` draws the reference line across."""
     chart = _bars(_height(len(bars)), scale.length)
     # pygal draws rows from the bottom up.
     upward = list(reversed(bars))
@@ -93,10 +93,10 @@ def log_bars(bars: Sequence[Bar], label: str, scale: LogScale, line: float | Non
 
 
 def grouped_bars(groups: Sequence[str], series: Sequence[Sequence[Bar]], label: str) -> str:
-    """For each group one bar of each series, on a linear scale from 0."""
+    """One bar of each series per group, on a linear scale from 0."""
     known = [bar.value for bars in series for bar in bars if bar.value is not None]
     ticks = round_ticks(max(known, default=0))
-    # As much room between groups, whatever their size; pygal takes it in parts of a group.
+    # The same room between groups of any size; pygal takes it as a fraction of a group.
     group = _BAR * len(series) + 2 * _BETWEEN_GROUPS
     chart = _bars(_AROUND_PLOT + group * len(groups), max(known, default=0) or ticks[-1])
     chart._series_margin = _BETWEEN_GROUPS / group  # noqa: SLF001  # pygal has no option for it
@@ -110,9 +110,9 @@ def grouped_bars(groups: Sequence[str], series: Sequence[Sequence[Bar]], label: 
 def columns(
     groups: Sequence[str], series: Mapping[str, Sequence[Bar]], label: str, *, title: str
 ) -> str:
-    """For each group one upright bar of each series, with a legend; as wide as a page.
+    """One upright bar of each series per group, with a legend; as wide as a page.
 
-    A bar shows its text on hovering only: the columns of a page are too narrow for it.
+    A bar shows its text only on hover: the columns are too narrow for it.
     """
     known = [bar.value for bars in series.values() for bar in bars if bar.value is not None]
     ticks = round_ticks(max(known, default=0), most=4)
@@ -133,7 +133,7 @@ def columns(
 def stacked_shares(
     rows: Sequence[str], series: Mapping[str, Sequence[float | None]], label: str
 ) -> str:
-    """A row of 100 % split by series; shares in percent, None where there is no whole."""
+    """Rows of 100 %, split by series; shares in percent, None if the whole is 0."""
     chart = _configure(_Stacks, height=_height(len(rows)), range=(0, 100))
     chart.x_labels = list(reversed(rows))
     _ticks(chart, [(n, f"{n} %") for n in (0, 25, 50, 75, 100)], None)
@@ -149,7 +149,7 @@ def log_lines(
     scale: LogScale,
     line: float | None = None,
 ) -> str:
-    """One line a series over seconds, on a logarithmic scale; each with its class, its colour."""
+    """One line per series over seconds, on a logarithmic scale; a class gives its colour."""
     dots = [dot for _, dots in series for dot in dots]
     seconds = round_ticks(max((dot.x for dot in dots), default=1.0))
     chart = _configure(
@@ -188,7 +188,7 @@ def _configure(kind: type[pygal.graph.graph.Graph], **options: object) -> pygal.
 
 
 def _bars(height: int, longest: float) -> pygal.graph.graph.Graph:
-    # pygal itself widens the axis by a line of text, measured on the wrong side of the chart.
+    # pygal widens the axis by a line of text, measured on the wrong side of the chart.
     widened = 1.1 * _FONT / (height - _AROUND_PLOT)
     chart = _configure(_Bars, height=height)
     chart.range = (0, longest * (1 + max(0.0, _ROOM_FOR_LABEL - widened)))
@@ -240,9 +240,9 @@ def _says(text: str) -> Callable[[object], str]:
 
 
 def inline(chart: Graph, label: str, marks: Sequence[str] = ()) -> str:
-    """The chart as an ``svg`` element for a page. ``label`` is read out in its place.
+    """The chart as an ``svg`` element for a page. Screen readers read ``label``.
 
-    ``marks`` are classes for the series in their order: pygal has no option for them.
+    ``marks`` are classes of the series, in order: pygal has no option for them.
     """
     chart.add_xml_filter(_cleaner(label, marks))
     return str(chart.render(is_unicode=True))
@@ -255,7 +255,7 @@ def _cleaner(label: str, marks: Sequence[str]) -> Callable[[ET.Element], ET.Elem
             _titles(element)
             _shorten(element)
         _mark(root, marks)
-        # Inline SVG needs no namespace, and the page no address, not even as a name.
+        # Inline SVG needs no namespace, and the page must contain no URL, not even as a name.
         root.attrib.pop("xmlns", None)
         root.attrib.update({"role": "img", "aria-label": label, "focusable": "false"})
         return root
@@ -282,7 +282,7 @@ def _mark(root: ET.Element, marks: Sequence[str]) -> None:
 
 
 def _shorten(element: ET.Element) -> None:
-    """No ids, which would occur once in every chart, and a tenth of a pixel is exact enough."""
+    """Remove ids, which every chart would repeat, and round to a tenth of a pixel."""
     element.attrib.pop("id", None)
     for name in ("x", "y", "cx", "cy", "width", "height", "d"):
         if name in element.attrib:
@@ -294,7 +294,7 @@ def _tenth(match: re.Match[str]) -> str:
 
 
 def _shows_nothing(element: ET.Element) -> bool:
-    """The box for scripted tooltips, and bars of no length: pygal draws those of absent values."""
+    """Whether it is the box for scripted tooltips, or a bar that pygal draws for a missing value."""
     kinds = element.get("class", "").split()
     if "bar" in kinds:
         return not any(float(rect.get("width", 0)) for rect in element.iter("rect"))
@@ -303,7 +303,7 @@ def _shows_nothing(element: ET.Element) -> bool:
 
 def _titles(element: ET.Element) -> None:
     if element.get("class") == "guides":
-        # What pygal would show here is the position on its axis, not the figure.
+        # pygal would show the position on its axis here, not the figure.
         for title in element.findall("title"):
             element.remove(title)
     texts = {desc.get("class", "").split(" ")[0]: desc.text for desc in element.findall("desc")}

@@ -1,8 +1,8 @@
-"""The table of PR #26202, and the arithmetic that it must pass.
+"""The table of PR #26202, and a check of its arithmetic.
 
 The pull request published calls, total and average time and rows of the combined view after 5 and
-after 10 minutes. Its second table cannot be right: 41 more calls took no time at all. A table that
-this harness prints is checked by the same rules.
+after 10 minutes. Its second table cannot be right: 41 more calls took no time at all. The same rules
+check every table that this harness prints.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from harness.report.numbers import count, plain, rate
 from harness.report.table import Cell, Column, Row, Table
 
 _LEAST_DECIMALS = 2
-"""Fewest decimals that a published time is taken to have: 0.20 arrives here as 0.2."""
+"""Least decimals assumed for a published time: 0.20 arrives here as 0.2."""
 _NOISE = 1e-9
-"""Relative error of binary floating point, with room."""
+"""Relative error of binary floating point, with a margin."""
 
 
 def check_combined_view(rows: Sequence[CombinedViewRow]) -> list[str]:
-    """What contradicts itself in these rows; empty when they add up.
+    """Contradictions in these rows; empty if they add up.
 
     The combined view is a point query by token: a call returns one row or none. A longer window
-    of one variant contains the shorter one, so no figure of it may be smaller.
+    of one variant contains the shorter one, so none of its figures may be smaller.
     """
     faults: list[str] = []
     for row in rows:
@@ -38,7 +38,7 @@ def check_combined_view(rows: Sequence[CombinedViewRow]) -> list[str]:
 
 
 def combined_view_table(result: Result) -> Table | None:
-    """The table, or None where the run did not measure it."""
+    """The table, or None if the run did not measure it."""
     if not result.combined_view:
         return None
     rows = tuple(
@@ -70,8 +70,8 @@ def combined_view_table(result: Result) -> Table | None:
         labels,
         rows,
         "From pg_stat_statements, counted from the start of the window: the longer window of a "
-        "variant contains the shorter. Expected calls are the product of replicas, workers, keys "
-        "and window, over the TTL: what one read per worker, key and TTL would be.",
+        "variant contains the shorter. Expected calls are replicas x workers x keys x window / TTL: "
+        "one read per worker, key and TTL.",
     )
 
 
@@ -109,7 +109,7 @@ def _check_pair(inner: CombinedViewRow, outer: CombinedViewRow) -> list[str]:
 
 
 def _half_step(value: float) -> float:
-    """Half of the last decimal that a printed figure shows: what its rounding can hide."""
+    """Half of the last decimal that a printed figure shows: its rounding error."""
     exponent = Decimal(repr(value)).normalize().as_tuple().exponent
     decimals = max(_LEAST_DECIMALS, -exponent if isinstance(exponent, int) else 0)
     return 0.5 * 10.0**-decimals

@@ -1,6 +1,6 @@
-"""``harness compare``: two runs or more side by side, in the terminal and as Markdown.
+"""``harness compare``: two or more runs side by side, in the terminal and as Markdown.
 
-Whether two figures differ is the rule of `harness.analysis.difference`, which the twin test uses.
+The rule of `harness.analysis.difference` decides if two figures differ, as in the twin test.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _title(results: Sequence[Result]) -> str:
 
 
 def labels(results: Sequence[Result]) -> list[str]:
-    """A letter a run: run ids are too long for a heading. Raises UsageError below two runs."""
+    """A letter per run: run ids are too long for a heading. Raises UsageError below two runs."""
     if len(results) < _LEAST_RUNS:
         given = ", ".join(result.run_id for result in results) or "none"
         raise UsageError(f"Comparing takes two runs or more, not [{given}]. Name another run.")
@@ -102,7 +102,7 @@ def warnings(results: Sequence[Result]) -> list[str]:
 
 
 def tables(results: Sequence[Result]) -> list[Table]:
-    """The runs, their cells, source reads and other measures; no table without a row."""
+    """The runs, their cells, source reads and other measures; empty tables are left out."""
     whole = [_runs(results), _cells(results), _reads(results), _measures(results)]
     return [table for table in whole if table.rows]
 
@@ -192,8 +192,8 @@ def _reads(results: Sequence[Result]) -> Table:
     columns = tuple(Column(label) for label in labels(results))
     foot = (
         "Median, range over the rounds, difference in percent of the larger figure. Same: at most "
-        f"{LIMIT_PERCENT:g} %. Within noise: worth fewer than {LEAST_EVENTS} reads, or the ranges "
-        "meet. Nothing here is a test of significance."
+        f"{LIMIT_PERCENT:g} %. Within noise: fewer than {LEAST_EVENTS} reads, or the ranges overlap. "
+        "This is not a test of significance."
     )
     return Table(
         "reads", "Source reads per 1,000 requests", "variant, scope", columns, tuple(rows), foot
@@ -209,7 +209,7 @@ def _measures(results: Sequence[Result]) -> Table:
         rows.append(_row(f"{name}, p50 service, ms", found, _p50, time_ms, judged=False))
         rows.append(_row(f"{name}, requests", found, _requests, _whole, judged=False))
     columns = tuple(Column(label) for label in labels(results))
-    foot = "Times and the load are not judged: no range is known of the one, the other is chosen."
+    foot = "Times and load are not judged: times have no known range, and the load is a setting."
     return Table("measures", "Other measures", "variant, measure", columns, tuple(rows), foot)
 
 
@@ -225,12 +225,12 @@ def _row(
     """One measure of all runs.
 
     Args:
-        head: of the row.
-        found: the variant by run, where the run has it; the first is the baseline.
-        read: the figure of a run.
-        text: of a figure.
-        ranged: its range over the rounds, as text.
-        judged: False for a time, whose range is not known, and for the load, which is chosen.
+        head: heading of the row.
+        found: the variant in each run, None if a run lacks it; the first is the baseline.
+        read: returns the figure of a run.
+        text: formats a figure.
+        ranged: returns the range over the rounds as text.
+        judged: False for times, which have no known range, and for the load, which is a setting.
     """
     base = read(found[0]) if found[0] is not None else None
     cells = []
@@ -262,7 +262,7 @@ def _source_reads(scope: str, variant: VariantResult) -> RoundedFigure | None:
     figures = variant.source_reads_per_1000_range.get(scope)
     if figures is None:
         return None
-    # Of the rounds the rule asks for the least and the greatest, and whether there are several.
+    # The rule needs only the least and the greatest round, and whether there are several.
     rounds = (figures.min, figures.max) if figures.rounds > 1 else (figures.median,)
     return RoundedFigure(figures.median, answered(variant.requests, scope) / PER, rounds)
 

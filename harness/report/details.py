@@ -1,4 +1,4 @@
-"""The tables that stand behind the charts, and those of figures that have none."""
+"""The tables behind the charts, and tables of figures without a chart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.report.table import Cell, Column, Row, Table
 
 
 def reads_by_object_table(result: Result) -> Table:
-    """Source reads per 1,000 by object, their sum, and how often the reference line that is."""
+    """Source reads per 1,000 by object, their sum, and its ratio to the reference line."""
     objects = objects_of(
         [by for v in result.variants.values() for by in v.source_reads_per_1000_by_object.values()]
     )
@@ -51,13 +51,13 @@ def _reads_by_scope(variant: VariantResult, objects: list[str]) -> Iterator[tupl
 
 
 Flat = Mapping[str, float] | None
-"""None where nobody could see."""
+"""None if the figures could not be seen."""
 Nested = Callable[[VariantResult], Mapping[str, Flat]]
 Scoped = Callable[[VariantResult], Mapping[str, Flat] | None]
 
 
 def outcomes_table(result: Result) -> Table:
-    """Lookups per tier and outcome, with the share of each."""
+    """Lookups by tier and outcome, with the share of each."""
     outcomes = outcomes_of(result)
     rows = tuple(
         Row(Cell(name), (Cell(tier), *_outcomes(variant.lookups.get(tier), outcomes)))
@@ -138,7 +138,7 @@ def payload_table(result: Result) -> Table:
 
 
 def other_tables(result: Result) -> list[Table]:
-    """Everything that has no chart; a table that no variant has figures for is left out."""
+    """Figures without a chart; a table for which no variant has figures is left out."""
     tables = [
         _flat(result, "age", "Greatest entry age, s", lambda v: v.entry_age_max_s, seconds),
         _flat(result, "cpu", "CPU per request, ms", lambda v: v.cpu_ms_per_request, time_ms),
@@ -153,7 +153,7 @@ def other_tables(result: Result) -> list[Table]:
 
 
 def long_tables(result: Result) -> list[Table]:
-    """Figures by variant and a second word; a table without figures is left out."""
+    """Figures by variant and a second key; a table without figures is left out."""
     scoped: list[tuple[str, str, Scoped]] = [
         ("statuses", "Requests by scope and status", lambda v: v.requests),
         ("unexpected", "Unexpected statuses by scope", lambda v: v.unexpected_statuses),
@@ -161,7 +161,7 @@ def long_tables(result: Result) -> list[Table]:
         ("failures", "Deserialize failures by scope and object", lambda v: v.deserialize_failures),
     ]
     tables = [
-        # Counters leave out what did not happen: in a scope with requests, absent is 0.
+        # Counters leave out zeros: in a scope with requests, a missing count is 0.
         _nested(result, name, caption, "scope", _every_scope(part), _whole, absent="0")
         for name, caption, part in scoped
     ]
@@ -171,10 +171,10 @@ def long_tables(result: Result) -> list[Table]:
 
 
 _FEET = {
-    "age": "Time since what was served had been read from Postgres.",
-    "drift": "Cost of the answered requests minus what Postgres holds. A finding about the "
+    "age": "Time since the served object was read from Postgres.",
+    "drift": "Cost of the answered requests minus the spend in Postgres. A finding about the "
     "variant; only the key's own spend is part of the ledger's validity.",
-    "cpu": "Of all processes of a group over the measured windows.",
+    "cpu": "All processes of a group, over the measured windows.",
 }
 
 
@@ -223,7 +223,7 @@ def _figures(
 
 
 def _every_scope(part: Scoped) -> Nested:
-    """The part with all scopes that had requests, in the order of every table."""
+    """The part, with an entry for each scope that had requests, in the order of every table."""
 
     def filled(variant: VariantResult) -> dict[str, Flat]:
         by = part(variant)

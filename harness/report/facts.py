@@ -1,4 +1,4 @@
-"""What a reader needs beside the figures: verdict, health, expectations, settings, words."""
+"""What a reader needs besides the figures: verdict, health, expectations, settings, words."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def verdict_word(result: Result) -> str:
 
 
 def caution(result: Result) -> str:
-    """What stands above the figures of a run that proves nothing; empty for others."""
+    """A warning above the figures of an invalid run; empty for others."""
     if result.verdict == "invalid" and result.variants:
-        return "The run is invalid: its figures are shown for the search of the fault only."
+        return "The run is invalid: its figures are shown for debugging only."
     return ""
 
 
@@ -38,14 +38,14 @@ def what_is_missing(result: Result) -> str:
     """What a run that ended early lacks; empty for a complete one."""
     if not result.variants:
         return (
-            "Nothing was measured, so there are no figures. What the servers wrote is in logs/ of "
-            "the run's folder."
+            "Nothing was measured, so there are no figures. The servers' logs are in logs/ of the "
+            "run's folder."
         )
-    return "" if result.complete else "The run was cut short: the windows that it has are whole."
+    return "" if result.complete else "The run was cut short; completed windows are kept."
 
 
 def started(result: Result) -> str:
-    """When the run started, for people; as it stands where it is no ISO 8601 time."""
+    """When the run started, as readable text; unchanged if it is not an ISO 8601 time."""
     try:
         at = datetime.fromisoformat(result.started_at)
     except ValueError:
@@ -77,7 +77,7 @@ def generator_summary(generator: Generator) -> str:
 
 
 def generator_table(result: Result) -> Table:
-    """Generator health, a row a figure."""
+    """Generator health, one row per figure."""
     g = result.generator
     unanswered = "\n".join(f"{kind} {n:,}" for kind, n in g.unanswered.items() if n)
     figures = {
@@ -96,7 +96,7 @@ def generator_table(result: Result) -> Table:
 
 
 def failed_expectations(result: Result) -> list[ExpectationResult]:
-    """Expectations that something else was measured of."""
+    """Expectations whose measured figure does not meet them."""
     return [e for e in result.expectations if e.failed]
 
 
@@ -106,7 +106,7 @@ def expectation_summary(result: Result) -> str:
     if not n and set(result.variants) <= set(result.observed):
         return "No expectations: every variant is observed only."
     if not n:
-        return "Expectations: none speaks of a variant that was measured."
+        return "Expectations: none applies to a measured variant."
     holding = sum(e.passed for e in result.expectations)
     failed = len(failed_expectations(result))
     unseen = n - holding - failed
@@ -180,7 +180,7 @@ def sizing_table(result: Result) -> Table:
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A manifest as pairs of name and value: what lies in tables gets dotted names."""
+    """A manifest as pairs of name and value: nested values get dotted names."""
     pairs: list[tuple[str, str]] = []
     for name, value in nested.items():
         if isinstance(value, Mapping):

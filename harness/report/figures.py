@@ -1,4 +1,4 @@
-"""The charts of a report, each with its legend and the table that says the same in figures."""
+"""The charts of a report, each with its legend and a table of the same figures."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from harness.style import marks
 _PERCENTILES = ("p50", "p95", "p99")
 _TIME = "seconds since the start"
 _LONG = 12
-"""Rows from which on a table is folded away below its chart."""
+"""A table with at least this many rows is folded below its chart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One drawing among those of a figure."""
+    """One drawing of a figure."""
 
     title: str
     note: str
@@ -41,7 +41,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class LegendKey:
-    """One entry of a legend: the class of the mark, what it stands for, and its shape."""
+    """One entry of a legend: the class of the mark, its label, and its shape."""
 
     mark: str
     label: str
@@ -68,7 +68,7 @@ class Figure:
 
 
 def figures(result: Result, series: Sequence[VariantSeries]) -> list[Figure]:
-    """All figures that the run has data for."""
+    """All figures for which the run has data."""
     made = [
         _reads(result),
         _outcomes(result),
@@ -97,7 +97,7 @@ def _scope_note(result: Result, scope: str) -> str:
 def _reads(result: Result) -> Figure:
     panels = []
     scopes = scopes_of(result)
-    # One scale for all panels: a bar twice as long means the same in each.
+    # One scale for all panels, so that bars can be compared across them.
     scale = LogScale.over(
         (
             n
@@ -148,8 +148,8 @@ def _outcomes(result: Result) -> Figure:
         "Outcomes of lookups, by tier",
         "Outcomes",
         "Each row is 100 % of a variant's lookups in that tier. A deserialize failure is neither "
-        "a hit nor a miss. An empty row asked that tier nothing, "
-        "or nobody could see what it asked.",
+        "a hit nor a miss. An empty row had no lookups in that tier, "
+        "or they could not be observed.",
         tuple(panels),
         tuple(LegendKey(f"o-{outcome}", words(outcome)) for outcome in outcomes),
         details.outcomes_table(result),
@@ -174,15 +174,15 @@ def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
             ]
             lines.append((mark, dots))
         if any(dots for _, dots in lines):
-            label = f"Source reads per 1,000 requests in scope {scope} over time, a line a variant"
+            label = f"Source reads per 1,000 requests in scope {scope} over time, one line per variant"
             svg = log_lines(lines, label, _TIME, scale, _middle(result, scope))
             panels.append(Panel(scope, _scope_note(result, scope), svg))
     return Figure(
         "over-time",
         "Source reads over time",
         "Over time",
-        "One point a window, per 1,000 requests, at the middle of the window. Hollow points are "
-        "the cold fill: it is no part of the medians.",
+        "One point per window, per 1,000 requests, at the middle of the window. Hollow points are "
+        "the cold fill, which the medians exclude.",
         tuple(panels),
         (*_variants(result, "line"), LegendKey("reference", "reference line", "dash")),
         details.windows_table(result),
@@ -226,7 +226,7 @@ def _payload(result: Result) -> Figure:
         Panel(title, note, _by_object(result, maps, f"{note}, by object and variant"))
         for title, note, maps in (
             ("payload", "bytes of one encoded object, mean", sizes),
-            ("decode", "µs to make an object of it, mean", times),
+            ("decode", "µs to decode it to an object, mean", times),
         )
         if any(maps)
     ]
@@ -234,7 +234,7 @@ def _payload(result: Result) -> Figure:
         "payload",
         "Payload and codec, by object",
         "Payload",
-        "What one entry weighs in Redis and on the wire, and what every hit pays to read it.",
+        "The size of one entry in Redis and on the wire, and the time every hit takes to decode it.",
         tuple(panels),
         _variants(result),
         details.payload_table(result),

@@ -1,4 +1,4 @@
-"""Draws a `Table` in a terminal, in as many pieces as the width asks for."""
+"""Draws a `Table` in a terminal, in as many pieces as its width needs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TONES: dict[Tone, str] = {
 
 
 def page_width(console: Console) -> int:
-    """Columns that a report takes: what the console has, at most 100."""
+    """Width of a report in columns: that of the console, at most 100."""
     return min(console.width, MAX_WIDTH)
 
 
 def say(console: Console, text: str, style: str = "", indent: int = 0) -> None:
-    """Print prose, wrapped to the page; nothing in it is read as markup."""
+    """Print text wrapped to the page, without reading markup in it."""
     width = page_width(console) - indent
     for line in Text(text, style=style).wrap(console, width):
         line.pad_left(indent)
@@ -39,7 +39,7 @@ def say(console: Console, text: str, style: str = "", indent: int = 0) -> None:
 
 
 def draw(console: Console, table: Table, *, notes: bool = True) -> None:
-    """Print a table; one that is too wide is repeated with its columns shared out."""
+    """Print a table; one that is too wide is split by columns."""
     console.print()
     say(console, table.caption, "bold")
     for number, piece in enumerate(_pieces(console, table, notes=notes)):

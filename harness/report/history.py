@@ -1,4 +1,4 @@
-"""The history of a defect: one run over several releases, a row a release."""
+"""The history of a defect: one run over several releases, one row per release."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAILING = (KeyScope.SHARED_ID, KeyScope.MEMBER)
 
 
 class ReleaseRow(NamedTuple):
-    """One release of a run. ``name`` is the variant's, ``version`` what stands in a table."""
+    """One release of a run. ``name`` is the variant's; tables show ``version``."""
 
     version: str
     name: str
@@ -34,14 +34,14 @@ class ReleaseRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One column, and how a release fills it."""
+    """One column, and the cell of a release in it."""
 
     column: Column
     cell: Callable[[ReleaseRow], Cell]
 
 
 def releases_of(result: Result) -> list[ReleaseRow]:
-    """The releases of a run, oldest first; those without a measured window are not in it."""
+    """The releases of a run that have a measured window, oldest first."""
     found = {
         Version(name.partition("==")[2]): name for name in result.variants if is_release_name(name)
     }
@@ -49,7 +49,7 @@ def releases_of(result: Result) -> list[ReleaseRow]:
 
 
 def require_releases(result: Result) -> None:
-    """Raise UsageError where a run has no release."""
+    """Raise UsageError if a run has no release."""
     if not releases_of(result):
         raise UsageError(
             f"The run [{result.run_id}] has no measured release, only "
@@ -58,22 +58,22 @@ def require_releases(result: Result) -> None:
 
 
 def log_pairs(variant: VariantResult, scope: str) -> float | None:
-    """Per 1,000 answered requests of a scope, median over the rounds.
+    """Log pairs per 1,000 answered requests of a scope, median over the rounds.
 
-    None without requests, and where they could not be seen.
+    None without requests, and if they could not be seen.
     """
     values = rounds.per_round(variant, scope, lambda w: rounds.log_pairs(w, scope))
     return rounds.median(values)
 
 
 def source_reads(variant: VariantResult, scope: str, kind: str) -> float | None:
-    """Of one object, per 1,000 answered requests of a scope or of all; median over the rounds."""
+    """Reads of an object per 1,000 answered requests of a scope, median over the rounds."""
     values = rounds.per_round(variant, scope, lambda w: rounds.source_reads(w, scope, kind))
     return rounds.median(values)
 
 
 def history_table(result: Result) -> Table:
-    """A row a release."""
+    """One row per release."""
     releases = releases_of(result)
     fields = _fields(result)
     return Table(
@@ -87,13 +87,13 @@ def history_table(result: Result) -> Table:
         ),
         "Log pairs and source reads are per 1,000 answered requests, median of "
         f"{rounds_text(result)}; reads without a scope are those of all scopes together. "
-        "Backfill TTL: how long what is taken from Redis stays in memory. User spend lost: what "
-        "the users' replies cost and Postgres did not gain, as a share of that cost.",
+        "Backfill TTL: how long a value read from Redis stays in memory. User spend lost: the cost "
+        "of the users' replies that Postgres did not record, as a share of that cost.",
     )
 
 
 def remarks(result: Result) -> list[str]:
-    """What a reader of the table must know of each release, one line each."""
+    """What a reader of the table must know about each release, one line each."""
     releases = {name: variant for _, name, variant in releases_of(result)}
     return not_instrumented(result.model_copy(update={"variants": releases}))
 

@@ -1,7 +1,7 @@
-"""The history for people: the terminal, ``history.md`` and ``history.svg``.
+"""Reports of the history: the terminal, ``history.md`` and ``history.svg``.
 
-The chart is a file of its own, which pages without this project's style sheet show too; so it
-brings its colours along, light and dark, and its own paper.
+The chart is a separate file, which pages without this project's style sheet can show; so it
+contains its own colours and background, light and dark.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def history_files(result: Result) -> dict[str, str]:
 
 
 def history_markdown(result: Result) -> str:
-    """The history of a run as GitHub-flavoured Markdown, the chart a file beside it."""
+    """The history of a run as GitHub-flavoured Markdown; the chart is a separate file."""
     if not releases_of(result):
         return head_markdown(TITLE, result) + "\n"
     parts = [

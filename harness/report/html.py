@@ -1,4 +1,4 @@
-"""``report.html``: one file that works offline, in light and dark, on paper, without a script."""
+"""``report.html``: one file that works offline, light or dark, on paper, without a script."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def report_html(
 
     Args:
         result: the run.
-        series: what the chart over time shows, by default the windows of the run.
-        manifest: machine and versions, as ``manifest.json`` has them; left out where it is None.
+        series: shown in the chart over time; by default the windows of the run.
+        manifest: machine and versions from ``manifest.json``; None leaves them out.
     """
     drawn: Sequence[Figure] = ()
     if result.variants:
@@ -154,7 +154,7 @@ def _contents(result: Result, drawn: Sequence[Figure]) -> list[tuple[str, str]]:
 
 
 class GlossaryEntry(NamedTuple):
-    """One word and what it means here."""
+    """One word and its meaning in this report."""
 
     word: str
     meaning: str
@@ -174,7 +174,7 @@ GLOSSARY = (
     GlossaryEntry(
         "premise",
         "Something that a scenario plants and the real software does not do. It applies to all "
-        "variants and is always named as planted.",
+        "variants and is always reported as planted.",
     ),
     GlossaryEntry(
         "cell",
@@ -185,8 +185,8 @@ GLOSSARY = (
     ),
     GlossaryEntry(
         "not measured",
-        "Written as a dash. Where a point of a release could not be wrapped, what is seen through "
-        "it is not measured; a cell that rests on it is then said only where it is broken.",
+        "Shown as a dash. If a hook point of a release could not be wrapped, the figures that depend "
+        "on it are not measured, and a cell that depends on it is shown only if it is broken.",
     ),
     GlossaryEntry(
         "source read", "A query to Postgres for an object. One source read is one statement."
@@ -199,7 +199,7 @@ GLOSSARY = (
     GlossaryEntry(
         "reference line",
         "One read per object and TTL. Not a floor: rewrites and backfill can go below it by "
-        "serving older data, which is reported with the greatest entry age, not praised.",
+        "serving older data, so it is reported with the greatest entry age.",
     ),
     GlossaryEntry("tier", "Memory, in each worker; or Redis, shared by all replicas of a fleet."),
     GlossaryEntry(
@@ -218,22 +218,22 @@ GLOSSARY = (
     ),
     GlossaryEntry(
         "entry age",
-        "Time since what was served had been read from Postgres. Twice the TTL is what two tiers "
-        "can add up to.",
+        "Time since the served object was read from Postgres. With two tiers it can reach twice "
+        "the TTL.",
     ),
     GlossaryEntry(
         "window",
         "One measured stretch of one fleet: a whole number of TTLs. Windows of the variants are "
-        "interleaved; the cold fill is measured once, apart.",
+        "interleaved; the cold fill is measured once, separately.",
     ),
     GlossaryEntry(
         "from intended, service",
         "Latency from when a request should have started, and from when it did. Only the first "
-        "one shows what waiting in line costs.",
+        "includes the time spent waiting to be sent.",
     ),
     GlossaryEntry(
         "ledger",
         "The reconciliation of what generator, replicas, Redis and Postgres each counted. A "
-        "validity equation that does not balance makes the run invalid, whatever its figures say.",
+        "validity equation that does not balance makes the run invalid, whatever its figures.",
     ),
 )

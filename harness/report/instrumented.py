@@ -1,4 +1,4 @@
-"""What a report says where a point of a release could not be wrapped."""
+"""Texts of a report for points of a release that could not be wrapped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.report.numbers import NOT_MEASURED
 from harness.report.table import Cell
 
 NOTE = "not measured"
-"""Below the dash of a figure that nobody could see."""
+"""Note for a figure that was not measured."""
 
 
 def not_instrumented(result: Result) -> list[str]:
@@ -24,17 +24,17 @@ def not_instrumented(result: Result) -> list[str]:
 
 
 def points_line(name: str, points: Sequence[str]) -> str:
-    """Which points of a variant could not be wrapped."""
+    """The points of a variant that could not be wrapped, as a sentence."""
     return f"Not instrumented in {name}: {', '.join(points)}."
 
 
 def noted(cell: Cell, variant: VariantResult, measure: str) -> Cell:
-    """A cell with the word below its dash, where the measure was not seen in this variant.
+    """A cell, with the note below its dash if the measure was not seen in this variant.
 
     Args:
-        cell: as the figures of the result make it.
-        variant: whose figure it is.
-        measure: as `harness.analysis.points` names it.
+        cell: made from the figures of the result.
+        variant: the variant of the figure.
+        measure: its name in `harness.analysis.points`.
     """
     if cell.text == NOT_MEASURED and missing(variant, measure):
         return replace(cell, note=NOTE, tone="quiet")
@@ -44,7 +44,7 @@ def noted(cell: Cell, variant: VariantResult, measure: str) -> Cell:
 def _consequence(variant: VariantResult) -> str:
     lost = unseen(variant)
     if not lost:
-        return "No figure is missing for that."
+        return "No figure is missing because of this."
     if "source_reads" in lost:
         lost.remove("source_reads_by_scope")
     names = [name.replace("_", " ") for name in lost]

@@ -1,4 +1,4 @@
-"""The ledger as text and tables: what balanced, what could not be checked, what did not balance."""
+"""The ledger as text and tables: balanced, unchecked and unbalanced equations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ledger_word(result: Result) -> str:
 
 
 def unbalanced(result: Result) -> list[Equation]:
-    """Every equation that does not balance: those that make a run invalid first, then findings."""
+    """Every unbalanced equation: those that make a run invalid first, then findings."""
     lines = [e for e in result.ledger.equations if e.status == "unbalanced"]
     return sorted(lines, key=lambda e: e.kind != "validity")
 
@@ -57,7 +57,7 @@ def unbalanced_text(equation: Equation) -> str:
 
 
 def not_checked_reasons(result: Result) -> list[str]:
-    """Why equations were not checked, one line a reason, with how often."""
+    """Why equations were not checked, one line per reason, with a count."""
     reasons: dict[tuple[str, str], int] = {}
     for equation in result.ledger.equations:
         if equation.status == "not_checked":
@@ -67,7 +67,7 @@ def not_checked_reasons(result: Result) -> list[str]:
 
 
 def equation_table(result: Result) -> Table:
-    """What each equation says, once."""
+    """Each equation once, with its description."""
     texts: dict[str, Equation] = {}
     for equation in result.ledger.equations:
         texts.setdefault(equation.name, equation)
@@ -82,7 +82,7 @@ def equation_table(result: Result) -> Table:
 
 
 def ledger_tables(result: Result) -> list[Table]:
-    """All equations, a table a variant; equations of no known variant come under their own name."""
+    """All equations, one table per variant, including variants without a result."""
     variants = dict.fromkeys([*result.variants, *(e.variant for e in result.ledger.equations)])
     tables = []
     for number, variant in enumerate(variants):

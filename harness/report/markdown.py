@@ -1,4 +1,4 @@
-"""``summary.md``: the tables of a run, fit for a comment on a pull request."""
+"""``summary.md``: the tables of a run, short enough for a pull request comment."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def markdown_table(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line of a table.
+    """Text that Markdown shows unchanged, on one line of a table.
 
-    An underscore within a word is no markup on GitHub: names stay as they are.
+    An underscore within a word is not markup on GitHub, so names stay as they are.
     """
     text = _SPECIAL.sub(r"\\\g<0>", text)
     return text.replace("\r", "").replace("\n", "<br>")
@@ -82,7 +82,7 @@ def _row(table: Table, row: Row) -> list[str]:
         head = f"*{escape(name)}*"
     else:
         head = f"`{name}`" if table.code and "`" not in name and "|" not in name else escape(name)
-    # The notes of row headings are the variants' titles: too wide for a comment.
+    # Notes of row headings are the variants' titles, which are too wide for a comment.
     return [head, *(_cell(cell) for cell in row.cells)]
 
 
@@ -94,7 +94,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _terse(matrix: Table) -> Table:
-    """Without the reasons of healthy cells: all alike, and a comment has no room for them."""
+    """The matrix without the reasons of healthy cells, which are alike and take up room."""
 
     def shorten(cell: Cell) -> Cell:
         if cell.tone != "healthy":

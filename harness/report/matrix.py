@@ -1,4 +1,4 @@
-"""The two tables that a reader looks at first: the cells, and the source reads beside the line."""
+"""The two main tables: the cells, and source reads with the reference line."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SCOPE_NOTES = {
 CELL_MARKS = {"broken": "✕", "hidden": "◐", "wasteful": "▲", "healthy": "✓"}
 """A shape for each cell, so that colour is never the only signal."""
 FAILS = "fails an expectation"
-"""How the reason of a cell begins that is not what the scenario expects."""
+"""Start of the reason of a cell that fails an expectation of the scenario."""
 
 
 def scopes_of(result: Result) -> list[str]:
-    """The scopes that any variant had requests in. A scope without requests is absent."""
+    """The scopes in which any variant had requests. A scope without requests is left out."""
     return in_order((s for v in result.variants.values() for s in v.requests), LOAD_SCOPES)
 
 
 def reference_line(result: Result, scope: str) -> tuple[float, float] | None:
-    """Least and greatest reference line of a scope: variants answer slightly different counts."""
+    """Least and greatest reference line of a scope: variants differ slightly in requests."""
     lines = [
         v.reference_line_per_1000[scope]
         for v in result.variants.values()
@@ -37,7 +37,7 @@ def reference_line(result: Result, scope: str) -> tuple[float, float] | None:
 
 
 def reference_text(result: Result, scope: str) -> str:
-    """The reference line as text: one figure where all variants agree, else a range."""
+    """The reference line as text: one figure if all variants agree, else a range."""
     line = reference_line(result, scope)
     if line is None:
         return NOT_MEASURED
@@ -45,7 +45,7 @@ def reference_text(result: Result, scope: str) -> str:
 
 
 def matrix_table(result: Result) -> Table:
-    """Variant by scope: the cell, with its reason as the note."""
+    """The cell of each variant and scope, with its reason as the note."""
     scopes = scopes_of(result)
     failed = {(e.variant, e.scope) for e in result.expectations if e.failed}
     rows = tuple(
@@ -66,7 +66,7 @@ def matrix_table(result: Result) -> Table:
 
 
 def variant_note(name: str, variant: VariantResult, result: Result) -> str:
-    """The variant's title, and whatever makes its name say less than it seems to."""
+    """The variant's title, its changed switches, and whether it is only observed."""
     parts = [variant.title]
     if variant.overridden:
         parts.append(f"changed on the command line: {', '.join(variant.overridden)}")
@@ -76,7 +76,7 @@ def variant_note(name: str, variant: VariantResult, result: Result) -> str:
 
 
 def headline_table(result: Result) -> Table:
-    """Source reads per 1,000 requests: median with range by scope; last the reference line."""
+    """Source reads per 1,000 requests by scope, with the range; last the reference line."""
     scopes = scopes_of(result)
     keys = [*scopes, ALL]
     rows = [
@@ -91,14 +91,14 @@ def headline_table(result: Result) -> Table:
         "variant",
         (*(Column(s, SCOPE_NOTES.get(s, "")) for s in scopes), Column(ALL)),
         tuple(rows),
-        f"{_what_figures_are(result)} The reference line is one read per object and TTL. It is no "
-        "floor: a variant can go below it by serving older data, so read it with the greatest "
-        "entry age.",
+        f"{_what_figures_are(result)} The reference line is one read per object and TTL. It is "
+        "not a floor: a variant can go below it by serving older data, so read it with the "
+        "greatest entry age.",
     )
 
 
 def rounds_text(result: Result) -> str:
-    """How many rounds a median stands on."""
+    """The number of rounds as text."""
     return f"{result.rounds} rounds" if result.rounds != 1 else "1 round"
 
 

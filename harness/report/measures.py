@@ -1,4 +1,4 @@
-"""One compact table of everything else that was measured: a row a measure, a column a variant."""
+"""One compact table of all other measures: one row per measure, one column per variant."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ def measures_table(result: Result) -> Table:
         "measure",
         tuple(Column(name) for name in result.variants),
         tuple(rows),
-        "Counts are sums over all measured windows, the cold fill apart.",
+        "Counts are sums over all measured windows, without the cold fill.",
         code=False,
     )
 
 
 def total(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]]) -> int:
-    """The sum of a count, however deep it lies."""
+    """The sum of all counts, flat or nested."""
     return sum(n if isinstance(n, int) else sum(n.values()) for n in counts.values())
 
 
 def counted(counts: Mapping[str, int] | None, name: str) -> int | None:
-    """One entry of a counter, None where the whole counter is absent or empty: not counted.
+    """One entry of a counter; None if the counter is missing or empty, so was not counted.
 
-    A result leaves entries of 0 out.
+    A result leaves out entries of 0.
     """
     return counts.get(name, 0) if counts else None
 
 
 def tiers_of(result: Result) -> list[str]:
-    """The tiers that any variant looked into."""
+    """The tiers in which any variant had lookups."""
     return in_order((t for v in result.variants.values() for t in v.lookups), Tier)
 
 
 def outcomes_of(result: Result) -> list[str]:
-    """All outcomes, but backend errors only where there were any."""
+    """All outcomes; backend errors only if there were any."""
     seen = {
         outcome
         for v in result.variants.values()
@@ -71,7 +71,7 @@ def outcomes_of(result: Result) -> list[str]:
 
 
 def objects_of(maps: list[Mapping[str, object]]) -> list[str]:
-    """The objects that any of these maps names, in the order of every table."""
+    """The objects named in any of these maps, in the order of every table."""
     return in_order((name for one in maps for name in one), ObjectKind)
 
 
@@ -156,7 +156,7 @@ def _listed(variant: VariantResult, by_scope: Mapping[str, Mapping[str, int]] | 
 
 
 def _summed(variant: VariantResult, counts: Mapping[str, int] | None) -> Cell:
-    """The sum, and where it comes from in the note."""
+    """The sum, with its parts as the note."""
     if counts is None or not variant.requests:
         return Cell(NOT_MEASURED)
     parts = [f"{name} {n:,}" for name, n in counts.items() if n]

@@ -1,6 +1,6 @@
-"""How figures become text: the same in the terminal, in Markdown and in HTML.
+"""Formats figures as text: the same in the terminal, in Markdown and in HTML.
 
-What was not measured is never a 0: it is the dash `NOT_MEASURED`.
+A figure that was not measured is never a 0: it is the dash `NOT_MEASURED`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TIMES = "\u00d7"
 _DASH = "\u2013"
 
 _RATE_DECIMALS = ((100.0, 0), (1.0, 1), (0.005, 2))
-"""From which size on a figure has how many decimals."""
+"""Least size of a figure, and its decimals from there on."""
 _TIME_DECIMALS = ((100.0, 0), (10.0, 1), (0.0, 2))
 _ONE_DIGIT = 10
 _LEAST_PERCENT, _MOST_PERCENT = 0.1, 99.9
@@ -27,7 +27,7 @@ def count(value: int | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """A figure per 1,000 requests, a size or a residual: three digits or so, 0 only for 0."""
+    """A figure per 1,000 requests, a size or a residual: about three digits, 0 only for 0."""
     if value is None:
         return NOT_MEASURED
     size = abs(value)
@@ -40,14 +40,14 @@ def rate(value: float | None) -> str:
 
 
 def exact(value: float | None) -> str:
-    """A counted figure of the ledger: whole where it is whole, else as many digits as it has."""
+    """A counted figure of the ledger: without decimals if it is whole, else with three."""
     if value is None:
         return NOT_MEASURED
     return _signed(f"{value:,.0f}" if value == int(value) else f"{value:,.3f}")
 
 
 def time_ms(value: float | None) -> str:
-    """Milliseconds, with the digits that a noisy machine bears."""
+    """Milliseconds, with no more digits than a noisy machine justifies."""
     if value is None:
         return NOT_MEASURED
     decimals = next(decimals for least, decimals in _TIME_DECIMALS if value >= least)
@@ -60,12 +60,12 @@ def seconds(value: float | None) -> str:
 
 
 def plain(value: float) -> str:
-    """A setting: no more digits than it was given with."""
+    """A setting, with as many digits as it was given with."""
     return f"{value:,.10g}"
 
 
 def share(part: float, whole: float) -> str:
-    """A share in percent; not measured when there is no whole. Never rounds to 0 % or 100 %."""
+    """A share in percent; a dash if the whole is 0. Never rounds to 0 % or 100 %."""
     if whole == 0:
         return NOT_MEASURED
     percent = 100 * part / whole
@@ -79,14 +79,14 @@ def share(part: float, whole: float) -> str:
 
 
 def spread(figures: Range | None) -> str:
-    """From least to greatest; empty where one round cannot have any."""
+    """The range from least to greatest; empty for a single round."""
     if figures is None or figures.rounds < _LEAST_ROUNDS:
         return ""
     return f"{rate(figures.min)}{_DASH}{rate(figures.max)}"
 
 
 def between(low: str, high: str) -> str:
-    """A range of two ready texts; one text where they are the same."""
+    """A range of two formatted texts; one text if they are the same."""
     return low if low == high else f"{low}{_DASH}{high}"
 
 
@@ -107,5 +107,5 @@ def plural(n: int, noun: str) -> str:
 
 
 def _signed(text: str) -> str:
-    # Floating point has a negative zero; a reader has not.
+    # Floating point has a negative zero, which readers do not expect.
     return "0" if text == "-0" else text.replace("-", MINUS)

@@ -1,4 +1,4 @@
-"""The progress display: a live line where standard output is a terminal, plain lines elsewhere."""
+"""The progress display: a live line if standard output is a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def progress_for(console: Console) -> Progress:
 
 
 class PlainProgress:
-    """One line for each phase and window; nothing moves."""
+    """Prints one line for each phase and window; no live display."""
 
     live = False
 
@@ -23,26 +23,26 @@ class PlainProgress:
         self._last: Tick | None = None
 
     def phase(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         self._finish()
         self._say(text)
 
     def window(self, number: int, total: int, variant: str, phase: str) -> None:
-        """A line, after one with the figures of the window before."""
+        """Print a line, after one with the figures of the previous window."""
         self._finish()
         if phase != "warm-up":
             self._say(f"window {number} of {total}: {variant}, {phase}")
 
     def tick(self, tick: Tick) -> None:
-        """Kept for the line that closes the window."""
+        """Keep the figures for the line that ends the window."""
         self._last = tick
 
     def note(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         self._say(text)
 
     def close(self) -> None:
-        """Nothing to take down."""
+        """Print the figures of the last window."""
         self._finish()
 
     def _finish(self) -> None:
@@ -66,23 +66,23 @@ class LiveProgress:
         self._status.start()
 
     def phase(self, text: str) -> None:
-        """The new head line."""
+        """Set the head line."""
         self._show(text)
 
     def window(self, number: int, total: int, variant: str, phase: str) -> None:
-        """The new head line."""
+        """Set the head line."""
         self._show(f"window {number} of {total}  {variant}  {phase}")
 
     def tick(self, tick: Tick) -> None:
-        """Figures behind the head line."""
+        """Show the figures below the head line."""
         self._status.update(f"{self._head}\n  {describe(tick)}")
 
     def note(self, text: str) -> None:
-        """A line above the display."""
+        """Print a line above the display."""
         self._console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Take the display down."""
+        """Stop the display."""
         self._status.stop()
 
     def _show(self, head: str) -> None:

@@ -1,7 +1,7 @@
 """Axes: a logarithmic scale that can show 0, and round ticks.
 
-pygal's own logarithmic scale drops values of 0 and has no say over where it begins; here a value is
-placed by its logarithm on a linear axis, and the ticks say what it was.
+pygal's own logarithmic scale drops values of 0 and does not let the caller set its start; here a
+value is placed by its logarithm on a linear axis, and the tick labels show the original values.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True, slots=True)
 class LogScale:
-    """From ``10 ** low`` at position 0 to ``10 ** high``. 0 and less stand at position 0."""
+    """From ``10 ** low`` at position 0 to ``10 ** high``. Values of 0 or less are at position 0."""
 
     low: int
     high: float
     zero: bool = False
-    """Whether the start of the scale stands for 0."""
+    """Whether the start of the scale is labelled 0."""
 
     @classmethod
     def over(cls, values: Iterable[float], *, from_one: bool = False) -> LogScale:
         """From the decade of the least value up to the greatest; at least one decade long.
 
-        ``from_one`` begins at 1 or below, which gives bars a start that does not move. Values of
-        0 need a place below all others.
+        ``from_one`` starts at 1 or below, so that bars keep the same start. Without it, values of 0
+        add a decade below all others.
         """
         given = list(values)
         logs = [math.log10(v) for v in given if v > 0] or [0.0]
@@ -45,7 +45,7 @@ class LogScale:
 
     @property
     def length(self) -> float:
-        """In decades."""
+        """Length in decades."""
         return self.high - self.low
 
     def ticks(self) -> list[tuple[float, str]]:
@@ -58,7 +58,7 @@ class LogScale:
 
 
 def round_ticks(top: float, most: int = 5) -> list[float]:
-    """Round figures from 0 up to the first at or above ``top``, about ``most`` of them."""
+    """About ``most`` round figures, from 0 up to the first at or above ``top``."""
     if top <= 0:
         return [0.0, 1.0]
     raw = top / most

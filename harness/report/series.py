@@ -1,4 +1,4 @@
-"""Source reads over time: the windows of each variant in the order in which they ran."""
+"""Source reads over time: the windows of each variant in order of time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.domain.series import ALL
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One window. ``per_1000`` is by scope, with ``all`` for the whole window."""
+    """One window. ``per_1000`` has source reads by scope, and ``all`` for the whole window."""
 
     at_s: float
     """Middle of the window, in seconds since the start of the run."""

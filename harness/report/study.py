@@ -1,4 +1,4 @@
-"""What stands above the tables of a study: which run it is, and whether its figures can be used."""
+"""The head of a study's report: its run, and whether the figures can be used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def head_markdown(title: str, result: Result) -> str:
 
 
 def cautions(result: Result) -> list[str]:
-    """Why the figures may not say what they seem to; empty for a whole run that passed."""
+    """Why the figures may mislead; empty for a complete run that passed."""
     reasons = result.reasons if result.exit_code else []
     said = [facts.caution(result), *reasons, facts.what_is_missing(result)]
     return [line for line in said if line]

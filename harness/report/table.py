@@ -1,6 +1,6 @@
-"""A table before it is drawn: what all three kinds of report are made of.
+"""A table before it is drawn, for all three kinds of report.
 
-One builder a table, three renderers: the terminal, Markdown and HTML cannot disagree.
+Each table has one builder and three renderers, so terminal, Markdown and HTML cannot disagree.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Tone = Literal["", "broken", "hidden", "wasteful", "healthy", "quiet", "strong"]
-"""Colour of a cell, beside its words. ``quiet`` stands back, ``strong`` stands out."""
+"""Colour of a cell, in addition to its text. ``quiet`` is faint, ``strong`` is bold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row with its own heading. A ``reference`` row is set apart: it measures nothing."""
+    """A row with its heading. A ``reference`` row is drawn apart: it is not a measurement."""
 
     head: Cell
     cells: tuple[Cell, ...]
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``corner`` names what the row headings are."""
+    """A table; ``corner`` is the heading of the row headings."""
 
     name: str
     """Unique within a report; an id in HTML."""
@@ -52,7 +52,7 @@ class Table:
     rows: tuple[Row, ...]
     foot: str = ""
     code: bool = field(default=True)
-    """Whether the row headings are names as they stand in code."""
+    """Whether the row headings are names from code."""
 
     def __post_init__(self) -> None:
         for row in self.rows:

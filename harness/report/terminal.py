@@ -1,4 +1,4 @@
-"""The report that ends a run in the terminal: verdict first, at most 100 columns wide."""
+"""The report in the terminal at the end of a run: verdict first, at most 100 columns wide."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _VERDICT_STYLES = {
 def print_result(result: Result, console: Console, run_dir: Path | None = None) -> None:
     """Print a whole run. ``run_dir`` is where its files are, by default ``runs/<run id>``.
 
-    Colours and bold come from the console: where it is no terminal, the text is plain.
+    Colours and bold depend on the console: if it is not a terminal, the text is plain.
     """
     _verdict(result, console)
     if result.variants:
@@ -124,7 +124,7 @@ def _expectations(result: Result, console: Console) -> None:
 
 
 def _files(result: Result, console: Console, run_dir: Path) -> None:
-    # One line, never wrapped: a path is there to be copied.
+    # One line, never wrapped, so that the path can be copied.
     logs = "" if result.variants else ", logs/"
     text = Text(f"Files: {run_dir}/ (report.html, summary.md, result.json{logs})")
     console.print(text, soft_wrap=True)

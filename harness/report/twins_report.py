@@ -1,4 +1,4 @@
-"""The twin test for people: its tables, the terminal, ``twins.md``."""
+"""Reports of the twin test: its tables, the terminal, ``twins.md``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harness.report.table import Cell, Column, Row, Table, Tone, columns
 
 TWINS = "twins.md"
 """Name of the file in a run's folder."""
-TITLE = "Twins: reference variants beside the releases that they stand for"
+TITLE = "Twins: reference variants and the releases they stand for"
 EXPLAINED = "explained"
 _PERCENT = 100
 _TONES: dict[ComparisonOutcome, Tone] = {
@@ -44,9 +44,9 @@ _RULE = (
     "Source reads, log pairs and wrong values are per 1,000 answered requests of the scope, "
     "statuses in percent of them, payloads in bytes. Off by: release minus twin, in percent of the "
     f"larger. Same: at most {plain(LIMIT_PERCENT)} %. Within noise: more, but fewer than "
-    f"{LEAST_EVENTS} events, or the ranges over the rounds meet."
+    f"{LEAST_EVENTS} events, or the ranges over the rounds overlap."
 )
-_ONE_ROUND = " One round has no range: only the number of events tells noise."
+_ONE_ROUND = " One round has no range: only the number of events shows noise."
 
 
 def print_twins(test: TwinTest, result: Result, console: Console) -> None:
@@ -87,7 +87,7 @@ def twins_markdown(test: TwinTest, result: Result) -> str:
 
 
 def overview_table(test: TwinTest, result: Result) -> Table:
-    """A row a pair: how many of its figures came out how."""
+    """One row per pair: its number of figures by outcome."""
     labels = ("release", "same", "noise", EXPLAINED, "unexplained", "not measured")
     return Table(
         "twins",
@@ -100,11 +100,11 @@ def overview_table(test: TwinTest, result: Result) -> Table:
 
 
 def pair_table(comparison: Comparison) -> Table:
-    """A row a figure: the variant's, the release's, the difference, and what it is."""
+    """One row per figure: the variant's, the release's, their difference and the outcome."""
     twin, release = comparison.pair
     return Table(
         f"twins-{twin}",
-        f"{twin} beside {release}",
+        f"{twin} and {release}",
         "figure",
         (*columns(("twin", "release", "off by")), Column("outcome", numeric=False)),
         tuple(_row(line) for line in comparison.lines),
@@ -163,8 +163,8 @@ def _remarks(test: TwinTest) -> list[str]:
             names = " and ".join(comparison.missing)
             lines.append(f"Not compared, {twin} and {release}: no measured window of {names}.")
         lines += [
-            f"Stale, {e.name}: {release} no longer differs in this. Take the release out of the "
-            "explanation, or the explanation out of the register."
+            f"Stale, {e.name}: {release} no longer differs in this. Remove the release from the "
+            "explanation, or the explanation from the register."
             for e in comparison.stale
         ]
         if comparison.unwrapped:

@@ -13,18 +13,17 @@ from harness.report.markdown import summary_markdown
 
 
 def write_reports(result: Result, run_dir: Path) -> None:
-    """Write ``summary.md`` and ``report.html`` into a run's folder, beside ``result.json``.
+    """Write ``summary.md`` and ``report.html`` into a run's folder, next to ``result.json``.
 
-    The page also has what ``manifest.json`` says, where there is one. Both are made from what is
-    on disk: writing them again loses nothing. Raises UsageError where the folder cannot be
-    written.
+    The page includes ``manifest.json`` if there is one. Both are made from files of the run, so
+    writing them again loses nothing. Raises UsageError if the folder cannot be written.
     """
     page = report_html(result, manifest=load_manifest(run_dir))
     write_texts(run_dir, {SUMMARY: summary_markdown(result), REPORT: page})
 
 
 def write_texts(run_dir: Path, texts: Mapping[str, str]) -> None:
-    """Write texts into a run's folder, by file name. Raises UsageError where that cannot be."""
+    """Write texts into a run's folder, by file name. Raises UsageError if that fails."""
     for name, text in texts.items():
         path = run_dir / name
         try:

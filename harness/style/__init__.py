@@ -1,6 +1,6 @@
-"""What pages look like, whoever makes them, and which colour a variant has.
+"""The shared palette of all pages, and the colour of each variant.
 
-A variant's colour depends on its name alone: not on its place in a run, nor on what runs beside it.
+A variant's colour depends only on its name, not on its place in a run or on the other variants.
 So it is the same on every panel of the dashboards, in the report and in the web UI.
 """
 
@@ -14,9 +14,9 @@ PALETTE = files("harness.style").joinpath("palette.css")
 COLOURS: tuple[str, ...] = tuple(
     re.findall(r"--v\d+: (#[0-9a-f]{6});", PALETTE.read_text(encoding="utf-8"))
 )
-"""Of variants, as ``#rrggbb``. One value each for light and dark pages: Grafana knows no other."""
+"""Of variants, as ``#rrggbb``. One value for light and dark pages: Grafana takes only one."""
 NAMED: Mapping[str, int] = {
-    # These four stand side by side in the default scenario.
+    # The default scenario shows these four side by side.
     "litellm_1_84": 0,
     "fix_optional_user_id": 1,
     "fix_keep_none": 2,
@@ -30,7 +30,7 @@ NAMED: Mapping[str, int] = {
     "litellm_1_94": 10,
     "litellm_1_93": 12,
     "litellm_1_91": 13,
-    # Releases share colours with variants only where neither twins nor history draw both.
+    # A release shares a colour with a variant only if neither twins nor history draws both.
     "litellm==1.83.14": 6,
     "litellm==1.84.0rc1": 14,
     "litellm==1.84.10": 11,
@@ -40,7 +40,7 @@ NAMED: Mapping[str, int] = {
     "litellm==1.94.0": 2,
     "litellm==1.109.1": 15,
 }
-"""Places in `COLOURS` of the names that come with the harness. Any other name is hashed."""
+"""Places in `COLOURS` of built-in names. Any other name is hashed."""
 
 
 def place(name: str) -> int:
@@ -54,10 +54,10 @@ def colour(name: str) -> str:
 
 
 def marks(names: Iterable[str]) -> dict[str, str]:
-    """The CSS classes that draw each of the variants of one picture, by name.
+    """The CSS classes of each variant in one picture, by name.
 
-    ``vN`` gives the colour. Where the names of two variants have the same colour, the second is
-    drawn paler and dotted as well: ``vN again``. Its colour stays.
+    ``vN`` sets the colour. If two variants have the same colour, the second keeps it and is drawn
+    paler and dotted: ``vN again``.
     """
     found: dict[str, str] = {}
     for name in names:
