@@ -35,7 +35,7 @@ _COMMANDS = {
 )
 @click.version_option(harness.__version__, prog_name="harness")
 def main() -> None:
-    """Load-test auth caches behind a multi-replica gateway, and reconcile what everyone counted.
+    """Load-test auth caches behind a multi-replica gateway, and reconcile all counts.
 
     Exit codes: 0 pass, 1 regression, 2 usage, 3 inconclusive, 4 invalid run, 130 Ctrl-C,
     143 SIGTERM.

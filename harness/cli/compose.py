@@ -45,31 +45,31 @@ from harness.cli.options import (
 def up() -> None:
     """Start fleets, load balancers, Prometheus, Grafana and Locust in Docker Compose.
 
-    Waits until everything is healthy and leaves it running. A stack that is up with the same
-    fleets is scaled to --replicas and --locust-workers, and what has ended of it is started again.
+    Waits until everything is healthy and leaves it running. If a stack with the same fleets is
+    up already, it is scaled to --replicas and --locust-workers; exited containers are restarted.
     """
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.compose:down")
 def down() -> None:
-    """Remove the containers, networks, volumes and generated files of `up`, and of dead runs."""
+    """Remove the containers, networks, volumes and generated files of `up` and of dead runs."""
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.compose:prepare")
 @SCENARIO
-@click.option("--keys-file", type=FILE, help="Where the virtual keys go.")
+@click.option("--keys-file", type=FILE, help="File for the virtual keys.")
 @click.option(
     "--image-context",
     type=click.Path(path_type=Path, file_okay=False),
-    help="New folder for what `docker build` makes the image from.",
+    help="New folder for the build context of the image.",
 )
 @click.option("--variant", help="Prepare the database of this variant.")
-@click.option("--role", help="Postgres role and database; else the variant's name.")
-@click.option("--postgres-dsn", envvar="POSTGRES_DSN", help="May create roles and databases.")
-@click.option("--role-password", envvar="ROLE_PASSWORD", help="Of the role.")
+@click.option("--role", help="Postgres role and database; by default the variant's name.")
+@click.option("--postgres-dsn", envvar="POSTGRES_DSN", help="Its role may create roles and databases.")
+@click.option("--role-password", envvar="ROLE_PASSWORD", help="Password of that role.")
 def prepare() -> None:
     """Write a scenario's keys, the image's build context, or one fleet's database.
 
-    For a cluster, see deploy/kubernetes. A database gets role, schema and population; what is
-    there already stays as it is.
+    For a cluster, see deploy/kubernetes. A database gets role, schema and population; whatever
+    exists already is kept.
     """

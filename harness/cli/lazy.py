@@ -1,6 +1,6 @@
-"""Commands whose code is imported when they run, so that ``--help`` and completion stay quick.
+"""Commands whose code is imported when they run, so that ``--help`` and completion stay fast.
 
-Modules of `harness.cli` import click and `harness.errors`, and nothing else of the harness.
+Modules of `harness.cli` import click and `harness.errors`, and no other part of the harness.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 
 
 def load(path: str) -> Any:
-    """What ``module:attribute`` names."""
+    """Import the object that ``module:attribute`` names."""
     module, _, attribute = path.partition(":")
     return getattr(import_module(module), attribute)
 
@@ -26,10 +26,10 @@ def work(ctx: click.Context, path: str, **options: Any) -> Any:
     """Import ``module:function`` and call it.
 
     Args:
-        ctx: its ``obj``, where there is one, is called between import and work; the program
-            changes then what a signal does.
-        path: of the function.
-        options: its arguments.
+        ctx: its ``obj``, if set, is called between the import and the call, to change how the
+            program handles signals.
+        path: ``module:function``.
+        options: arguments of the function.
     """
     function = load(path)
     if ctx.obj is not None:
@@ -48,10 +48,10 @@ def reported() -> Iterator[None]:
 
 
 class LazyCommand(click.Command):
-    """A command that is declared by its options and docstring, and done elsewhere.
+    """A command that is declared by its options and docstring, with its body in another module.
 
     Args:
-        body: ``module:function``; takes what the options are called.
+        body: ``module:function``; its arguments have the names of the options.
     """
 
     def __init__(self, *args: Any, body: str, **kwargs: Any) -> None:
@@ -64,7 +64,7 @@ class LazyCommand(click.Command):
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is named; it turns errors into exit codes.
+    """A group that imports a command when it is used, and turns errors into exit codes.
 
     Args:
         lazy: ``module:attribute`` of each command, by name.
@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
         return sorted({*self.lazy, *self.commands})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name; None where there is none."""
+        """The command of a name; None if there is none."""
         path = self.lazy.get(cmd_name)
         command: click.Command | None = load(path) if path else super().get_command(ctx, cmd_name)
         return command

@@ -1,4 +1,4 @@
-"""Commands that only read: `variants`, `scenarios`, `codecs`, `report`, `compare`."""
+"""Commands that start nothing: `variants`, `scenarios`, `codecs`, `report`, `compare`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.cli.options import RUNS_DIR, VARIANTS_FILE
 @click.argument("name", required=False)
 @VARIANTS_FILE
 def variants() -> None:
-    """List the variants, or print the switches of one and what differs from litellm_1_84."""
+    """List the variants, or print one variant's switches and how they differ from litellm_1_84."""
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.lists:scenarios")
@@ -29,7 +29,7 @@ def codecs() -> None:
 @click.argument("run", default="latest")
 @RUNS_DIR
 def report() -> None:
-    """Make the report of a run again from its data (an id, a path, or latest)."""
+    """Rebuild the report of a run from its data (an id, a path, or latest)."""
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.reports:compare")
@@ -37,4 +37,4 @@ def report() -> None:
 @click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
 @RUNS_DIR
 def compare() -> None:
-    """Put two or more runs side by side."""
+    """Show two or more runs side by side."""

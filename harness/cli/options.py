@@ -1,7 +1,7 @@
-"""Options that several commands share, and the words that they take.
+"""Options that several commands share, and the values that they take.
 
-The words stand here although other modules own them, because ``--help`` must not import those;
-`tests/cli/test_lazy.py` compares the two.
+The values are repeated here although other modules own them, because ``--help`` must not import
+those modules; `tests/cli/test_lazy.py` compares the two.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ FILE = click.Path(path_type=Path)
 SCENARIO = click.option("--scenario", default="issue-27874", show_default=True, metavar="NAME|FILE")
 RUNS_DIR = click.option("--runs-dir", type=FILE, default=Path("runs"), show_default=True)
 POSTGRES_DSN = click.option(
-    "--postgres-dsn", envvar="POSTGRES_DSN", help="Your own Postgres instead of ours."
+    "--postgres-dsn", envvar="POSTGRES_DSN", help="Use your own Postgres."
 )
-REDIS_URL = click.option("--redis-url", envvar="REDIS_URL", help="Your own Redis instead of ours.")
+REDIS_URL = click.option("--redis-url", envvar="REDIS_URL", help="Use your own Redis.")
 
 
 def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Names between commas, as click's callback of an option."""
+    """Comma-separated names, as click's callback of an option."""
     if value is None:
         return None
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 VARIANTS = click.option(
-    "--variants", callback=names, metavar="A,B", help="Instead of the scenario's."
+    "--variants", callback=names, metavar="A,B", help="Use these variants, not the scenario's."
 )
 REPLICAS = click.option("--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet.")
 WORKERS = click.option("--workers", type=click.IntRange(1, 16), help="Workers of each replica.")
@@ -53,7 +53,7 @@ ROUNDS = click.option(
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """One decorator for several options, which ``--help`` lists in this order."""
+    """One decorator for several options; ``--help`` lists them in this order."""
 
     def decorate(command: Any) -> Any:
         for option in reversed(options):
@@ -74,14 +74,14 @@ run_options = together(
         "overrides",
         multiple=True,
         metavar="VARIANT:SWITCH=VALUE",
-        help="Change a switch under a variant's name. Repeatable; also A:x=1,B:y=2.",
+        help="Change a switch of a variant. Repeatable; also A:x=1,B:y=2.",
     ),
     VARIANTS_FILE,
     POSTGRES_DSN,
     REDIS_URL,
     RUNS_DIR,
 )
-"""Which fleets, on whose servers: the fields of `harness.cli.commands.options.RunOptions`."""
+"""Fleets and their servers: the fields of `harness.cli.commands.options.RunOptions`."""
 
 study_options = together(
     click.option(
@@ -89,7 +89,7 @@ study_options = together(
     ),
     ROUNDS,
     click.option(
-        "--from", "finished", metavar="RUN", help="Of a run that is done: id, path or latest."
+        "--from", "finished", metavar="RUN", help="Use a finished run: id, path or latest."
     ),
     POSTGRES_DSN,
     REDIS_URL,

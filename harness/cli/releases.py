@@ -12,7 +12,7 @@ from harness.cli.lazy import LazyCommand, work
 def releases(ctx: click.Context) -> None:
     """List the LiteLLM releases that are known or installed; install or remove some.
 
-    A release is a variant by the name litellm==VERSION, and is installed on first use.
+    A release is a variant with the name litellm==VERSION, and is installed on first use.
     """
     if ctx.invoked_subcommand is None:
         work(ctx, "harness.cli.commands.releases:listing")
@@ -21,18 +21,18 @@ def releases(ctx: click.Context) -> None:
 @releases.command(cls=LazyCommand, body="harness.cli.commands.releases:install")
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION...")
 def install() -> None:
-    """Install releases now rather than on first use."""
+    """Install releases now instead of on first use."""
 
 
 @releases.command(cls=LazyCommand, body="harness.cli.commands.releases:remove")
 @click.argument("versions", nargs=-1, metavar="VERSION...")
-@click.option("--all", "everything", is_flag=True, help="Every release that is installed.")
+@click.option("--all", "everything", is_flag=True, help="All installed releases.")
 def remove() -> None:
-    """Remove installed releases and say what that frees. Asks nothing."""
+    """Remove installed releases, without confirmation, and print the space freed."""
 
 
 @releases.command(cls=LazyCommand, body="harness.cli.commands.releases:lock")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @click.option("--upgrade", is_flag=True, help="Move to the newest versions that fit.")
 def lock() -> None:
-    """Make the project's pins of known releases again; all of them, or those named."""
+    """Rewrite the project's pins of known releases: all of them, or those named."""

@@ -18,15 +18,15 @@ from harness.cli.options import (
 @click.command(cls=LazyCommand, body="harness.cli.commands.runs:loadtest")
 @run_options
 @click.option("--stack", type=click.Choice(STACKS), default=EMBEDDED, show_default=True)
-@click.option("--time-scale", type=click.FloatRange(0, min_open=True), help="Factor on all times.")
+@click.option("--time-scale", type=click.FloatRange(0, min_open=True), help="Factor for all times.")
 @ROUNDS
-@click.option("--seed", type=int, help="Of population and arrivals.")
+@click.option("--seed", type=int, help="Seed of population and arrivals.")
 @click.option(
     "--prometheus",
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
-    help="Record the run; auto does where prometheus is on PATH.",
+    help="Record the run; auto records it if prometheus is on PATH.",
 )
 def loadtest() -> None:
     """Run a scenario and end with a verdict, a table and a report."""
@@ -57,12 +57,12 @@ def ui() -> None:
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.studies:twins")
-@click.option("--only", callback=names, metavar="A,B", help="Pairs, by variant or by release.")
+@click.option("--only", callback=names, metavar="A,B", help="Pairs, by variant or release.")
 @study_options
 def twins() -> None:
-    """Hold reference variants against the releases that they stand for.
+    """Compare reference variants with the releases they stand for.
 
-    Exit codes: 0 no unexplained difference, 1 one or more, or a failed expectation, 3 something
+    Exit codes: 0 no unexplained difference, 1 one or more, or a failed expectation, 3 a figure
     could not be compared, 4 invalid run.
     """
 
@@ -71,4 +71,4 @@ def twins() -> None:
 @click.option("--releases", callback=names, metavar="A,B", help="Versions; all known by default.")
 @study_options
 def history() -> None:
-    """Tell what releases of LiteLLM do, oldest first, in one table and one chart."""
+    """Show what releases of LiteLLM do, oldest first, in one table and one chart."""

@@ -294,7 +294,7 @@ def _tenth(match: re.Match[str]) -> str:
 
 
 def _shows_nothing(element: ET.Element) -> bool:
-    """Whether it is the box for scripted tooltips, or a bar that pygal draws for a missing value."""
+    """Whether it is the box of scripted tooltips, or the bar pygal draws for a missing value."""
     kinds = element.get("class", "").split()
     if "bar" in kinds:
         return not any(float(rect.get("width", 0)) for rect in element.iter("rect"))

@@ -1,8 +1,8 @@
 """The table of PR #26202, and a check of its arithmetic.
 
 The pull request published calls, total and average time and rows of the combined view after 5 and
-after 10 minutes. Its second table cannot be right: 41 more calls took no time at all. The same rules
-check every table that this harness prints.
+after 10 minutes. Its second table cannot be right: 41 more calls took no time at all. The table of
+this harness is checked by the same rules.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def combined_view_table(result: Result) -> Table | None:
         labels,
         rows,
         "From pg_stat_statements, counted from the start of the window: the longer window of a "
-        "variant contains the shorter. Expected calls are replicas x workers x keys x window / TTL: "
-        "one read per worker, key and TTL.",
+        "variant contains the shorter. Expected calls are the product of replicas, workers, keys "
+        "and window, divided by the TTL: one read per worker, key and TTL.",
     )
 
 

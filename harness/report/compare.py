@@ -192,8 +192,8 @@ def _reads(results: Sequence[Result]) -> Table:
     columns = tuple(Column(label) for label in labels(results))
     foot = (
         "Median, range over the rounds, difference in percent of the larger figure. Same: at most "
-        f"{LIMIT_PERCENT:g} %. Within noise: fewer than {LEAST_EVENTS} reads, or the ranges overlap. "
-        "This is not a test of significance."
+        f"{LIMIT_PERCENT:g} %. Within noise: fewer than {LEAST_EVENTS} reads, or the ranges "
+        "overlap. This is not a test of significance."
     )
     return Table(
         "reads", "Source reads per 1,000 requests", "variant, scope", columns, tuple(rows), foot

@@ -174,7 +174,7 @@ def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
             ]
             lines.append((mark, dots))
         if any(dots for _, dots in lines):
-            label = f"Source reads per 1,000 requests in scope {scope} over time, one line per variant"
+            label = f"Source reads per 1,000 requests in scope {scope} over time, by variant"
             svg = log_lines(lines, label, _TIME, scale, _middle(result, scope))
             panels.append(Panel(scope, _scope_note(result, scope), svg))
     return Figure(
@@ -226,7 +226,7 @@ def _payload(result: Result) -> Figure:
         Panel(title, note, _by_object(result, maps, f"{note}, by object and variant"))
         for title, note, maps in (
             ("payload", "bytes of one encoded object, mean", sizes),
-            ("decode", "µs to decode it to an object, mean", times),
+            ("decode", "µs to decode one object, mean", times),
         )
         if any(maps)
     ]
@@ -234,7 +234,7 @@ def _payload(result: Result) -> Figure:
         "payload",
         "Payload and codec, by object",
         "Payload",
-        "The size of one entry in Redis and on the wire, and the time every hit takes to decode it.",
+        "The size of one entry in Redis and on the wire, and the time each hit takes to decode it.",
         tuple(panels),
         _variants(result),
         details.payload_table(result),

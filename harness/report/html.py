@@ -185,8 +185,8 @@ GLOSSARY = (
     ),
     GlossaryEntry(
         "not measured",
-        "Shown as a dash. If a hook point of a release could not be wrapped, the figures that depend "
-        "on it are not measured, and a cell that depends on it is shown only if it is broken.",
+        "Shown as a dash. If a hook point of a release could not be wrapped, the figures that "
+        "depend on it are not measured, and a cell that depends on it is shown only if broken.",
     ),
     GlossaryEntry(
         "source read", "A query to Postgres for an object. One source read is one statement."

@@ -1,1 +1,1 @@
-"""What commands do once their words are parsed. `harness.cli` declares them, and imports none."""
+"""Bodies of the commands. `harness.cli` declares the commands, and imports none of these."""

@@ -32,7 +32,7 @@ from harness.targets.registry import KINDS
 
 
 def up(*, target: str, grafana: str, locust_workers: int, **chosen: Any) -> None:
-    """Bring the stack up, or a stack that is up to what is asked for now."""
+    """Bring the stack up, or scale a stack that is already up."""
     console = Console()
     options = RunOptions(**chosen)
     if options.variants is None and (own := KINDS[target].image) is not None:
@@ -55,7 +55,7 @@ def up(*, target: str, grafana: str, locust_workers: int, **chosen: Any) -> None
 
 
 def down() -> None:
-    """Remove what `up` and dead runs have left. Stopped half-way, it can be called again."""
+    """Remove what `up` and dead runs left behind. If it is interrupted, it can be run again."""
     _, code = with_signals(lambda stop: stop.cancels(take_down(click.echo)))
     sys.exit(code)
 
@@ -70,7 +70,7 @@ def prepare(
     postgres_dsn: str | None,
     role_password: str | None,
 ) -> None:
-    """Write keys, the image's build context, or one fleet's database; whichever is named."""
+    """Write the keys, the image's build context, or one fleet's database, as given."""
     if keys_file is None and image_context is None and variant is None:
         raise UsageError(
             "There is nothing to prepare. Give --keys-file, --image-context or --variant."

@@ -1,4 +1,4 @@
-"""Commands that list what there is: `variants`, `scenarios`, `codecs`."""
+"""The listing commands: `variants`, `scenarios`, `codecs`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.scenario.loader import scenario_names
 
 
 def variants(name: str | None, variants_file: Path | None) -> None:
-    """List the variants, or print the switches of one and what differs from litellm_1_84."""
+    """List the variants, or print one variant's switches and how they differ from litellm_1_84."""
     known = load_variants(variants_file)
     if name is None:
         width = max(map(len, known))

@@ -1,4 +1,4 @@
-"""What several commands make of their options."""
+"""Turns the options that several commands share into scenarios and variants."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from harness.targets.registry import REFERENCE, kind_of
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options that `loadtest`, `fleet`, `ui` and `up` share: which fleets, on whose servers.
+    """The options that `loadtest`, `fleet`, `ui` and `up` share: fleets and their servers.
 
-    `up` has no switches to override and no servers but its own.
+    `up` has no overrides, and always uses its own servers.
     """
 
     scenario: str
@@ -37,16 +37,16 @@ class RunOptions:
     def load(
         self, time_scale: float | None = None, rounds: int | None = None, seed: int | None = None
     ) -> tuple[Scenario, list[Choice]]:
-        """The scenario, with what the options change of it, and its variants.
+        """The scenario, with the options applied, and its variants.
 
         Args:
-            time_scale: a factor on all times instead of the scenario's.
-            rounds: measured windows of each variant instead of the scenario's.
-            seed: instead of the scenario's.
+            time_scale: replaces the scenario's factor for all times.
+            rounds: replaces the scenario's number of measured windows of each variant.
+            seed: replaces the scenario's seed.
 
         Raises:
-            UsageError: something that is no scenario, no variant or no change of one.
-            UnknownNameError: a name that is not known.
+            UsageError: the scenario, a variant or an override is not valid.
+            UnknownNameError: a name is not known.
         """
         premises = switched(self.premise)
         changes = Changes(
@@ -57,22 +57,22 @@ class RunOptions:
 
 
 def plainly(console: Console) -> Callable[[str], None]:
-    """Prints a line as it is: addresses and commands are for copying, so nothing is wrapped."""
+    """A function that prints a line unwrapped, so that addresses and commands can be copied."""
     return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def switched(premise: str | None) -> bool | None:
-    """Whether premises are planted; None leaves the scenario's word."""
+    """Whether premises are planted; None keeps the scenario's setting."""
     return None if premise is None else premise == "on"
 
 
 def chosen_variants(
     scenario: Scenario, variants_file: Path | None, overrides: tuple[str, ...]
 ) -> list[Choice]:
-    """The variants of a run, overrides applied. Raises UnknownNameError, UsageError."""
+    """The variants of a run, with overrides applied. Raises UnknownNameError, UsageError."""
     known, names = load_variants(variants_file), scenario.variants
     for expectation in scenario.expect:
-        # An expectation of an unknown variant could never fail.
+        # An expectation for an unknown variant could never fail.
         name = expectation.variant
         if name not in known and not kind_of(name).known(name):
             raise UnknownNameError("variant in [[expect]]", name, known)

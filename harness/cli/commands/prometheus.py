@@ -14,7 +14,7 @@ from harness.prometheus.reopen import reopened
 
 
 def prometheus(run: str, *, port: int | None, only_fetch: bool, runs_dir: Path) -> None:
-    """Open Prometheus on what it recorded of a run, until Ctrl-C (an id, a path, or latest)."""
+    """Open Prometheus on the data of a recorded run, until Ctrl-C (an id, a path, or latest)."""
     if only_fetch:
         found = fetch()
         click.echo(f"prometheus {found.version}: {found.path}")
@@ -24,7 +24,7 @@ def prometheus(run: str, *, port: int | None, only_fetch: bool, runs_dir: Path) 
     async def go(stop: Stop) -> None:
         async with reopened(run_dir, port) as opened:
             click.echo(f"Run {run_dir.name} in Prometheus: {opened.look}")
-            click.echo(f"For Grafana: {opened.api.url}. A copy of the data; Ctrl-C ends it.")
+            click.echo(f"For Grafana: {opened.api.url}. Serves a copy of the data until Ctrl-C.")
             await while_alive(stop.wait(), opened.died)
 
     until_ctrl_c(go)

@@ -27,7 +27,7 @@ def listing() -> None:
 
 
 def install(versions: tuple[str, ...]) -> None:
-    """Install releases now rather than on first use."""
+    """Install releases now instead of on first use."""
     chosen = [parse_version(version) for version in versions]
 
     async def work(progress: Progress) -> None:
@@ -39,7 +39,7 @@ def install(versions: tuple[str, ...]) -> None:
 
 
 def remove(versions: tuple[str, ...], *, everything: bool) -> None:
-    """Remove installed releases and say what that frees. Asks nothing."""
+    """Remove installed releases, without confirmation, and print the space freed."""
     if bool(versions) == everything:
         raise UsageError("Name the releases to remove, or give --all.")
     chosen = None if everything else {parse_version(version).version for version in versions}
@@ -48,7 +48,7 @@ def remove(versions: tuple[str, ...], *, everything: bool) -> None:
 
 
 def lock(versions: tuple[str, ...], *, upgrade: bool) -> None:
-    """Make the project's pins of known releases again; all of them, or those named."""
+    """Rewrite the project's pins of known releases: all of them, or those named."""
     chosen = [parse_version(version) for version in versions] or [*known_releases().values()]
     _run(lambda progress: lock_releases(chosen, progress, upgrade=upgrade))
 

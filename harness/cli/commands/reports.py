@@ -1,4 +1,4 @@
-"""Commands on runs that are done: `report` and `compare`."""
+"""Commands on finished runs: `report` and `compare`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.report.write import write_reports
 
 
 def report(run: str, runs_dir: Path) -> None:
-    """Make the report of a run again from its data (an id, a path, or latest)."""
+    """Rebuild the report of a run from its data (an id, a path, or latest)."""
     run_dir = resolve_run(run, runs_dir)
     result = load_result(run_dir)
     write_reports(result, run_dir)
@@ -23,7 +23,7 @@ def report(run: str, runs_dir: Path) -> None:
 
 
 def compare(runs: tuple[str, ...], *, markdown: bool, runs_dir: Path) -> None:
-    """Put two or more runs side by side."""
+    """Show two or more runs side by side."""
     if len(runs) < 2:  # noqa: PLR2004 - a comparison takes two
         raise UsageError("A comparison takes two runs or more. Name them by id, path or latest.")
     results = [load_result(resolve_run(run, runs_dir)) for run in runs]

@@ -1,4 +1,4 @@
-"""How a command runs a scenario to its end, or keeps its fleets up."""
+"""Runs a scenario to its end, or keeps its fleets up, for a command."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from harness.targets.base import Choice
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run that is over, by itself or by a signal."""
+    """A run that has ended, by itself or by a signal."""
 
     result: Result
     run_dir: Path
     signal_code: int
-    """130 or 143 where a signal ended it, else 0."""
+    """130 or 143 if a signal ended it, else 0."""
 
 
 async def arms_unless_stopped(
     choices: Sequence[Choice], progress: Progress, stop: Stop
 ) -> list[Arm]:
-    """Arms ready to start. Releases are installed for it, which takes long enough to be stopped.
+    """Arms ready to start. Missing releases are installed, which a signal can stop.
 
     Raises:
-        StoppedError: a signal asked to stop meanwhile; what was half installed is gone.
+        StoppedError: a signal came meanwhile; a partial installation is removed.
         HarnessError: what `make_arms` raises.
     """
     arms: list[Arm] = []
@@ -92,11 +92,11 @@ def run_to_end(
 
 
 def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[None]]) -> NoReturn:
-    """Keep the fleets of the options up, and exit when Ctrl-C has ended them.
+    """Keep the fleets of the options up until Ctrl-C, then stop them and exit.
 
     Args:
-        options: which fleets, on whose servers.
-        serve: starts them and holds them until it is asked to stop.
+        options: the fleets and their servers.
+        serve: starts the fleets and keeps them up until it is stopped.
 
     Raises:
         HarnessError: what `RunOptions.load`, `make_arms` and `serve` raise.

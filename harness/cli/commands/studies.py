@@ -23,7 +23,7 @@ from harness.report.write import write_texts
 
 
 def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
-    """Hold reference variants against the releases that they stand for."""
+    """Compare reference variants with the releases they stand for."""
     console = Console()
     pairs, register = studies.chosen_pairs(only), known_explanations()
     done = _done(studies.twins(pairs), console, finished, **options)
@@ -35,9 +35,9 @@ def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any)
 
 
 def history(*, releases: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
-    """Tell what releases of LiteLLM do, oldest first, in one table and one chart."""
+    """Show what releases of LiteLLM do, oldest first, in one table and one chart."""
     if finished is not None and releases is not None:
-        raise UsageError("A run that is done has the releases that it has. Leave RELEASES out.")
+        raise UsageError("The releases of a finished run cannot be changed. Leave RELEASES out.")
     console = Console()
     done = _done(studies.history(releases), console, finished, **options)
     if finished is not None:
@@ -58,7 +58,7 @@ def _done(
     redis_url: str | None,
     runs_dir: Path,
 ) -> FinishedRun:
-    """The study's run, or one that was done before."""
+    """Run the study, or load a finished run."""
     if finished is None:
         scenario = study.load(replicas, rounds)
         choices = chosen_variants(scenario, None, ())
@@ -72,7 +72,7 @@ def _done(
         )
     if replicas is not None or rounds is not None:
         raise UsageError(
-            f"The run [{finished}] is done: its replicas and rounds cannot be changed. "
+            f"The run [{finished}] is finished: its replicas and rounds cannot be changed. "
             "Leave REPLICAS and ROUNDS out, or RUN."
         )
     run_dir = resolve_run(finished, runs_dir)
@@ -80,7 +80,7 @@ def _done(
 
 
 def _keep(done: FinishedRun, texts: dict[str, str], console: Console) -> None:
-    """Write the study's files beside the usual reports, and say where."""
+    """Write the study's files next to the usual reports, and print their folder."""
     write_texts(done.run_dir, texts)
     line = f"Files: {done.run_dir}/ ({', '.join(texts)}, report.html, result.json)"
     console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command `ui`: fleets with Locust's web UI before them."""
+"""The command `ui`: fleets with Locust's web UI in front of them."""
 
 from __future__ import annotations
 
