@@ -46,8 +46,8 @@ def invalidities(
     ]
     reasons += [
         f"The ledger does not balance: {e.name} of {e.variant} in {e.window}: "
-        f"{e.left:.0f} against {e.right:.0f}. report.html has the whole ledger, snapshots/ the "
-        "counts of that window."
+        f"{e.left:.0f} against {e.right:.0f}. report.html has the whole ledger, snapshots/ has "
+        "the counts of that window."
         for e in ledger.equations
         if e.kind == "validity" and e.status == "unbalanced"
     ]
@@ -83,7 +83,7 @@ def judge(
         expectations: checked against the results.
     """
     if interrupted:
-        text = "A signal stopped the run before its end. Run it again for a verdict."
+        text = "The run was stopped by a signal before its end. Run it again for a verdict."
         return Judgement("interrupted", interrupted, (text,))
     if problem is not None or invalid:
         first = [problem] if problem is not None else []
@@ -102,9 +102,7 @@ def judge(
     if failed:
         return Judgement("regression", EXIT_REGRESSION, (*failed, *unseen))
     if unmeasured:
-        text = (
-            f"Not measured: {', '.join(unmeasured)}. See logs/ for the reason, then run again."
-        )
+        text = f"Not measured: {', '.join(unmeasured)}. See logs/ for the reason, then run again."
         return Judgement("inconclusive", EXIT_INCONCLUSIVE, (text,))
     if unseen:
         return Judgement("inconclusive", EXIT_INCONCLUSIVE, unseen)

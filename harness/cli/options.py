@@ -18,9 +18,7 @@ STACKS = (EMBEDDED, "compose")
 FILE = click.Path(path_type=Path)
 SCENARIO = click.option("--scenario", default="issue-27874", show_default=True, metavar="NAME|FILE")
 RUNS_DIR = click.option("--runs-dir", type=FILE, default=Path("runs"), show_default=True)
-POSTGRES_DSN = click.option(
-    "--postgres-dsn", envvar="POSTGRES_DSN", help="Use your own Postgres."
-)
+POSTGRES_DSN = click.option("--postgres-dsn", envvar="POSTGRES_DSN", help="Use your own Postgres.")
 REDIS_URL = click.option("--redis-url", envvar="REDIS_URL", help="Use your own Redis.")
 
 

@@ -164,8 +164,7 @@ class Windows:
             counts = await observer.statements()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise InvalidRunError(
-                f"pg_stat_statements cannot be read: {error}. Check Postgres' log, then run "
-                "again."
+                f"pg_stat_statements cannot be read: {error}. Check Postgres' log, then run again."
             ) from error
         return None if counts is None else counts[ObjectKind.KEY]
 

@@ -32,11 +32,11 @@ FAILED = _expectation("cell in user", passed=False)
 UNSEEN = _expectation("log pairs", passed=False, blind=["codec"])
 REGRESSION = "a: cell in user is broken, expected healthy."
 BLIND = "a: log pairs, expected healthy, was broken."
-UNMEASURED = "Nothing was measured of a, b. See logs/ for why, then run again."
+UNMEASURED = "Not measured: a, b. See logs/ for the reason, then run again."
 STOPPED = "The run was stopped by a signal before its end. Run it again for a verdict."
 LESS_LOAD = (
-    "The machine is too busy for this load: stop what else uses the CPUs, take fewer replicas, or "
-    "lower load.rate_per_s in the scenario; then run again."
+    "The machine is too busy for this load: stop other programs that use the CPUs, use fewer "
+    "replicas, or lower load.rate_per_s in the scenario; then run again."
 )
 
 
@@ -166,7 +166,7 @@ def test_only_an_unbalanced_validity_equation_spoils_a_run(
 ) -> None:
     reason = (
         "The ledger does not balance: redis_gets of a in 05: 7 against 6. report.html has the "
-        "whole ledger, snapshots/ what was counted in that window."
+        "whole ledger, snapshots/ has the counts of that window."
     )
     assert _reasons(equations=[_equation(**changes)]) == ([] if valid else [reason])
 

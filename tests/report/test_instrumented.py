@@ -69,9 +69,9 @@ def whole() -> Page:
             "codec",
             "Not measured: cells that are not broken, lookups, deserialize failures",
         ),
-        (OLD, "codec", "No figure is missing for that."),
+        (OLD, "codec", "No figure is missing because of this."),
         (HEALTHY, "statements", "Not measured: cells, source reads, wrong values."),
-        (HEALTHY, "getters", "No figure is missing for that."),
+        (HEALTHY, "getters", "No figure is missing because of this."),
     ],
 )
 def test_every_report_has_a_line_of_it(name: str, point: str, consequence: str) -> None:
