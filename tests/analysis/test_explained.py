@@ -92,7 +92,7 @@ def test_a_cell_is_covered_by_both_words() -> None:
         ('cause = "It asks twice."', 'cause = "x"\nsince = 1', "there is no such field"),
         ("[more-reads]", "[a-name-that-is-too-long-for-its-column]", "name"),
         ("[more-reads]", "[[more-reads]]", "Field required"),
-        ("[more-reads]", "[more-reads", "no TOML"),
+        ("[more-reads]", "[more-reads", "not TOML"),
     ],
 )
 def test_a_mistake_is_an_error(old: str, new: str, said: str) -> None:

@@ -79,7 +79,7 @@ def test_twins_runs_the_pairs_and_writes_its_page(run: Callable[..., Runs], tmp_
     assert not runs.scenario.premises.null_user_for_team_keys
     assert [type(choice) for choice in runs.choices] == [Variant, Release, Variant, Release]
     assert runs.options["runs_dir"] == tmp_path
-    assert "litellm_1_84 beside litellm==1.84.0rc1" in ended.output
+    assert "litellm_1_84 and litellm==1.84.0rc1" in ended.output
     page = (tmp_path / runs.result.run_id / "twins.md").read_text(encoding="utf-8")
     assert page.startswith("## Twins")
     assert "twins.md" in ended.output
