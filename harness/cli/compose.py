@@ -66,7 +66,9 @@ def down() -> None:
 @click.option("--variant", help="Prepare the database of this variant.")
 @click.option("--role", help="Postgres role and database; by default the variant's name.")
 @click.option(
-    "--postgres-dsn", envvar="POSTGRES_DSN", help="Its role may create roles and databases."
+    "--postgres-dsn",
+    envvar="POSTGRES_DSN",
+    help="DSN of a role that may create roles and databases.",
 )
 @click.option("--role-password", envvar="ROLE_PASSWORD", help="Password of that role.")
 def prepare() -> None:
