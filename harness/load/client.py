@@ -1,4 +1,4 @@
-"""The harness' side of the load driver: asyncio here, gevent there."""
+"""The harness's side of the load driver: asyncio here, gevent in the driver."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class LoadDriver:
         """Start the process and wait until it takes commands.
 
         Raises:
-            InvalidRunError: if it ends, or says anything else first.
+            InvalidRunError: if it ends, or sends anything but `Ready` first.
         """
         assert self._process is None, "a driver starts once"
         with self._log_file.open("ab") as log:
@@ -89,16 +89,16 @@ class LoadDriver:
     ) -> WindowResult:
         """Drive one window and return what the driver counted.
 
-        When this is cancelled or fails, the driver is killed, and with it the load; only after
-        a command that it could not carry out it lives on.
+        Cancellation and errors kill the driver, and with it the load. It survives only a command
+        that it could not carry out.
 
         Args:
             command: what to do.
             on_progress: called about once a second.
 
         Raises:
-            InvalidRunError: if the driver dies or falls silent, could not carry the command out,
-                or found its own counts or the replies' headers to make no sense.
+            InvalidRunError: if the driver dies or hangs, could not carry out the command, or found
+                its own counts or the replies' headers invalid.
         """
         assert not self._busy, "a driver drives one window at a time"
         self._busy = True
@@ -114,7 +114,7 @@ class LoadDriver:
         return answer
 
     async def close(self) -> None:
-        """End the driver, gently if it is idle. May be called at any time, any number of times."""
+        """Stop the driver, gracefully if it is idle. May be called at any time and repeatedly."""
         await groups.to_the_end(self._close())
 
     async def _close(self) -> None:
@@ -161,7 +161,7 @@ class LoadDriver:
                 line = await stdout.readline()
         except TimeoutError as error:
             raise InvalidRunError(
-                f"The load driver said nothing for [{patience_s:g}] s and was ended."
+                f"The load driver sent nothing for [{patience_s:g}] s and was stopped."
                 f"{self._last_words()} Run again, on a machine with less to do."
             ) from error
         if not line:
@@ -171,7 +171,7 @@ class LoadDriver:
             return EVENT.validate_json(line)
         except ValidationError as error:
             raise InvalidRunError(
-                f"The load driver said [{line[:200]!r}], which is no event.{self._last_words()} "
+                f"The load driver sent [{line[:200]!r}], which is no event.{self._last_words()} "
                 "This is a bug of the harness: please report it."
             ) from error
 
@@ -189,14 +189,14 @@ class LoadDriver:
         if self._process is None:
             return InvalidRunError("The load driver was never started. Call start() first.")
         return InvalidRunError(
-            f"The load driver has ended, with exit code [{self._process.returncode}]."
-            f"{self._last_words()} Run again; if it ends again, please report it."
+            f"The load driver exited with code [{self._process.returncode}]."
+            f"{self._last_words()} Run again; if it exits again, please report it."
         )
 
     def _out_of_turn(self, event: Event) -> InvalidRunError:
         return InvalidRunError(
-            f"The load driver said [{event.event}] out of turn and was ended.{self._last_words()} "
-            "This is a bug of the harness: please report it."
+            f"The load driver sent [{event.event}] out of turn and was stopped."
+            f"{self._last_words()} This is a bug of the harness: please report it."
         )
 
     def _last_words(self) -> str:
@@ -205,7 +205,7 @@ class LoadDriver:
 
 
 def _environment() -> dict[str, str]:
-    # the driver imports this very package, wherever the harness was started
+    # the driver must import this package, wherever the harness was started
     package = str(Path(harness.__file__).resolve().parents[1])
     others = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([package, others] if others else [package])}

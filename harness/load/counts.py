@@ -1,7 +1,7 @@
-"""What the load side of an endless load has counted: the part of Locust's numbers it does not keep.
+"""Counts of an endless load that Locust's own statistics lack.
 
-Each process that drives users has one `LoadCounts`; a Locust worker sends its own to the master,
-whole and not as differences, so that a message lost or doubled changes nothing.
+Each process that drives users has one `LoadCounts`. A Locust worker sends its own to the master, as
+totals and not as differences, so that a lost or repeated message changes nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LATE_S = 0.25
-"""Later than this after its intended time a request counts as late; a scenario's default."""
+"""A request that starts later than this after its intended time is late; a scenario's default."""
 
 
 @dataclass(slots=True)
 class LoadCounts:
-    """Requests that ended, and how punctually they began."""
+    """Requests that ended, and how punctually they started."""
 
     answered: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """By fleet, key scope and status."""
@@ -26,22 +26,22 @@ class LoadCounts:
     late: int = 0
     delay_s_max: float = 0.0
     rate_per_s: float = 0.0
-    """Open model: what is driven; the workers' shares add up."""
+    """Open model: requests per second that are driven; the workers' shares add up."""
 
     def ended(self, fleet: str, scope: str, status: int, kind: str) -> None:
-        """Count a request; ``kind`` is of its transport error, empty for one that was answered."""
+        """Count a request; ``kind`` is that of its transport error, empty if it was answered."""
         if kind:
             self.unanswered[fleet, kind] += 1
         else:
             self.answered[fleet, scope, status] += 1
 
     def delayed(self, delay_s: float) -> None:
-        """Note by how much a request of the open model missed its intended time."""
+        """Record how late after its intended time a request of the open model started."""
         self.late += delay_s > LATE_S
         self.delay_s_max = max(self.delay_s_max, delay_s)
 
     def message(self) -> dict[str, Any]:
-        """Itself in lists and numbers, for the way to the master."""
+        """The counts as lists and numbers, to send to the master."""
         return {
             "answered": [[*key, n] for key, n in self.answered.items()],
             "unanswered": [[*key, n] for key, n in self.unanswered.items()],
@@ -63,7 +63,7 @@ class LoadCounts:
 
     @classmethod
     def total(cls, parts: Iterable[LoadCounts]) -> LoadCounts:
-        """Several processes added up."""
+        """The sum over several processes."""
         total = cls()
         for part in parts:
             total.answered.update(part.answered)

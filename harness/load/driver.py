@@ -1,8 +1,8 @@
 """The load driver: ``python -m harness.load.driver``, a process of its own.
 
-Reads `harness.domain.window` commands on standard input and answers on standard output; all else
-that anyone prints goes to standard error. It ends with its input, in the middle of a window too,
-so that no load outlives the harness. `harness.load.client` is the other end.
+Reads `harness.domain.window` commands on standard input and answers on standard output; everything
+else that is printed goes to standard error. It exits when its input ends, even in the middle of a
+window, so that no load outlives the harness. `harness.load.client` is the other end.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from harness.load.users import USER_CLASSES
 
 PROGRESS_S = 1.0
 _LOGGED = 3
-"""Errors of no known kind that are logged, in each window."""
+"""Per window, how many errors of unknown kind are logged."""
 
 _log = logging.getLogger("harness.load.driver")
 
 
 class _Line:
-    """The harness' end of the two pipes. Reading and writing let other greenlets run."""
+    """The two pipes to the harness. Reading and writing let other greenlets run."""
 
     def __init__(self) -> None:
         self._commands = FileObject(os.dup(0), "rb")
@@ -83,13 +83,13 @@ class _Line:
 
 
 def main() -> None:
-    """Carry out commands until told to stop or until the input ends."""
+    """Carry out commands until `Shutdown` arrives or the input ends."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
-    # Locust warns of what is meant here, e.g. that all users start at once
+    # Locust warns about what is intended here, e.g. that all users start at once
     logging.getLogger("locust").setLevel(logging.ERROR)
     _raise_open_files_limit()
     line = _Line()
-    # the modules' objects live on: the collector need not look at them during a window
+    # the modules' objects stay alive: the collector need not scan them during a window
     gc.collect()
     gc.freeze()
     line.send(Ready())
@@ -97,7 +97,7 @@ def main() -> None:
         try:
             command = COMMAND.validate_json(text)
         except ValidationError as error:
-            line.send(Failed(message=f"The load driver got no valid command. {explain(error)}"))
+            line.send(Failed(message=f"The load driver got an invalid command. {explain(error)}"))
             continue
         if isinstance(command, Shutdown):
             break
@@ -119,7 +119,7 @@ def _carry_out(command: WindowCommand, line: _Line) -> WindowResult | Failed:
 
 
 def _raise_open_files_limit() -> None:
-    """Allow as many connections as the machine lets us have."""
+    """Raise the limit of open files, and so of connections, to the machine's maximum."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -130,7 +130,7 @@ def _raise_open_files_limit() -> None:
 def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -> WindowResult:
     """Drive one window and return when nothing is outstanding.
 
-    Lasts ``duration_s`` at least, and at most ``late_ms`` and ``timeout_s`` longer.
+    Takes at least ``duration_s``, and at most ``late_ms`` plus ``timeout_s`` longer.
 
     Args:
         command: what to do.
@@ -138,7 +138,7 @@ def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -
 
     Raises:
         UsageError: for a command that cannot be carried out.
-        InvalidRunError: if a request got lost between plan and record, or a reply made no sense.
+        InvalidRunError: if a request was lost between plan and record, or a reply was invalid.
     """
     if command.users < 1:
         raise UsageError(f"A load needs users; it got [{command.users}]. Give at least one.")
@@ -281,7 +281,7 @@ def _reporting(
     try:
         yield
     finally:
-        # asked, not killed: a report must not end in the middle of a line
+        # signalled, not killed: a report must not end in the middle of a line
         over.set()
         ticker.join()
 

@@ -22,7 +22,7 @@ class Feed(Protocol):
     """A source of requests."""
 
     def arrivals(self, scope: str) -> Iterator[Arrival]:
-        """The requests of one user, each given out at the moment it is to be sent.
+        """The requests of one user, each yielded at the moment it is to be sent.
 
         Args:
             scope: key scope of the user's class; a feed with a plan follows the plan instead.
@@ -34,7 +34,7 @@ class WindowFeed:
 
     def __init__(self) -> None:
         self.taken = 0
-        """Requests given out so far."""
+        """Requests yielded so far."""
         self._begun = Event()
         self._start = 0.0
 
@@ -69,12 +69,12 @@ class WindowFeed:
 class PlannedFeed(WindowFeed):
     """The open model: the users are a pool that takes the arrivals of a plan in order.
 
-    The user that is free takes the next arrival and sleeps until its time. When all users are
-    busy, arrivals wait, and start late: that is measured, not hidden.
+    A free user takes the next arrival and sleeps until its time. When all users are busy,
+    arrivals wait and start late: that is measured, not hidden.
 
     Args:
         plan: arrivals in the order of their intended times.
-        last_start_s: nothing starts later than this; arrivals that are left then are not sent.
+        last_start_s: no request starts later than this; the remaining arrivals are not sent.
             It bounds the window when the replicas or the generator cannot keep up.
     """
 
@@ -102,10 +102,10 @@ class ClosedFeed(WindowFeed):
     """The closed model: each user sends its next request as soon as it has the last reply.
 
     Args:
-        choices: requests without end.
+        choices: endless requests.
         users: how many users will ask.
         ramp_s: time over which they start, evenly spaced.
-        duration_s: nothing starts later than this.
+        duration_s: no request starts later than this.
     """
 
     def __init__(
@@ -129,10 +129,10 @@ class ClosedFeed(WindowFeed):
 
 
 class StreamFeed(WindowFeed):
-    """The open model without end: like `PlannedFeed`, until somebody calls `end`.
+    """The endless open model: like `PlannedFeed`, until `end` is called.
 
     Args:
-        source: arrivals without end, in the order of their intended times.
+        source: endless arrivals, in the order of their intended times.
     """
 
     def __init__(self, source: Iterator[Arrival]) -> None:
@@ -141,12 +141,12 @@ class StreamFeed(WindowFeed):
         self._over = Event()
 
     def begin_once(self) -> None:
-        """`begin`, unless the clock runs already."""
+        """`begin`, unless the clock is already running."""
         if not self._begun.is_set():
             self.begin()
 
     def end(self) -> None:
-        """Give out no more; users that wait for their next time stop waiting."""
+        """Yield no more arrivals; users that wait for the next one stop waiting."""
         self._over.set()
         self._begun.set()
 
@@ -165,12 +165,12 @@ class StreamFeed(WindowFeed):
         while (delay := moment_s - self.now()) > 0:
             if self._over.wait(delay):
                 return False
-        # A timer that fires in the turn of the end wakes a user before the end's own call does.
+        # A timer that fires in the same loop turn as `end` can wake a user before `end` does.
         return not self._over.is_set()
 
 
 class FreeFeed:
-    """The closed model without end: keys of the user's scope at random, replicas evenly.
+    """The endless closed model: random keys of the user's scope, replicas in equal shares.
 
     Args:
         keys: indices of the keys by scope.
@@ -184,11 +184,11 @@ class FreeFeed:
         self._over = False
 
     def end(self) -> None:
-        """Give out no more."""
+        """Yield no more arrivals."""
         self._over = True
 
     def arrivals(self, scope: str) -> Iterator[Arrival]:
-        """Requests until the end; the user's wait time sets the pace."""
+        """Requests until `end` is called; the user's wait time sets the pace."""
         keys = self._keys[scope]
         while not self._over:
             yield Arrival(None, scope, self._rng.choice(keys), next(self._replicas))

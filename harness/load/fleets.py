@@ -1,10 +1,10 @@
-"""The fleets that a load can drive, as somebody types them.
+"""Parses the fleets that a load can drive.
 
     http://127.0.0.1:4000,http://127.0.0.1:4001
     litellm_1_84=http://127.0.0.1:4000,http://127.0.0.1:4001;recommended=http://127.0.0.1:5000
 
-Fleets stand between semicolons, each with its name and the base URLs of its replicas (or of a load
-balancer before them). One fleet alone needs no name.
+Semicolons separate fleets; each has a name and the base URLs of its replicas (or of a load balancer
+in front of them). A single fleet needs no name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.errors import UnknownNameError, UsageError
 from harness.load.mix import parse_hosts
 
 _NAMED = re.compile(r"(?P<name>[^\s,;/]+)\s*=\s*(?P<rest>(https?://.*)?)")
-"""A name may hold equals signs itself, as ``litellm==1.84.0`` does."""
+"""A name may contain equals signs, as ``litellm==1.84.0`` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class LoadFleet:
     """One fleet as the load sees it."""
 
     name: str
-    """Empty where there is one fleet and nobody named it."""
+    """Empty for a single fleet without a name."""
     hosts: tuple[str, ...]
 
 
 def split_fleets(text: str) -> list[tuple[str, str]]:
-    """Names and what stands after them; one part without a name has the name ``""``.
+    """Names and the text after each ``NAME=``; a single part without a name has the name ``""``.
 
     Raises:
-        UsageError: several parts of which one has no name, a name that comes twice, or ``all``.
+        UsageError: one of several parts has no name, or a name is used twice or is ``all``.
     """
     parts: list[tuple[str, str]] = []
     for part in (piece.strip() for piece in text.split(";")):
@@ -46,7 +46,7 @@ def split_fleets(text: str) -> list[tuple[str, str]]:
     for name, rest in parts:
         if name == ALL or (not name and len(parts) > 1):
             raise UsageError(
-                f"The fleet [{name or rest}] has no name that can be used. Write "
+                f"The fleet [{name or rest}] has no usable name. Write "
                 f"NAME=URL,URL;NAME=URL, where a name is one word and not [{ALL}]."
             )
         if names.count(name) > 1:
@@ -66,7 +66,7 @@ def parse_fleets(text: str) -> list[LoadFleet]:
             raise UsageError(
                 f"The fleet [{fleet.name}] has no replica. Write {fleet.name}=http://127.0.0.1:4000."
             )
-    # the same replica in two fleets would be the same mistake as twice in one
+    # a replica in two fleets is as wrong as one that is named twice in one fleet
     parse_hosts(",".join(host for fleet in fleets for host in fleet.hosts))
     return fleets
 
@@ -82,7 +82,7 @@ def choose(fleets: Sequence[LoadFleet], name: str) -> list[LoadFleet]:
 
 
 def even_hosts(fleets: Sequence[LoadFleet]) -> list[tuple[str, str]]:
-    """Fleet name and host, each host as often as it takes for all fleets to get the same load."""
+    """Pairs of fleet name and host; hosts repeat so that all fleets get the same load."""
     most = math.lcm(*(len(fleet.hosts) for fleet in fleets))
     return [
         (fleet.name, host) for fleet in fleets for host in fleet.hosts * (most // len(fleet.hosts))

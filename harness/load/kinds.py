@@ -12,12 +12,12 @@ KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 )
 """Kinds of unanswered requests and the errors that mean them."""
 OTHER = "other"
-"""The kind of all other errors, such as a reply that broke off or is no HTTP."""
+"""The kind of all other errors, such as a reply that broke off or is not HTTP."""
 
 
 def unanswered_kind(exception: BaseException | None) -> str:
     """The kind of a transport error; see `KINDS`."""
-    # the client wraps a time-out in an error about retries, of which it makes none
+    # the client wraps a timeout in a retry error, although it does not retry
     cause = getattr(exception, "original", None) or exception
     for kind, errors in KINDS:
         if isinstance(cause, errors):

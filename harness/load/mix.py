@@ -1,4 +1,4 @@
-"""What a user types to say where the load goes: a mix of key scopes and a list of hosts."""
+"""Parses the mix of key scopes and the list of hosts that a user gives for a load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def parse_mix(text: str) -> dict[str, float]:
     """Weights by scope from ``team=3,user=2``; empty for an empty text.
 
     Raises:
-        UsageError: for an unknown scope, one named twice, or a weight that is no positive number.
+        UsageError: for an unknown scope, one named twice, or a weight that is not positive.
     """
     mix: dict[str, float] = {}
     for part in _parts(text):

@@ -1,4 +1,4 @@
-"""The options of the locustfile: how they are declared, and what they come to once checked."""
+"""Declares and checks the options of the locustfile."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
 
 FORM_FIELDS = ("fleet", "load_model", "arrival_rate", "mix", "rate", "seed")
-"""What a person may always change in the form of the web interface."""
+"""Fields that can always be changed in the form of the web interface."""
 PLACES = ("hosts", "keys_file")
-"""Where the load goes and with which keys; in the form only where nobody has given them."""
+"""Where the load goes and with which keys; in the form only if not given as options."""
 SHARE = "load_workers"
-"""The master tells its workers under this name among how many they share the rate."""
+"""The option in which the master sends its workers the number of those that share the rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """One load, checked."""
+    """The checked options of one load."""
 
     fleets: tuple[LoadFleet, ...]
     keys: tuple[LoadKey, ...]
@@ -46,7 +46,7 @@ class Drive:
 
 
 def add_options(parser: LocustArgumentParser, **_: Any) -> None:
-    """Declare the options. Empty texts, not None: the web interface keeps the type it finds."""
+    """Declare the options. Empty texts, not None: the web interface keeps a default's type."""
     hosts = given("--hosts", "AUTHCACHE_HOSTS")
     keys_file = given("--keys-file", "AUTHCACHE_KEYS")
     parser.add_argument(
@@ -55,7 +55,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         default="",
         include_in_web_ui=not hosts,
         help="Base URLs of the replicas, separated by commas; NAME=URL,URL;NAME=URL for several "
-        "fleets; without it, --host is the only one",
+        "fleets; without it, --host is used",
     )
     parser.add_argument(
         "--keys-file",
@@ -71,7 +71,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         default=ALL,
         choices=[ALL, *names] if names else None,
         include_in_web_ui=bool(names),
-        help="Whose replicas get the load; all share it evenly",
+        help="the fleet that gets the load; all: every fleet gets an equal share",
     )
     parser.add_argument(
         "--load-model",
@@ -91,7 +91,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         "--mix",
         env_var="AUTHCACHE_MIX",
         default="",
-        help="weights of the key scopes, e.g. team=3,user=2; empty: all alike",
+        help="weights of the key scopes, e.g. team=3,user=2; empty: equal weights",
     )
     parser.add_argument(
         "--rate",
@@ -101,7 +101,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         help="closed: requests per second of one user, at random moments",
     )
     parser.add_argument(
-        "--seed", env_var="AUTHCACHE_SEED", type=int, default=42, help="of the arrivals; open"
+        "--seed", env_var="AUTHCACHE_SEED", type=int, default=42, help="open: seed of the arrivals"
     )
     parser.add_argument(
         f"--{SHARE.replace('_', '-')}",
@@ -113,7 +113,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
 
 
 def check_options(options: Any, host: str | None, scopes: Sequence[str]) -> Drive:
-    """What the options come to.
+    """Check the options.
 
     Args:
         options: with the attributes that `add_options` declares.
@@ -121,7 +121,7 @@ def check_options(options: Any, host: str | None, scopes: Sequence[str]) -> Driv
         scopes: key scopes of the chosen users.
 
     Raises:
-        UsageError: hosts or keys are missing, or something cannot be driven.
+        UsageError: hosts or keys are missing, or the load cannot be driven.
     """
     fleets = parse_fleets(options.hosts) or parse_fleets(host or "")
     if not fleets:
@@ -158,7 +158,7 @@ def check_options(options: Any, host: str | None, scopes: Sequence[str]) -> Driv
 
 
 def given(flag: str, variable: str) -> str:
-    """A value of the command line or the environment, while the parser is still being made."""
+    """An option's value from the command line or environment, before the parser is complete."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(flag, dest="value", default=os.environ.get(variable, ""))
     return str(parser.parse_known_args()[0].value)
@@ -168,7 +168,7 @@ def _fleet_names(hosts: str) -> list[str]:
     try:
         return [fleet.name for fleet in parse_fleets(hosts) if fleet.name]
     except UsageError:
-        # whoever reads the options says so; the parser is no place for it
+        # `check_options` reports the error; declaring the options must not fail
         return []
 
 

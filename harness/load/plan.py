@@ -35,7 +35,7 @@ class Arrival(NamedTuple):
     """One request to be made."""
 
     intended_s: float | None
-    """Seconds since the start of the window; None is as soon as the user asks."""
+    """Seconds since the start of the window; None means as soon as the user asks."""
     scope: str
     key: int
     """Index into the keys file."""
@@ -44,7 +44,7 @@ class Arrival(NamedTuple):
 
 
 def shuffled_rounds(count: int, rng: random.Random) -> Iterator[int]:
-    """The numbers from 0 to ``count - 1``, without end, each once a round in a new order."""
+    """Endless rounds of the numbers from 0 to ``count - 1``, each round in a new order."""
     if count < 1:
         raise UsageError(f"A load needs at least one host; it got [{count}]. Name the replicas.")
     return _rounds(count, rng)
@@ -60,7 +60,7 @@ def _rounds(count: int, rng: random.Random) -> Iterator[int]:
 def choices(
     mix: Mapping[str, float], keys: Mapping[str, Sequence[int]], *, replicas: int, seed: int
 ) -> Iterator[Arrival]:
-    """Requests without end and without a time of their own.
+    """Endless requests without intended times.
 
     Args:
         mix: weight by scope; only the proportions matter.
@@ -69,7 +69,7 @@ def choices(
         seed: of everything drawn.
 
     Raises:
-        UsageError: for an empty mix, a weight that is no positive number, a scope without keys,
+        UsageError: for an empty mix, a weight that is not a positive number, a scope without keys,
             or no replica.
     """
     check_mix(mix, keys)
@@ -106,7 +106,7 @@ def check_mix(mix: Mapping[str, float], keys: Mapping[str, Sequence[int]]) -> No
 
 
 def check_rate(rate_per_s: float) -> None:
-    """Raise UsageError for a rate that no open load can have."""
+    """Raise UsageError for a rate that is not a positive number."""
     if not (math.isfinite(rate_per_s) and rate_per_s > 0):
         raise UsageError(f"The rate of an open load is [{rate_per_s}]/s. Give a positive number.")
 
@@ -115,7 +115,7 @@ def poisson_times(rate_per_s: float, duration_s: float, *, seed: int) -> Iterato
     """Moments of a Poisson process in seconds, ascending, all within ``[0, duration_s)``.
 
     Raises:
-        UsageError: for a rate that is no positive number or a duration that is not finite.
+        UsageError: for a rate that is not a positive number or a duration that is not finite.
     """
     check_rate(rate_per_s)
     if not math.isfinite(duration_s):
@@ -161,10 +161,10 @@ def open_stream(
     replicas: int,
     seed: int,
 ) -> Iterator[Arrival]:
-    """Arrivals of the open model without end: `open_plan` for a load that somebody will stop.
+    """Endless arrivals of the open model: `open_plan` for a load that runs until it is stopped.
 
     Raises:
-        UsageError: see `choices`; a rate that is no positive number.
+        UsageError: see `choices`; a rate that is not a positive number.
     """
     check_rate(rate_per_s)
     picks = choices(mix, keys, replicas=replicas, seed=seed)

@@ -1,4 +1,4 @@
-"""What became of the requests of one window, counted as they end."""
+"""Counts the requests of one window as they end."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class RequestOutcome(NamedTuple):
     """How one request ended."""
 
     status: int
-    """HTTP status; 0 if there was no whole reply."""
+    """HTTP status; 0 without a complete reply."""
     error: str = ""
     """Kind of transport error; empty if answered."""
     cost: str | None = None
-    """The header `harness.domain.served.COST_HEADER` as it came."""
+    """The header `harness.domain.served.COST_HEADER` as received."""
     served: str | None = None
-    """The header `harness.domain.served.SERVED_HEADER` as it came."""
+    """The header `harness.domain.served.SERVED_HEADER` as received."""
 
 
 @dataclass(slots=True)
@@ -135,10 +135,10 @@ class RequestRecorder:
         ]
 
     def check(self, taken: int) -> None:
-        """Raise InvalidRunError if a request is not accounted for, or a reply made no sense.
+        """Raise InvalidRunError if a request is not accounted for, or a reply was invalid.
 
         Args:
-            taken: requests that the users were told to send.
+            taken: requests that the feed has yielded to the users.
         """
         if taken != self.sent:
             raise InvalidRunError(
@@ -147,8 +147,8 @@ class RequestRecorder:
             )
         if self._problem_count:
             raise InvalidRunError(
-                f"Window [{self._window}]: [{self._problem_count}] replies had headers that make "
-                f"no sense, e.g. {'; '.join(self._problems)}. Look at what the replicas run."
+                f"Window [{self._window}]: [{self._problem_count}] replies had invalid headers, "
+                f"e.g. {'; '.join(self._problems)}. Look at what the replicas run."
             )
 
     def _add_cost(self, outcome: RequestOutcome) -> int:

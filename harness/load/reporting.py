@@ -1,8 +1,7 @@
-"""Keeps the counts of an endless load: in the process that drives users, and on the master of all.
+"""Keeps the counts of an endless load, in each process that drives users and on the master.
 
-A Locust worker tells the master what it has counted once a second and at the end of a test. The
-number of the test goes along, so that a late message of the test before is not taken for one of
-this.
+A Locust worker sends its counts to the master once a second and at the end of a test. Each message
+carries the number of the test, so that a late one of the previous test is not counted in this test.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from harness.load.transport import outcome_of
 
 MESSAGE = "authcache_counts"
 TEST = "load_test"
-"""The master tells its workers the number of the test under this name."""
+"""The option in which the master sends its workers the number of the test."""
 _EVERY_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class _Book:
-    """What one process knows of one test."""
+    """What one process knows about one test."""
 
     session: Callable[[], LoadSession]
     own: LoadCounts = field(default_factory=LoadCounts)
     others: dict[str, LoadCounts] = field(default_factory=dict)
     """On the master: by worker."""
     finished: set[str] = field(default_factory=set)
-    """On the master: workers that have sent their last word."""
+    """On the master: workers that have sent their final counts."""
     workers: int = 0
     """On the master: how many workers take part."""
     test: int = 0
@@ -50,7 +49,7 @@ _BOOKS: WeakKeyDictionary[Environment, _Book] = WeakKeyDictionary()
 
 
 def attach(environment: Environment, session: Callable[[], LoadSession]) -> None:
-    """Listen to the requests of an environment, and to its workers."""
+    """Count the requests of an environment; on a master, collect its workers' counts."""
     _BOOKS[environment] = _Book(session)
     hooks: Any = environment.events  # they have no types
     runner = environment.runner
@@ -61,11 +60,11 @@ def attach(environment: Environment, session: Callable[[], LoadSession]) -> None
 
 
 def begin(environment: Environment, rate_per_s: float) -> None:
-    """A test begins: everything is 0.
+    """Begin a test: reset all counts to 0.
 
     Args:
         environment: whose test.
-        rate_per_s: what this process drives; 0 in the closed model.
+        rate_per_s: requests per second that this process drives; 0 in the closed model.
     """
     book = _BOOKS[environment]
     book.own, book.others, book.finished = LoadCounts(rate_per_s=rate_per_s), {}, set()
@@ -80,7 +79,7 @@ def begin(environment: Environment, rate_per_s: float) -> None:
 
 
 def end(environment: Environment) -> None:
-    """A test is over; a worker sends its last word."""
+    """End a test; a worker sends its final counts."""
     book = _BOOKS[environment]
     book.running = False
     if isinstance(environment.runner, WorkerRunner):

@@ -1,7 +1,7 @@
 """What all users of one load share: addresses, keys, connections, and the feed.
 
 Connections. Users share one pool of keep-alive connections per replica, which grows to the
-number of requests that were ever outstanding there at once; a pool per user would open users x
+greatest number of requests that were outstanding there at once; a pool per user would open users x
 replicas. A connection that the replica closed while it lay idle is noticed before it is used
 again. One that is closed in the very moment of use makes that request end as
 ``connection_reset``: nothing sends it again, as one planned request must be one request on the
@@ -28,8 +28,8 @@ from harness.load.feeds import Feed
 from harness.load.plan import Arrival
 
 MAX_TOKENS = 20
-"""As most clients do, a request says how much it wants at most: LiteLLM 1.84.0rc1 reserves all that
-is left of a budget for one that does not, and answers the next 400."""
+"""Requests set this limit, as most clients do: for one without it, LiteLLM 1.84.0rc1 reserves the
+whole rest of a budget, and answers the next one with 400."""
 BODY = json.dumps(
     {
         "model": MOCK_MODEL,
@@ -65,7 +65,7 @@ class LoadSession:
     in_flight: InFlight = field(default_factory=InFlight)
 
     def name(self, arrival: Arrival) -> str:
-        """Under which a request stands in Locust's statistics: its scope, and its fleet's name."""
+        """A request's name in Locust's statistics: its fleet's name, if any, and its scope."""
         if not self.fleets:
             return arrival.scope
         return f"{self.fleets[arrival.replica]} {arrival.scope}"
@@ -88,7 +88,7 @@ def make_session(
         hosts: base URLs of the replicas.
         keys: all keys of the keys file.
         pause: see `LoadSession`.
-        connections: most connections to one replica; with one per user nobody waits for one.
+        connections: most connections to one replica; with one per user, no request waits for one.
         timeout_s: see `LoadSession`.
         fleets: see `LoadSession`.
     """
@@ -115,7 +115,7 @@ def _headers(secret: str) -> dict[str, str]:
     return {
         "Authorization": f"Bearer {secret}",
         "Content-Type": "application/json",
-        # nobody reads the body, so nobody should spend time on packing it
+        # the body is not read, so compressing it would waste time
         "Accept-Encoding": "identity",
     }
 
@@ -124,13 +124,13 @@ _SESSIONS: WeakKeyDictionary[Environment, LoadSession] = WeakKeyDictionary()
 
 
 def attach(environment: Environment, session: LoadSession) -> None:
-    """Give the users of an environment their session; a former one's connections are closed."""
+    """Give the users of an environment their session; a previous one is closed."""
     detach(environment)
     _SESSIONS[environment] = session
 
 
 def detach(environment: Environment) -> None:
-    """Take the session away and close its connections. Without one nothing happens."""
+    """Remove the session and close its connections. Does nothing without a session."""
     former = _SESSIONS.pop(environment, None)
     if former is not None:
         former.pool.close()

@@ -1,9 +1,9 @@
 """Locust by itself: ``locust -f locustfile.py`` against any running fleets.
 
-Its options (`harness.load.options`) also come from the environment and stand in the form of the
-web interface. They are read anew at every start of a test, so that the form works. With a master
-and workers, the master checks them and sends them on; each worker drives its share of the rate,
-with a plan of its own, and many independent Poisson processes together are one again.
+Its options (`harness.load.options`) also come from the environment and from the form of the web
+interface. They are read again at every start of a test, so that the form takes effect. With a
+master and workers, the master checks them and sends them on. Each worker drives its share of the
+rate with its own plan: independent Poisson processes add up to one Poisson process.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from harness.load.users import KeyUser
 
 TIMEOUT_S = 60.0
 DRAIN_S = 10.0
-"""At the end of a test, requests that are on their way get this long to come back."""
+"""At the end of a test, outstanding requests get this long to finish."""
 _CONNECTIONS = 1000
-"""To one replica; Locust can add users at any time, so that there is no better number."""
+"""Per replica. Locust can add users at any time, so their number gives no limit."""
 _POLL_S = 0.02
 
 _log = logging.getLogger("locust.authcache")
@@ -51,9 +51,9 @@ class _Driving:
     session: LoadSession
     feed: FreeFeed | StreamFeed
     rate_per_s: float
-    """Open model: this process' share; else 0."""
+    """Open model: this process's share; else 0."""
     began: float | None = None
-    """Monotonic seconds, as ``stopped``: when the clock of the plan started."""
+    """When the clock of the plan started, in monotonic seconds like ``stopped``."""
     stopped: float | None = None
 
 
@@ -61,7 +61,7 @@ _DRIVING: WeakKeyDictionary[Environment, _Driving] = WeakKeyDictionary()
 
 
 def register(events: Events) -> None:
-    """Add the options, and what reads them, to Locust's events."""
+    """Register the options and the load with Locust's events."""
     hooks: Any = events  # they have no types
     hooks.init_command_line_parser.add_listener(add_options)
     hooks.init.add_listener(_on_init)
@@ -72,13 +72,13 @@ def register(events: Events) -> None:
 
 
 def read_options(environment: Environment, options: Any = None) -> Drive:
-    """What the options come to as they stand now, or other ones. Raises UsageError."""
+    """Check the given options, by default the environment's. Raises UsageError."""
     options = options or environment.parsed_options or Namespace()
     return check_options(options, environment.host, [c.scope for c in _classes(environment)])
 
 
 def configure(environment: Environment) -> None:
-    """Give the users their keys, hosts and weights, from the options as they stand now.
+    """Give the users their keys, hosts and weights, from the current options.
 
     Raises:
         UsageError: if hosts or keys are missing, or the mix cannot be driven with them.
@@ -105,9 +105,9 @@ def configure(environment: Environment) -> None:
 
 
 def plans(environment: Environment) -> list[Iterator[Arrival]]:
-    """What all processes are to send, in the open model; nothing in the closed one.
+    """The arrivals that each process sends in the open model; empty in the closed model.
 
-    Drawn anew from the seeds: whoever wants to know what is due needs no word of the workers.
+    Drawn again from the seeds: the master can compute what is due without asking the workers.
 
     Raises:
         UsageError: see `configure`.
@@ -123,9 +123,10 @@ def plans(environment: Environment) -> list[Iterator[Arrival]]:
 
 
 def elapsed_s(environment: Environment) -> float:
-    """Seconds of the plan that have passed in the load that runs, or the last one.
+    """Seconds of the plan that have passed in the current load, or the last one.
 
-    The clock of the open model starts when all users are there, and stops when the load is told to.
+    The clock of the open model starts when all users have started, and stops when the load is
+    stopped.
     """
     driving = _DRIVING.get(environment)
     if driving is None or driving.began is None:
@@ -189,7 +190,7 @@ def _on_test_start(environment: Environment, **_: Any) -> None:
 
 
 def _on_spawning_complete(**_: Any) -> None:
-    # the hook does not say whose users; a process has one environment with a load
+    # the hook does not name the environment; a process has only one with a load
     for driving in list(_DRIVING.values()):
         if isinstance(driving.feed, StreamFeed):
             driving.feed.begin_once()
@@ -197,7 +198,7 @@ def _on_spawning_complete(**_: Any) -> None:
 
 
 def _on_test_stopping(environment: Environment, **_: Any) -> None:
-    """Let what is on its way come back: a request cut off here would count there and not here."""
+    """Wait for outstanding requests: one that is cut off would count only on the replica."""
     driving = _DRIVING.get(environment)
     if driving is None:
         return

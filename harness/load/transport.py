@@ -1,4 +1,4 @@
-"""What a request's event says about how the request ended."""
+"""Reads a request's outcome from Locust's ``request`` event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def outcome_of(response: FastResponse | None, exception: BaseException | None) -
     """How a request ended, from the arguments of Locust's ``request`` event.
 
     A request is answered when its whole reply was read, whatever the status. One whose reply
-    broke off counts as unanswered, even if the status line was there.
+    broke off counts as unanswered, even if the status line arrived.
     """
     if response is None or not (exception is None or isinstance(exception, LocustBadStatusCode)):
         return RequestOutcome(0, unanswered_kind(exception))
@@ -29,5 +29,5 @@ def outcome_of(response: FastResponse | None, exception: BaseException | None) -
 
 def _header(response: FastResponse, name: str) -> str | None:
     value: Any = response.headers.get(name) if response.headers is not None else None
-    # a header that came several times is a list; joined by commas it means the same
+    # a repeated header is a list; joined by commas it means the same
     return ",".join(value) if isinstance(value, list) else value

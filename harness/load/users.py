@@ -1,8 +1,8 @@
 """The Locust users: one class for each key scope.
 
 A user sends chat completions with virtual keys. Which key, to which replica, and when, comes
-from the feed of its session (`harness.load.feeds`): by itself, keys of its own scope at random;
-under the harness, the next request of a seeded plan, whatever its scope.
+from the feed of its session (`harness.load.feeds`): without the harness, random keys of its own
+scope; under the harness, the next request of a seeded plan, whatever its scope.
 
 Every request fires Locust's ``request`` event exactly once and goes over the wire at most once.
 Locust's retries and redirects are switched off here; the HTTP client below it sends a request
@@ -27,7 +27,7 @@ from harness.load.session import BODY, session_of
 
 
 class KeyUser(FastHttpUser):
-    """A client of the gateway; subclasses say with keys of which scope.
+    """A client of the gateway; subclasses set the scope of its keys.
 
     The ``context`` of its ``request`` events holds the ``arrival`` (an `Arrival`) and ``sent``,
     the reading of `time.perf_counter` just before the request.
@@ -36,7 +36,7 @@ class KeyUser(FastHttpUser):
     abstract = True
     scope: ClassVar[KeyScope]
 
-    # requests carry the whole address; Locust only wants the attribute to be there
+    # requests carry full URLs; Locust only requires the attribute to exist
     host = ""
     max_retries = 0
     max_redirects = 0
@@ -45,7 +45,7 @@ class KeyUser(FastHttpUser):
         self._session = session_of(environment)
         self.client_pool = self._session.pool
         super().__init__(environment)
-        # one user sends with many keys: a cookie set for one must not go along with another
+        # one user sends with many keys: a cookie set for one must not be sent with another
         self.client.client.cookiejar = None
         self._arrivals: Iterator[Arrival] = self._session.feed.arrivals(self.scope)
 
@@ -75,7 +75,7 @@ class KeyUser(FastHttpUser):
                     context=context,
                 )
         except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # it ended one request
-            # Locust reports the failures that it knows; this is one that it does not
+            # Locust reports the failures that it handles; it does not handle this one
             self.environment.events.request.fire(
                 request_type="POST",
                 name=name,

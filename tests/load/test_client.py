@@ -97,7 +97,7 @@ async def test_the_last_words_of_a_driver_are_in_the_error(
     [
         ("print('hello', flush=True); sys.stdin.read()", "hello.*no event"),
         ('print(\'{"event": "failed", "message": "no"}\', flush=True)', "out of turn"),
-        ("sys.stdin.read()", r"said nothing for \[0.5\] s"),
+        ("sys.stdin.read()", r"sent nothing for \[0.5\] s"),
     ],
 )
 async def test_a_driver_that_breaks_the_protocol_is_ended(

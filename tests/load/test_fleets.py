@@ -26,8 +26,8 @@ def test_fleets_stand_between_semicolons() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a=http://h:1;http://h:2", "has no name that can be used"),
-        ("all=http://h:1", r"\[all\] has no name that can be used"),
+        ("a=http://h:1;http://h:2", "has no usable name"),
+        ("all=http://h:1", r"\[all\] has no usable name"),
         ("a=http://h:1;a=http://h:2", r"\[a\] is named twice"),
         ("a=http://h:1;b=http://h:1", "named twice, so that it would get twice the load"),
         ("a=", r"\[a\] has no replica"),

@@ -129,5 +129,5 @@ def test_a_header_without_sense_makes_the_window_invalid(outcome: RequestOutcome
     for _ in range(5):
         counts.record(TEAM, 1.0, 1.1, outcome)
     assert counts.answered == 5
-    with pytest.raises(InvalidRunError, match=r"\[5\] replies had headers that make no sense"):
+    with pytest.raises(InvalidRunError, match=r"\[5\] replies had invalid headers"):
         counts.check(taken=5)

@@ -45,7 +45,7 @@ def test_one_fleet_needs_no_name() -> None:
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        ("a=http://h:1;http://h:2", "has no name that can be used"),
+        ("a=http://h:1;http://h:2", "has no usable name"),
         ("a=http://h:1;a=http://h:2", "named twice"),
         ("a=http://h:1,http://h:1", "named twice"),
         ("a=h:1", "no base URL"),
