@@ -1,10 +1,10 @@
-"""The harness's own exporter: what Prometheus needs to know and no worker can say.
+"""The harness's own exporter: series that Prometheus needs and no worker has.
 
 One HTTP port, by default ``127.0.0.1:9464``, with
 
 ``GET /metrics``
-    Prometheus text. Postgres and Redis are asked when the page is. Whatever they do, it takes less
-    than the second that a scrape may take: one that does not answer in 0.6 s is down.
+    Prometheus text. Each request queries Postgres and Redis. One that does not answer in 0.6 s is
+    down, so the page always takes less than the second that a scrape may take.
 ``GET /workers``
     JSON: every worker of every fleet, ``{"fleets": {VARIANT: [{"replica": 0, "worker": 0,
     "address": "10.0.0.3:9400", "path": "/workers/VARIANT/10.0.0.3:9400"}]}}``. Replicas are
@@ -16,14 +16,14 @@ One HTTP port, by default ``127.0.0.1:9464``, with
 ``GET /snapshots``
     JSON: the pages of all workers at once, ``{"fleets": {VARIANT: {"workers": [{"replica",
     "worker", "address", "page"}], "problems": []}}}``; ``?variant=A`` and ``?name[]=N`` narrow it.
-    It takes two seconds at most: the row of a worker that gave no page by then has ``null`` for it
-    and a ``problem`` in words. ``problems`` are those that no worker can be blamed for.
+    It takes two seconds at most: a worker that sent no page by then has ``null`` for it and a
+    ``problem`` in words. ``problems`` are those that concern no single worker.
 ``PUT /state``
     The state of a run (`harness.exporter.state.RunState`) from a harness that drives the load
     from elsewhere. Standalone only.
 ``GET /state``
-    The same state back, for somebody who changes a part of it: Locust, which knows its own load
-    and nothing else (`harness.ui.push`).
+    The current state, for a client that changes a part of it: Locust knows only its own load
+    (`harness.ui.push`).
 ``GET /healthy``
     200 as soon as it serves.
 
@@ -40,8 +40,8 @@ One HTTP port, by default ``127.0.0.1:9464``, with
 ``authcache_reference_line_per_1000{key_scope}``            and ``key_scope="all"``
 ``authcache_window_active{phase,round}``                    0 or 1
 ``authcache_generator_planned_total``                       requests due so far
-``authcache_generator_requests_total{key_scope,status}``    requests answered, as the load side saw
-``authcache_generator_late_total``                          started too late after their time
+``authcache_generator_requests_total{key_scope,status}``    requests answered, by the load side
+``authcache_generator_late_total``                          requests that started late
 ``authcache_generator_max_delay_seconds``                   greatest delay of the latest window
 =========================================================  ======================================
 

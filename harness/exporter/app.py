@@ -19,11 +19,11 @@ from harness.exporter.state import RunState
 from harness.exporter.workers import Discovery, WatchedWorker, WorkerPage, fetch
 
 MOST_BODY = 4 * 1024 * 1024
-"""Bytes of a state that is put; a hundred times what a long run needs."""
+"""Limit of the body of ``PUT /state`` in bytes; a hundred times what a long run needs."""
 _WORKER_TIMEOUT_S = 10.0
 SNAPSHOT_S = 2.0
-"""Of all workers together: who asks for snapshots once a second shall not wait for one that hangs.
-The web UI gives the whole answer 3 s."""
+"""For all workers together: a client that polls once a second must not wait for one that hangs.
+The web UI waits 3 s for the whole answer."""
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json"
 
@@ -45,7 +45,7 @@ class Exporter:
     """Answers the requests that `harness.exporter` lists.
 
     Args:
-        state: of the run; whoever made it may go on changing it.
+        state: of the run; its owner may keep changing it.
         fleets: by variant.
         takes_state: whether ``PUT /state`` may replace the state, and ``GET`` read it.
     """
@@ -105,7 +105,7 @@ class Exporter:
             try:
                 workers = await fleet.discovery.workers()
             except OSError:
-                # A name that stands for nothing: all replicas are gone.
+                # The name does not resolve: all replicas are gone.
                 workers = []
             rows[variant] = [
                 {**_row(worker), "path": f"/workers/{variant}/{worker.address}"}
@@ -138,7 +138,7 @@ class Exporter:
             async with asyncio.timeout_at(deadline):
                 workers = await self._fleets[variant].discovery.workers()
         except OSError as error:
-            reason = str(error) or "nobody answered in time"
+            reason = str(error) or "no answer in time"
             return {"workers": [], "problems": [f"workers cannot be found: {reason}"]}
         rows = await asyncio.gather(*(self._shot(worker, names, deadline) for worker in workers))
         return {"workers": rows, "problems": []}
@@ -147,7 +147,7 @@ class Exporter:
         self, worker: WatchedWorker, names: Sequence[str], deadline: float
     ) -> dict[str, Any]:
         try:
-            # httpx limits each step by itself: a page that comes byte by byte would take forever
+            # httpx limits each read, not the page: one that comes byte by byte would take forever
             async with asyncio.timeout_at(deadline):
                 page = await fetch(self._http, worker, names)
         except (TimeoutError, httpx.TimeoutException):
@@ -174,7 +174,7 @@ class Exporter:
         try:
             self.state = RunState.model_validate_json(bytes(body))
         except ValidationError as error:
-            return _text(400, f"This is no state of a run. {explain(error)}")
+            return _text(400, f"This is not the state of a run. {explain(error)}")
         return WorkerPage(204, b"", _TEXT)
 
 

@@ -13,11 +13,11 @@
     postgres_dsn = "postgresql://watcher:${PGPASSWORD}@postgres/recommended"
     postgres_role = "recommended" # the fleet's own role, whose statements are counted
     redis_url = "redis://:${REDIS_PASSWORD}@redis-recommended:6379/0"
-    discover = "proxy-recommended"    # resolved as type A, at every question
+    discover = "proxy-recommended"    # resolved as type A, at every request
     metrics_port = 9400               # worker i of a replica: 9400 + i
-    # or, where the addresses are fixed: targets = ["127.0.0.1:41001", "127.0.0.1:41002"]
+    # or, with fixed addresses: targets = ["127.0.0.1:41001", "127.0.0.1:41002"]
 
-    [fleet.reference_line_per_1000]   # optional, until a run puts its own
+    [fleet.reference_line_per_1000]   # optional, until a run sends its own
     team = 48.4
     all = 48.7
 

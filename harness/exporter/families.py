@@ -1,4 +1,4 @@
-"""Metric families put together from the counts of several fleets."""
+"""Metric families, merged from the counts of several fleets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Samples(NamedTuple):
     """A part of one family: what one fleet adds to it."""
 
     name: str
-    """Of the series; prometheus_client takes ``_total`` off the family's name of a counter."""
+    """Of the series; prometheus_client strips ``_total`` from a counter's family name."""
     text: str
     labels: tuple[str, ...]
     """Without ``variant``."""
@@ -36,7 +36,7 @@ def gauge(name: str, text: str, values: Values, *labels: str) -> Samples:
 
 
 def merge(parts: Iterable[Samples]) -> Metric:
-    """One family out of the same family of several fleets."""
+    """Merge the same family of several fleets into one."""
     rows = list(parts)
     first = rows[0]
     family = first.kind(first.name, first.text, labels=(*first.labels, "variant"))
@@ -55,14 +55,14 @@ def merge_all(parts: Iterable[Samples]) -> list[Metric]:
 
 
 def render(families: Iterable[Metric]) -> tuple[bytes, str]:
-    """Prometheus text and its content type. Raises ValueError for a name that comes twice."""
+    """Prometheus text and its content type. Raises ValueError for a duplicate name."""
     registry = CollectorRegistry()
     registry.register(_Collected(list(families)))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Collected:
-    """Families that were collected already, in the shape that a registry asks for."""
+    """A collector, as a registry expects it, of families that were collected before."""
 
     def __init__(self, families: list[Metric]) -> None:
         names = [family.name for family in families]

@@ -1,4 +1,4 @@
-"""Sends the state of a run to an exporter that runs elsewhere, as one in a container does."""
+"""Sends the state of a run to an exporter that runs elsewhere, e.g. in a container."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TIMEOUT_S = 5.0
 
 @contextlib.asynccontextmanager
 async def pushing(state: RunState, url: str, note: Callable[[str], None]) -> AsyncIterator[None]:
-    """Put the state again and again until the block ends, and once more then.
+    """Put the state repeatedly until the block ends, and once more at its end.
 
-    An exporter that does not take it is told once through ``note`` and asked again next time.
+    The first failure is reported through ``note``; every failure is retried at the next turn.
 
     Args:
-        state: whoever made it goes on changing it.
+        state: its owner keeps changing it.
         url: base URL of the exporter.
-        note: told what went wrong.
+        note: called with what went wrong.
     """
     told: list[str] = []
 
@@ -34,7 +34,7 @@ async def pushing(state: RunState, url: str, note: Callable[[str], None]) -> Asy
         except httpx.HTTPError as error:
             if not told:
                 told.append(url)
-                note(f"The exporter [{url}] does not take the run's state: {error}.")
+                note(f"The exporter [{url}] does not accept the run's state: {error}.")
 
     async def go_on(http: httpx.AsyncClient) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Postgres and Redis of one fleet, asked when Prometheus asks."""
+"""Reads Postgres and Redis of one fleet at every scrape."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from harness.observe.postgres import StatementCount, statement_counts
 from harness.targets.registry import kind_of
 
 BUDGET_S = 0.6
-"""Of one look at both servers, with connecting and all questions. The scrape time-out is 1 s
+"""For one read of both servers, connecting included. The scrape timeout is 1 s
 (harness/prometheus/configuration.py, compose/prometheus/prometheus.yml): a server that hangs must
-cost its own numbers and not the page, which says that it hangs."""
+cost only its own numbers and not the page, which reports it as down."""
 _CLOSE_S = 0.1
-"""Of closing a connection to Redis, within a scrape."""
+"""For closing a connection to Redis, within a scrape."""
 
 _OF_CONNECTIONS = frozenset(
     {"auth", "client", "command", "config", "hello", "info", "ping", "reset", "select"}
@@ -39,17 +39,17 @@ class FleetServers:
     variant: str
     postgres_dsn: str | None
     """Connects to the fleet's database as a role that may read pg_stat_statements of all roles.
-    None where nobody counts statements."""
+    None if statements are not counted."""
     postgres_role: str
     """The fleet's own role, whose statements are counted."""
     redis_url: str | None
-    """None where the fleet has no Redis, which shows as 0."""
+    """None if the fleet has no Redis, which shows as 0."""
     counts_redis: bool = True
     """False for a Redis that others use too: its counters are then left out."""
 
 
 class ServerReader:
-    """Asks the servers of one fleet. Connections are its own, and made when they are needed."""
+    """Reads the servers of one fleet. It owns its connections and opens them when needed."""
 
     def __init__(self, servers: FleetServers) -> None:
         self._servers = servers
@@ -68,7 +68,7 @@ class ServerReader:
     async def read(self) -> list[Samples]:
         """What both servers count now. A server that does not answer is down, not an error.
 
-        Who asks while another does gets the same answer: waiting in a row would take too long.
+        Concurrent calls share one read (single flight): one after the other would take too long.
         """
         if self._look is None or self._look.done():
             self._look = asyncio.create_task(self._read_both())
@@ -132,7 +132,7 @@ class ServerReader:
                 memory: dict[str, Any] = await self._redis.info("memory")
                 commands: dict[str, Any] = await self._redis.info("commandstats")
         except (RedisError, OSError):
-            # What was asked may still be answered: that connection is of no more use.
+            # A late answer may still arrive: the connection cannot be used again.
             await self._drop_redis()
             return [self._up("redis", answered=False)]
         return [self._up("redis", answered=True), *self._redis_samples(stats, memory, commands)]
@@ -145,7 +145,7 @@ class ServerReader:
         return [
             counter(
                 series.REDIS_KEYSPACE,
-                "Keys that were asked of the fleet's Redis.",
+                "Keys that were looked up in the fleet's Redis.",
                 {
                     ("hit", variant): int(stats.get("keyspace_hits", 0)),
                     ("miss", variant): int(stats.get("keyspace_misses", 0)),
@@ -154,7 +154,7 @@ class ServerReader:
             ),
             counter(
                 series.REDIS_COMMANDS,
-                "Commands that the fleet's Redis ran, without those that only tend a connection.",
+                "Commands that the fleet's Redis ran, without those that only manage a connection.",
                 {(variant,): calls},
             ),
             gauge(
@@ -175,7 +175,7 @@ class ServerReader:
     def _drop_postgres(self) -> None:
         connection, self._postgres = self._postgres, None
         if connection is not None:
-            # A polite end would wait for the server.
+            # A graceful close would wait for the server.
             connection.terminate()
 
     async def _drop_redis(self) -> None:

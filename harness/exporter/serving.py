@@ -1,4 +1,4 @@
-"""Serves an exporter in the event loop that is there."""
+"""Serves an exporter in the running event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHUTDOWN_S = 3
 
 
 class _Server(uvicorn.Server):
-    """uvicorn as a guest: Ctrl-C and SIGTERM belong to the host."""
+    """uvicorn without signal handlers: Ctrl-C and SIGTERM belong to the harness."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -28,12 +28,12 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve(exporter: Exporter, host: str = DEFAULT_HOST, port: int = 0) -> AsyncIterator[str]:
-    """Serve until the block ends; gives the base URL. Port 0 takes a free one.
+    """Serve until the block ends; yields the base URL. Port 0 takes a free one.
 
     The exporter is closed at the end.
 
     Raises:
-        SetupError: the port is not to be had.
+        SetupError: the port is in use or refused.
     """
     listener = _listen(host, port)
     config = uvicorn.Config(
@@ -51,7 +51,7 @@ async def serve(exporter: Exporter, host: str = DEFAULT_HOST, port: int = 0) -> 
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        # The socket listens already: whoever comes early waits in its queue.
+        # The socket is already listening: early connections wait in its queue.
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True

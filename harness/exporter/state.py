@@ -1,4 +1,4 @@
-"""What the exporter knows of a run: fleets, windows, and the load generator.
+"""What the exporter knows about a run: fleets, windows, and the load generator.
 
 A run keeps one `RunState` and changes it as windows begin and end. It is a Pydantic model because a
 harness that drives a stack in containers sends it to the exporter there as JSON.
@@ -37,14 +37,14 @@ class GeneratorCount(_Part):
     """What the load side has counted, since its start or in one window."""
 
     planned: int = 0
-    """Requests whose time has come."""
+    """Requests that have come due."""
     late: int = 0
     max_delay_s: float = 0.0
     requests: dict[str, dict[str, int]] = {}
     """Answered requests by key scope and HTTP status."""
 
     def plus(self, window: GeneratorCount) -> GeneratorCount:
-        """With a window added; the greatest delay is the window's."""
+        """These counts plus those of a window; the greatest delay is the window's."""
         requests = {scope: dict(statuses) for scope, statuses in self.requests.items()}
         for scope, statuses in window.requests.items():
             have = requests.setdefault(scope, {})
@@ -59,7 +59,7 @@ class GeneratorCount(_Part):
 
 
 class RunState(_Part):
-    """A run as the exporter shows it. Nothing in it is the secret or the id of a key."""
+    """A run as the exporter shows it. It contains neither the secret nor the id of a key."""
 
     replicas_expected: dict[str, int] = Field(default_factory=dict)
     """By variant."""
@@ -67,7 +67,7 @@ class RunState(_Part):
     """By variant and key scope, `harness.domain.series.ALL` among them."""
     windows: list[WindowState] = Field(default_factory=list)
     generator: dict[str, GeneratorCount] = Field(default_factory=dict)
-    """By variant; whole windows only, the running one is in ``running``."""
+    """By variant; completed windows only, the current one is in ``running``."""
     running: dict[str, GeneratorCount] = Field(default_factory=dict)
     """By variant: the window that runs now."""
 
@@ -78,7 +78,7 @@ class RunState(_Part):
         lines: Mapping[str, Mapping[str, float]],
         windows: Iterable[tuple[str, str, int]],
     ) -> RunState:
-        """The state before anything has happened: every series there, at 0.
+        """The state before a run: every series exists, at 0.
 
         Args:
             replicas: expected number of replicas by variant.
@@ -100,14 +100,14 @@ class RunState(_Part):
         self._window(variant, phase, number).active = True
 
     def ended(self, variant: str, phase: str, number: int) -> None:
-        """It has ended, with a result or without one; what was counted in it stays."""
+        """A stretch of load has ended, with or without a result; its counts are kept."""
         self._window(variant, phase, number).active = False
         window = self.running.pop(variant, None)
         if window is not None:
             self.generator[variant] = self.generator.get(variant, GeneratorCount()).plus(window)
 
     def counted(self, variant: str, window: GeneratorCount) -> None:
-        """What the load side has counted in the running window so far."""
+        """Set what the load side has counted in the running window so far."""
         self.running[variant] = window
 
     def metrics(self) -> Iterator[Metric]:
@@ -143,12 +143,12 @@ class RunState(_Part):
         }
         yield _counter(
             series.GENERATOR_PLANNED,
-            "Requests of the load generator whose time has come.",
+            "Requests of the load generator that have come due.",
             {(variant,): count.planned for variant, count in whole.items()},
         )
         yield _counter(
             series.GENERATOR_LATE,
-            "Requests that started too late after their intended time.",
+            "Requests that started late after their intended time.",
             {(variant,): count.late for variant, count in whole.items()},
         )
         yield _gauge(

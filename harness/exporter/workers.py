@@ -1,4 +1,4 @@
-"""Where the workers of a fleet are, and what their pages say."""
+"""Finds the workers of a fleet and fetches their pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Discovery(Protocol):
     """Finds the workers of a fleet."""
 
     async def workers(self) -> list[WatchedWorker]:
-        """All that are there now. Raises OSError where they cannot be looked up."""
+        """All current workers. Raises OSError if they cannot be looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Workers behind a DNS name, one address a replica, as Docker's own resolver answers.
+    """Workers behind a DNS name, one address per replica, as Docker's own resolver answers.
 
     Args:
-        name: what to resolve, type A.
+        name: the name to resolve, type A.
         port: of the first worker's metrics; the others of a replica count up from it.
         per_replica: workers of each replica.
     """
@@ -75,7 +75,7 @@ class Resolved:
     per_replica: int = 1
 
     async def workers(self) -> list[WatchedWorker]:
-        """All that the name stands for now, in the order of their addresses."""
+        """All that the name resolves to now, in the order of their addresses."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(
             self.name, self.port, family=socket.AF_INET, type=socket.SOCK_STREAM
@@ -89,7 +89,7 @@ class Resolved:
 
 
 async def fetch(http: httpx.AsyncClient, worker: WatchedWorker, names: Sequence[str]) -> WorkerPage:
-    """A worker's page, only the named series where any are named. Raises httpx.HTTPError."""
+    """A worker's page, limited to the named series if any. Raises httpx.HTTPError."""
     url = f"http://{worker.address}{METRICS_PATH}"
     reply = await http.get(url, params=[("name[]", name) for name in names])
     return WorkerPage(

@@ -1,6 +1,6 @@
-"""What stays up until it is ended: fleets to drive by hand, Locust's web UI, the Compose project.
+"""Stacks that stay up until they are stopped: fleets, Locust's web UI, the Compose project.
 
 Start in `keep` for fleets alone (``harness fleet``), in `web` for fleets with the web UI
-(``harness ui``), in `compose_up` for containers (``harness up``, ``harness down``). `prepare` makes
-a fleet's database ready from inside a cluster.
+(``harness ui``), in `compose_up` for containers (``harness up``, ``harness down``). `prepare`
+prepares a fleet's database from inside a cluster.
 """

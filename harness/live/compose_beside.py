@@ -1,4 +1,4 @@
-"""What `harness up` starts beside the fleets: Prometheus, Grafana, and Locust with its web UI."""
+"""The sidecars of `harness up`: Prometheus, Grafana, and Locust with its web UI."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ GRAFANA_LAYER = "grafana.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is started beside the fleets."""
+    """The sidecars of the fleets."""
 
     grafana: bool = True
     locust_workers: int = 2
 
     @property
     def services(self) -> list[str]:
-        """Compose's names of it, in the order in which each can start."""
+        """Compose's names of the sidecars, in an order in which each can start."""
         return ["prometheus", *(["grafana"] if self.grafana else []), "locust", "locust-worker"]
 
     @property
     def ports(self) -> dict[str, int]:
-        """Variables of the ports that it takes, with their defaults."""
+        """Variables of the sidecars' ports, with their defaults."""
         ports = {
             "PROMETHEUS_PORT": PROMETHEUS_PORT,
             "LOCUST_PORT": LOCUST_PORT,
@@ -45,7 +45,7 @@ class Beside:
         return ports | ({"GRAFANA_PORT": GRAFANA_PORT} if self.grafana else {})
 
     async def have_images(self, docker: Docker) -> None:
-        """Pull the images that are not there. Raises SetupError."""
+        """Pull missing images. Raises SetupError."""
         await have_image(docker, "PROMETHEUS_IMAGE", image("PROMETHEUS_IMAGE"))
         if self.grafana:
             advice = " Or leave it out: GRAFANA=off."
@@ -53,11 +53,11 @@ class Beside:
 
 
 def configure(stack: KeptStack, plan: RunPlan, beside: Beside) -> None:
-    """Write down what Compose must know to start it. Raises SetupError."""
+    """Write the settings that Compose needs to start the sidecars. Raises SetupError."""
     project = stack.project
     keys_file = project.folder / KEYS
     write_keys(keys_file, list(plan.keys))
-    # Locust reads it under a user of its own; the folder lets nobody else in.
+    # Locust's container reads it as another user; the folder keeps all others out.
     keys_file.chmod(0o644)
     hosts = {name: place.url for name, place in stack.places.items()}
     project.set(**locust_settings(plan, hosts, stack.exporter_address))
@@ -67,10 +67,10 @@ def configure(stack: KeptStack, plan: RunPlan, beside: Beside) -> None:
 
 
 async def start(project: Project, beside: Beside) -> None:
-    """Start what does not run, and wait until all of it answers and every worker has joined.
+    """Start the sidecars that do not run; wait until all answer and every worker has joined.
 
     Raises:
-        SetupError: something does not come up.
+        SetupError: a service does not come up.
     """
     project.set(LOCUST_WORKERS=str(beside.locust_workers))
     services = beside.services
@@ -90,7 +90,7 @@ async def start(project: Project, beside: Beside) -> None:
 
 
 def address(project: Project, variable: str) -> str:
-    """Base URL of what answers on the port of a setting."""
+    """Base URL of the service on the port that a setting names."""
     return f"http://127.0.0.1:{project.settings[variable]}"
 
 
@@ -104,7 +104,7 @@ def reference_lines(plan: RunPlan) -> dict[str, dict[str, float]]:
 
 
 def locust_settings(plan: RunPlan, hosts: Mapping[str, str], exporter: str) -> dict[str, str]:
-    """What Locust's web UI is told, as `harness.ui` documents it.
+    """Environment variables of Locust's web UI, as `harness.ui` documents them.
 
     Args:
         plan: which load the form begins with.

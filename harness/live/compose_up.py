@@ -1,4 +1,4 @@
-"""Brings the whole picture up in Docker Compose, and takes it down again.
+"""Starts the whole stack in Docker Compose, and removes it again.
 
 Fleets behind load balancers, Postgres, Redis, the exporter, Prometheus, Grafana and Locust stay up
 after the command has ended, until `down`.
@@ -41,22 +41,22 @@ Say = Callable[[str], None]
 async def up(
     scenario: Scenario, arms: Sequence[Arm], *, beside: Beside, runs_dir: Path, say: Say, stop: Stop
 ) -> None:
-    """Start the stack, wait until everything is healthy, and say where it is.
+    """Start the stack, wait until everything is healthy, and print its addresses.
 
-    A stack that is up with the same fleets is brought to what is asked for now: replicas, Locust's
-    workers, and what has ended since.
+    A stack that is up with the same fleets is scaled to the given numbers of replicas and Locust
+    workers, and services that have exited are started again.
 
     Args:
         scenario: gives population, premises, TTL and mock model; its load is not driven.
         arms: variants with their targets; one fleet each.
-        beside: what is started beside the fleets.
-        runs_dir: where the logs go if it does not come up.
+        beside: the sidecars.
+        runs_dir: where the logs go if the stack does not come up.
         say: prints a line.
-        stop: asked by whoever wants it to end early; what was started is then ended. A stack that
-            was up before stays up.
+        stop: cancels start-up; everything started is then stopped. A stack that was up before
+            stays up.
 
     Raises:
-        SetupError: something could not be started, and nothing is left running that was not before.
+        SetupError: something could not be started; everything started by this call is stopped.
         UsageError: LITELLM_IMAGE is of the compromised release.
     """
     plan = make_plan(scenario, arms, stack=KeptStack.name)
@@ -68,10 +68,10 @@ async def up(
 
 
 async def down(say: Say) -> None:
-    """Remove containers, networks, volumes and generated files, abandoned runs' included.
+    """Remove containers, networks, volumes and generated files, also those of abandoned runs.
 
     Raises:
-        SetupError: Docker does not answer, or something is left; the message says what.
+        SetupError: Docker does not answer, or something is left; the message names it.
     """
     docker = find_docker({})
     await check(docker)
@@ -96,7 +96,7 @@ def _known() -> set[str]:
 
 async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
     try:
-        # All that can be refused is refused before anything is built or started.
+        # Check all that can be checked before anything is built or started.
         await check(stack.docker)
         ports = stack.claim_ports(len(plan.arms), beside.ports)
         await have_images(stack.docker, [plan.fleet(arm) for arm in plan.arms])
@@ -110,7 +110,7 @@ async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> N
             fleet = await stack.start(spec)
             async with watch(fleet) as observer:
                 await arm.target.database.seed(observer.postgres, plan.keys)
-        say("starting what watches and loads them")
+        say("starting monitoring and Locust")
         configure(stack, plan, beside)
         await start(stack.project, beside)
         await stack.detach({"fleets": _fingerprint(plan)})
@@ -123,14 +123,14 @@ async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> N
 
 
 async def _again(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
-    """Bring a stack that is up to what is asked for, and start what has ended of it."""
+    """Scale a running stack to the plan, and start the services that have exited."""
     kept = await stack.resume(plan.fleet(arm) for arm in plan.arms)
     _check_same(stack, plan, beside, kept)
     running = await stack.running()
     if not running["postgres"]:
         raise SetupError(
-            f"Postgres of the stack [{KEPT_PROJECT}] has ended. What it held need not be whole, "
-            "because it writes without fsync. End the stack: make down. Then start it anew."
+            f"Postgres of the stack [{KEPT_PROJECT}] has exited. Its data may be corrupt, "
+            "because it writes without fsync. End the stack: make down. Then start it again."
         )
     wanted = {"locust-worker": beside.locust_workers}
     for arm in plan.arms:
@@ -138,19 +138,19 @@ async def _again(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> N
     fleets = [name for place in stack.places.values() for name in place.services]
     for service in ("exporter", *fleets, *beside.services):
         if (have := running[service]) != (want := wanted.get(service, 1)):
-            say(f"{service}: {have} run, {want} are wanted")
+            say(f"{service}: {have} running, {want} wanted")
     try:
         for arm in plan.arms:
             await stack.scale(arm.name, plan.fleet(arm).replicas)
         await start(stack.project, beside)
     finally:
-        # Also where it was interrupted: the next one goes on from here.
+        # Also after an interrupt: the next call continues from here.
         await stack.detach(kept)
     _tell(stack, plan, say)
 
 
 def _check_same(stack: KeptStack, plan: RunPlan, beside: Beside, kept: Mapping[str, Any]) -> None:
-    """Raise SetupError where a stack is another than is asked for, in what cannot be changed."""
+    """Raise SetupError if the running stack differs in what cannot be changed."""
     is_up = f"A stack [{KEPT_PROJECT}] is up"
     then = "End it: make down. Then start this one."
     if kept.get("fleets") != _fingerprint(plan):
@@ -161,7 +161,7 @@ def _check_same(stack: KeptStack, plan: RunPlan, beside: Beside, kept: Mapping[s
 
 
 def _fingerprint(plan: RunPlan) -> str:
-    """What two stacks have in common that differ in nothing but their numbers of containers."""
+    """Equal for two stacks that differ only in their numbers of containers."""
     specs = [plan.fleet(arm) for arm in plan.arms]
     rows = [
         [spec.name, spec.target.version, spec.target.describe(), spec.workers, spec.settings]

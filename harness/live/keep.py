@@ -1,4 +1,4 @@
-"""Keeps fleets up for somebody else's load, and says what to type."""
+"""Keeps fleets up for a load that the user starts, and prints the commands for it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class KeptFleets:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Fleets that are wanted, and until when."""
+    """Which fleets to keep up, and until when."""
 
     scenario: Scenario
     """Gives population, premises, TTL and mock model; its load is not driven."""
@@ -44,7 +44,7 @@ class Keeping:
     say: Callable[[str], None]
     """Prints a line."""
     stop: Stop
-    """Asked by whoever wants it to end."""
+    """The request to stop."""
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +95,7 @@ def _secrets(keys_file: Path, plan: RunPlan) -> Iterator[Path]:
 
 
 async def keep_up(keeping: Keeping, base_port: int | None) -> None:
-    """Start one fleet for each arm and hold them until somebody asks.
+    """Start one fleet for each arm and keep them up until a stop is requested.
 
     Args:
         keeping: which fleets, where, until when.
@@ -103,7 +103,7 @@ async def keep_up(keeping: Keeping, base_port: int | None) -> None:
 
     Raises:
         SetupError: something could not be started; nothing is left running.
-        ServerDiedError: something ended by itself.
+        ServerDiedError: a process exited by itself.
     """
     async with fleets_up(keeping, "fleet", base_port) as kept:
         for fleet in kept.fleets:

@@ -1,7 +1,7 @@
-"""Makes a fleet's database ready from inside a cluster: role, database, schema, population.
+"""Prepares a fleet's database from inside a cluster: role, database, schema, population.
 
 `harness up` and a run do this from outside. In Kubernetes a Job does it, which may be started again
-at any point; so every step looks whether it has been done.
+at any point; so every step checks whether it is already done.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ async def prepare_database(
     *,
     patience_s: float = 120.0,
 ) -> bool:
-    """Create what is not there yet.
+    """Create what is missing.
 
     Args:
         admin_dsn: may create roles and databases.
         role: of the fleet; its database has the same name.
         password: of the role.
-        target: has the schema.
+        target: creates the schema.
         keys: the population.
         patience_s: how long to wait for the server to answer at all.
 

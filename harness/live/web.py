@@ -1,4 +1,4 @@
-"""Fleets with Locust's web UI before them, in processes of their own."""
+"""Keeps fleets and Locust's web UI up, in processes of their own."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class WebUi:
     host: str = LOOPBACK
     port: int = 8089
     locust_workers: int = 0
-    """0 drives from the process that serves the web UI."""
+    """With 0, the process that serves the web UI drives the load."""
 
 
 async def serve_ui(keeping: Keeping, web: WebUi) -> None:
-    """Start fleets and the web UI, and hold them until a stop is asked for.
+    """Start fleets and the web UI, and keep them up until a stop is requested.
 
     Args:
         keeping: which fleets, where, until when; the form begins with the scenario's load.
@@ -51,7 +51,7 @@ async def serve_ui(keeping: Keeping, web: WebUi) -> None:
 
     Raises:
         SetupError: something could not be started; nothing is left running.
-        ServerDiedError: something ended by itself.
+        ServerDiedError: a process exited by itself.
     """
     stop, say = keeping.stop, keeping.say
     locustfile = shipped("locustfile.py")
@@ -141,7 +141,7 @@ async def _workers(http: httpx.AsyncClient) -> int:
 async def _first_end(processes: Sequence[Process]) -> str:
     first = await first_end(lambda: processes)
     return (
-        f"{first.command.name} ended although nobody asked it to, {first.epitaph()}\n"
+        f"{first.command.name} exited unexpectedly, {first.epitaph()}\n"
         "Read the whole log, then start again."
     )
 

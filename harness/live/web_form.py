@@ -1,4 +1,4 @@
-"""What Locust's web UI is told of a plan, as environment variables that `harness.ui` documents."""
+"""A plan's settings of Locust's web UI: environment variables that `harness.ui` documents."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from harness.scenario.loader import scenario_names
 from harness.ui.presets import preset_of
 
 _MOST_USERS_A_SECOND = 100
-"""Above it Locust warns."""
+"""Locust warns above this."""
 
 
 def premises_note(plan: RunPlan) -> str:
-    """What is planted, named as planted; empty where nothing is."""
+    """What is planted, named as planted; empty if nothing is."""
     return " ".join(f"Planted: {premise}" for premise in plan.premises)
 
 
 def form_settings(plan: RunPlan) -> dict[str, str]:
-    """What the form begins with, what is planted, and what the reference line is made of."""
+    """The form's first values, what is planted, and the inputs of the reference line."""
     scenario, preset = plan.scenario, preset_of(plan.scenario)
     objects = ",".join(f"{row.scope}={row.objects}" for row in plan.sizing)
     settings = {

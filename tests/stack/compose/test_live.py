@@ -338,7 +338,7 @@ def test_up_once_more_brings_back_what_is_missing(stack: str, tmp_path: Path) ->
     del stack
     told = up(tmp_path, REPLICAS)
 
-    assert f"proxy-recommended: {REPLICAS - 1} run, {REPLICAS} are wanted" in told
+    assert f"proxy-recommended: {REPLICAS - 1} running, {REPLICAS} wanted" in told
     assert "proxy-litellm-1-84:" not in told
     assert ups("recommended") == REPLICAS
     eventually("prometheus", lambda: seen("recommended"), lambda n: n == REPLICAS)
@@ -350,7 +350,7 @@ def test_scaling_from_eight_to_three_is_seen(stack: str, tmp_path: Path) -> None
 
     assert httpx.get(f"{LOCUST}/worker-count").json()["worker_count"] == 1
     for variant in VARIANTS:
-        assert f"proxy-{variant.replace('_', '-')}: {REPLICAS} run, 3 are wanted" in told
+        assert f"proxy-{variant.replace('_', '-')}: {REPLICAS} running, 3 wanted" in told
         assert len(servers(variant)) == ups(variant) == 3
         eventually("prometheus", partial(seen, variant), lambda n: n == 3)
         eventually("expected", partial(expected, variant), lambda n: n == 3)

@@ -180,7 +180,7 @@ async def test_what_is_missing_is_brought_back(stack: Up, *, removed: bool) -> N
     told = await stack.again()
 
     for service in services:
-        assert f"{service}: {WHOLE[service] - 1} run, {WHOLE[service]} are wanted" in told
+        assert f"{service}: {WHOLE[service] - 1} running, {WHOLE[service]} wanted" in told
     assert stack.running() == WHOLE
     assert HEALTHY in told
 
@@ -205,7 +205,7 @@ async def test_scaling_that_failed_half_way_is_taken_up_again(stack: Up) -> None
 
     told = await stack.again(replicas=3)
 
-    assert f"{PROXY}: 2 run, 3 are wanted" in told
+    assert f"{PROXY}: 2 running, 3 wanted" in told
     assert stack.running() == WHOLE
 
 
@@ -239,7 +239,7 @@ async def test_locusts_workers_are_scaled_and_waited_for(
     stack: Up, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = await stack.again(beside=Beside(grafana=False, locust_workers=4))
-    assert "locust-worker: 2 run, 4 are wanted" in told
+    assert "locust-worker: 2 running, 4 wanted" in told
     assert stack.running() == WHOLE | {"locust-worker": 4}
 
     monkeypatch.setattr(readiness, "READY_S", 0.3)
