@@ -1,1 +1,1 @@
-"""What a developer runs and a user does not: checks of the code, and the dashboards."""
+"""Developers' tools: checks of the code, generated docs, and the dashboards."""

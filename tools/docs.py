@@ -1,7 +1,7 @@
-"""What of the docs is made from the code: ``python -m tools.docs`` writes it anew (`make docs`).
+"""Generates parts of the docs from the code: ``python -m tools.docs`` (`make docs`).
 
-A page keeps its prose; what stands between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is
-replaced. A test fails where a file differs from what this makes.
+A page keeps its prose; the text between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is
+replaced. A test fails if a file differs from what this makes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MINUS = "\u2212"
 
 
 def files() -> dict[str, str]:
-    """Every file that is made, whole or in part, with the text that it should have."""
+    """Every generated file, whole or in part, with its expected text."""
     return {
         "docs/method.md": _page("docs/method.md", {"cells": _cells(), "ledger": _ledger()}),
         "docs/result-schema.md": _page(

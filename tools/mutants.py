@@ -1,4 +1,4 @@
-"""Changes the pure modules one place at a time, and holds the tests to noticing.
+"""Mutates the pure modules one place at a time, and checks that tests notice.
 
 mutmut makes the mutants and runs the tests that reach each of them. What it changes and which
 tests it runs is one table, ``[tool.mutmut]`` in pyproject.toml. This adds what mutmut lacks: a
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 EQUIVALENT = ROOT / "tools" / "equivalent-mutants.toml"
 LEAST_KILLED = 0.9
 _KILLED = "killed"
-"""A mutant that ran out of time is none: nothing here loops, so the machine was too busy."""
+"""A timeout does not count: nothing here loops, so the machine was too busy."""
 
 
 class Mutant(NamedTuple):
@@ -44,7 +44,7 @@ def _mutmut(*arguments: str, show: bool = False) -> str:
 
 
 def _outcomes(modules: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What became of each mutant, by module and mutmut's name of the mutant."""
+    """The outcome of each mutant, by module and mutmut's name of the mutant."""
     found: dict[str, dict[str, str]] = {module: {} for module in modules}
     for line in _mutmut("results", "--all", "true").splitlines():
         name, _, outcome = line.strip().partition(": ")
@@ -62,12 +62,12 @@ def _mutant(name: str) -> Mutant:
 
 
 def main() -> None:
-    """Run mutmut anew and judge what it found."""
+    """Run mutmut again and judge its results."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
     modules = [path.removesuffix(".py").replace("/", ".") for path in table["only_mutate"]]
     listed = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["mutant"]
     equivalent = {Mutant(one["function"], one["was"], one["becomes"]) for one in listed}
-    # mutmut keeps what it found, whatever the tests have become since.
+    # mutmut keeps its results, although the tests may have changed since.
     shutil.rmtree(ROOT / "mutants", ignore_errors=True)
     _mutmut("run", show=sys.stdout.isatty())
     problems = []

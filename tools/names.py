@@ -1,4 +1,4 @@
-"""Checks that a class name says which class is meant, and that a module is worth a file.
+"""Checks that class names are unambiguous, and that a module is worth a file.
 
 1. No public class has the same name in two packages of the product.
 2. A module that one module of the same folder imports, and no other, is part of that module: unless
@@ -25,7 +25,7 @@ IMPORTERS = (*PRODUCT, "standin", "locustfile.py")
 EXCUSED: Mapping[str, str] = {
     "benchmarks.startup": "a step that starts servers: tests/benchmarks/test_run.py runs it within "
     "the whole benchmark, in another process",
-    "harness.stack.embedded.valkey": "one server, as postgres.py beside it: "
+    "harness.stack.embedded.valkey": "one server, like postgres.py: "
     "tests/stack/test_embedded_stack.py starts it",
     "tools.dashboards.compared": "a dashboard a module: tests/dashboards tests what it makes",
     "tools.dashboards.fleet": "a dashboard a module: tests/dashboards tests what it makes",
@@ -35,7 +35,7 @@ _SELF = Path("tools", "names.py")
 
 
 class Module(NamedTuple):
-    """A module as it is written."""
+    """A module's source."""
 
     path: Path
     """Below the root."""
@@ -43,7 +43,7 @@ class Module(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Dotted; a package's face has the name of the package."""
+        """Dotted; ``__init__`` has the name of its package."""
         parts = self.path.with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -107,7 +107,7 @@ def parts_of_another(root: Path, product: Mapping[str, Module]) -> dict[str, str
     used_otherwise: set[str] = set()
     for module in modules(root, *IMPORTERS).values():
         if module.path == _SELF:
-            continue  # an excuse is no use
+            continue  # an entry in EXCUSED does not count as a use
         for name in set(imported(module)) - {module.name}:
             importers[name].add(module.name)
         used_otherwise.update(set(named(module)) - {module.name})
@@ -120,14 +120,14 @@ def parts_of_another(root: Path, product: Mapping[str, Module]) -> dict[str, str
         if len(importers[name]) == 1:
             (importer,) = importers[name]
             its_path = product[importer].path if importer in product else None
-            # A package's face passes names on to those who import the package.
+            # An __init__ re-exports names to the importers of its package.
             if its_path and its_path.parent == module.path.parent and its_path.stem != "__init__":
                 found[name] = importer
     return dict(sorted(found.items()))
 
 
 def main(arguments: list[str]) -> int:
-    """Check a tree and say what is wrong; the exit code."""
+    """Check a tree and print what is wrong; returns the exit code."""
     root = Path(arguments[0]) if arguments else Path(__file__).parents[1]
     if not (root / "harness").is_dir():
         print(f"There is no harness in [{root}]. Name the root of a checkout.", file=sys.stderr)

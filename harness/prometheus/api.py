@@ -16,7 +16,7 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Labels and points (Unix seconds, value). An instant query gives one point a series."""
+    """Labels and points (Unix seconds, value). An instant query gives one point per series."""
 
     labels: Mapping[str, str]
     points: tuple[tuple[float, float], ...]
@@ -37,7 +37,7 @@ class PrometheusApi:
 
     Args:
         url: its base URL.
-        http: a client to use; closed by whoever made it.
+        http: the client to use; the caller closes it.
     """
 
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
@@ -45,7 +45,7 @@ class PrometheusApi:
         self._http = http
 
     async def ready(self) -> bool:
-        """Whether it answers queries by now."""
+        """Whether it answers queries yet."""
         try:
             return (await self._http.get(f"{self.url}/-/ready")).status_code == httpx.codes.OK
         except httpx.HTTPError:

@@ -37,29 +37,29 @@ class Binary:
 
     path: Path
     source: str
-    """Where it was found, in words without a path: fit for a report."""
+    """Where it was found, in words and without a path, for reports."""
     version: str
     """As ``2.42.0+ds``."""
 
     @property
     def assets(self) -> Path | None:
-        """Files of the web interface beside an unpacked package; None where it needs none.
+        """Files of the web interface in an unpacked package; None if none are needed.
 
-        Debian's build reads them from ``/usr/share`` unless it is told otherwise.
+        Debian's build reads them from ``/usr/share`` by default.
         """
         folder = self.path.parent.parent / _ASSETS
         return folder if folder.is_dir() and folder.parts[:2] != ("/", "usr") else None
 
 
 def find(program: str, *, fetched: bool = True) -> Binary | None:
-    """A program, the first that runs of: the one that the variable names, PATH, what `fetch` got.
+    """The first program that runs: named by the variable, on PATH, or unpacked by `fetch`.
 
     Args:
         program: `PROMETHEUS` or `PROMTOOL`.
-        fetched: whether what `fetch` got counts.
+        fetched: whether to look at what `fetch` unpacked.
 
     Raises:
-        SetupError: the one that the variable names does not run.
+        SetupError: the program that the variable names does not run.
     """
     variable = VARIABLES[program]
     named = os.environ.get(variable)
@@ -87,10 +87,10 @@ def cache_folder() -> Path:
 def fetch() -> Binary:
     """Download Debian's package with ``apt-get download`` and unpack it; nothing is installed.
 
-    What was unpacked before stays, and nothing is downloaded.
+    A package that was unpacked before is kept, and nothing is downloaded.
 
     Raises:
-        SetupError: this is no Debian, or the package is not to be had.
+        SetupError: this is not Debian, or the package cannot be downloaded.
     """
     if (have := _fetched(PROMETHEUS)) is not None:
         return have
@@ -135,7 +135,7 @@ def _fetched(program: str) -> Binary | None:
 
 
 def _version(path: Path, program: str) -> str | None:
-    """What ``--version`` says; None for what does not run, or is another program of that name."""
+    """A program's version; None if it does not run, or is another program of that name."""
     try:
         done = subprocess.run(
             [path, "--version"],
@@ -178,7 +178,7 @@ def _run(command: Sequence[str | Path], folder: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SetupError(f"[{command[0]} {command[1]}] failed: {error}.") from error
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         raise SetupError(
             f"[{command[0]} {command[1]}] failed: {lines[-1]}. "
             "Check the network and the package sources, or put prometheus on PATH."

@@ -1,13 +1,13 @@
-"""What Prometheus is told: whom to scrape, how often, and which labels tell them apart.
+"""Prometheus's configuration: what to scrape, how often, and with which labels.
 
-**Labels.** A worker's page carries ``variant`` on every series and nothing else that names it. A
-scrape adds ``variant``, ``replica`` and ``worker``. ``variant`` stands on both sides on purpose:
-``up`` and the other series that Prometheus makes itself have only the scrape's. With
-``honor_labels: false`` the scrape's wins, the page's comes in as ``exported_variant``, and a
-``labeldrop`` takes that away, so that no series carries the same word twice. A configuration that
-forgets the ``labeldrop`` still works with every query here.
+**Labels.** A worker's page has ``variant`` on every series and no other label that identifies it. A
+scrape adds ``variant``, ``replica`` and ``worker``. Both have ``variant`` on purpose: ``up`` and
+the other series that Prometheus adds itself have only the scrape's. With ``honor_labels: false``
+the scrape's wins, the page's becomes ``exported_variant``, and a ``labeldrop`` removes that, so
+that no series has the same value twice. A configuration without the ``labeldrop`` still works with
+every query here.
 
-The exporter's page speaks for all fleets, so its scrape adds no ``variant``.
+The exporter's page covers all fleets, so its scrape adds no ``variant``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 WORKERS_JOB = "authcache"
-"""What dashboards and rules call the scrapes of workers, on every stack."""
+"""The job of workers in dashboards and rules, on every stack."""
 EXPORTER_JOB = "authcache-exporter"
 SCRAPE_S = 1.0
 """A window lasts seconds, and ``$__rate_interval`` is four scrapes."""
 RULES_S = 5.0
-"""Between two evaluations of the rules: once a second they cost more than all scrapes together."""
+"""Between two evaluations of the rules: once a second would cost more than all scrapes."""
 WORKERS_RELABELLED = [{"action": "labeldrop", "regex": "exported_variant"}]
 """``metric_relabel_configs`` of every scrape of workers."""
 
@@ -54,7 +54,7 @@ def configuration(
     """The text of a configuration file. It is JSON, which Prometheus reads as YAML.
 
     Args:
-        workers: whom to scrape.
+        workers: the workers to scrape.
         exporter: host and port of the harness's exporter.
         rule_files: as the configuration file names them, relative to it.
         scrape_s: seconds between two scrapes.
@@ -89,5 +89,5 @@ def _interval(seconds: float) -> str:
 
 
 def silent_configuration() -> str:
-    """One that scrapes nobody, to look at old data."""
+    """A configuration without scrapes, to look at old data."""
     return json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": []}) + "\n"

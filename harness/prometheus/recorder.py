@@ -1,4 +1,4 @@
-"""Prometheus beside a run: it records what a person may want to look at later."""
+"""Runs Prometheus as a sidecar of a run, to record its series for later."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from harness.prometheus.server import (
 FOLDER = "prometheus"
 """In the run directory."""
 RULES_FILE = "rules.yml"
-UNFINISHED = "Prometheus has not scraped everybody after the run; its data may lack the run's end."
-"""Noted where the last scrape was waited for in vain."""
+UNFINISHED = "Prometheus has not scraped all targets after the run; its data may lack the run's end."
+"""Noted if the last scrape did not come in time."""
 _FIRST_SCRAPE_TIMEOUT_S = 20.0
 _LAST_SCRAPE_TIMEOUT_S = 20.0
 _POLL_S = 0.1
@@ -48,13 +48,13 @@ def has_data(run_dir: Path) -> bool:
 
 
 class Host(Protocol):
-    """Starts a process beside the fleets of a run."""
+    """Starts and stops the sidecars of a run."""
 
     def accompany(self, command: Command) -> Process:
-        """Start it; that it ends is no reason to end the run. Raises SetupError."""
+        """Start a sidecar; its exit does not end the run. Raises SetupError."""
 
     async def dismiss(self, group: str) -> None:
-        """End what was started under a group."""
+        """Stop the sidecars of a group."""
 
 
 @contextlib.asynccontextmanager
@@ -71,22 +71,21 @@ async def recording(
 ) -> AsyncIterator[PrometheusApi]:
     """Record into ``prometheus/`` of the run directory until the block ends.
 
-    The block begins when every worker was scraped once, so that counters are seen at 0, and its end
-    waits for one more scrape. Neither is waited for without end, and either is noted where it did
-    not come.
+    The block begins when every worker was scraped once, so that counters are recorded at 0, and its
+    end waits for one more scrape. Both waits have a timeout, and a scrape that is missing is noted.
 
     Args:
         binary: the Prometheus.
-        host: starts and ends the process, with the guard's care.
+        host: starts and stops the process, watched by the guard.
         run_dir: of the run.
-        workers: whom to scrape.
+        workers: the workers to scrape.
         exporter: host and port of the harness's exporter.
         log_file: where the process writes.
-        rules: a file of rules; a copy goes with the data.
-        note: told what went wrong; nothing of it is a reason to end the run.
+        rules: a file of rules; a copy is kept with the data.
+        note: called with what went wrong; none of it ends the run.
 
     Raises:
-        SetupError: it does not come up.
+        SetupError: Prometheus does not come up.
     """
     folder = run_dir / FOLDER
     folder.mkdir()
@@ -128,7 +127,7 @@ async def _scraped_again(api: PrometheusApi) -> bool:
 
 
 async def _holds(api: PrometheusApi, expr: str, timeout_s: float) -> bool:
-    """Ask until the answer is not empty; False when the time is up or nobody answers."""
+    """Ask until the answer is not empty; False on a timeout or without an answer."""
     try:
         return bool(await wait_until(lambda: api.query(expr), timeout_s, poll_s=_POLL_S))
     except SetupError:

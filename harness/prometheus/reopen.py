@@ -1,8 +1,8 @@
 """Opens a Prometheus on the data of a run that is over.
 
-Prometheus has no mode that only reads: it locks its folder, replays the log of writes into new
-files and compacts. A run's data must stay as they were recorded, so it gets a copy, which goes when
-it ends. Runs of minutes are some megabytes.
+Prometheus has no read-only mode: it locks its folder, replays the write-ahead log into new files
+and compacts. A run's data must stay as they were recorded, so it gets a copy, which is deleted when
+it exits. Runs of minutes are some megabytes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Opened:
 
     @property
     def look(self) -> str:
-        """A page with source reads over the whole of the run."""
+        """URL of a graph of the source reads of the whole run."""
         query = {
             "g0.expr": _FIRST_LOOK,
             "g0.tab": "0",
@@ -67,9 +67,9 @@ class Opened:
         return f"{self.api.url}/graph?{urlencode(query)}"
 
     async def died(self) -> str:
-        """Wait until it ends by itself; say so, with its last log lines."""
+        """Wait until it exits by itself; returns a message with its last log lines."""
         await wait_until(self.process.ended)
-        return f"Prometheus ended although nobody asked it to, {self.process.epitaph()}"
+        return f"Prometheus exited unexpectedly, {self.process.epitaph()}"
 
 
 def required_binary() -> Binary:
@@ -93,8 +93,8 @@ async def reopened(run_dir: Path, port: int | None = None) -> AsyncIterator[Open
     """
     if not has_data(run_dir):
         raise UsageError(
-            f"The run [{run_dir.name}] was not recorded by Prometheus. Runs are when prometheus is "
-            "on PATH, or with --prometheus on."
+            f"The run [{run_dir.name}] was not recorded by Prometheus. Runs are recorded when "
+            "prometheus is on PATH, or with --prometheus on."
         )
     binary = required_binary()
     token = secrets.token_hex(16)
@@ -137,7 +137,7 @@ async def _extent(api: PrometheusApi, data: Path) -> tuple[float, float]:
 
 
 def _blocks(data: Path) -> list[tuple[float, float]]:
-    """The same of what a run of hours has written into blocks."""
+    """The same for each block; a run of hours has some."""
     blocks = [json.loads(file.read_text(encoding="utf-8")) for file in data.glob("*/meta.json")]
     return [(block["minTime"] / 1000, block["maxTime"] / 1000) for block in blocks]
 

@@ -1,4 +1,4 @@
-"""The command line of a Prometheus that is the harness's own, and the wait until it answers."""
+"""The command line of the harness's own Prometheus, and the wait until it answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG_FILE = "prometheus.yml"
 DATA_FOLDER = "data"
 HOST = "127.0.0.1"
 FOREVER = "100y"
-"""Retention: a run that is opened a year later must still be there."""
+"""Retention: a run's data must still be there when it is opened a year later."""
 _READY_TIMEOUT_S = 60.0
 
 
@@ -38,7 +38,7 @@ def server_command(
     ]
     if binary.assets is not None:
         argv.append(f"--web.local-assets={binary.assets}/")
-    # One core at most: whatever it saves in wall time, the replicas would lose.
+    # One core at most: the replicas need the others.
     return Command(
         name="Prometheus server", group=GROUP, argv=argv, log_file=log_file, env={"GOMAXPROCS": "1"}
     )

@@ -1,7 +1,7 @@
 """Locust's web UI with a tab of our own: what every cache tier of every replica does, live.
 
 ``locust -f locustfile.py`` shows it wherever Locust's web UI runs: alone, or on a master with
-workers (only the master reads the replicas). It needs to know where the replicas count:
+workers (only the master reads the replicas). It needs the replicas' addresses and metrics pages:
 
 =====================  ============================================================================
 option, environment    meaning
@@ -11,8 +11,8 @@ option, environment    meaning
 ``--metrics``          ``/metrics`` of every worker process, in the same form; the workers of one
 ``AUTHCACHE_METRICS``  replica are joined by ``+``: ``NAME=URL+URL,URL+URL;NAME=…``
 ``--snapshots``        instead of ``--metrics``: the harness's exporter, which finds the workers
-``AUTHCACHE_SNAPSHOTS``  itself, e.g. ``http://127.0.0.1:9464/snapshots``; it is told in turn what
-                       the load sends, for the dashboards (`harness.ui.push`)
+``AUTHCACHE_SNAPSHOTS``  itself, e.g. ``http://127.0.0.1:9464/snapshots``; in turn it is sent the
+                       load's counts, for the dashboards (`harness.ui.push`)
 ``--keys-file``        the virtual keys; master and workers read the same path
 ``AUTHCACHE_KEYS``
 ``--preset``           a built-in scenario that gives load model, arrival rate and mix, unless
@@ -26,8 +26,8 @@ option, environment    meaning
 ``AUTHCACHE_FLEET``, ``AUTHCACHE_LOAD_MODEL``, ``AUTHCACHE_ARRIVAL_RATE``, ``AUTHCACHE_MIX``,
 ``AUTHCACHE_RATE`` and ``AUTHCACHE_SEED`` preset the other fields of the form; ``LOCUST_USERS``,
 ``LOCUST_SPAWN_RATE``, ``LOCUST_WEB_HOST`` and ``LOCUST_WEB_PORT`` are Locust's own. Hosts and keys
-that are given here cannot be changed in the form, so that nobody sends the load elsewhere.
+that are given here cannot be changed in the form, so that the load cannot be sent elsewhere.
 
 ``/auth-cache`` is the page, ``/auth-cache/data`` its numbers as JSON, ``/auth-cache/csv`` every
-counter that moved since the start of the test. None of them carries a key, a user or a team id.
+counter that changed since the start of the test. None of them contains a key, a user or a team id.
 """

@@ -1,7 +1,7 @@
-"""Looks at what a person sent by the start form before Locust does.
+"""Checks the start form before Locust reads it.
 
-Locust converts the fields, fails with a page of its own where it cannot, and starts whatever the
-options then are. Here a field that makes no sense becomes a sentence that the form shows.
+Locust converts the fields, answers with an error page if it cannot, and starts with whatever
+options result. Here an invalid field becomes a message that the form shows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def check_form(
     """Raise UsageError for a form that cannot be driven.
 
     Args:
-        current: all options as they stand.
-        form: fields by the names of the options.
+        current: all current options.
+        form: fields by option name.
         running: whether a load runs; then the form can only change the number of users.
         drivable: raises UsageError for options that cannot be driven.
     """
@@ -42,7 +42,7 @@ def check_form(
         if changed:
             raise UsageError(
                 f"[{', '.join(map(_title, changed))}] cannot be changed while the load runs, only "
-                "the number of users can. Stop it, then start it anew."
+                "the number of users can. Stop it, then start it again."
             )
     drivable(Namespace(**wanted))
 
@@ -55,7 +55,7 @@ def _check_names(current: Mapping[str, Any], form: Mapping[str, str]) -> None:
                 "Start Locust again with another value."
             )
         known = name in _LOCUSTS_OWN or name in FORM_FIELDS or name in PLACES or name == "preset"
-        # Locust would take any option by its name, even one that the form does not show
+        # Locust would accept any option by its name, even one that the form does not show
         if name in current and not known:
             raise UsageError(
                 f"The form cannot change the option [{name}]. Give it on the command line."

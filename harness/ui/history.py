@@ -1,4 +1,4 @@
-"""The course of a test in a few hundred points, however long it lasts."""
+"""The time series of a test, in a few hundred points however long it lasts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.domain.series import CHAT, FAILURE, LOG_PAIR, LOGS, LOOKUPS, READS,
 from harness.observe.counters import Counters
 
 POINTS = 600
-"""More are thinned out to half: points two seconds apart then, four, eight."""
+"""Above this, every second point is dropped: points are then 2 s apart, later 4 s, 8 s."""
 
 FIELDS = ("requests", "source_reads", "deserialize_failures", "log_pairs")
 
@@ -24,15 +24,15 @@ def totals(counted: Counters) -> tuple[float, ...]:
 
 
 class History:
-    """Figures of each fleet since the start, by time: whoever draws them takes differences."""
+    """Figures of each fleet since the start, by time: charts draw their differences."""
 
     def __init__(self) -> None:
         self.thinned = 0
-        """How often points were thinned out; a reader who saw another number starts anew."""
+        """How often points were dropped; a reader that saw another number must start again."""
         self._points: list[tuple[float, dict[str, tuple[float, ...]]]] = []
 
     def note(self, elapsed_s: float, fleets: dict[str, Counters]) -> None:
-        """Add a point; one that comes too soon after the last is left out."""
+        """Add a point, unless it comes too soon after the last."""
         if self._points and elapsed_s - self._points[-1][0] < 2**self.thinned - 0.5:
             return
         self._points.append((elapsed_s, {name: totals(c) for name, c in fleets.items()}))

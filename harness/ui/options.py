@@ -1,4 +1,4 @@
-"""The options of the web UI, beside those of the load."""
+"""The options of the web UI, in addition to those of the load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the reference line is made of: one read for each object and TTL."""
+    """The inputs of the reference line: one read for each object and TTL."""
 
     ttl_s: float
     objects: dict[str, float]
@@ -25,13 +25,13 @@ class Reference:
 
 
 def add_options(parser: LocustArgumentParser, **_: Any) -> None:
-    """Declare the options; a preset that is given becomes the default of what it stands for."""
+    """Declare the options; a given preset sets the defaults of its fields."""
     parser.add_argument(
         "--metrics",
         env_var="AUTHCACHE_METRICS",
         default="",
         include_in_web_ui=False,
-        help="Where each worker counts: NAME=URL+URL,URL+URL;NAME=... (+ joins one replica's)",
+        help="Metrics page of each worker: NAME=URL+URL,URL+URL;NAME=... (+ joins one replica's)",
     )
     parser.add_argument(
         "--snapshots",
@@ -52,7 +52,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         env_var="AUTHCACHE_NOTE",
         default="",
         include_in_web_ui=False,
-        help="A sentence that stands above the tab's numbers, e.g. what is planted",
+        help="A sentence above the tab's numbers, e.g. what is planted",
     )
     known = presets()
     parser.add_argument(
@@ -68,7 +68,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
 
 
 def parse_reference(text: str) -> Reference | None:
-    """The reference line's parts; None for an empty text.
+    """The reference line's inputs; None for an empty text.
 
     Raises:
         UsageError: for anything but a positive number, a semicolon and a mix of objects.

@@ -1,4 +1,4 @@
-"""Scenario presets: what a built-in scenario says about the load."""
+"""Scenario presets: the load of each built-in scenario."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from harness.scenario.loader import load_scenario, scenario_names
 from harness.scenario.schema import Scenario
 
 NONE = "none"
-"""The choice of no preset."""
+"""The choice without a preset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The part of a scenario that the form can take over."""
+    """The part of a scenario that fills in the form."""
 
     load_model: str
     arrival_rate: float | None
@@ -33,7 +33,7 @@ class Preset:
 
 
 def preset_of(scenario: Scenario) -> Preset:
-    """What a scenario says about the load."""
+    """The preset with a scenario's load."""
     load = scenario.load
     mix = ",".join(f"{scope}={weight:g}" for scope, weight in load.mix.items())
     return Preset(load.model, None if load.model == CLOSED else load.rate_per_s, mix, load.users)

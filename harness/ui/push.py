@@ -1,10 +1,10 @@
-"""Tells the exporter what the load side counts, for the dashboards' row "Generator health".
+"""Sends the load side's counts to the exporter, for the dashboards' row "Generator health".
 
-In a run the harness does this (`harness.exporter.push`). Where Locust stands alone with the
-exporter, as after ``make up``, nobody else knows when a load runs and what it has counted.
+In a run the harness does this (`harness.exporter.push`). Without a harness, as after ``make up``,
+only Locust knows when a load runs and what it has counted.
 
-Each time, the exporter's state is read, this load is put into it, and it is sent back: whatever
-else the exporter knows stays its own, also when it was started anew in the middle of a load.
+Each push reads the exporter's state, puts this load into it and sends it back: the rest of the
+state is kept, also if the exporter was restarted in the middle of a load.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from harness.load.plan import Arrival
 from harness.ui.sources import StatusError, describe
 
 PHASE = "load"
-"""Of the windows that a person starts; those of a run have other names."""
+"""The phase of loads that are started in Locust; a run has other phases."""
 EVERY_S = 1.0
 TIMEOUT_S = 2.0
-"""Of one exchange with the exporter."""
+"""For one exchange with the exporter."""
 SETTLE_S = 15.0
-"""After a load, the last word of Locust's workers, and an exporter to take it, get this long."""
+"""After a load, how long to wait for the workers' final counts and for the exporter."""
 _POLL_S = 0.1
 _OK = range(200, 300)
 
@@ -44,8 +44,8 @@ _log = logging.getLogger("locust.authcache")
 class Due:
     """How many requests of an open load have come due, by fleet.
 
-    Nobody tells the master how far the workers' plans have come, and a request that waits for a
-    free user is in nobody's counts. But a plan is made of its seed, so it can be drawn once more.
+    Workers do not report how far their plans have come, and requests waiting for a user are not
+    counted anywhere, so the plan is replayed from its seed.
 
     Args:
         plans: of all processes, without end; none in the closed model.
@@ -59,7 +59,7 @@ class Due:
         self._counted: Counter[str] = Counter()
 
     def at(self, elapsed_s: float) -> Mapping[str, int]:
-        """What was due that many seconds after the start; later is never asked before earlier."""
+        """Requests due this many seconds after the start; calls must not go back in time."""
         while self._next is not None and _moment(self._next) <= elapsed_s:
             self._counted[self._fleets[self._next.replica]] += 1
             self._next = next(self._arrivals, None)
@@ -68,7 +68,7 @@ class Due:
 
 @dataclass(slots=True, eq=False)
 class _Load:
-    """One load from its start to the moment when the exporter knows its end."""
+    """One load, from its start until the exporter has its end."""
 
     fleets: Sequence[str]
     due: Due
@@ -76,21 +76,21 @@ class _Load:
     latest: LoadCounts = field(default_factory=LoadCounts)
     came_due: Mapping[str, int] = field(default_factory=dict)
     final: bool = False
-    """Whether the counts are not looked up any more."""
+    """Whether the counts are no longer updated."""
     number: int = 0
     """Of its window; 0 until the exporter has answered."""
     before: dict[str, GeneratorCount] = field(default_factory=dict)
-    """By variant: what had been counted before it."""
+    """By variant: the counts before this load."""
 
 
 class Pusher:
-    """Follows one load after the other, each in a greenlet beside it.
+    """Pushes one load after the other, each in a greenlet of its own.
 
-    What the exporter does never reaches the load: it is noted once, and tried again.
+    A failure of the exporter never affects the load: it is logged once, and retried.
 
     Args:
         snapshots: URL of the exporter's snapshots; its state is next to them.
-        counts: what the users have counted in the load that runs, or the last one.
+        counts: what the users have counted in the current load, or the last one.
         elapsed_s: seconds of that load's plan that have passed.
         complete: whether the counts of a load that is over are final.
         every_s: seconds between two tries.
@@ -119,7 +119,7 @@ class Pusher:
         self._noted = False
 
     def begin(self, fleets: Sequence[str], plans: Iterable[Iterator[Arrival]]) -> None:
-        """A load starts; the counts are of it from now on.
+        """Begin to push a new load.
 
         Args:
             fleets: name of the fleet by replica.
@@ -132,13 +132,13 @@ class Pusher:
         self._greenlet = gevent.spawn(self._follow, self._load, self._greenlet)
 
     def end(self) -> None:
-        """The load is over; workers may still have to say their last word."""
+        """The load is over; workers may still send their final counts."""
         if self._load is not None:
             self._look(self._load)
             self._load.over.set()
 
     def close(self) -> None:
-        """The process ends: say what there is to be said now."""
+        """The process exits: push the counts as they are now."""
         if self._load is not None and self._greenlet is not None:
             self.end()
             self._load.final = True
@@ -164,7 +164,7 @@ class Pusher:
             load.came_due = load.due.at(self._elapsed_s())
 
     def _push(self, load: _Load, *, last: bool) -> bool:
-        """Whether the exporter took it."""
+        """Push a load; whether the exporter accepted it."""
         try:
             with gevent.Timeout(self._timeout_s):
                 state = RunState.model_validate_json(self._ask("GET"))
@@ -190,7 +190,7 @@ class Pusher:
         if not self._noted:
             self._noted = True
             _log.warning(
-                "%s Until that changes, dashboards do not show the load. It goes on all the same.",
+                "%s Until that changes, dashboards do not show the load. The load continues.",
                 problem,
             )
 
@@ -202,10 +202,10 @@ def _fill(state: RunState, load: _Load, *, last: bool) -> None:
         rounds = [window.round for window in state.windows if window.phase == PHASE]
         load.number = max(rounds, default=0) + 1
         for variant in variants:
-            # one that died in the middle of a load has left it running
+            # a process that died in the middle of a load has left its window running
             state.ended(variant, PHASE, 0)
             load.before[variant] = state.generator.get(variant, GeneratorCount())
-    # loads are started without end, their series shall not be
+    # there may be any number of loads: keep the series of the latest only
     state.windows = [window for window in state.windows if window.phase != PHASE]
     for place, (fleet, variant) in enumerate(zip(load.fleets, variants, strict=True)):
         state.generator[variant] = load.before[variant]
@@ -225,7 +225,7 @@ def _count(load: _Load, fleet: str, place: int) -> GeneratorCount:
     return GeneratorCount(
         # the clocks of several processes differ a little
         planned=max(load.came_due.get(fleet, 0), ended),
-        # nobody counts by fleet what started late; all fleets get the same load
+        # late starts are not counted by fleet; all fleets get the same load
         late=(load.latest.late + place) // len(load.fleets),
         max_delay_s=load.latest.delay_s_max,
         requests=requests,

@@ -1,4 +1,4 @@
-"""Joins the parts to Locust's events."""
+"""Connects the parts of the web UI to Locust's events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.ui.watcher import Watcher
 from harness.ui.web import extend
 
 NO_METRICS = (
-    "It is not known where the replicas count, so only the load side's numbers are shown. Give "
+    "No metrics pages of replicas are given, so only the load side's numbers are shown. Give "
     "--metrics or --snapshots (AUTHCACHE_METRICS, AUTHCACHE_SNAPSHOTS)."
 )
 
@@ -30,7 +30,7 @@ _log = logging.getLogger("locust.authcache")
 
 
 def register(events: Events) -> None:
-    """Add options and tab to Locust; after `harness.load.standalone.register`."""
+    """Add options and tab to Locust; call it after `harness.load.standalone.register`."""
     hooks: Any = events  # they have no types
     hooks.init_command_line_parser.add_listener(add_options)
 
@@ -86,5 +86,5 @@ def _names(hosts: str) -> list[str]:
     try:
         return [fleet.name for fleet in parse_fleets(hosts)]
     except UsageError:
-        # the load's own options say what is wrong
+        # the check of the load's own options reports what is wrong
         return []

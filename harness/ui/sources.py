@@ -1,6 +1,6 @@
-"""Where the replicas' counters are read: each worker's own page, or all through the exporter.
+"""Reads the replicas' counters: from each worker's own page, or all through the exporter.
 
-Locust has patched the sockets: while one page is awaited, the others are, and the load goes on.
+Locust has patched the sockets: pages are read concurrently, and the load goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Place:
 
     fleet: str
     address: str
-    """Host and port of its page; what it is known by."""
+    """Host and port of its page; identifies the worker."""
     replica: int
     worker: int
 
 
 class MetricsPage(NamedTuple):
-    """What one look at a worker gave: its counters, or the problem in words."""
+    """One reading of a worker: its counters, or the problem in words."""
 
     place: Place
     counters: Counters | None
@@ -45,11 +45,11 @@ class MetricsPage(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One look at all workers."""
+    """One reading of all workers."""
 
     pages: list[MetricsPage]
     problems: list[str]
-    """That no single worker can be blamed for."""
+    """Those that concern no single worker."""
 
 
 class Source(Protocol):
@@ -60,7 +60,7 @@ class Source(Protocol):
 
 
 def make_source(metrics: str, snapshots: str) -> Source | None:
-    """The source that the options name; None where they name none. Raises UsageError."""
+    """The source that the options name; None if they name none. Raises UsageError."""
     if metrics and snapshots:
         raise UsageError(
             f"Both --metrics [{metrics}] and --snapshots [{snapshots}] are given. Give one of them."
@@ -128,7 +128,7 @@ class SnapshotSource:
 
 
 class _Fetch:
-    """One URL, asked again and again over one connection."""
+    """One URL, fetched repeatedly over one connection."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -140,7 +140,7 @@ class _Fetch:
         )
 
     def text(self) -> str:
-        """The page's text. Raises whatever kept it from coming, in time."""
+        """The page's text. Raises any error of the client, and gevent.Timeout."""
         with gevent.Timeout(TIMEOUT_S):
             response: Any = self._client.get(self._target)
             body = bytes(response.read())
@@ -150,11 +150,11 @@ class _Fetch:
 
 
 class StatusError(Exception):
-    """An answer that is no page."""
+    """An answer with an unexpected HTTP status."""
 
 
 def describe(error: BaseException) -> str:
-    """What is wrong with a worker that gave no page, to be read after its name."""
+    """Why a worker gave no page, as a phrase to follow its name."""
     if isinstance(error, StatusError):
         return f"answered with status {error}"
     kind = unanswered_kind(error)
@@ -164,7 +164,7 @@ def describe(error: BaseException) -> str:
 
 
 def without_zeros(text: str) -> str:
-    """A page without the series that are 0: most are, and parsing is what a page costs."""
+    """A page without the series that are 0: most are, and parsing is the main cost."""
     return "\n".join(line for line in text.splitlines() if not line.endswith(" 0.0")) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The download: every counter that moved since the start of the test, one a line."""
+"""The CSV download: every counter that changed since the start of the test, one per line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _METRICS = (LOOKUPS, READS, LOGS, REQUESTS)
 def write_csv(tally: FleetTally, load: LoadCounts) -> str:
     """All counters with their column names in the first line.
 
-    Values are what was counted since the start; what did not move is left out.
+    Values count from the start of the test; counters that did not change are left out.
     """
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")

@@ -12,9 +12,9 @@ from harness.ui.sources import MetricsPage, Place, Reading
 
 
 class WorkerTally:
-    """One worker: where its counters stood at the start, and where they stand.
+    """One worker: its counters at the start, and now.
 
-    A worker that is replaced begins at 0 again; what its predecessor had counted is kept.
+    A worker that is replaced begins at 0 again; the counts of its predecessor are kept.
     """
 
     def __init__(self, place: Place) -> None:
@@ -26,7 +26,7 @@ class WorkerTally:
         self._carried = Counters()
 
     def note(self, page: MetricsPage) -> None:
-        """Take one look at it in."""
+        """Add one reading."""
         self.problem = page.problem
         if page.counters is None:
             return
@@ -38,7 +38,7 @@ class WorkerTally:
         self._last = page.counters
 
     def rebase(self) -> None:
-        """Begin at 0."""
+        """Restart the counts at 0."""
         self._carried = Counters()
         if self._base is not None:
             self._base = self._last
@@ -52,15 +52,15 @@ class WorkerTally:
 
     @property
     def pending(self) -> float:
-        """Requests and writes that were not finished when it was last looked at."""
+        """Requests and writes that were not finished at the last reading."""
         return self._last.sum(PENDING)
 
 
 class FleetTally:
     """All workers of all fleets.
 
-    A replica keeps the number under which it was first found. The exporter counts those that are
-    there, in the order of their addresses: when one goes, all behind it move up.
+    A replica keeps the number under which it was first found. The exporter numbers those that
+    are there, in the order of their addresses: when one goes, all after it move up.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class FleetTally:
         self._workers: dict[tuple[str, str], WorkerTally] = {}
 
     def note(self, reading: Reading) -> None:
-        """Take one look at all workers in; one that is no longer found keeps its counts."""
+        """Add a reading of all workers; one that is no longer found keeps its counts."""
         self._add(reading)
         seen = set()
         for page in reading.pages:
@@ -79,13 +79,13 @@ class FleetTally:
             if key not in seen:
                 worker.problem = "is no longer found"
         self.problems = reading.problems + [
-            f"{worker_name(worker.place)} {worker.problem}. Its numbers stand as last read."
+            f"{worker_name(worker.place)} {worker.problem}. Its numbers are those last read."
             for worker in self._workers.values()
             if worker.problem
         ]
 
     def _add(self, reading: Reading) -> None:
-        """Take in workers that were never found before, each with a number for its replica."""
+        """Add newly found workers, each with a number for its replica."""
         replicas: dict[tuple[str, int], list[Place]] = {}
         for page in reading.pages:
             replicas.setdefault((page.place.fleet, page.place.replica), []).append(page.place)
@@ -101,7 +101,7 @@ class FleetTally:
                 self._workers.setdefault((fleet, place.address), worker)
 
     def _free(self, fleet: str, wanted: int) -> int:
-        """A number that no replica of the fleet has or had: the wanted one, or the next."""
+        """A number that no replica of the fleet has or had: the wanted or the next free one."""
         taken = {w.place.replica for (of, _), w in self._workers.items() if of == fleet}
         return next(number for number in count(wanted) if number not in taken)
 
@@ -111,7 +111,7 @@ class FleetTally:
         return len(self._workers)
 
     def rebase(self) -> None:
-        """Begin at 0."""
+        """Restart the counts at 0."""
         for worker in self._workers.values():
             worker.rebase()
 
@@ -133,11 +133,11 @@ class FleetTally:
         return {fleet: Counters.total(counted) for fleet, counted in parts.items()}
 
     def at_rest(self) -> bool:
-        """Whether nothing is pending, where anybody answers."""
+        """Whether no worker that answers has pending work."""
         return not any(worker.pending for worker in self._workers.values() if not worker.problem)
 
 
 def worker_name(place: Place) -> str:
-    """A worker in words."""
+    """A worker's name for messages."""
     fleet = f" of {place.fleet}" if place.fleet else ""
     return f"Replica {place.replica}{fleet}, worker {place.worker} ({place.address})"

@@ -1,4 +1,4 @@
-"""What the page shows, as JSON. Every number counts from the start of the test."""
+"""The page's data, as JSON. Every number counts from the start of the test."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def render(
     Args:
         watch: the test.
         load: what the users have counted.
-        reference: what the reference line is made of.
+        reference: the inputs of the reference line.
         note: a sentence above the numbers.
-        after_s: the course is wanted from here on; the page has the rest.
+        after_s: the history after this moment is sent; the page has the rest.
     """
     fleets = watch.tally.fleets() or {fleet.name: Counters() for fleet in watch.drive.fleets}
     state = "running" if watch.ended is None else "at_rest" if watch.at_rest else "settling"
@@ -129,7 +129,7 @@ def _variant(
 
 
 def _line(reference: Reference | None, watch: Watch, scope: KeyScope) -> float | None:
-    """Source reads that one for each object of a scope and TTL would be."""
+    """Source reads of a scope at one read for each object and TTL."""
     objects = reference.objects.get(scope) if reference else None
     if reference is None or objects is None:
         return None

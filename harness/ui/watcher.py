@@ -1,7 +1,7 @@
-"""Reads the replicas while a test runs, in a greenlet beside the load.
+"""Reads the replicas while a test runs, in a greenlet of its own.
 
-Only the process that serves the web UI does it: Locust alone, or the master. What the users have
-counted comes by `harness.load.reporting`, from this process or from the workers.
+Only the process that serves the web UI does it: Locust alone, or the master. The users' counts come
+from `harness.load.reporting`, which collects those of this process or of the workers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from harness.ui.tally import FleetTally
 
 EVERY_S = 1.0
 _WORKERS_A_SECOND = 20
-"""A page costs some 5 ms of CPU; more workers are read less often, for the load's sake."""
+"""A page costs some 5 ms of CPU; more workers are read less often, to spare the load."""
 SETTLE_S = 15.0
-"""After a test, this long is waited for pending writes and for the workers' last word."""
+"""After a test, how long to wait for pending writes and the workers' final counts."""
 
 
 @dataclass(slots=True)
@@ -37,13 +37,13 @@ class Watch:
     began: float
     """Monotonic seconds."""
     number: int
-    """Wall clock of the start in seconds; another number is another test, or a reset."""
+    """Wall clock of the start in seconds; it changes with every test and reset."""
     before: LoadCounts
-    """What a reset took away from the load side's counts."""
+    """The load side's counts at the last reset, to subtract."""
     ended: float | None = None
     at_rest: bool = False
     cut: bool = False
-    """Whether it was reset under load: what was on its way then is counted on one side only."""
+    """Whether it was reset under load: requests outstanding then are counted on one side only."""
 
     @property
     def elapsed_s(self) -> float:
@@ -55,18 +55,18 @@ class Watcher:
     """Watches one test after the other.
 
     Args:
-        environment: whose tests.
-        source: where the replicas count; None watches the load side alone.
+        environment: whose tests to watch.
+        source: reads the replicas' counters; None watches the load side alone.
     """
 
     def __init__(self, environment: Environment, source: Source | None) -> None:
         self.watch: Watch | None = None
-        """The test that runs, or the last one; None before the first."""
+        """The current test, or the last one; None before the first."""
         self._environment = environment
         self._source = source
 
     def begin(self) -> None:
-        """A test starts: everything counts from here."""
+        """Begin to watch a test: everything counts from here."""
         tally = FleetTally()
         if self._source is not None:
             tally.note(self._source.read())
@@ -82,12 +82,12 @@ class Watcher:
         gevent.spawn(self._follow, self.watch)
 
     def end(self) -> None:
-        """The users have stopped; what they left pending is still followed."""
+        """The users have stopped; pending work is still watched."""
         if self.watch is not None and self.watch.ended is None:
             self.watch.ended = monotonic()
 
     def reset(self) -> None:
-        """Somebody asked for new statistics: everything counts from now."""
+        """Locust's statistics were reset: everything counts from now."""
         watch = self.watch
         if watch is None:
             return
@@ -116,7 +116,7 @@ class Watcher:
                 watch.tally.note(self._source.read())
             self._mark(watch)
             if ended is not None:
-                # only what was read after the end can be the last of it
+                # only a reading after the end can be final
                 late = monotonic() - ended > SETTLE_S
                 watch.at_rest = late or (
                     watch.tally.at_rest() and reporting.complete(self._environment)

@@ -1,6 +1,6 @@
-"""Our part of Locust's Flask application: page, numbers, download, and the door before the form.
+"""Our part of Locust's Flask application: page, numbers, download, and a check before the form.
 
-Locust's tabs can hold a table and nothing else unless its whole front end is built anew. So the
+Locust's tabs can only hold a table unless its whole front end is rebuilt. So the
 tab "Auth cache" is one of Locust's own, empty, and a small script puts our page into it.
 """
 
@@ -55,9 +55,9 @@ def extend(
     Args:
         environment: whose options the form changes.
         web_ui: Locust's.
-        watcher: has the numbers.
-        reference: what the reference line is made of.
-        problems: what a person should know before any load, in sentences.
+        watcher: gives the numbers.
+        reference: the inputs of the reference line.
+        problems: sentences to show before any load.
     """
     options: Any = environment.parsed_options
     base = (getattr(options, "web_base_path", "") or "").rstrip("/")
@@ -131,7 +131,7 @@ def _static(name: str) -> Response:
 
 
 def _door(environment: Environment, web_ui: WebUI, base: str) -> Response | None:
-    """Turn away what no form of ours has sent, then what makes no sense."""
+    """Refuse requests from other sites, then invalid forms."""
     if _is_foreign(web_ui):
         return Response("This page may only be used from its own address.", 403)
     if request.method == "POST" and request.path == f"{base}/swarm":
@@ -143,7 +143,7 @@ def _door(environment: Environment, web_ui: WebUI, base: str) -> Response | None
                 drivable=lambda options: read_options(environment, options),
             )
         except UsageError as error:
-            # a status of its own would make the form say that the error is unknown
+            # with an error status, the form would report an unknown error
             return jsonify({"success": False, "message": str(error), "host": environment.host})
     return None
 
@@ -153,7 +153,7 @@ def _is_foreign(web_ui: WebUI) -> bool:
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.host:
         return True
-    # a name that somebody else makes point to this machine
+    # DNS rebinding: a foreign name that points to this machine
     return _is_local(web_ui.host) and not _is_local(urlsplit(f"//{request.host}").hostname or "")
 
 

@@ -10,7 +10,7 @@ from harness.ui.tally import FleetTally, WorkerTally
 from tests.ui.pages import PLACE, page
 
 REQUESTS = "http_requests_total"
-LAST = "Its numbers stand as last read."
+LAST = "Its numbers are those last read."
 
 
 def looked(*pages: MetricsPage, problems: tuple[str, ...] = ()) -> Reading:

@@ -1,4 +1,4 @@
-"""The dashboard *Codec variants compared*: which variant, seen from every side at once."""
+"""The dashboard *Codec variants compared*: all variants side by side."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UID = "authcache-variants"
 TITLE = "Codec variants compared"
 DESCRIPTION = (
     "What each cache variant costs Postgres and what it does to the data, side by side. For "
-    "looking: the figures of a report come from snapshots at the edges of windows."
+    "exploration: the figures of a report come from snapshots at the edges of windows."
 )
 
 _FAILURES = f'outcome="{Outcome.DESERIALIZE_FAILURE}"'
@@ -42,7 +42,7 @@ def compared() -> builders.Dashboard:
 _AT_A_GLANCE = (
     Number(
         "Deserialize failures, most in view",
-        "Lookups whose payload did not become an object of the asked type, per second, in either "
+        "Lookups whose payload did not become an object of the requested type, per second, in either "
         f"tier. Any is one too many: {RUNBOOK}, AuthCacheDeserializeFailures.",
         "ops",
         [Query(worker_rate("variant", series.LOOKUPS, _FAILURES, SCOPE, OBJECT), "{{variant}}")],
@@ -90,8 +90,8 @@ _SOURCE_READS = (
     ),
     Graph(
         "Source reads by reason",
-        "Why Postgres was asked. Reads for a deserialize failure are the ones that a cache should "
-        "have spared.",
+        "Why Postgres was read. Reads for a deserialize failure are the ones that a cache should "
+        "have avoided.",
         "ops",
         [
             Query(
@@ -104,7 +104,7 @@ _SOURCE_READS = (
     ),
     Graph(
         "Source reads per 1,000 requests, by key scope",
-        "The same per key scope: a variant can be right for one scope and ask Postgres at every "
+        "The same per key scope: a variant can be right for one scope and read Postgres at every "
         "request of another.",
         "short",
         [Query(promql.reads_per_1000("variant, key_scope"), "{{variant}} {{key_scope}}")],
@@ -112,8 +112,8 @@ _SOURCE_READS = (
     ),
     Graph(
         "Requests answered",
-        "What the fleets were asked. Windows of different variants are interleaved, so usually one "
-        "of them is at work and the others rest.",
+        "Requests to the fleets. Windows of different variants are interleaved, so usually one of "
+        "them is under load and the others are idle.",
         "reqps",
         [
             Query(
@@ -158,7 +158,7 @@ _FAILED = (
     ),
     Graph(
         "Log records by signature",
-        "Records of level WARNING and above, by what they say: a closed list, and other. The log "
+        "Records of level WARNING and above, by their text: a closed list, and other. The log "
         "pair of the issue is a failed_decode with a failed_read.",
         "cps",
         [
@@ -208,8 +208,8 @@ _COST = (
 _LATENCY = tuple(
     Graph(
         f"Latency, {name}",
-        "From the request's head to the end of the reply, as the replicas see it: no waiting "
-        "before them. Percentiles from the intended start are in the run's report.",
+        "From the request's head to the end of the reply, as the replicas see it, without "
+        "queueing before them. Percentiles from the intended start are in the run's report.",
         "s",
         [
             Query(

@@ -74,7 +74,7 @@ TIERS = (
     ),
     Graph(
         "Lookups that took another's answer",
-        "Coalesced lookups: somebody else was asking Redis or Postgres for the same object.",
+        "Coalesced lookups: another one was already asking Redis or Postgres for the object.",
         "ops",
         [
             Query(
@@ -103,12 +103,12 @@ AGE = tuple(
     )
     for tier in ("memory", "redis")
 )
-"""How old what is served is."""
+"""The age of the entries that each tier serves."""
 
 SERVERS = (
     Graph(
         "Redis: keys asked",
-        "As the fleet's own Redis counts them; the ledger holds them against what the workers say.",
+        "As the fleet's own Redis counts them; the ledger compares them with the workers' counts.",
         "ops",
         [
             Query(
@@ -146,7 +146,7 @@ SERVERS = (
     ),
     Graph(
         "Postgres: time of one statement",
-        "Mean execution time, without the way there and back.",
+        "Mean execution time, without the network.",
         "s",
         [
             Query(
@@ -159,7 +159,7 @@ SERVERS = (
         ],
     ),
 )
-"""The servers behind the replicas, as they count for themselves."""
+"""The servers behind the replicas, by their own counters."""
 
 UID = "authcache-fleet"
 TITLE = "One fleet"
@@ -168,7 +168,7 @@ DESCRIPTION = (
     "Postgres behind them and the load in front."
 )
 MOST_DELAY_S = 0.25
-"""A request that starts later than this counts as late, as scenarios say unless they say else."""
+"""A request that starts later than this counts as late; the default of scenarios."""
 _UNEVEN = 1.25
 
 
@@ -243,8 +243,8 @@ _SPREAD = (
 _GENERATOR = (
     Graph(
         "Requests due and answered",
-        "What the plan calls for against what the load side got an answer to. A gap that stays is "
-        "a generator or a fleet that cannot keep up.",
+        "Requests that the plan calls for, and requests that were answered. A lasting gap means "
+        "that the generator or the fleet cannot keep up.",
         "reqps",
         [
             Query(fleet_rate("variant", series.GENERATOR_PLANNED), "{{variant}} due"),

@@ -1,4 +1,4 @@
-"""Writes the dashboards' JSON, or says what differs from it."""
+"""Writes the dashboards' JSON, or lists the files that differ from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DASHBOARDS: Mapping[str, Callable[[], builders.Dashboard]] = {
 
 
 def texts() -> dict[str, str]:
-    """The JSON of every dashboard, by file name. The same every time."""
+    """The JSON of every dashboard, by file name. Every call gives the same."""
     return {name: _text(make()) for name, make in DASHBOARDS.items()}
 
 
@@ -54,7 +54,7 @@ def stale(folder: Path) -> list[Path]:
 
 def _text(board: builders.Dashboard) -> str:
     body: dict[str, Any] = json.loads(JSONEncoder().encode(board.build()))
-    # Grafana gives a dashboard that it imports an id of its own; ours is the uid.
+    # Grafana gives an imported dashboard its own id; ours is the uid.
     body["id"] = None
     for number, panel in enumerate(body["panels"], start=1):
         panel["id"] = number
@@ -66,7 +66,7 @@ def _text(board: builders.Dashboard) -> str:
             variable.pop(field, None)
     lines: dict[str, str] = {}
     for panel in body["panels"]:
-        # An override is a line: written out, they would be most of the file.
+        # One line per override: indented, they would be most of the file.
         overrides = panel.get("fieldConfig", {}).get("overrides", [])
         for place, override in enumerate(overrides):
             line = json.dumps(override, sort_keys=True, ensure_ascii=False)

@@ -35,7 +35,7 @@ class Query(NamedTuple):
 
 
 class ColourLimits(NamedTuple):
-    """From which value on a panel turns yellow or red; None never does."""
+    """The values from which a panel turns yellow or red; None means never."""
 
     yellow: float | None = None
     red: float | None = None
@@ -47,9 +47,9 @@ class ColourLimits(NamedTuple):
 
 
 _OTHERS = dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
-"""For series of variants that the harness does not know: Grafana takes its own hash of the name."""
+"""For series of variants that the harness does not know: Grafana picks a colour by name."""
 ANY = 1e-9
-"""A limit for what must not happen at all."""
+"""A limit for what must never happen."""
 
 
 class Graph(NamedTuple):
@@ -64,10 +64,10 @@ class Graph(NamedTuple):
     height: int = 8
     stacked: bool = False
     axis: str = ""
-    colours: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    colours: dict[str, str] = {}  # noqa: RUF012 - never changed
     """Fixed colours by the end of a series' name; without them, a series has its variant's."""
     dashed: str = ""
-    """Series of this ending are drawn dashed: lines to compare with."""
+    """Series whose names end like this are drawn dashed: lines to compare with."""
 
     def build(self) -> Builder[dashboard.Panel]:
         """The panel."""
@@ -145,7 +145,7 @@ class Number(NamedTuple):
             .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         )
         if self.limits == ColourLimits() and self.low_is_bad is None:
-            # Nothing here is good or bad: the colour is free to say which variant.
+            # Nothing here is good or bad: the colour is free to show the variant.
             for pattern, value in _by_variant(self.queries).items():
                 panel = panel.override_by_regexp(pattern, value)
         for target in _targets(self.queries):
@@ -233,7 +233,7 @@ def _choice(
 
 
 class _WindowsModel(dashboard.AnnotationQuery):
-    """The SDK's model lacks the fields in which Grafana's Prometheus source is told what to say."""
+    """Adds the texts of Grafana's Prometheus source, for which the SDK's model has no fields."""
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -276,7 +276,7 @@ def _by_variant(queries: Sequence[Query]) -> dict[str, list[dashboard.DynamicCon
     """Overrides by pattern that give every series the colour of its variant.
 
     Where a variant has one series for each value of a further label, these are shades of its
-    colour: in one and the same they could not be told apart.
+    colour: in the same colour they would look alike.
     """
     mode = "fixed" if all(query.legend.count("{{") == 1 for query in queries) else "shades"
     found = {}

@@ -1,7 +1,7 @@
 """Queries, built from the names of metrics.
 
-Two rules hold for all of them. A fleet at rest shows 0 and not "No data": what divides falls back
-to 0 where nothing was counted to divide by. And every rate is taken over ``$__rate_interval``,
+Two rules hold for all of them. A fleet at rest shows 0 and not "No data": a quotient falls back to
+0 if its denominator is 0. And every rate is taken over ``$__rate_interval``,
 which Grafana makes at least four scrapes long.
 """
 
@@ -16,16 +16,16 @@ REPLICA = 'replica=~"$replica"'
 SCOPE = 'key_scope=~"$key_scope"'
 OBJECT = 'object=~"$object"'
 WORKER = f"{VARIANT},{REPLICA}"
-"""Matchers of what a worker counts."""
+"""Matchers of a worker's series."""
 
 
 def rate(metric: str, *matchers: str) -> str:
-    """Per second, over what Grafana thinks right for the panel."""
+    """Per second, over the interval that Grafana chooses for the panel."""
     return f"rate({metric}{{{','.join(matchers)}}}[$__rate_interval])"
 
 
 def by(labels: str, expr: str, operator: str = "sum") -> str:
-    """Added up by labels."""
+    """Aggregated by labels."""
     return f"{operator} by ({labels}) ({expr})"
 
 
@@ -52,7 +52,7 @@ def over(numerator: str, denominator: str, joined_on: str = "") -> str:
 
 
 def mean(histogram: str, labels: str, *matchers: str) -> str:
-    """Mean of what a histogram saw; 0 where it saw nothing."""
+    """Mean of a histogram; 0 without observations."""
     total, count = (
         worker_rate(labels, f"{histogram}_{end}", *matchers) for end in ("sum", "count")
     )
@@ -60,7 +60,7 @@ def mean(histogram: str, labels: str, *matchers: str) -> str:
 
 
 def quantile(share: float, histogram: str, labels: str, *matchers: str) -> str:
-    """A quantile of a histogram; 0 where it saw nothing, for which Prometheus says NaN."""
+    """A quantile of a histogram; 0 without observations, where Prometheus gives NaN."""
     buckets = worker_rate(f"le, {labels}", f"{histogram}_bucket", *matchers)
     nothing = worker_rate(labels, f"{histogram}_count", *matchers)
     return f"(histogram_quantile({share:g}, {buckets}) >= 0) or ({nothing} * 0)"
@@ -77,7 +77,7 @@ def reference_line() -> str:
     """The reference line of the chosen key scopes.
 
     The line of several scopes together is not their mean: each counts by its share of the requests.
-    At rest, where there are no shares, it is their mean all the same.
+    At rest there are no shares, and it is their mean.
     """
     by_scope = f'{REFERENCE_LINE}{{{VARIANT},{SCOPE},key_scope!="{ALL}"}}'
     line = by("variant, key_scope", by_scope, "max")

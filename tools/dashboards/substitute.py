@@ -1,4 +1,4 @@
-"""Does to a query what Grafana does before it sends it: macros and template variables."""
+"""Expands the macros and template variables of a query, as Grafana does before it sends it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 _NAME = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 _SPECIAL = re.compile(r"([\\^$.*+?()\[\]{}|])")
 EVERYTHING = ".*"
-"""What "All" stands for; the dashboards say so in ``allValue``."""
+"""The value of "All"; the dashboards set it in ``allValue``."""
 
 
 @dataclass(frozen=True, slots=True)
 class PanelQuery:
-    """One query of one panel, as it stands in the JSON."""
+    """One query of one panel, as in the JSON."""
 
     dashboard: str
     panel: str
@@ -35,7 +35,7 @@ def rate_interval(step_s: float, scrape_s: float) -> str:
 
 
 def chosen(values: Sequence[str]) -> str:
-    """The regular expression for the chosen values of a variable; none stands for all."""
+    """The regular expression for the chosen values of a variable; none means all."""
     if not values:
         return EVERYTHING
     escaped = [_SPECIAL.sub(r"\\\\\1", value) for value in values]
@@ -47,7 +47,7 @@ def substituted(expr: str, values: Mapping[str, str]) -> str:
 
     Args:
         expr: the query.
-        values: what stands for each name, ``__rate_interval`` among them.
+        values: the value of each name, ``__rate_interval`` included.
 
     Raises:
         KeyError: the query uses a name that has no value.

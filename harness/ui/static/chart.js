@@ -1,4 +1,4 @@
-// Two kinds of chart as SVG, redrawn whole: a few hundred points cost less than keeping track.
+// Two kinds of SVG charts, redrawn as a whole: for a few hundred points, cheaper than updates.
 "use strict";
 
 const Chart = (() => {
@@ -82,7 +82,7 @@ const Chart = (() => {
       const total = outcomes.reduce((sum, outcome) => sum + (row.parts[outcome] || 0), 0);
       svg.append(node("text", { class: "name", x: 0, y: top + 4 }, row.label));
       svg.append(node("text", { class: "tick", x: WIDTH, y: top + 4, "text-anchor": "end" },
-        total ? `${total.toLocaleString("en")} lookups` : "not asked"));
+        total ? `${total.toLocaleString("en")} lookups` : "no lookups"));
       let left = 0;
       for (const outcome of outcomes) {
         const n = row.parts[outcome] || 0;

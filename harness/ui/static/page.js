@@ -8,8 +8,8 @@
   const FILTERS = ["variant", "tier", "object", "key_scope"];
   const WORDS = ["variant", "tier", "object", "key scope", "state"];
   const STATES = {
-    running: "Load runs",
-    settling: "Load has stopped, the last writes are awaited",
+    running: "Load is running",
+    settling: "Load has stopped, waiting for the last writes",
     at_rest: "Load has stopped, all counters are at rest",
   };
   const find = (id) => document.getElementById(id);
@@ -96,7 +96,7 @@
       (f) => (f.refused ? `${count(f.requests)} (${count(f.refused)})` : count(f.requests)), (f) => f.refused > 0);
   }
 
-  // What one figure came to per 1,000 requests over the last seconds before each point.
+  // One figure per 1,000 requests, over the last seconds before each point.
   function course(name, field, fields) {
     const [requests, wanted] = [fields.indexOf("requests"), fields.indexOf(field)];
     const found = [];
@@ -180,11 +180,11 @@
     const completed = variants.reduce((sum, one) => sum + one.completed, 0);
     const agreed = state !== "at_rest" ? "" : completed === generator.answered
       ? " Generator and replicas agree."
-      : cut ? " They were reset under load, so what was on its way then is counted on one side only."
-      : " They differ: somebody else sent requests, or a replica was lost or replaced.";
+      : cut ? " They were reset under load, so requests outstanding then are counted on one side only."
+      : " They differ: another client sent requests, or a replica was lost or replaced.";
     return `The generator counted ${count(generator.answered)} answers, the replicas completed ${count(completed)} requests.${agreed}`
       + (unanswered.length ? ` Unanswered: ${unanswered.join(", ")}.` : "")
-      + " Numbers are of this test. Wrong data served is not seen here: run make loadtest for that.";
+      + " Numbers are of this test. Wrong data served is not detected here: run make loadtest for that.";
   }
 
   function problems(data) {
@@ -192,7 +192,7 @@
     const found = [...data.problems];
     if (generator && generator.late > 0.01 * generator.answered) {
       found.push(`The generator is late: ${count(generator.late)} requests began more than 250 ms after their time `
-        + `(at most ${count(generator.delay_ms_max)} ms). Add users, lower the rate, or give the machine less else to do.`);
+        + `(at most ${count(generator.delay_ms_max)} ms). Add users, lower the rate, or free the machine of other work.`);
     }
     const place = find("problems");
     place.hidden = !found.length;
@@ -243,7 +243,7 @@
       }
       show(data);
     } catch (error) {
-      find("status").textContent = `Locust does not answer (${error.message}). It is asked again.`;
+      find("status").textContent = `Locust does not answer (${error.message}). Retrying.`;
       delete find("status").dataset.state;
     }
     setTimeout(tick, EVERY_MS);

@@ -39,7 +39,7 @@ _CALCULATIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A chart and what its legend says."""
+    """A chart and its legend."""
 
     svg: str
     entries: tuple[LegendEntry, ...]

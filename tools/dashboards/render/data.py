@@ -1,4 +1,4 @@
-"""The data of every panel, asked of a live Prometheus with the panels' own queries."""
+"""The data of every panel, from a live Prometheus, by the panels' own queries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POINTS = 240
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time and how finely to look at it. Unix seconds."""
+    """A stretch of time and its resolution. Unix seconds."""
 
     start: float
     end: float
@@ -50,7 +50,7 @@ class PanelSeries:
 
 @dataclass(frozen=True, slots=True)
 class PanelData:
-    """A panel as it stands in the JSON, with its lines."""
+    """A panel's JSON, with its lines."""
 
     panel: Mapping[str, Any]
     lines: tuple[PanelSeries, ...]
@@ -80,10 +80,10 @@ async def rows(
     """Every row with its data; a repeated row once for each value.
 
     Args:
-        api: whom to ask.
+        api: the Prometheus to query.
         board: the dashboard's JSON.
         span: which stretch of time.
-        values: chosen values by variable; a variable that is missing stands for all.
+        values: chosen values by variable; a missing variable means all.
     """
     found: list[PanelRow] = []
     for row, panels in _split(board["panels"]):
@@ -125,7 +125,7 @@ def _edges(moments: Sequence[float]) -> list[tuple[float, float]]:
 def _split(
     panels: Sequence[Mapping[str, Any]],
 ) -> list[tuple[Mapping[str, Any], list[Mapping[str, Any]]]]:
-    """Rows with the panels that stand below them."""
+    """Rows with the panels below them."""
     found: list[tuple[Mapping[str, Any], list[Mapping[str, Any]]]] = []
     for panel in panels:
         if panel["type"] == "row":

@@ -31,7 +31,7 @@ async def draw_all(
         url: of a live Prometheus.
         files: dashboards' JSON.
         out: where ``NAME.png``, or ``NAME.html``, goes.
-        values: chosen values by variable; a variable that is missing stands for all.
+        values: chosen values by variable; a missing variable means all.
         start: Unix seconds; None begins with the first sample in memory.
         end: Unix seconds; None ends with the last.
         scrape_s: seconds between two scrapes, for ``$__rate_interval``.

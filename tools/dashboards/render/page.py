@@ -63,10 +63,10 @@ async def page(
     """A dashboard with its data, as HTML. Raises SetupError where Prometheus does not answer.
 
     Args:
-        api: whom to ask.
+        api: the Prometheus to query.
         board: the dashboard's JSON.
         span: which stretch of time.
-        values: chosen values by variable; a variable that is missing stands for all.
+        values: chosen values by variable; a missing variable means all.
     """
     found = await rows(api, board, span, values)
     environment = Environment(
@@ -104,7 +104,7 @@ async def picture(html: str, path: Path) -> None:
 
 
 def _shrink(shot: Path, path: Path) -> None:
-    """Write the picture with 256 colours of its own: a third of the bytes, and no eye can tell."""
+    """Write the picture with 256 colours of its own: a third of the bytes, no visible difference."""
     from PIL import Image  # noqa: PLC0415 - of the development group
 
     with Image.open(shot) as whole:
@@ -113,7 +113,7 @@ def _shrink(shot: Path, path: Path) -> None:
 
 
 async def _height(browser: str, folder: Path) -> int:
-    """The page's own height, which it writes into its title element for us."""
+    """The page's own height, which its script writes into an attribute of its body."""
     text = await _browse(browser, folder, "--dump-dom", f"--window-size={WIDTH},800")
     with contextlib.suppress(ValueError, IndexError):
         return int(text.split('data-height="')[1].split('"')[0])
@@ -154,7 +154,7 @@ def _panel(data: PanelData, span: Span) -> _Panel:
         return _Panel(title, width, height, "", (), 0, numbers, empty=not numbers)
     if not any(line.numbers for line in data.lines):
         return _Panel(title, width, height, "", (), 0, (), empty=True)
-    # What did something comes first; a legend has room for a few.
+    # Active series come first; a legend has room for a few.
     active = sorted(data.lines, key=lambda line: -max(line.numbers, default=-1.0))
     shown = min(len(active), _LEGEND_LINES)
     plot = height - _HEAD - (shown + 1) * _LEGEND_LINE - 16
