@@ -1,4 +1,4 @@
-"""What requests are measured against: one arm, one server, one tier that answers."""
+"""The arms of the request benchmark: each is one server with one tier that answers."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class MeasuredServer:
     spend: bool = False
     metrics: bool = True
     shots: int = 3
-    """In each round; more for what a bar is made of."""
+    """In each round; more for the figures of bars."""
 
     @property
     def cold(self) -> bool:
-        """Whether every request needs a key that nobody has asked for."""
+        """Whether every request needs a key that was not used before."""
         return self.tier == "postgres"
 
 
@@ -89,7 +89,7 @@ def arms(sizes: Sizes) -> list[MeasuredServer]:
 
 
 def settings(arm: MeasuredServer) -> RunSettings:
-    """No premise, no mock latency, no served header; everything else as the arm says."""
+    """No premise, no mock latency, no served header; everything else from the arm."""
     return RunSettings(
         ttl_s=TTL_S,
         mock_completion_tokens=TOKENS,

@@ -1,4 +1,4 @@
-"""The bars: what may not become dearer. One table, from which report, docs and tests are made."""
+"""The bars: limits on what each part may cost, one table for report, docs and tests."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Threshold:
     unit: str
     """``x`` for a ratio."""
     over: str = ""
-    """The figure below the line of a ratio."""
+    """The denominator of a ratio."""
     floor: float | None = None
-    """What cannot be beaten, where it is known beforehand."""
+    """The least possible value, if it is known beforehand."""
     floor_figure: str = ""
-    """A figure that is the floor, measured in the same rounds."""
+    """The figure that is the floor, measured in the same rounds."""
 
 
 BARS: tuple[Threshold, ...] = (
@@ -111,7 +111,7 @@ BARS: tuple[Threshold, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A bar with what was measured against it."""
+    """A bar with its measurement."""
 
     bar: Threshold
     measured: Summary

@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 
 TIMEOUT_S = 30.0
 LOOK_S = 100e-6
-"""Between two looks for replies.
+"""Between two polls for replies.
 
-To wake a client that sleeps until a reply comes costs the server an interrupt to another core,
-several microseconds on a virtual machine, and a slower server has to pay it more often: it would be
-charged for the client's leisure.
+Waking a client that sleeps until a reply comes costs the server an interrupt to another core,
+several microseconds on a virtual machine. A slower server would pay this more often, for the
+client's idling.
 """
 READY = "ready"
 _CHUNK = 65_536
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What became of a job; every request was answered with 200."""
+    """The result of a job; every request was answered with 200."""
 
     requests: int
     elapsed_s: float

@@ -18,7 +18,7 @@ from harness.authcache.words import ObjectKind
 from harness.errors import EncodeError
 
 LITELLM = "litellm"
-"""The name under which LiteLLM's way stands among the codecs."""
+"""The name of LiteLLM's way among the codecs."""
 
 _US = 1_000_000
 

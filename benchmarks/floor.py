@@ -1,7 +1,7 @@
 """The floor: a bare ASGI handler that reads the same body and writes the same reply.
 
-Served exactly as the reference proxy is, so that what lies between the two is the proxy. It asks
-for no key and counts nothing.
+Served exactly like the reference proxy, so that the difference is the cost of the proxy. It checks
+no key and counts nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class FloorTarget(Target):
         raise SetupError("The benchmark's floor keeps no objects in its database.")
 
     async def prepare_database(self, dsn: str) -> None:
-        """Nothing: it asks for nothing."""
+        """Does nothing: the floor uses no database."""
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         """One process on the inherited sockets."""

@@ -1,4 +1,4 @@
-"""The harness' side of the benchmark's load."""
+"""The harness's side of the benchmark's load."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Fire = Callable[[], Awaitable[Shot]]
 
 @contextlib.asynccontextmanager
 async def aim(job: Job, core: int | None) -> AsyncIterator[Fire]:
-    """A client that has connected; the call that is given sends its requests.
+    """A client that has connected; calling the yielded function sends its requests.
 
-    Between the two nothing happens, so that whoever measures can look at the clock.
+    In between nothing happens, so that the caller can read the clocks.
 
     Args:
         job: what to send.
-        core: where the client may run; None anywhere.
+        core: where the client may run; None means anywhere.
 
     Raises:
         InvalidRunError: the client could not connect, or got anything but 200.

@@ -1,4 +1,4 @@
-"""CPU time, memory and cores of processes, as exactly as the system tells them."""
+"""CPU time, memory and cores of processes, as exactly as the system reports them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def used_s(before: CpuTimes, after: CpuTimes) -> float:
 
 
 def memory_bytes(pids: Iterable[int]) -> tuple[int, int | None]:
-    """Resident memory of some process trees, and the proportional share where it is told."""
+    """Resident memory of some process trees, and the proportional share if it is reported."""
     rss, pss, told = 0, 0, True
     for pid in tree(pids):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -62,7 +62,7 @@ def memory_bytes(pids: Iterable[int]) -> tuple[int, int | None]:
 
 
 def two_cores() -> tuple[int, int] | None:
-    """One core for the server and one for everybody else; None where there is no choice."""
+    """One core for the server and one for everything else; None if there is no choice."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))

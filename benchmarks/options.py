@@ -1,4 +1,4 @@
-"""What a benchmark is asked for. Light to import, for the command line."""
+"""The options of a benchmark. Light to import, for the command line."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def finish(measured: BenchResult, console: Console, json_file: Path | None) -> b
 
 
 def conditions(measured: BenchResult) -> str:
-    """What the ratios hold for: Python, its build, how CPU was counted, and what else ran."""
+    """The conditions of the ratios: Python, its build, how CPU was counted, and what else ran."""
     _, built = platform.python_build()
     clock = "the scheduler's" if Path("/proc/self/schedstat").exists() else "psutil's"
     said = (

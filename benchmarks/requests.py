@@ -30,7 +30,7 @@ _MICRO = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """CPU times by who used them."""
+    """CPU times by group of processes."""
 
     server: CpuTimes
     redis: CpuTimes
@@ -70,7 +70,7 @@ class RequestStep:
         await self._at_rest()
 
     async def measure(self) -> Figures:
-        """One shot. Raises InvalidRunError where another tier answered than the arm is for."""
+        """One shot. Raises InvalidRunError if a tier other than the arm's answered."""
         earlier = await self._at_rest()
         figures = await self._drive()
         counters = await self._at_rest()
@@ -137,7 +137,7 @@ class RequestStep:
 
 
 def _check_tier(arm: MeasuredServer, counted: Counters) -> None:
-    """What an arm is named after is what must have answered every lookup."""
+    """Raise InvalidRunError unless the arm's tier answered every lookup."""
     objects = _OBJECTS * arm.requests
     reads = counted.sum(READS)
     redis_hits = counted.sum(LOOKUPS, tier="redis", outcome="hit")
@@ -151,8 +151,8 @@ def _check_tier(arm: MeasuredServer, counted: Counters) -> None:
     if not held:
         raise InvalidRunError(
             f"In the arm [{arm.name}] [{arm.requests}] requests made [{memory_hits:.0f}] memory "
-            f"hits, [{redis_hits:.0f}] Redis hits and [{reads:.0f}] source reads: another tier "
-            f"answered than {arm.tier}. This is a bug of the benchmark: please report it."
+            f"hits, [{redis_hits:.0f}] Redis hits and [{reads:.0f}] source reads: a tier "
+            f"other than {arm.tier} answered. This is a bug of the benchmark: please report it."
         )
 
 

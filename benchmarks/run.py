@@ -35,7 +35,7 @@ _QUICK_LOAD_S = 1.0
 
 @dataclass(slots=True)
 class BenchResult:
-    """What a benchmark gave, whole rounds only."""
+    """The results of a benchmark, complete rounds only."""
 
     options: Options
     rounds: list[dict[str, float]] = field(default_factory=list)
@@ -58,11 +58,11 @@ class BenchResult:
 
 
 async def run_bench(options: Options, progress: Progress, stop: Stop) -> BenchResult:
-    """Measure everything that is asked for; whatever happens, end what was started.
+    """Measure what the options select; always stop everything that was started.
 
     Raises:
         SetupError: something could not be started.
-        InvalidRunError: a server died, or another tier answered than was meant.
+        InvalidRunError: a server died, or a tier other than the intended one answered.
     """
     measured = BenchResult(options, pinned=two_cores() is not None)
 
@@ -116,7 +116,7 @@ async def _with_servers(
 
 async def _start_steps(stack: ProcessStack, folder: Path, *, quick: bool) -> list[Step]:
     target = ReferenceTarget(load_variants()["recommended"])
-    # Its one replica idles: what is wanted of it are its servers.
+    # Its one replica idles: only its servers are used.
     host = await stack.start(FleetSpec("host", target, 1, 1, RunSettings(ttl_s=TTL_S)))
     pids = stack.pids()
     servers = [*pids["postgres"], *pids[f"redis:{host.name}"]]

@@ -36,7 +36,7 @@ _MIB = 1024 * 1024
 
 
 class StartStep:
-    """Starts eight replicas on servers that are up already, and ends them again.
+    """Starts eight replicas on servers that are already up, and stops them again.
 
     Args:
         name: of the step.

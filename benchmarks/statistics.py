@@ -21,7 +21,7 @@ class Summary:
 
 
 def summary(values: Sequence[float]) -> Summary | None:
-    """Median and range; None of nothing."""
+    """Median and range; None without values."""
     if not values:
         return None
     return Summary(statistics.median(values), min(values), max(values), len(values))

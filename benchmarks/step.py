@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 Figures = Mapping[str, float]
-"""What one measurement gave, by name; units stand in the names."""
+"""The results of one measurement by name; names include the units."""
 
 CPU = "cpu_us"
 
@@ -22,7 +22,7 @@ class Step(Protocol):
     shots: int
 
     async def measure(self) -> Figures:
-        """One shot. Raises InvalidRunError where what was measured is not what was meant."""
+        """One shot. Raises InvalidRunError if something else than intended was measured."""
 
 
 def in_turn(steps: Sequence[Step], number: int) -> list[Step]:

@@ -14,7 +14,7 @@ _FINE, _COARSE = 10, 100
 
 
 def tables(measured: BenchResult) -> list[Table]:
-    """What was measured, bars first; groups that were not asked for are absent."""
+    """What was measured, bars first; groups that were not selected are absent."""
     rounds = measured.rounds
     found = [bars_table(judge(rounds))]
     if measured.arms:
