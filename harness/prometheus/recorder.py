@@ -30,7 +30,7 @@ from harness.prometheus.server import (
 FOLDER = "prometheus"
 """In the run directory."""
 RULES_FILE = "rules.yml"
-UNFINISHED = "Prometheus has not scraped all targets after the run; its data may lack the run's end."
+UNFINISHED = "Prometheus has not scraped all targets after the run; its data may lack the end."
 """Noted if the last scrape did not come in time."""
 _FIRST_SCRAPE_TIMEOUT_S = 20.0
 _LAST_SCRAPE_TIMEOUT_S = 20.0

@@ -51,7 +51,7 @@ def _pairs(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dic
 @click.option("--prometheus", "url", required=True, metavar="URL", help="Base URL.")
 @click.option("--start", type=float, help="Unix seconds; by default its first sample.")
 @click.option("--end", type=float, help="Unix seconds; by default its last sample.")
-@click.option("--scrape", type=float, default=1.0, show_default=True, help="Seconds between scrapes.")
+@click.option("--scrape", type=float, default=1.0, show_default=True, help="Scrape interval in s.")
 @click.option("--set", "values", multiple=True, callback=_pairs, metavar="NAME=A,B")
 @click.option("--out", type=_FOLDER, required=True)
 @click.option("--html", is_flag=True, help="Pages only, which needs no browser.")

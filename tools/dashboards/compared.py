@@ -42,8 +42,8 @@ def compared() -> builders.Dashboard:
 _AT_A_GLANCE = (
     Number(
         "Deserialize failures, most in view",
-        "Lookups whose payload did not become an object of the requested type, per second, in either "
-        f"tier. Any is one too many: {RUNBOOK}, AuthCacheDeserializeFailures.",
+        "Lookups whose payload did not become an object of the requested type, per second, in "
+        f"either tier. Any is one too many: {RUNBOOK}, AuthCacheDeserializeFailures.",
         "ops",
         [Query(worker_rate("variant", series.LOOKUPS, _FAILURES, SCOPE, OBJECT), "{{variant}}")],
         ColourLimits(red=ANY),

@@ -104,7 +104,7 @@ async def picture(html: str, path: Path) -> None:
 
 
 def _shrink(shot: Path, path: Path) -> None:
-    """Write the picture with 256 colours of its own: a third of the bytes, no visible difference."""
+    """Write the picture with 256 colours of its own: a third of the bytes, looks the same."""
     from PIL import Image  # noqa: PLC0415 - of the development group
 
     with Image.open(shot) as whole:
