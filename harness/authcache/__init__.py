@@ -1,8 +1,8 @@
 """The two-tier auth cache under study: objects, codecs, tiers, coalescing, variants.
 
-It imports nothing else of the harness but `harness.errors`, and can be used alone. Who tests a
-codec of their own finds all they need here: `register` and `Codec`, the objects, `AuthCache` over
-a `MemoryTier`, and the words of its outcomes. To read the code, start in `cache`.
+It imports nothing of the harness but `harness.errors`, and can be used alone. To test a codec of
+your own, import everything from here: `register` and `Codec`, the objects, `AuthCache` over a
+`MemoryTier`, and the enums of its outcomes. To read the code, start in `cache`.
 
 Names are imported when they are first used (PEP 562), so ``import harness.authcache`` loads neither
 Pydantic nor msgspec nor redis-py, and a release's environment can use `words` and `events`.
@@ -90,9 +90,9 @@ _HOMES = (
     "harness.authcache.cache",
     "harness.authcache.variants",
 )
-"""Where the names are defined, from what loads least: a word needs the standard library alone."""
+"""The modules that define the names, cheapest import first: `words` needs the stdlib only."""
 
-if not TYPE_CHECKING:  # a type checker would take any attribute for one
+if not TYPE_CHECKING:  # a type checker would accept any attribute
 
     def __getattr__(name: str) -> object:
         for home in _HOMES if name in __all__ else ():

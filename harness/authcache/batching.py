@@ -1,9 +1,9 @@
-"""All Redis commands of a worker on one connection of redis-py's, batch by batch.
+"""Pipelines all Redis commands of a worker over one redis-py connection.
 
-redis-py lends every command a connection of its own, which costs several times what the command
-itself does (docs/benchmarks.md). Here commands that are asked for while others are under way go out
-together as the next batch, in one system call, and are answered in order. Connecting, encoding and
-parsing stay redis-py's, with hiredis; addresses, TLS and authentication with it.
+redis-py checks out a connection for every command, which costs several times the command itself
+(docs/benchmarks.md). Here, commands issued while a batch is in flight go out together as the next
+batch, in one system call, and are answered in order. redis-py and hiredis still connect, encode and
+parse, so addresses, TLS and authentication are redis-py's.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _CONNECT_TRIES = 4
 class BatchingClient:
     """Sends each command once: no retries, and a time-out for each batch.
 
-    A batch that is not answered in time takes the connection along, because its answers would come
-    before those of the next; the next batch connects anew.
+    A batch that times out closes the connection, because its late replies would be taken for those
+    of the next batch. The next batch reconnects.
 
     Args:
-        url: as redis-py takes it.
-        timeout_s: for one batch, the connection included.
+        url: in redis-py's format.
+        timeout_s: for one batch, connecting included.
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
@@ -43,15 +43,15 @@ class BatchingClient:
             socket_connect_timeout=timeout_s,
             health_check_interval=0,
         )
-        self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py types it not
+        self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no annotation for it
         self._timeout_s = timeout_s
         self._waiting: list[tuple[Words, asyncio.Future[Reply]]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect ahead of the first command, whose time-out a busy machine's connect can pass.
+        """Connect before the first command: on a busy machine that can exceed its time-out.
 
-        A Redis that is away is no error: the first command will say so.
+        An unreachable Redis is no error here: the first command raises it.
         """
         for _ in range(_CONNECT_TRIES):
             with contextlib.suppress(RedisError, OSError, TimeoutError):
@@ -67,7 +67,7 @@ class BatchingClient:
         return future
 
     async def aclose(self) -> None:
-        """Close the connection; commands under way, and those that wait for them, fail."""
+        """Close the connection; commands in flight and queued commands fail."""
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
@@ -90,12 +90,12 @@ class BatchingClient:
             async with asyncio.timeout(self._timeout_s):
                 if not connection.is_connected:
                     await connection.connect()
-                # redis-py's own packing does without hiredis' and takes twice as long.
-                packed = b"".join([hiredis.pack_command(words) for words, _ in batch])  # type: ignore[arg-type]  # its stub allows for one word only
+                # redis-py's own packing does not use hiredis and takes twice as long.
+                packed = b"".join([hiredis.pack_command(words) for words, _ in batch])  # type: ignore[arg-type]  # its stub allows one word only
                 await connection.send_packed_command(packed, check_health=False)
                 for _, future in batch:
                     await self._answer(future)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+        except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
             await connection.disconnect(nowait=True)
             _fail(batch, error)
         except asyncio.CancelledError:
@@ -116,10 +116,10 @@ def _fail(batch: list[tuple[Words, asyncio.Future[Reply]]], error: BaseException
     for _, future in batch:
         if not future.done():
             future.set_exception(error)
-            # Seen: after the first error of a batch nobody may ask for the rest.
+            # Marked as retrieved: after a batch's first error the caller may not await the rest.
             future.exception()
 
 
 async def together(*answers: asyncio.Future[Reply]) -> list[Reply]:
-    """The answers of commands that were sent at once. Raises the first error."""
+    """Gather the replies of commands that were sent together. Raises the first error."""
     return [await answer for answer in answers]

@@ -1,8 +1,7 @@
 """The two-tier cache: lookups, outcomes, backfill and writes.
 
-One lookup asks memory, then Redis, and (a load, not a peek) then Postgres. A value that is found
-but not decoded ends the lookup, as upstream: Redis is not asked after memory held something
-unreadable. Nothing is read or written under a missing key.
+A lookup asks memory, then Redis, and then (a load, not a peek) Postgres. As upstream, Redis is not
+asked if memory holds a value that does not decode. A lookup without a key does nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MemoryValue = bytes | CachedObject | None
 SOURCE = "source"
 ABSENT_PAYLOAD = b""
 BACKFILL_FIXED_S = 600.0
-"""LiteLLM up to 1.93 keeps what came from Redis this long in memory, whatever its own TTL."""
+"""How long LiteLLM up to 1.93 keeps a value from Redis in memory, whatever its own TTL."""
 REMEMBERED_ABSENT = (ObjectKind.USER, ObjectKind.MEMBERSHIP)
 
 ReadSource = Callable[[], Awaitable[CachedObject | None]]
@@ -45,8 +44,8 @@ def _lookups(tier: Tier, outcome: Outcome) -> Mapping[tuple[Op, ObjectKind], Loo
     return {key: Lookup(tier, key[0], outcome, key[1]) for key in product(Op, ObjectKind)}
 
 
-# Made once: to look up a member of an enum, and to build a named tuple, is a Python call each, and
-# every request would make a dozen of them.
+# Built once: looking up an enum member and building a named tuple are a Python call each, and every
+# request would make a dozen of them.
 _MEMORY, _REDIS = Tier.MEMORY, Tier.REDIS
 _LOAD, _PEEK, _MISS = Op.LOAD, Op.PEEK, ReadReason.MISS
 _now = time.time
@@ -59,14 +58,14 @@ class SourceUnavailableError(Exception):
 
 
 class OnFailure(StrEnum):
-    """What a reader does about a value that does not decode."""
+    """What a reader does with a value that does not decode."""
 
     PAIR = "pair"
     """Log WARNING and ERROR, go on as after a miss: a typed read."""
     WARNING = "warning"
     """Log the WARNING alone: an untyped read decoded by hand."""
     RAISE = "raise"
-    """Raise DecodeError: an untyped read whose model is built without a net."""
+    """Raise DecodeError: an untyped read whose model is built without error handling."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -93,10 +92,10 @@ class AuthCache:
 
     Args:
         switches: the behaviour under study.
-        codec: what ``switches.codec`` names.
+        codec: the codec that ``switches.codec`` names.
         memory: the memory tier.
         redis: the Redis tier, None where the variant has none.
-        recorder: counts.
+        recorder: counts lookups, reads and writes.
         ttl_s: time to live in both tiers.
         time_scale: factor on the times that upstream hard-codes.
     """
@@ -169,7 +168,7 @@ class AuthCache:
     async def load_beyond(
         self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """The second half of a load, after memory gave a reason to look further.
+        """The second half of a load, beyond memory; ``reason`` is why memory had no answer.
 
         Raises:
             SourceUnavailableError: no tier had it and Postgres did not answer.
@@ -182,7 +181,7 @@ class AuthCache:
         return await self.read_source(kind, key, reason, read, trace)
 
     def refresh_early(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
-        """After a load that memory answered; only where ``refreshes_early`` says so."""
+        """Called after a load that memory answered, if ``refreshes_early`` is set."""
 
     def ask_memory(
         self,
@@ -192,10 +191,10 @@ class AuthCache:
         trace: Trace,
         on_failure: OnFailure = OnFailure.PAIR,
     ) -> Found | ReadReason:
-        """One lookup in the memory tier: an answer, or why there is none. It waits for nothing.
+        """Look up the memory tier: an answer, or the reason why there is none. Never waits.
 
-        A caller that goes through both halves of a load itself, this one and `load_beyond`, saves
-        a coroutine for every hit; a hit may need a `refresh_early`.
+        A caller that runs both halves of a load itself, this one and `load_beyond`, saves a
+        coroutine per hit. After a hit it calls `refresh_early` where the cache refreshes early.
 
         Raises:
             DecodeError: with ``OnFailure.RAISE``, for a value that does not decode.
@@ -212,7 +211,7 @@ class AuthCache:
                     return ReadReason.DESERIALIZE_FAILURE
             elif value is not None and not isinstance(value, MODELS[kind]):
                 # A live object of another kind under the same key: up to 1.83 this fell through
-                # to Postgres without a word.
+                # to Postgres silently.
                 trace.lookups.append(Lookup(_MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
                 return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
@@ -227,7 +226,7 @@ class AuthCache:
         trace: Trace,
         on_failure: OnFailure = OnFailure.PAIR,
     ) -> Found | ReadReason:
-        """One lookup in Redis, with backfill of memory. Raises DecodeError as `ask_memory`."""
+        """Look up Redis and backfill memory. Raises DecodeError like `ask_memory`."""
         try:
             framed = await self.fetch(key, op)
         except RedisUnavailableError:
@@ -238,7 +237,7 @@ class AuthCache:
             return _MISS
         payload, read_at = framed
         if self._encoded_memory:
-            # Before decoding, as upstream: what cannot be read is backfilled all the same.
+            # Before decoding, as upstream: an unreadable value is backfilled too.
             self._set_memory(kind, key, payload or None, read_at, self._backfill_ttl_s)
         if payload == ABSENT_PAYLOAD:
             value = None
@@ -252,7 +251,7 @@ class AuthCache:
         self._redis_ages[kind](_now() - read_at)
         return Found(value, read_at, _REDIS)
 
-    async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:  # noqa: ARG002 - for those who treat loads in their own way
+    async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:  # noqa: ARG002 - for subclasses that treat loads differently
         """Payload and read time from Redis, None when absent. Raises RedisUnavailableError."""
         assert self.redis is not None
         return await self.redis.get(key)
@@ -260,7 +259,7 @@ class AuthCache:
     async def read_source(
         self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """One statement to Postgres, and the write of what it gave to both tiers.
+        """Send one statement to Postgres and write the result to both tiers.
 
         Raises:
             SourceUnavailableError: Postgres did not answer.
@@ -313,7 +312,7 @@ class AuthCache:
     def take(
         self, kind: ObjectKind, key: str, payload: bytes, read_at: float, trace: Trace
     ) -> Found | None:
-        """Decode a payload that Redis gave outside a lookup, and backfill memory with it.
+        """Decode a payload that Redis returned outside a lookup, and backfill memory with it.
 
         None when it does not decode.
         """
@@ -345,7 +344,7 @@ class AuthCache:
         wires: list[tuple[str, bytes, float]],
         ttl_s: float,
     ) -> bool:
-        """Write payloads and count; whether it was done."""
+        """Write payloads and count them; True if they were stored."""
         assert self.redis is not None
         outcome = WriteOutcome.OK
         try:

@@ -1,6 +1,6 @@
-"""Caches that make concurrent misses of one object one.
+"""Caches that coalesce concurrent misses of one object: single flight, lease, early refresh.
 
-Three ways, each a class over `AuthCache`: within a worker (`SingleFlight`), across replicas
+Each is a class over `AuthCache`: within a worker (`SingleFlight`), across replicas
 (`Lease`, after Facebook's memcache leases), and ahead of expiry (`EarlyRefresh`, after Vattani et
 al., VLDB 2015: refresh when ``-delta * beta * ln(random)`` reaches the time left).
 """
@@ -28,7 +28,7 @@ LEASE_POLL_S = 0.005
 
 
 class SingleFlight(AuthCache):
-    """One flight per key and worker goes beyond memory; the others wait for it."""
+    """One lookup per key and worker goes beyond memory; the others wait for its answer."""
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
@@ -38,7 +38,7 @@ class SingleFlight(AuthCache):
     async def load_beyond(
         self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """As `AuthCache.load_beyond`; one that finds a flight under way takes its answer."""
+        """As `AuthCache.load_beyond`; a lookup that finds a flight under way takes its answer."""
         if reason is not ReadReason.MISS:
             return await self.read_source(kind, key, reason, read, trace)
         while (flight := self._flights.get(key)) is not None:
@@ -48,7 +48,7 @@ class SingleFlight(AuthCache):
                 task = asyncio.current_task()
                 if not flight.cancelled() or (task is not None and task.cancelling()):
                     raise
-                continue  # The leader's request was given up; somebody else leads now.
+                continue  # The leader's request was cancelled; another lookup leads now.
             except Exception:
                 # An error is an answer too: this lookup asks neither Redis nor Postgres itself.
                 trace.waits.append(Wait(kind, self._stage))
@@ -74,7 +74,7 @@ class SingleFlight(AuthCache):
             raise
         except BaseException as error:
             flight.set_exception(error)
-            flight.exception()  # Seen: a flight that nobody waited for is no unhandled error.
+            flight.exception()  # Marked as retrieved: asyncio logs an error without waiters.
             raise
         else:
             flight.set_result(found)
@@ -84,18 +84,18 @@ class SingleFlight(AuthCache):
 
 
 class Lease(SingleFlight):
-    """Across replicas: who claims the key reads Postgres, the others poll Redis for its answer.
+    """Across replicas: the worker that claims a key reads Postgres, the others poll Redis.
 
-    The claim lies under the key itself and is made by the very command that looks the key up, so a
-    miss costs no command more than without a lease, and storing the object ends the claim.
+    The claim is stored under the key itself, by the command that looks the key up: a miss costs no
+    extra command, and storing the object ends the claim.
     """
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         self._claims: set[str] = set()
-        """Keys that are claimed by us and not stored yet."""
+        """Keys that this worker has claimed and not stored yet."""
         self._taken: set[str] = set()
-        """Keys that were found claimed by another worker just now."""
+        """Keys that the lookup under way found claimed by another worker."""
 
     async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:
         """As `AuthCache.fetch`; a load claims what is absent."""
@@ -111,7 +111,7 @@ class Lease(SingleFlight):
     async def beyond_memory(
         self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """Ask Redis, then read Postgres or wait for who does."""
+        """Ask Redis, then read Postgres or wait for the worker that does."""
         try:
             found = await self.ask_redis(kind, key, Op.LOAD, trace)
             if isinstance(found, Found):
@@ -126,7 +126,7 @@ class Lease(SingleFlight):
             await self._give_back(key)
 
     async def _answer_of_another(self, kind: ObjectKind, key: str, trace: Trace) -> Found | None:
-        """What the holder of the claim stores; None when that takes too long."""
+        """The object that the holder of the claim stores; None if that takes too long."""
         assert self.redis is not None
         for _ in range(round(LEASE_WAIT_S / LEASE_POLL_S)):
             await asyncio.sleep(LEASE_POLL_S)
@@ -144,14 +144,14 @@ class Lease(SingleFlight):
     async def _set_redis(
         self, kinds: Sequence[ObjectKind], wires: list[tuple[str, bytes, float]], ttl_s: float
     ) -> bool:
-        """As `AuthCache._set_redis`; what is stored is claimed no longer."""
+        """As `AuthCache._set_redis`; stored keys are no longer claimed."""
         stored = await super()._set_redis(kinds, wires, ttl_s)
         if stored:
             self._claims.difference_update(key for key, *_ in wires)
         return stored
 
     async def _give_back(self, key: str) -> None:
-        """End a claim under which nothing was stored: absent rows, failed reads."""
+        """Release a claim under which nothing was stored: absent row, failed read."""
         if key not in self._claims:
             return
         self._claims.discard(key)
@@ -161,7 +161,7 @@ class Lease(SingleFlight):
 
 
 class EarlyRefresh(SingleFlight):
-    """Refreshes what memory is about to forget, in the background and with growing likelihood."""
+    """Refreshes entries in the background, with a probability that grows as they near expiry."""
 
     refreshes_early = True
     beta = 1.0
@@ -172,14 +172,14 @@ class EarlyRefresh(SingleFlight):
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
     def refresh_early(self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace) -> None:
-        """Start a refresh when its time has come and none is under way."""
+        """Start a refresh if it is due and none is running."""
         slot = self.memory.get(key)
         if slot is None or key in self._refreshing:
             return
         left_s = slot.deadline - time.monotonic()
         if left_s > -self._read_s * self.beta * math.log(1.0 - random.random()):
             return
-        # Before the task has begun: a snapshot in between would take the worker for quiescent.
+        # Counted before the task runs: a snapshot in between would see a quiescent worker.
         self.recorder.background(+1)
         self._refreshing[key] = asyncio.create_task(self._refresh(kind, key, read, trace))
 
@@ -189,8 +189,8 @@ class EarlyRefresh(SingleFlight):
 
         async def read_and_forget() -> CachedObject | None:
             value = await read()
-            # Only now: an unexpired entry would keep its first deadline, and a read that fails
-            # must not cost the entry that is still good.
+            # Deleted only now: an unexpired entry would keep its first deadline, and a failed read
+            # must not lose an entry that is still valid.
             self.memory.delete(key)
             return value
 
@@ -213,4 +213,4 @@ CACHES: dict[str, type[AuthCache]] = {
     "lease": Lease,
     "early_refresh": EarlyRefresh,
 }
-"""By the value of the switch ``coalescing``."""
+"""Classes by value of the switch ``coalescing``."""

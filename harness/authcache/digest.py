@@ -1,7 +1,7 @@
 """Digests of what was served, to compare with Postgres afterwards.
 
 A status code cannot show that a team was served as a user; a digest of the identity and limit
-fields does. Spend is left out: it moves with every request. Only the standard library is used,
+fields does. Spend is left out: it changes with every request. Only the standard library is used,
 so that the same function runs inside a LiteLLM release's own environment.
 """
 
@@ -31,7 +31,7 @@ IDENTITY_AND_LIMITS: Mapping[str, tuple[str, ...]] = {
 """Fields by object. ``budget_max`` is the ``max_budget`` of the membership's budget row."""
 
 ABSENT = "absent"
-"""The digest of an object that is not there."""
+"""The digest of an absent object."""
 
 
 def digest(kind: str, fields: Mapping[str, Any] | None) -> str:
@@ -42,8 +42,8 @@ def digest(kind: str, fields: Mapping[str, Any] | None) -> str:
         fields: the object's fields by name; others are ignored, missing ones count as NULL.
             None is an absent object.
 
-    NULL, ``false`` and an empty list are one value: Postgres, the ORM and the models spell
-    "no limit" in each of these ways, and the difference limits nobody.
+    NULL, ``false`` and an empty list count as one value: Postgres, the ORM and the models spell
+    "no limit" in each of these ways.
     """
     if fields is None:
         return ABSENT

@@ -1,4 +1,4 @@
-"""What can happen to one object in one request. Only the standard library: releases use it too."""
+"""The events of one object in one request. Standard library only: releases import it too."""
 
 from __future__ import annotations
 

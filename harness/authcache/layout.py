@@ -1,6 +1,6 @@
 """Key layouts: how the cache key of an object is built.
 
-Whether two kinds of object can meet under one key is decided here, and nowhere else.
+Only this module decides whether two kinds of object can share a cache key.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ class KeyLayout:
     team_copy_prefix: str
     """Upstream writes every team a second time; up to 1.90 under its raw id."""
     member_prefix: str
-    """Of the second copy of a membership, ``{team}_{user}`` upstream."""
+    """Of a membership's second copy, ``{team}_{user}`` upstream."""
 
     def key(self, token: str) -> str:
-        """Of a virtual key, by its hashed token."""
+        """Cache key of a virtual key, by its hashed token."""
         return self.key_prefix + token
 
     def user(self, user_id: str) -> str:
-        """Of a user."""
+        """Cache key of a user."""
         return self.user_prefix + user_id
 
     def team(self, team_id: str) -> str:
-        """Of a team."""
+        """Cache key of a team."""
         return self.team_prefix + team_id
 
     def team_copy(self, team_id: str) -> str:
-        """Of the second copy of a team."""
+        """Cache key of a team's second copy."""
         return self.team_copy_prefix + team_id
 
     def membership(self, user_id: str, team_id: str) -> str:
-        """Of a membership, as the common checks look it up."""
+        """Cache key of a membership in the common checks."""
         return f"team_membership:{user_id}:{team_id}"
 
     def member(self, user_id: str, team_id: str) -> str:
-        """Of a membership, as the key check looks it up."""
+        """Cache key of a membership in the key check."""
         return f"{self.member_prefix}{team_id}_{user_id}"
 
 

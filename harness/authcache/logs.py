@@ -1,7 +1,7 @@
-"""What the cache says in the log, and under which signature it is counted.
+"""The cache's log records, and the signatures that they are counted under.
 
-The pair of issue #27874 keeps its shape: a WARNING by the codec with the validation error, then an
-ERROR by the typed read with cache key and model. A pair is counted by its ERROR.
+The log pair has the shape of issue #27874: a WARNING by the codec with the validation error, then
+an ERROR by the typed read with cache key and model. A pair is counted by its ERROR.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def say(level: int, signature: Signature, scope: KeyScope, message: str, *args: 
 
 
 def validation_failed(scope: KeyScope, model: str, error: BaseException) -> None:
-    """First half of the pair: a payload was found that is no object of the asked type."""
+    """First half of the pair: a payload is not an object of the requested type."""
     say(
         logging.WARNING,
         Signature.CODEC_VALIDATION_FAILED,
@@ -70,12 +70,12 @@ def encode_failed(kind: ObjectKind, key: str, error: BaseException) -> None:
 
 
 def redis_outage(error: BaseException) -> None:
-    """Redis stopped answering; the breaker keeps this to one record per outage."""
+    """Redis stopped answering; the breaker limits this to one record per outage."""
     say(
         logging.ERROR,
         Signature.REDIS_OUTAGE,
         KeyScope.UNKNOWN,
-        "Redis does not answer (%s: %s): the breaker is open, requests go on without it",
+        "Redis does not answer (%s: %s): the breaker is open, requests continue without it",
         type(error).__name__,
         error,
     )

@@ -18,7 +18,7 @@ from harness.authcache.words import ObjectKind
 
 
 class CachedObject(BaseModel):
-    """Base of everything that the cache holds."""
+    """Base class of all cached objects."""
 
     # Infinity stays Infinity: LiteLLM's json.dumps writes it so, where Pydantic would write null.
     model_config = ConfigDict(protected_namespaces=(), ser_json_inf_nan="constants")
@@ -165,8 +165,8 @@ class User(CachedObject):
     @model_validator(mode="before")
     @classmethod
     def _fill_nulls(cls, values: Any) -> Any:
-        # Upstream writes these defaults into the very dict it was given, before it validates:
-        # that is where the puzzling 'teams': [] at the end of the issue's log line comes from.
+        # Upstream writes these defaults into its input before it validates: that is where the
+        # puzzling 'teams': [] at the end of the issue's log line comes from.
         if isinstance(values, dict):
             if values.get("spend") is None:
                 values["spend"] = 0.0
@@ -177,7 +177,7 @@ class User(CachedObject):
 
 
 class UserOptionalId(User):
-    """The issue's first proposal: a reader that does without ``user_id``."""
+    """The issue's first proposal: a reader that does not require ``user_id``."""
 
     model_config = ConfigDict(title="LiteLLM_UserTable")
 
@@ -252,11 +252,11 @@ MODELS: dict[ObjectKind, type[CachedObject]] = {
     ObjectKind.TEAM: Team,
     ObjectKind.MEMBERSHIP: Membership,
 }
-"""What each object is written as, and, with the rules of 1.84, read as."""
+"""The model of each object, for writing and, by the rules of 1.84, for reading."""
 
 
 def limit_fields(value: CachedObject) -> Mapping[str, Any]:
-    """The fields that `harness.authcache.digest.digest` looks at, by name; not to be changed."""
+    """The fields that `harness.authcache.digest.digest` looks at, by name; do not modify it."""
     if isinstance(value, Membership):
         return {**value.__dict__, "budget_max": value.budget_max}
     return value.__dict__

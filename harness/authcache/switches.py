@@ -23,9 +23,9 @@ class Switches(BaseModel):
     memory_payload: Literal["encoded", "object"] = "encoded"
     """What the memory tier holds; live objects up to 1.83."""
     memory_entries: int = Field(200, ge=0, le=1_000_000)
-    """Upstream 200 for all objects of a worker together; 0 is no memory tier."""
+    """Upstream: 200 for all objects of a worker together; 0 switches the memory tier off."""
     backfill_ttl: Literal["fixed_600s", "entry_ttl"] = "fixed_600s"
-    """How long memory keeps what came from Redis; ``entry_ttl`` from 1.94."""
+    """How long memory keeps a value from Redis; ``entry_ttl`` from 1.94."""
     key_rewrite: Literal["on", "off"] = "on"
     """Whether every request writes the key object again; off from 1.94."""
     spend_path: Literal["read_modify_write", "write_behind"] = "read_modify_write"
@@ -35,11 +35,11 @@ class Switches(BaseModel):
     spend_write_back: Literal["both_tiers", "memory"] = "both_tiers"
     """Where the spend pipeline writes; memory alone from 1.94."""
     coalescing: Literal["none", "single_flight", "lease", "early_refresh"] = "none"
-    """How concurrent misses of one object are made one."""
+    """How concurrent misses of one object are coalesced."""
     negative_caching: Literal["off", "on"] = "off"
     """Whether an absent user or membership is remembered."""
     lookups: Literal["repeated", "once"] = "repeated"
-    """Whether the auth path asks again for what the same request has already been given."""
+    """Whether the auth path looks up an object again that the same request already has."""
 
     @model_validator(mode="after")
     def _check(self) -> Switches:

@@ -1,7 +1,7 @@
-"""The two tiers, each by itself: this worker's memory, and Redis for all replicas.
+"""The two tiers: this worker's memory, and Redis for all replicas.
 
-Neither knows what an object or a codec is. A slot carries, beside its value, when that value was
-read from Postgres, so that the age of what is served can be told however often it was rewritten.
+Neither knows what an object or a codec is. A slot carries its value and the time at which that
+value was read from Postgres, so its age is known however often it was rewritten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ V = TypeVar("V")
 
 @dataclass(slots=True)
 class StampedValue(Generic[V]):
-    """A value with the wall-clock second in which Postgres was asked for it."""
+    """A value with the epoch second of its read from Postgres."""
 
     value: V
     read_at: float
@@ -34,8 +34,8 @@ class MemoryTier(Generic[V]):
     """A bounded map with deadlines, by the rules of LiteLLM's in-memory cache.
 
     A write to an entry that has not expired replaces the value and keeps the first deadline
-    (``allow_ttl_override`` upstream). A full tier evicts what expires first. A size of 0 holds
-    nothing.
+    (``allow_ttl_override`` upstream). A full tier evicts the entry that expires first. A size
+    of 0 holds nothing.
     """
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,7 +75,7 @@ class MemoryTier(Generic[V]):
             self._compact()
 
     def delete(self, key: str) -> None:
-        """Forget a key."""
+        """Delete a key."""
         self._slots.pop(key, None)
 
     def _evict(self) -> None:
@@ -92,7 +92,7 @@ class MemoryTier(Generic[V]):
 
 
 class RedisUnavailableError(Exception):
-    """Redis did not answer, or the breaker is open. ``asked`` tells whether a command was sent."""
+    """Redis did not answer, or the breaker is open. ``asked`` says whether a command was sent."""
 
     def __init__(self, message: str, *, asked: bool) -> None:
         super().__init__(message)
@@ -100,7 +100,7 @@ class RedisUnavailableError(Exception):
 
 
 class RedisObserver(Protocol):
-    """Who counts commands and hears about outages."""
+    """Counts commands and is notified of outages."""
 
     def redis_get(self, purpose: str) -> None:
         """One GET is about to be sent: ``lookup`` or ``lease_poll``."""
@@ -111,7 +111,7 @@ class RedisObserver(Protocol):
 
 @dataclass(slots=True)
 class Breaker:
-    """Stops asking after ``threshold`` failures in a row, and tries again after ``open_s``."""
+    """Opens after ``threshold`` failures in a row, and lets commands through after ``open_s``."""
 
     threshold: int = 5
     open_s: float = 2.0
@@ -128,7 +128,7 @@ class Breaker:
         self._failures = 0
 
     def failed(self) -> bool:
-        """The last command was not answered; True when this opens the breaker anew."""
+        """The last command was not answered; True if this is the failure that opens the breaker."""
         self._failures += 1
         if self._failures < self.threshold:
             return False
@@ -140,8 +140,8 @@ class Breaker:
 class RedisTier:
     """Payloads in Redis, with short time-outs, no retries, and a breaker.
 
-    On the wire a value is ``<epoch seconds> <payload>``: the time stands outside the payload, so
-    no codec sees it and payload sizes do not contain it.
+    On the wire a value is ``<epoch seconds> <payload>``: the time is not part of the payload, so
+    no codec sees it and payload sizes exclude it.
     """
 
     def __init__(
@@ -162,15 +162,15 @@ class RedisTier:
     async def get_or_claim(self, key: str, ttl_s: float) -> tuple[bytes, float] | bool:
         """As `get`; a key that is absent is claimed in the same command.
 
-        ``SET NX GET`` gives what lies under the key, and where nothing does puts the claim there:
-        no other command can come in between. It needs Redis 7 or Valkey.
+        ``SET NX GET`` returns the value of the key or, if there is none, stores the claim: no
+        other command can come in between. It needs Redis 7 or Valkey.
 
         Returns:
-            Payload and read time; or True where the claim is ours now, False where another holds
+            Payload and read time; or True if the claim is ours now, False if another worker holds
             it.
 
         Raises:
-            RedisUnavailableError: perhaps the key was claimed.
+            RedisUnavailableError: the key may have been claimed.
         """
         self._check()
         self._observer.redis_get("lookup")
@@ -197,7 +197,7 @@ class RedisTier:
         )
 
     async def delete(self, key: str) -> None:
-        """Forget a key, or give a claim back. Raises RedisUnavailableError."""
+        """Delete a key or release a claim. Raises RedisUnavailableError."""
         self._check()
         await self._answers(self._client.send("DEL", self._namespace + key))
 
@@ -217,7 +217,7 @@ class RedisTier:
 
 
 CLAIM = b"claimed"
-"""Lies under a key while somebody reads its object from Postgres; no frame looks like it."""
+"""The value of a key while a worker reads its object from Postgres; no frame looks like it."""
 
 
 def _ms(seconds: float) -> int:
@@ -233,5 +233,5 @@ def _unframe(wire: bytes) -> tuple[bytes, float]:
     try:
         return payload, float(stamp)
     except ValueError:
-        # Planted or foreign: all of it is payload, and nobody knows how old it is.
+        # Planted or foreign: all of it is payload, and its age is unknown.
         return wire, time.time()

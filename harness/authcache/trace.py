@@ -1,4 +1,4 @@
-"""What the cache did for one request, and who counts it.
+"""Traces of what the cache did for one request, and the recorder that counts them.
 
 Lookups are collected in a trace and counted when the request is over, because the key scope that
 they are counted under is known only once the key itself has been looked up.
@@ -25,7 +25,7 @@ class Trace(msgspec.Struct, eq=False):
 
 
 class Recorder(Protocol):
-    """Counts what cannot wait for the end of a request, or belongs to none."""
+    """Counts finished traces, and at once what is not part of a trace."""
 
     def commit(self, trace: Trace) -> None:
         """Count a finished trace under its scope."""
@@ -43,9 +43,9 @@ class Recorder(Protocol):
         """One decode, successful or not."""
 
     def ages(self, tier: Tier) -> Mapping[ObjectKind, Callable[[float], None]]:
-        """What counts, by object, how many seconds ago an answer of a tier was read from Postgres.
+        """Callbacks by object that record an answer's age: seconds since its read from Postgres.
 
-        Asked for once, because every hit calls it.
+        Fetched once per tier, because every hit calls one.
         """
 
     def redis_get(self, purpose: str) -> None:

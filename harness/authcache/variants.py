@@ -1,4 +1,4 @@
-"""Named variants: one row a variant in ``variants.toml``, or in a file of the user's."""
+"""Named variants: one row per variant in ``variants.toml`` or in a user's file."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def load_variants(extra: Path | None = None) -> dict[str, Variant]:
 def pick(
     variants: Mapping[str, Variant], names: Sequence[str], *, besides: Container[str] = ()
 ) -> list[Variant]:
-    """The variants of the given names, in that order, with their codecs proven loadable.
+    """The variants of the given names, in that order; checks that their codecs load.
 
     Args:
-        variants: all that there are.
-        names: those that are wanted.
-        besides: names that mean something other than a variant here; they are passed over.
+        variants: all known variants.
+        names: the requested ones.
+        besides: names that are not variants here; they are skipped.
 
     Raises:
         UnknownNameError: no variant has that name; suggests the nearest.
@@ -97,8 +97,8 @@ def pick(
 def override(variant: Variant, changes: Mapping[str, str]) -> Variant:
     """The variant with some switches changed, under the same name.
 
-    This is how an expectation is shown to be able to fail: a healthy codec under a broken
-    variant's name, and a broken one under a healthy name.
+    This shows that an expectation can fail: put a healthy codec under a broken variant's name, or
+    a broken one under a healthy name.
 
     Raises:
         UnknownNameError: no such switch.
@@ -127,11 +127,11 @@ def _add(variants: dict[str, Variant], text: str, source: str) -> None:
     try:
         rows = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"The variants file [{source}] is no TOML: {error}.") from error
+        raise ScenarioError(f"The variants file [{source}] is not TOML: {error}.") from error
     for name, raw in rows.items():
         where = f"variant [{name}] in [{source}]"
         if name in variants:
-            raise ScenarioError(f"The {where} is there already. Give it another name.")
+            raise ScenarioError(f"The {where} exists already. Give it another name.")
         row = _validate(_Row, raw, where)
         switches: dict[str, Any] = {}
         if row.base is not None:

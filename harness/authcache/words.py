@@ -1,4 +1,4 @@
-"""The words of the cache under study, as closed sets.
+"""The vocabulary of the cache under study, as enums.
 
 They are label values of the metrics and keys of ``result.json``; see docs/method.md.
 """
@@ -32,7 +32,7 @@ class Op(StrEnum):
 
 
 class Outcome(StrEnum):
-    """Of one lookup in one tier. A deserialize failure is neither a hit nor a miss."""
+    """Outcome of one lookup in one tier. A deserialize failure is neither a hit nor a miss."""
 
     HIT = "hit"
     MISS = "miss"
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 
 class ReadReason(StrEnum):
-    """Why Postgres was asked. ``direct`` is a read that no lookup of the cache came before."""
+    """Why Postgres was asked. ``direct`` is a read without a cache lookup before it."""
 
     MISS = "miss"
     DESERIALIZE_FAILURE = "deserialize_failure"
@@ -72,7 +72,7 @@ class Coalesced(StrEnum):
 
 
 class WriteOutcome(StrEnum):
-    """Of one write to one tier."""
+    """Outcome of one write to one tier."""
 
     OK = "ok"
     ERROR = "error"

@@ -121,10 +121,10 @@ def test_a_class_may_not_register_under_a_name_that_is_taken(
         ("no_such_module:Codec", r"\[no_such_module:Codec\].*No module named.*PYTHONPATH"),
         ("broken_codecs:Codec", r"No module named 'no_such_package'"),
         ("users_codecs:Missing", r"has no attribute 'Missing'"),
-        ("users_codecs:OnlyEncode", r"is no codec: it lacks decode\. Give the class encode"),
-        ("users_codecs:instance", r"is no codec: it lacks a constructor"),
+        ("users_codecs:OnlyEncode", r"is not a codec: it lacks decode\. Give the class encode"),
+        ("users_codecs:instance", r"is not a codec: it lacks a constructor"),
         ("users_codecs:NeedsMore", r"cannot be made: .*'level'.*must take no arguments"),
-        ("builtins:len", r"is no codec: it lacks encode and decode"),
+        ("builtins:len", r"is not a codec: it lacks encode and decode"),
         (":", r"\[:\] cannot be loaded"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_refusal_is_a_finding_of_the_run() -> None:
     ("codec", "words"),
     [
         (Text(), r"\[mine\] fails on a plain key: TypeError: encode returned str, not bytes"),
-        (Crashes(), r"on a plain membership: ZeroDivisionError: at the last object\. Repair it"),
+        (Crashes(), r"on a plain membership: ZeroDivisionError: at the last object\. Fix it"),
         (Mapping(), r"on a plain key: TypeError: decode returned dict, not Key"),
         (AnotherKind(), r"on a plain key: TypeError: decode returned Team, not Key"),
     ],

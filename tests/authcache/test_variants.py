@@ -186,10 +186,10 @@ def test_a_switch_that_does_not_fit(switches: str, words: str, tmp_path: Path) -
     [
         ("mine = 3", ScenarioError, r"variant \[mine\] in \["),
         ("[mine]\ntitle = 'Mine'", ScenarioError, r"stands_for: Field required"),
-        ("[mine", ScenarioError, r"is no TOML"),
+        ("[mine", ScenarioError, r"is not TOML"),
         ("[mine]\ntitle='M'\nstands_for='m'\nbase='litelm'", UnknownNameError, r"\[litelm\]"),
         ("[mine]\ntitle='M'\nstands_for='m'\nbass='x'", ScenarioError, r"bass: there is no such"),
-        ("[recommended]\ntitle='M'\nstands_for='m'", ScenarioError, r"is there already"),
+        ("[recommended]\ntitle='M'\nstands_for='m'", ScenarioError, r"exists already"),
     ],
 )
 def test_a_file_that_does_not_fit(

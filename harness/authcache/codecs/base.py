@@ -1,4 +1,4 @@
-"""What a codec is."""
+"""The protocol of a codec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T", bound=CachedObject)
 
 
 class ForeignPayloadError(DecodeError):
-    """The payload says itself that it is of another type or schema: counted, not logged."""
+    """The payload's tag names another type or schema: counted, not logged."""
 
 
 class Codec(Protocol):
@@ -29,6 +29,6 @@ class Codec(Protocol):
         """The object in a payload, read by the rules of ``model``.
 
         Raises:
-            ForeignPayloadError: the payload names another type or schema than was asked for.
-            DecodeError: anything else that keeps the payload from becoming a ``model``.
+            ForeignPayloadError: the payload names another type or schema than the requested one.
+            DecodeError: the payload does not fit ``model`` for any other reason.
         """

@@ -2,12 +2,12 @@
 
 A msgspec struct is made from each model: the same fields in the same order, named by position in
 base 36, every one nullable, defaults left out. The first bytes name type and schema, so a payload
-of another kind or of another version of the models is told apart before anything is decoded; the
+of another kind or of another version of the models is rejected before anything is decoded. The
 short names are safe because the schema hash covers the order of the fields and their defaults,
-those of nested models too. An aware datetime comes back as the same instant in UTC.
+nested models included. An aware datetime comes back as the same instant in UTC.
 
-Every field may be None on the way: what the writer held is what the reader gets. Whether an object
-is fit to be served is for the auth path to say, not for the transport.
+Any field may be None in a payload: the reader gets what the writer held. The auth path decides
+whether an object may be served, not the transport.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class _Wire(NamedTuple):
-    """How one model travels."""
+    """The wire format of one model."""
 
     tag: bytes
     struct: type[msgspec.Struct]
@@ -38,12 +38,12 @@ class _Wire(NamedTuple):
     """Fields that hold another model."""
     names: list[str]
     fields_set: set[str]
-    """Every field: what Pydantic is told was set. One set for all, as nothing can be added."""
+    """All fields, as ``__pydantic_fields_set__``. Shared, because it never changes."""
 
 
 @register
 class Compact:
-    """Type and schema in five bytes, then short-named MessagePack of what is not default."""
+    """Type and schema in five bytes, then MessagePack of non-default fields under short names."""
 
     name = "msgspec"
     summary = "MessagePack under short names, defaults left out, tagged with type and schema"
@@ -54,7 +54,7 @@ class Compact:
         try:
             return wire.tag + wire.encoder.encode(_to_struct(wire, value))
         except Exception as error:
-            # msgspec raises errors of Python's own too: UnicodeEncodeError on a lone surrogate,
+            # msgspec also raises Python's own errors: UnicodeEncodeError on a lone surrogate,
             # OverflowError on an integer beyond 64 bits, RecursionError on deep nesting.
             raise EncodeError(f"{kind} cannot be written as MessagePack: {error}") from error
 
@@ -69,7 +69,7 @@ class Compact:
         try:
             struct = wire.decoder.decode(memoryview(payload)[size:])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            # A ValueError is text that is no UTF-8, which msgspec leaves to Python.
+            # Text that is not UTF-8 raises Python's own ValueError.
             raise DecodeError(f"{kind} payload does not fit its schema: {error}") from error
         return _from_struct(wire, struct, model)
 
@@ -119,7 +119,7 @@ def _to_struct(wire: _Wire, value: CachedObject) -> msgspec.Struct:
         for name, inner in wire.nested.items():
             if fields.get(name) is not None:
                 fields[name] = _to_struct(_wire(None, inner), fields[name])
-    # By position it takes a quarter of the time; validated objects have their fields in order.
+    # Positional arguments take a quarter of the time; validated objects have their fields in order.
     if list(fields) == wire.names:
         return wire.struct(*fields.values())
     return wire.struct(**fields)
@@ -130,8 +130,8 @@ def _from_struct(wire: _Wire, struct: msgspec.Struct, model: type[T]) -> T:
     for name, inner in wire.nested.items():
         if fields[name] is not None:
             fields[name] = _from_struct(_wire(None, inner), fields[name], inner)
-    # The struct decoder has checked every type against a schema that was made from the model and
-    # whose hash matched; model_construct would look at each field again, ten times as slowly.
+    # The struct decoder has checked every type against the model's schema, whose hash matched;
+    # model_construct would visit each field again and take ten times as long.
     value = model.__new__(model)
     object.__setattr__(value, "__dict__", fields)
     object.__setattr__(value, "__pydantic_fields_set__", wire.fields_set)

@@ -1,4 +1,4 @@
-"""A JSON envelope that names type and schema, so that a foreign payload is told, not guessed."""
+"""A JSON envelope with type and schema, so that a foreign payload is detected, not guessed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.authcache.words import ObjectKind
 @lru_cache(maxsize=32)
 def schema_hash(model: type[CachedObject]) -> str:
     """Eight hex digits over a model's fields: names, order, types, defaults, nested models."""
-    # The default belongs to it: a codec that leaves defaults out has the reader fill in its own.
+    # Defaults count: where a codec leaves them out, the reader fills in its own.
     fields = [
         (name, repr(f.annotation), repr(f.get_default(call_default_factory=True)))
         for name, f in model.model_fields.items()

@@ -1,11 +1,11 @@
 """JSON by Pydantic's own rules: the codecs of LiteLLM's releases and of the issue's proposals.
 
 LiteLLM dumps a model to JSON-safe values and then dumps those to text; here Pydantic writes the
-text at once. The text is the same up to white space; the time is not, which is why the benchmark
-measures LiteLLM's way beside each codec.
+text directly. The text is the same up to white space; the time is not, so the benchmark also
+measures LiteLLM's way for each codec.
 
-One thing is lost in silence, there as here: RFC 3339 writes an offset from UTC in whole minutes, so
-a datetime with seconds in its offset comes back as another instant. Postgres gives none.
+Both lose one thing silently: RFC 3339 writes an offset from UTC in whole minutes, so a datetime
+with seconds in its offset comes back as another instant. Postgres returns none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ M = TypeVar("M", bound=CachedObject)
 
 
 def validate_json(payload: bytes, model: type[M]) -> M:
-    """Read a JSON payload by the rules of a model. Raises DecodeError with Pydantic's words."""
+    """Read a JSON payload by the rules of a model. Raises DecodeError with Pydantic's message."""
     try:
         return model.model_validate_json(payload)
     except ValidationError as error:
@@ -33,7 +33,7 @@ def validate_json(payload: bytes, model: type[M]) -> M:
 
 
 class _PydanticJson:
-    """Dump with the options of a subclass, read with the rules of the asked model."""
+    """Dumps with the options of a subclass, reads by the rules of the requested model."""
 
     options: ClassVar[dict[str, Any]] = {}
 
@@ -41,7 +41,7 @@ class _PydanticJson:
         """JSON text. Raises EncodeError."""
         try:
             # Warnings off: the planted row holds None where the model says str, and Pydantic
-            # would say so on every write.
+            # would warn on every write.
             return value.model_dump_json(warnings=False, **self.options).encode()
         except Exception as error:
             raise EncodeError(f"{kind} cannot be written as JSON: {error}") from error
@@ -53,7 +53,7 @@ class _PydanticJson:
 
 @register
 class ExcludeNone(_PydanticJson):
-    """``exclude_none=True``: a required field that holds None is lost on the way."""
+    """``exclude_none=True``: a required field that holds None is left out."""
 
     name = "exclude_none"
     summary = "JSON without None (LiteLLM 1.84 to 1.92)"
@@ -62,7 +62,7 @@ class ExcludeNone(_PydanticJson):
 
 @register
 class KeepNone(_PydanticJson):
-    """Every field, as LiteLLM writes from 1.93 on, and as the issue's third proposal says."""
+    """Every field, like LiteLLM from 1.93 on and the issue's third proposal."""
 
     name = "keep_none"
     summary = "JSON with every field (LiteLLM 1.93 on; the issue's fix 3)"
@@ -79,7 +79,7 @@ class ExcludeDefaults(_PydanticJson):
 
 @register
 class OptionalUserId(ExcludeNone):
-    """The issue's first proposal: write as 1.84 does, read users without requiring ``user_id``."""
+    """The issue's first proposal: write like 1.84, read users without requiring ``user_id``."""
 
     name = "optional_user_id"
     summary = "exclude_none, read with an optional user_id (the issue's fix 1)"

@@ -1,7 +1,7 @@
 """MessagePack of every field: the same names and values as ``keep_none``, in binary.
 
-Datetimes travel as RFC 3339 text, so seconds in an offset from UTC are lost, as in JSON. Integers
-beyond 64 bits are refused.
+Datetimes are RFC 3339 text, so seconds in an offset from UTC are lost, as in JSON. Integers beyond
+64 bits are refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Msgpack:
         try:
             fields: Any = ormsgpack.unpackb(payload)
         except ormsgpack.MsgpackDecodeError as error:
-            raise DecodeError(f"{kind} payload is no MessagePack: {error}") from error
+            raise DecodeError(f"{kind} payload is not MessagePack: {error}") from error
         try:
             return model.model_validate(fields)
         except ValidationError as error:

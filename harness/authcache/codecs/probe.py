@@ -1,4 +1,4 @@
-"""A codec is tried on plain objects before a run, so that a crash is found before the load."""
+"""Tries a codec on plain objects before a run, to find a crash before the load starts."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def probe(codec: Codec, name: str) -> None:
         try:
             payload = codec.encode(kind, value)
             if not isinstance(payload, bytes):
-                raise TypeError(f"encode returned {type(payload).__name__}, not bytes")  # noqa: TRY301 - told like any other mistake
+                raise TypeError(f"encode returned {type(payload).__name__}, not bytes")  # noqa: TRY301 - reported like any other mistake
             back = codec.decode(kind, payload, type(value))
             if not isinstance(back, type(value)):
-                raise TypeError(  # noqa: TRY301 - told like any other mistake
+                raise TypeError(  # noqa: TRY301 - reported like any other mistake
                     f"decode returned {type(back).__name__}, not {type(value).__name__}"
                 )
         except CodecError:
@@ -41,5 +41,5 @@ def probe(codec: Codec, name: str) -> None:
         except Exception as error:
             raise CodecLoadError(
                 f"The codec [{name}] fails on a plain {kind}: {type(error).__name__}: {error}. "
-                "Repair it; to refuse an object, raise EncodeError or DecodeError."
+                "Fix it; to refuse an object, raise EncodeError or DecodeError."
             ) from error

@@ -1,7 +1,7 @@
 """No codec: what LiteLLM up to 1.83 does when Redis is attached by hand.
 
-Live models go to ``json.dumps``, which refuses them, so nothing reaches Redis; and what a peer
-with another codec wrote comes back as a dict where the code expects a model.
+Live models go to ``json.dumps``, which refuses them, so nothing reaches Redis. A payload that a
+peer wrote with another codec comes back as a dict where the code expects a model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.errors import DecodeError, EncodeError
 
 @register
 class Raw:
-    """``json.dumps`` of whatever is there."""
+    """``json.dumps`` of the object as it is."""
 
     name = "raw"
     summary = "no codec: models go to json.dumps as they are (LiteLLM up to 1.83)"

@@ -20,7 +20,7 @@ _C = TypeVar("_C", bound=type[Any])
 
 
 def register(cls: _C) -> _C:
-    """Class decorator: make a codec known under its ``name``. A name taken twice is an error."""
+    """Class decorator: register a codec by its ``name``. Raises CodecLoadError if it is taken."""
     taken = _classes.get(cls.name)
     if taken is not None and taken is not cls:
         raise CodecLoadError(
@@ -44,7 +44,7 @@ def load_codec(name: str) -> Codec:
 
     Raises:
         UnknownNameError: no codec has that name.
-        CodecLoadError: it cannot be imported, is no codec, or its name is taken twice.
+        CodecLoadError: it cannot be imported, is not a codec, or its name is taken twice.
     """
     _load_own()
     points = _entry_points()
@@ -56,13 +56,13 @@ def load_codec(name: str) -> Codec:
         except Exception as error:
             raise CodecLoadError(
                 f"The codec [{name}] from entry point [{points[name].value}] cannot be loaded: "
-                f"{error}. Repair or uninstall its package."
+                f"{error}. Fix or uninstall its package."
             ) from error
         return _make(loaded, name)
     if ":" in name:
         return _make(_import_path(name), name)
     raise UnknownNameError(
-        "codec", name, codec_names(), "A codec of your own is named as module:Class."
+        "codec", name, codec_names(), "Name a codec of your own as module:Class."
     )
 
 
@@ -89,7 +89,7 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 @cache
 def _points_on(_search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """What is installed on a search path, read once: it takes longer than all else here."""
+    """Entry points of the packages on a search path; cached, because reading them is slow."""
     return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 
@@ -108,8 +108,9 @@ def _make(cls: Any, name: str) -> Codec:
     missing = [part for part in ("encode", "decode") if not callable(getattr(cls, part, None))]
     if missing or not callable(cls):
         raise CodecLoadError(
-            f"The codec [{name}] is no codec: it lacks {' and '.join(missing) or 'a constructor'}. "
-            "Give the class encode(kind, value) and decode(kind, payload, model)."
+            f"The codec [{name}] is not a codec: it lacks "
+            f"{' and '.join(missing) or 'a constructor'}. Give the class "
+            "encode(kind, value) and decode(kind, payload, model)."
         )
     try:
         codec: Codec = cls()
