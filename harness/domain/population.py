@@ -1,6 +1,6 @@
 """The population: virtual keys with the users, teams, memberships and budgets behind them.
 
-Every key has ids and limits of its own, all different, so that a wrong object served is seen.
+Every key has ids and limits of its own, all different, so that a wrongly served object is detected.
 Ids and tokens come from the seed: the same scenario makes the same population.
 """
 
@@ -21,7 +21,7 @@ from harness.authcache.words import LOAD_SCOPES, KeyScope
 from harness.errors import UsageError, explain
 
 MOCK_MODEL = "mock-model"
-"""What the load asks for; the model that every key, user and team of a run may call."""
+"""The model that the load requests; every key, user and team of a run may call it."""
 
 MembershipRow = Literal["budget", "cleared", "none"]
 """``budget``: a row with a budget; ``cleared``: one whose budget was cleared; ``none``: no row."""
@@ -160,7 +160,7 @@ def read_keys(path: Path) -> list[LoadKey]:
     """Read what `write_keys` wrote; the index of a key is its place in the list.
 
     Raises:
-        UsageError: if the file is not to be read or is no keys file.
+        UsageError: if the file cannot be read or is not a keys file.
     """
     try:
         keys = _KEYS.validate_json(path.read_bytes())
@@ -171,11 +171,11 @@ def read_keys(path: Path) -> list[LoadKey]:
         ) from error
     except ValidationError as error:
         raise UsageError(
-            f"[{path}] is no keys file: {explain(error)} Give one that the harness wrote."
+            f"[{path}] is not a keys file: {explain(error)} Give one that the harness wrote."
         ) from error
     if [key.index for key in keys] != list(range(len(keys))):
         raise UsageError(
-            f"The keys file [{path}] is not in the order of its indices. "
+            f"The keys in [{path}] are not in the order of their indices. "
             "Give one that the harness wrote."
         )
     return keys

@@ -1,4 +1,4 @@
-"""What a run says while it runs. The display itself lives with the terminal report."""
+"""The progress of a run, as it is reported while it runs. `harness.report` displays it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 
 class Tick(NamedTuple):
-    """One look at a running window."""
+    """The state of a running window."""
 
     elapsed_s: float
     duration_s: float
@@ -18,7 +18,7 @@ class Tick(NamedTuple):
 
 
 class Progress(Protocol):
-    """Told about phases and windows as they happen."""
+    """Receives phases and windows as they happen."""
 
     live: bool
     """Whether it wants ticks while a window runs; each costs a scrape of every worker."""
@@ -33,7 +33,7 @@ class Progress(Protocol):
         """At the end of a window, and about once a second within it where the display is live."""
 
     def note(self, text: str) -> None:
-        """Something worth a line of its own."""
+        """A note on a line of its own."""
 
     def close(self) -> None:
         """The run is over."""

@@ -11,13 +11,13 @@ from typing import TypeVar
 from harness.domain.series import ALL
 
 PER = 1000
-"""Requests that a rate is given for."""
+"""The number of requests that a rate refers to."""
 
 _T = TypeVar("_T")
 
 
 def of_scope(by_scope: Mapping[str, _T], scope: str) -> list[_T]:
-    """What a table by key scope has for one scope, or for `ALL`; empty where it has nothing."""
+    """The values of one scope, or of `ALL`, in a table by key scope; empty if there are none."""
     if scope == ALL:
         return list(by_scope.values())
     return [by_scope[scope]] if scope in by_scope else []

@@ -5,7 +5,7 @@ their names, types and docstrings.
 
 Per 1,000 means per 1,000 answered requests of that scope, whatever their status. A scope that
 had no request is absent, not 0. A count that is None was not seen. Figures of several rounds are
-medians over the rounds, with their range beside them; counts are sums over all measured windows.
+medians over the rounds, with their range; counts are sums over all measured windows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Range(_Part):
     """A figure of several rounds: median and range over the rounds of one variant."""
 
     median: float
-    """Over the rounds."""
+    """Median over the rounds."""
     min: float
     """Least."""
     max: float
@@ -81,9 +81,9 @@ class Window(_Part):
     name: str
     """Unique in the run; also names its samples and snapshots."""
     variant: str
-    """Whose fleet."""
+    """Variant of the fleet."""
     phase: Literal["cold_fill", "measured"]
-    """What the stretch is for."""
+    """Purpose of the stretch."""
     round: int
     """From 1; 0 for the cold fill."""
     started_s: float
@@ -112,7 +112,7 @@ class CombinedViewRow(_Part):
     """
 
     variant: str
-    """Whose Postgres role."""
+    """Variant of the Postgres role."""
     window_s: float
     """Time since the start of the window."""
     calls: int
@@ -133,7 +133,7 @@ class VariantResult(_Part):
     target: str
     """What a replica ran: ``reference``, or a release."""
     version: str
-    """Of the target."""
+    """Version of the target."""
     title: str
     """The variant in a line."""
     switches: dict[Switch, Any]
@@ -145,7 +145,7 @@ class VariantResult(_Part):
     cells: dict[Scope, Cell]
     """Cells; scopes without requests, or not seen, are absent."""
     cell_reasons: dict[Scope, str]
-    """Why the cell is what it is, or why there is none where it was not seen."""
+    """Reason for the cell, or why there is none where it was not seen."""
     requests: dict[Scope, dict[Status, int]]
     """Answered requests; scopes without requests are absent."""
     unexpected_statuses: dict[Scope, dict[Status, int]]
@@ -210,9 +210,9 @@ class Equation(_Part):
     """One line of the ledger for one variant and window."""
 
     name: str
-    """Of the equation."""
+    """Name of the equation."""
     variant: str
-    """Whose fleet."""
+    """Variant of the fleet."""
     window: str
     """Name of the window."""
     description: str
@@ -254,7 +254,7 @@ class Generator(_Part):
     unanswered: dict[ErrorKind, int]
     """Requests without one, by kind of transport error."""
     late: int
-    """Requests that started later than the scenario's limit after their time."""
+    """Requests that started later than their time by more than the scenario's limit."""
     max_delay_ms: float
     """Greatest delay of a start."""
     cpu_share: float
@@ -262,16 +262,16 @@ class Generator(_Part):
     replica_share_min: float
     """Least loaded replica's share of the requests, times the number of replicas; 1 is even."""
     replica_share_max: float
-    """The same of the most loaded."""
+    """The same for the most loaded replica."""
 
 
 class ExpectationResult(_Part):
     """One expectation and what was measured."""
 
     name: str
-    """What is expected of."""
+    """What the expectation is about, in words."""
     variant: str
-    """Whose figure."""
+    """Variant of the figure."""
     scope: str
     """A scope, or ``all``."""
     measured: str
@@ -279,23 +279,22 @@ class ExpectationResult(_Part):
     limit: str
     """Cell or bounds."""
     passed: bool
-    """What was not measured has not passed."""
+    """False where it was not measured."""
     not_instrumented: list[str] = []
-    """Points of a release that hid it: it neither holds nor failed, and without a failure
-    elsewhere the run is inconclusive."""
+    """Points of a release that hid it: the expectation neither holds nor fails, and without a
+    failure elsewhere the run is inconclusive."""
 
     @property
     def failed(self) -> bool:
-        """Whether what was measured is not what is expected."""
+        """Whether the measured value breaks the expectation."""
         return not self.passed and not self.not_instrumented
 
 
 class Sizing(_Part):
     """Load for each object of one scope: the rule that population and rate follow.
 
-    Reads per request say something only where each object is asked for often: first reads are
-    misses in every variant. The scenario gives the least ``requests_per_object``; below it no run
-    starts.
+    Reads per request mean something only if each object is requested often: first reads are misses
+    in every variant. The scenario sets the least ``requests_per_object``; below it no run starts.
     """
 
     scope: str
@@ -343,18 +342,17 @@ class Result(_Part):
     seed: int
     """Of population and arrivals."""
     complete: bool
-    """False when the run was cut short; the windows that it has are whole."""
+    """False when the run was cut short; completed windows are kept."""
     verdict: Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
-    """What became of the run."""
+    """Outcome of the run."""
     exit_code: int
     """0 pass, 1 regression, 2 usage, 3 inconclusive, 4 invalid, 130 Ctrl-C, 143 SIGTERM."""
     reasons: list[str]
-    """Why the verdict is what it is, the most important first; empty where the verdict says
-    all."""
+    """Reasons for the verdict, the most important first; empty where it needs none."""
     sizing: list[Sizing]
     """Load for each object, by scope."""
     variants: dict[VariantName, VariantResult]
-    """In the order in which the run was asked for them; a variant without a measured window is
+    """In the order in which they were requested; a variant without a measured window is
     absent."""
     combined_view: list[CombinedViewRow] = []
     """The table of PR #26202; empty where the scenario does not ask for it."""
@@ -363,7 +361,7 @@ class Result(_Part):
     generator: Generator
     """Health of the load generator."""
     expectations: list[ExpectationResult]
-    """All that speak of a measured variant."""
+    """Those about a measured variant."""
     observed: list[str] = []
     """Variants without an expectation: neither pass nor fail."""
     notes: list[str] = []

@@ -9,11 +9,11 @@ key          index into the keys file
 replica      index into the hosts
 intended_s   when the request should have started; in a closed load, when it did
 sent_s       when it started
-done_s       when the last byte of the reply was there, or the error
-status       HTTP status; 0 if there was no whole reply
+done_s       when the last byte of the reply, or the error, arrived
+status       HTTP status; 0 without a complete reply
 error        kind of transport error; empty if answered
 cost_micro   cost of a 2xx reply in millionths of a US dollar
-served       the header `harness.domain.served.SERVED_HEADER` as it came
+served       the header `harness.domain.served.SERVED_HEADER` as received
 ===========  =====================================================================
 
 Times are seconds since the start of the window, to the microsecond. The CSV is RFC 4180's.
@@ -92,7 +92,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
     """The rows of a samples file, in the order in which the requests ended.
 
     Raises:
-        UsageError: if the file is not to be read, is cut short, or is no samples file.
+        UsageError: if the file cannot be read, is cut short, or is not a samples file.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:

@@ -28,11 +28,11 @@ REQUESTS = "http_requests_total"
 REQUEST_SECONDS = "http_request_duration_seconds"
 
 INSTRUMENTED = "authcache_instrumented"
-"""This one and the next are of LiteLLM releases only."""
+"""This series and the next exist for LiteLLM releases only."""
 BACKFILL_TTL = "authcache_backfill_ttl_seconds"
 
 STATEMENT_CALLS = "authcache_statement_calls_total"
-"""From here on: of the exporter, which has them in the documentation of `harness.exporter`."""
+"""From here on: series of the exporter, documented in `harness.exporter`."""
 STATEMENT_SECONDS = "authcache_statement_seconds_total"
 REDIS_KEYSPACE = "authcache_redis_keyspace_total"
 REDIS_COMMANDS = "authcache_redis_commands_total"
@@ -47,7 +47,7 @@ GENERATOR_LATE = "authcache_generator_late_total"
 GENERATOR_DELAY = "authcache_generator_max_delay_seconds"
 
 ALL = "all"
-"""All key scopes of a variant together; as the choice of a load, all fleets."""
+"""All key scopes of a variant together; where a load chooses fleets, all fleets."""
 
 CHAT_ROUTE = "/v1/chat/completions"
 MODELS_ROUTE = "/v1/models"

@@ -1,4 +1,4 @@
-"""The response header in which a replica says which objects it served a request with.
+"""The response header in which a replica lists the objects that it served a request with.
 
 ``x-authcache-served: key;memory;3f2a…;1520,team;redis;9be0…;40`` — one entry per object served:
 object, tier (``memory``, ``redis`` or ``source``), digest, age in ms since the object was read

@@ -1,4 +1,4 @@
-"""What the harness and the load driver say to each other: one JSON object a line.
+"""Messages between the harness and the load driver: one JSON object per line.
 
 The driver is a process of its own (Locust is gevent, the harness asyncio). It reads commands on
 standard input, answers on standard output, and logs on standard error. End of input ends it.
@@ -16,7 +16,7 @@ class _Message(BaseModel):
 
 
 class WindowCommand(_Message):
-    """Drive one stretch of load against one fleet and report what became of it."""
+    """Drive one stretch of load against one fleet and report the result."""
 
     command: Literal["window"] = "window"
     window: str
@@ -30,9 +30,9 @@ class WindowCommand(_Message):
     mix: dict[str, float]
     """Weight by key scope."""
     users: int
-    """Locust users: in the open model the pool that takes arrivals, in the closed the load."""
+    """Locust users: the pool that takes arrivals (open model), or the load (closed model)."""
     rate_per_s: float = 0.0
-    """Open model: arrivals a second in all, a seeded Poisson process."""
+    """Open model: arrivals per second over all scopes, a seeded Poisson process."""
     ramp_s: float = 0.0
     """Closed model: time over which the users start."""
     seed: int
@@ -50,7 +50,7 @@ class Shutdown(_Message):
 
 
 class LoadProgress(_Message):
-    """Once a second while a window runs."""
+    """Sent once a second while a window runs."""
 
     event: Literal["progress"] = "progress"
     window: str
@@ -60,7 +60,7 @@ class LoadProgress(_Message):
     requests_per_s: float
     """Over the last second."""
     due: int = 0
-    """Requests whose intended time has come; in the closed model those that were started."""
+    """Requests whose intended time has come; in the closed model requests started."""
     late: int = 0
     delay_ms_max: float = 0.0
     statuses: dict[str, dict[str, int]] = {}
@@ -107,7 +107,7 @@ class WindowResult(_Message):
 
 
 class Failed(_Message):
-    """The driver could not do what it was told; it stays up."""
+    """The driver could not run a command; it keeps running."""
 
     event: Literal["failed"] = "failed"
     message: str

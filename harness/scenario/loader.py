@@ -17,7 +17,7 @@ from harness.targets.registry import kind_of
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the command line says instead of the scenario; None leaves the scenario's word."""
+    """What the command line sets instead of the scenario; None keeps the scenario's value."""
 
     replicas: int | None = None
     workers: int | None = None
@@ -45,7 +45,7 @@ def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario
 
     Raises:
         UnknownNameError: there is no built-in of that name; suggests the nearest.
-        ScenarioError: no TOML, an unknown field, a wrong type, a size that breaks a rule.
+        ScenarioError: not TOML, an unknown field, a wrong type, a size that breaks a rule.
         UsageError: the file cannot be read.
     """
     changes = changes or Changes()
@@ -89,8 +89,8 @@ def _with_releases(raw: dict[str, Any], slower: WithReleases, changes: Changes) 
     """A valid scenario as it is run where a release takes part. Raises UsageError."""
     if changes.time_scale not in (None, 1.0):
         raise UsageError(
-            f"TIME_SCALE is [{changes.time_scale:g}], and a LiteLLM release takes part: the times "
-            "that it hard-codes cannot be scaled. Leave TIME_SCALE out, or the release."
+            f"TIME_SCALE is [{changes.time_scale:g}], and a LiteLLM release takes part: its "
+            "hard-coded times cannot be scaled. Leave out TIME_SCALE or the release."
         )
     table = slower.model_dump(exclude_none=True)
     keys = table.pop("keys")
@@ -120,14 +120,14 @@ def _read(name_or_path: str) -> dict[str, Any]:
         names = scenario_names()
         if name_or_path not in names:
             raise UnknownNameError(
-                "scenario", name_or_path, names, "A file of your own is named by its path."
+                "scenario", name_or_path, names, "Name a file of your own by its path."
             )
         builtin = files("harness.scenario").joinpath("builtin", f"{name_or_path}.toml")
         text = builtin.read_text(encoding="utf-8")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # Besides its own error: a number of too many digits, and brackets nested too deep.
+        # Besides tomllib's own error: a number with too many digits, brackets nested too deep.
         raise ScenarioError(
-            f"The scenario [{name_or_path}] is no TOML: {error}. Correct the file."
+            f"The scenario [{name_or_path}] is not TOML: {error}. Correct the file."
         ) from error

@@ -1,4 +1,4 @@
-"""What a scenario file may say. Unknown fields and wrong types are errors."""
+"""The schema of a scenario file. Unknown fields and wrong types are errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 VariantName = Annotated[str, Field(max_length=200)]
-# Beyond these bounds no run makes sense, and sums and products of the fields would leave a float.
+# Beyond these bounds no run makes sense, and sums and products of the fields overflow a float.
 Keys = Annotated[int, Field(ge=0, le=100_000)]
 TtlSeconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 TimeScale = Annotated[float, Field(ge=0.001, le=1_000, allow_inf_nan=False)]
@@ -29,7 +29,7 @@ class _Table(BaseModel):
 
 
 class Population(_Table):
-    """Number of keys by scope, and what kind of membership row stands behind them."""
+    """Number of keys by scope, and the kind of their membership rows."""
 
     team: Keys = 0
     user: Keys = 0
@@ -49,7 +49,7 @@ class Load(_Table):
 
     model: Literal["open", "closed"] = "open"
     rate_per_s: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0
-    """Open model: arrivals a second over all scopes. It does not scale with time."""
+    """Open model: arrivals per second over all scopes. It does not scale with time."""
     users: int = Field(64, ge=1, le=2000)
     ramp_s: UpToAnHour = 0.0
     """Closed model; scales with time."""
@@ -74,7 +74,7 @@ class Load(_Table):
 
 
 class MockModelSettings(_Table):
-    """The model that answers behind the proxy."""
+    """The mock model behind the proxy."""
 
     latency_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] = 0.0
     completion_tokens: int = Field(20, ge=1, le=4096)
@@ -88,7 +88,7 @@ class Premises(_Table):
 
 
 class RunLimits(_Table):
-    """When a run is invalid."""
+    """Limits beyond which a run is invalid."""
 
     late_ms: Positive = 250.0
     late_share_max: NonNegative = 0.01
@@ -100,8 +100,8 @@ class RunLimits(_Table):
 class WithReleases(_Table):
     """What a scenario changes where a LiteLLM release takes part.
 
-    A release's proxy bears a fraction of the load of the reference proxy, so all variants of such
-    a run are driven more slowly, with fewer keys, and times are not scaled.
+    A release's proxy sustains a fraction of the reference proxy's load, so all variants of such a
+    run are driven more slowly, with fewer keys, and times are not scaled.
     """
 
     replicas: int | None = Field(None, ge=1, le=64)
@@ -120,7 +120,7 @@ class _Expectation(_Table):
     """A variant's name, or releases as ``litellm>=1.89``."""
     scope: ScopeName | Literal["all"] = "all"
     premises: Literal["any", "on", "off"] = "any"
-    """Whether it applies with the scenario's premises planted, without, or both."""
+    """Whether it applies with the scenario's premises planted, without them, or both."""
 
 
 class CellExpectation(_Expectation):

@@ -1,7 +1,7 @@
 """The rule that population and rate follow: enough requests for every object and TTL.
 
-An object that is asked for less than twenty times a TTL is missing from the cache for a good part
-of it, and its source reads say more about the load than about the variant.
+An object that is requested fewer than twenty times per TTL is absent from the cache for much of it,
+and its source reads say more about the load than about the variant.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def sizing(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> list
 
 
 def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
-    """Raises ScenarioError for an open load that asks too seldom for the objects of a scope."""
+    """Raises ScenarioError for an open load that requests the objects of a scope too seldom."""
     least = scenario.limits.min_requests_per_object
     if scenario.load.model == "closed":
         return
@@ -54,13 +54,13 @@ def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
         if row.requests_per_object < least:
             raise ScenarioError(
                 f"Scope [{row.scope}] of scenario [{scenario.name}] gets [{row.requests_per_ttl}] "
-                f"requests a TTL for [{row.objects}] objects; [{least:g}] for each are needed. "
+                f"requests a TTL for [{row.objects}] objects; [{least:g}] per object are needed. "
                 "Raise load.rate_per_s or its share of the mix, use fewer keys, or a longer TTL."
             )
 
 
 def least_rate(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> float:
-    """The smallest arrival rate, a second, at which every object is asked for often enough."""
+    """The lowest arrival rate, per second, at which every object is requested often enough."""
     weights = scenario.load.mix
     total = sum(weights.values())
     planted = scenario.premises.null_user_for_team_keys

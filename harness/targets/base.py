@@ -2,7 +2,7 @@
 
 A target turns a variant into a command line, an environment and a database; its kind knows which
 variants are its own. The reference proxy is one kind, real LiteLLM releases are the other.
-`harness.targets.registry` is the way to both.
+`harness.targets.registry` gives access to both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.domain.population import VirtualKey
 from harness.domain.progress import Progress
 
 if TYPE_CHECKING:
-    # Names of variants are parsed where Postgres is not used, Locust's process included.
+    # Processes that do not use Postgres, like Locust's, parse names of variants too.
     import asyncpg
 
 from harness.targets.settings import RunSettings
@@ -66,7 +66,7 @@ class ContainerContext:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """What a container runs. Its image and mounts stand in ``compose/KIND.yaml``."""
+    """What a container runs. Its image and mounts are in ``compose/KIND.yaml``."""
 
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class KeyTruth:
     """What Postgres says about one key: digests by object, and the status it calls for."""
 
     digests: Mapping[str, str]
-    """As of `harness.authcache.digest.digest`; a key has a user, team or membership or not."""
+    """By `harness.authcache.digest.digest`; a key need not have a user, team or membership."""
     status: int
 
 
@@ -85,10 +85,10 @@ class Database(Protocol):
     """What a target's tables hold: how the harness fills them, and what it reads from them."""
 
     async def seed(self, connection: asyncpg.Connection, keys: Sequence[VirtualKey]) -> None:
-        """Insert a population. Other keys may be there already."""
+        """Insert a population. Other keys may exist already."""
 
     async def seeded(self, connection: asyncpg.Connection) -> bool:
-        """Whether a population is there. The tables need not exist."""
+        """Whether a population has been seeded. The tables need not exist."""
 
     def classify(self, statement: str) -> ObjectKind | None:
         """The object that a statement of a replica reads; None for any other statement.
@@ -117,7 +117,7 @@ class Database(Protocol):
 
 
 class Target(Protocol):
-    """What a replica runs. Inherit from it: what has a value here need not be said again."""
+    """What a replica runs. Inherit from it to get the defaults."""
 
     kind: str
     """Name of its `TargetKind`."""
@@ -127,9 +127,9 @@ class Target(Protocol):
     """Answers 200 as soon as the replica can serve."""
     ready_timeout_s: float
     not_checked: Mapping[str, str] = {}
-    """Equations of the ledger that it cannot be held to, by name, each with its cause."""
+    """Equations of the ledger that cannot be checked for it, by name, each with the reason."""
     findings: frozenset[str] = frozenset()
-    """Equations that say something about the target, and nothing about the run, if they fail."""
+    """Equations whose failure is a finding about the target and does not invalidate the run."""
     overridden: tuple[str, ...] = ()
     """Switches that the command line changed."""
     hard_coded: tuple[str, ...] = ()
@@ -137,14 +137,14 @@ class Target(Protocol):
     takes_premises: bool = True
     """False where nothing can be planted in it."""
     pace_share: float | None = None
-    """The share of the requests/s it sustains in a closed loop that it is driven at; the rest is
-    for the bursts of an open one. None where the scenario's rate is not measured against it."""
+    """The share of its sustainable rate in a closed loop at which it is driven; the rest is left
+    for the bursts of an open one. None where the scenario's rate is not checked against it."""
     notes: tuple[str, ...] = ()
-    """What a reader of a run must know in which it was measured, in sentences."""
+    """What a reader of its figures must know, in sentences."""
 
     @property
     def database(self) -> Database:
-        """What its tables hold."""
+        """Its tables."""
 
     async def prepare_database(self, dsn: str) -> None:
         """Create the schema in an empty database. Raises SetupError."""
@@ -156,26 +156,26 @@ class Target(Protocol):
         """The command of every replica in a container. Raises SetupError where there is none."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Switches as they stand in ``result.json``."""
+        """Switches as written to ``result.json``."""
 
 
 class Choice(Protocol):
-    """A variant that a run is asked for, before its target is made."""
+    """A requested variant, before its target is made."""
 
     @property
     def name(self) -> str:
-        """Of the variant."""
+        """Name of the variant."""
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """The variant in a line, for people."""
 
 
 class Image(Protocol):
     """The container image that a kind's fleets run from, where it is not the harness's own."""
 
     variable: str
-    """Of the environment, that names it."""
+    """Environment variable that names it."""
 
     def variant(self, image: str) -> str:
         """The variant that an image holds. Raises SetupError, UsageError."""
@@ -190,7 +190,7 @@ C = TypeVar("C", bound=Choice)
 class TargetKind(Protocol[C]):
     """All targets of one kind, by the names of their variants. Inherit from it, as from `Target`.
 
-    Names are parsed in every process, so its module imports nothing large: `target` does.
+    Every process parses names, so a kind's module imports nothing large; `target` does.
     """
 
     name: ClassVar[str]
@@ -202,13 +202,13 @@ class TargetKind(Protocol[C]):
 
     @property
     def database(self) -> Database:
-        """What the tables of its targets hold."""
+        """The tables of its targets."""
 
     def owns(self, variant: str) -> bool:
-        """Whether a variant's name means one of this kind, well-formed or not."""
+        """Whether a variant's name belongs to this kind, well-formed or not."""
 
     def known(self, name: str) -> bool:
-        """Whether an expectation may speak of ``name``: a variant, or a range of variants."""
+        """Whether an expectation may name ``name``: a variant, or a range of variants."""
         return self.owns(name)
 
     def matches(self, name: str, variant: str) -> bool:
@@ -222,9 +222,9 @@ class TargetKind(Protocol[C]):
         """The target of a variant, ready to start.
 
         Args:
-            choice: what `choose` gave.
-            progress: gets a line for what takes long.
+            choice: what `choose` returned.
+            progress: gets a line for each long step.
 
         Raises:
-            HarnessError: what is missing or wrong.
+            HarnessError: something is missing or wrong.
         """

@@ -1,8 +1,8 @@
-"""Counters that cost what an addition costs, shown through prometheus_client.
+"""Counters as cheap as an addition, exported through prometheus_client.
 
 prometheus_client takes a lock for every increment and walks the buckets of a histogram one by one.
-A worker counts a dozen times a request, from one thread: plain numbers will do, and the library is
-left to write the page. Every combination of label values is there from the start, at 0.
+A worker counts a dozen times per request, from one thread: plain numbers suffice, and the library
+only writes the page. Every combination of label values starts at 0.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Labels = Sequence[str]
 
 
 class _Family(ABC):
-    """One metric family, which the registry asks for when a page is written."""
+    """One metric family, which the registry collects when a page is written."""
 
     def __init__(
         self, registry: CollectorRegistry, name: str, text: str, labels: Iterable[str]
@@ -44,18 +44,18 @@ class _Family(ABC):
         """Add every sample to an empty family."""
 
     def describe(self) -> Iterator[Metric]:
-        """What the registry knows the family's names by."""
+        """The family without samples, from which the registry takes its names."""
         yield self.empty()
 
     def collect(self) -> Iterator[Metric]:
-        """The family as it stands."""
+        """The family with its current samples."""
         family = self.empty()
         self.fill(family)
         yield family
 
 
 class CounterFamily(_Family):
-    """A counter. `table` gives the numbers themselves: ``table[key] += 1`` counts."""
+    """A counter. `table` returns the numbers themselves: ``table[key] += 1`` counts."""
 
     def __init__(
         self, registry: CollectorRegistry, name: str, text: str, labels: Iterable[str]
@@ -64,7 +64,7 @@ class CounterFamily(_Family):
         self._tables: list[tuple[dict[Any, int], dict[Any, Labels]]] = []
 
     def table(self, values: Mapping[K, Iterable[Any]]) -> dict[K, int]:
-        """A part of the family by keys of the caller's, each with its label values."""
+        """Add counters to the family: ``values`` has the label values of each, by any key."""
         numbers = dict.fromkeys(values, 0)
         self._tables.append((numbers, _texts(values)))
         return numbers
@@ -107,7 +107,7 @@ class Distribution:
 
 
 class Histograms(_Family):
-    """A histogram. `table` gives one distribution by key."""
+    """A histogram. `table` returns one distribution per key."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Histograms(_Family):
         self._tables: list[tuple[dict[Any, Distribution], dict[Any, Labels]]] = []
 
     def table(self, values: Mapping[K, Iterable[Any]]) -> dict[K, Distribution]:
-        """A part of the family by keys of the caller's, each with its label values."""
+        """Add histograms to the family: ``values`` has the label values of each, by any key."""
         distributions = {key: Distribution(self._bounds) for key in values}
         self._tables.append((distributions, _texts(values)))
         return distributions

@@ -99,7 +99,7 @@ class Metrics:
         self._decodes[kind].observe(seconds)
 
     def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
-        """What counts the seconds since the read from Postgres, by object that a tier gave."""
+        """Callbacks by object that record the seconds since an answer's read from Postgres."""
         return {kind: ages.observe for kind, ages in self._ages[tier].items()}
 
     def redis_get(self, purpose: str) -> None:
@@ -134,7 +134,7 @@ class Metrics:
             self._logs[key] += 1
 
     def render(self, names: Iterable[str] = ()) -> tuple[bytes, str]:
-        """Prometheus text and its content type; only the named series where any are named."""
+        """Prometheus text and its content type; all series, or only the named ones."""
         registry: Any = self.registry
         wanted = list(names)
         if wanted:

@@ -1,9 +1,9 @@
-"""Metrics pages that cost what their numbers cost.
+"""Metrics pages whose names and labels are written once.
 
-A page has a thousand lines of which only the numbers ever change. prometheus_client writes, checks
-and escapes every name and label anew at each scrape: eleven milliseconds of a worker's CPU, which
-at a scrape a second is one percent of a core for every worker. Here the library writes each line
-once, and from then on only its number is put behind it.
+A page has a thousand lines, and only their numbers change. prometheus_client writes, checks and
+escapes every name and label again at each scrape: eleven milliseconds of a worker's CPU, which at a
+scrape a second is one percent of a core for every worker. Here the library writes each line once;
+later scrapes only append its number.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class PageWriter:
         self._starts: dict[tuple[str, ...], str] = {}
 
     def write(self, families: Iterable[Metric]) -> bytes:
-        """What `prometheus_client.generate_latest` writes of the same families.
+        """What `prometheus_client.generate_latest` writes for the same families.
 
-        For samples without time stamp or exemplar, which a worker's have not.
+        Only for samples without time stamp and exemplar; a worker's have neither.
         """
         heads, starts = self._heads, self._starts
         parts: list[str] = []
@@ -56,7 +56,7 @@ class PageWriter:
 
 
 def _written(family: Metric, samples: list[Sample]) -> str:
-    """What the library writes of a family with these samples only."""
+    """What the library writes for a family with these samples only."""
     only = Family(family.name, family.documentation, family.type, family.unit)
     only.samples = samples
     return generate_latest(_One(only)).decode()

@@ -1,7 +1,7 @@
-"""The kinds of targets, and the one way to them: which variant is whose.
+"""The registry of target kinds: which variant belongs to which kind.
 
-Nothing outside `harness.targets` imports a kind itself. A kind of your own is made known with
-`register`. What is about LiteLLM's releases alone has their names from here too.
+Nothing outside `harness.targets` imports a kind itself. Add a kind of your own with `register`.
+Code about LiteLLM's releases alone also imports their names from here.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ __all__ = [
 ]
 
 REFERENCE = ReferenceKind()
-"""Has every variant that no other kind claims."""
+"""Owns every variant that no other kind owns."""
 _kinds: dict[str, TargetKind[Any]] = {kind.name: kind for kind in (REFERENCE, LiteLLMKind())}
 KINDS: Mapping[str, TargetKind[Any]] = MappingProxyType(_kinds)
 """By name."""
 
 
 def register(kind: TargetKind[Any]) -> None:
-    """Make a kind known. Raises UsageError where there is one of its name."""
+    """Add a kind. Raises UsageError if its name is taken."""
     if kind.name in _kinds:
-        raise UsageError(f"There is a kind of target [{kind.name}] already. Give it another name.")
+        raise UsageError(f"The kind of target [{kind.name}] exists already. Choose another name.")
     _kinds[kind.name] = kind
 
 
@@ -69,5 +69,5 @@ def by_kind(variants: Iterable[str]) -> list[tuple[TargetKind[Any], list[str]]]:
 
 
 def matches(name: str, variant: str) -> bool:
-    """Whether a name, or a range of variants, means a variant of a run."""
+    """Whether a name, or a range of variants, matches a variant of a run."""
     return kind_of(variant).matches(name, variant)

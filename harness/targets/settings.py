@@ -14,7 +14,7 @@ SETTINGS_VARIABLE = "AUTHCACHE_PROXY_SETTINGS"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a scenario asks of every target, already scaled. Times in seconds."""
+    """A scenario's settings for every target, already scaled. Times in seconds."""
 
     ttl_s: float
     time_scale: float = 1.0
@@ -31,7 +31,7 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaSettings(RunSettings):
-    """What one replica reads when it starts; each target adds its own fields."""
+    """Settings that one replica reads when it starts; each target adds its own fields."""
 
     variant: str
     version: str
@@ -41,7 +41,7 @@ class ReplicaSettings(RunSettings):
     replica: int = 0
 
     def encode(self) -> str:
-        """The settings as JSON. A Pydantic model among them is written by its fields."""
+        """The settings as JSON. A Pydantic model among them is written as its fields."""
         return json.dumps(asdict(self), default=dict)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Worker processes of one replica: started together, ended together."""
+"""Worker processes of one replica: started together, stopped together."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_workers(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[in
     """Run one worker for each metrics socket; all share the listening one.
 
     Returns:
-        0 when somebody asked the replica to stop, else the code of the worker that ended first.
+        0 if a signal stopped the replica, else the exit code of the worker that ended first.
     """
     return asyncio.run(_run(command, listen_fd, metrics_fds))
 
@@ -51,10 +51,10 @@ async def _run(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[int
     default_signals()
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Before the first worker: a signal between its start and ours to hear would leave it behind.
+    # Before the first worker starts: a signal in between would leave it running.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
-    # In our own group, unlike `start` has it: who ends the replica's group ends them too.
+    # In our own group, unlike with `start`: ending the replica's group ends the workers too.
     workers = [
         await asyncio.create_subprocess_exec(
             *command,

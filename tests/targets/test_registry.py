@@ -62,7 +62,7 @@ def test_a_kind_is_made_known_once(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = ToyKind()
     register(kind)
     assert kind_of("toy") is kind
-    with pytest.raises(UsageError, match=r"a kind of target \[toy\] already"):
+    with pytest.raises(UsageError, match=r"kind of target \[toy\] exists already"):
         register(ToyKind())
 
 

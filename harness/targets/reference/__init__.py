@@ -1,6 +1,6 @@
-"""The reference proxy: an auth path in front of a model that is mocked, with switches.
+"""The reference proxy: an auth path with switches, in front of a mock model.
 
-Start in `auth`, which says what one request asks for and what is checked. `app` is the ASGI
-application around it, `store` its statements to Postgres, `spend` what a reply's cost does.
+Start in `auth`, which has the lookups and checks of one request. `app` is the ASGI application
+around it, `store` its statements to Postgres, `spend` the accounting of a reply's cost.
 `target` describes it to a stack, which runs `serve`.
 """

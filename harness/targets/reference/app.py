@@ -1,7 +1,7 @@
-"""The reference proxy as a plain ASGI application, one instance a worker.
+"""The reference proxy as a plain ASGI application, one instance per worker.
 
-No framework: this is the hot path of the thing that is measured, and a middleware that costs more
-than a cache lookup would be measured with it.
+No framework: this is the hot path under measurement, and a middleware that costs more than a cache
+lookup would be measured with it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LENGTH = b"content-length"
 _CLOSE = (b"connection", b"close")
 _SERVED = SERVED_HEADER.encode()
 LINGER_S = 2.0
-"""How long a body that was refused is read and thrown away before the connection is closed."""
+"""How long a refused body is read and discarded before the connection is closed."""
 
 
 class App:
@@ -200,7 +200,7 @@ async def _metrics(worker: Worker, scope: Scope, receive: Receive, send: Send) -
 
 
 async def _nothing() -> None:
-    """What is neither HTTP nor the server's life cycle gets no answer."""
+    """No answer to anything but HTTP and the server's life cycle."""
 
 
 def _guarded(route: Route) -> Route:
@@ -233,7 +233,7 @@ async def _send(
 async def _refuse(
     send: Send, error: ApiError, served: list[Served] | None, *, linger: bool
 ) -> None:
-    """Send an error; `linger` leaves it to `_linger` to end the reply and the connection."""
+    """Send an error; with `linger`, `_linger` ends the reply and the connection."""
     headers = [_JSON]
     if served:
         headers.append((_SERVED, format_served(served).encode()))
@@ -243,10 +243,10 @@ async def _refuse(
 
 
 async def _linger(receive: Receive, send: Send) -> None:
-    """End a reply that the client has in full already, once it has stopped sending.
+    """End a reply, already sent in full, once the client has stopped sending.
 
-    To close a connection with unread bytes in it resets it, and a reset can take the reply away
-    from a client that is still sending (RFC 9112, section 9.6).
+    Closing a connection with unread bytes resets it, and a client that is still sending can lose
+    the reply to the reset (RFC 9112, section 9.6).
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
@@ -256,10 +256,10 @@ async def _linger(receive: Receive, send: Send) -> None:
 
 
 def _check_announced(scope: Scope, limit: int) -> None:
-    """Refuse a body by its length before any of it has come. Raises TooLargeError."""
+    """Refuse a body by its announced length, before reading it. Raises TooLargeError."""
     for name, value in scope["headers"]:
         if name == _LENGTH:
-            # The server's parser lets digits through and nothing else.
+            # The server's parser accepts digits only.
             if int(value) > limit:
                 raise TooLargeError(
                     f"The body is [{int(value)}] bytes long, larger than [{limit}] bytes. "
@@ -269,12 +269,12 @@ def _check_announced(scope: Scope, limit: int) -> None:
 
 
 async def _read_on(message: Message, receive: Receive, limit: int) -> Message:
-    """A message with the whole body, from its first part on. Raises BadRequestError."""
+    """Read the rest of a body into one message. Raises BadRequestError."""
     parts: list[bytes] = []
     size = 0
     while True:
         if message["type"] == "http.disconnect":
-            raise BadRequestError("The client went away before the body was complete.")
+            raise BadRequestError("The client disconnected before the body was complete.")
         part = message.get("body", b"")
         size += len(part)
         if size > limit:

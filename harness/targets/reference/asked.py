@@ -1,4 +1,4 @@
-"""The questions of one request, and what it was served with."""
+"""The lookups of one request, and the objects that it was served with."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from harness.domain.served import Served
 from harness.targets.reference.problems import UnavailableError
 
 ABSENT = Found(None, 0.0, SOURCE)
-"""The answer where Postgres has no such object, or the key names none."""
+"""The answer if Postgres has no such object, or the key names none."""
 _LOAD = Op.LOAD
 
 
 class Asked(msgspec.Struct, eq=False):
-    """The objects that one request has asked for.
+    """The objects that one request has looked up.
 
-    Memory answers most questions, and a coroutine for each of them costs more than the answer. So a
-    question has two halves: ``found = asked.load(…) or await asked.beyond()``.
+    Memory answers most lookups, and a coroutine for each of them costs more than the answer. So a
+    lookup has two halves: ``found = asked.load(…) or await asked.beyond()``.
     """
 
     cache: AuthCache
@@ -34,9 +34,9 @@ class Asked(msgspec.Struct, eq=False):
     served: list[Served] | None
     """Collects what was served; None leaves it out."""
     rest: Awaitable[Found] | None = None
-    """Of the last question, where `load` gave no answer."""
+    """The rest of the last lookup, if `load` gave no answer."""
     membership: Found | None = None
-    """For a path that asks for it once, though it has two cache keys."""
+    """For a path that looks it up once, though it has two cache keys."""
 
     def load(
         self,
@@ -45,12 +45,12 @@ class Asked(msgspec.Struct, eq=False):
         read: Callable[..., Awaitable[CachedObject | None]],
         *ids: str,
     ) -> Found | None:
-        """An object from memory; None where `beyond` has the answer.
+        """An object from memory; None if `beyond` has the answer.
 
         Args:
-            kind: of the object.
-            cache_key: where the tiers have it.
-            read: how Postgres is asked for it, with ``ids``.
+            kind: the object's kind.
+            cache_key: its key in the tiers.
+            read: reads it from Postgres, given ``ids``.
             ids: its ids in Postgres.
         """
         found = self.cache.ask_memory(kind, cache_key, _LOAD, self.trace)
@@ -64,7 +64,7 @@ class Asked(msgspec.Struct, eq=False):
         return found
 
     def beyond(self) -> Awaitable[Found]:
-        """The rest of the last question. Raises UnavailableError when awaited."""
+        """The rest of the last lookup. Raises UnavailableError when awaited."""
         assert self.rest is not None, "`load` has answered already"
         return self.rest
 
@@ -82,7 +82,7 @@ class Asked(msgspec.Struct, eq=False):
         return found
 
     def serve(self, kind: ObjectKind, found: Found) -> None:
-        """Note what the request was served with, for the response header."""
+        """Record what the request was served with, for the response header."""
         if self.served is None:
             return
         if found.value is None:

@@ -1,9 +1,9 @@
-"""The auth path: which objects one request asks for, in which order, and what is checked.
+"""The auth path: which objects one request looks up, in which order, and what it checks.
 
 The order is that of LiteLLM 1.84: the key (from the cache alone, then with Postgres), the team (a
 peek), the user, the membership, the team again and its second copy, the key written back in the
 background; then the common checks with team, user and membership once more, and the budget
-reservation, which builds the membership from whatever lies in the cache without a net.
+reservation, which builds the membership from the cached value without error handling.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a request may go on with."""
+    """What an admitted request goes on with."""
 
     key: Found
     user_id: str | None
@@ -47,13 +47,13 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Authenticator:
-    """Checks a virtual key and what stands behind it.
+    """Checks a virtual key and the objects behind it.
 
     Args:
         cache: the cache under study.
         layout: how its keys are built.
         store: Postgres.
-        planted_null_user: whether a team key without a user has a user looked up (the premise).
+        planted_null_user: whether to look up a user for a team key without one (the premise).
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Authenticator:
     async def _admit_or_log(
         self, secret: str, model: str, trace: Trace, served: list[Served] | None
     ) -> Grant:
-        """As `_admit`. A request that is refused is logged with its key's owners, as upstream.
+        """As `_admit`. Like upstream, a refused request is logged with its key's owners.
 
-        The log asks for them under another cache key than the auth path, so it always ends in
+        The log looks them up under another cache key than the auth path, so it always reads
         Postgres (1.84.0rc1, `_enrich_failure_metadata_with_key_info`).
         """
         try:
@@ -95,11 +95,11 @@ class Authenticator:
     async def _admit(
         self, secret: str, model: str, trace: Trace, served: list[Served] | None
     ) -> Grant:
-        """Let a request pass.
+        """Admit a request.
 
         Args:
             secret: the bearer token, ``sk-…``.
-            model: the model that is asked for.
+            model: the requested model.
             trace: collects the lookups; its scope is set as soon as the key is known.
             served: collects what was served; None leaves it out.
 
@@ -147,14 +147,14 @@ class Authenticator:
         if membership is not None:
             _check_budget("Team member", membership.spend, membership.budget_max)
         if self._repeated:
-            # Upstream looks it up anew for the member's models, which no population restricts.
+            # Upstream looks it up again for the member's models, which no population restricts.
             membership = await self._membership(cache_key, user_id, team_id, asked)
             if user is not None:
                 await self._reserve(cache_key, asked)
         return membership
 
     async def known_key(self, secret: str, trace: Trace) -> Key:
-        """The key behind a secret, blocked and expired ones refused. Raises ApiError."""
+        """The key of a secret; a blocked or expired one is refused. Raises ApiError."""
         asked = Asked(self._cache, trace, None)
         key = _known(self._key(secret, asked) or await asked.beyond(), trace)
         _check_alive(key)
@@ -167,7 +167,7 @@ class Authenticator:
 
     def _key(self, secret: str, asked: Asked) -> Found | None:
         if not secret.startswith("sk-"):
-            raise AuthError("A virtual key is expected: it starts with sk-.")
+            raise AuthError("This is no virtual key: one starts with sk-.")
         token = hash_token(secret)
         if self._repeated:
             asked.rest = self._peek_and_load_key(token, asked)
@@ -204,7 +204,7 @@ class Authenticator:
     async def _copy_team(self, team: Team, read_at: float) -> None:
         """Upstream keeps a second copy of every team.
 
-        Up to 1.90 it lies under the raw id, where it overwrites a user of the same id.
+        Up to 1.90 its cache key is the raw id, where it overwrites a user of the same id.
         """
         copy_key = self._layout.team_copy(team.team_id)
         await self._cache.put(Entry(_TEAM, copy_key, team, read_at))
@@ -222,7 +222,7 @@ class Authenticator:
         return member
 
     async def _reserve(self, cache_key: str, asked: Asked) -> None:
-        """Read the membership untyped and build it without a net, as the budget reservation does.
+        """Read and build the membership without error handling, as the budget reservation does.
 
         Up to 1.88 this turns a membership whose budget was cleared into a 401 on every request.
         """

@@ -1,6 +1,6 @@
-"""A fleet's database with LiteLLM's tables: seeded, and read from outside.
+"""A fleet's database with LiteLLM's tables: seeding, and reads from outside.
 
-Imports no driver: kinds name it, and they are imported where Postgres is not used.
+Imports no driver: kinds import this module, also in processes that do not use Postgres.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class LiteLLMDatabase(Database):
         await connection.execute("ANALYZE")
 
     async def seeded(self, connection: asyncpg.Connection) -> bool:
-        """Whether there is a key."""
+        """Whether a key exists."""
         if await connection.fetchval("SELECT to_regclass($1)", _KEYS) is None:
             return False
         return bool(await connection.fetchval(f"SELECT 1 FROM {_KEYS} LIMIT 1"))  # noqa: S608 - a constant

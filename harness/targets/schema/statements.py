@@ -1,7 +1,7 @@
-"""Which statement reads which object, told by its text.
+"""Which statement reads which object, by its text.
 
-Used on both sides of the ledger: on what ``pg_stat_statements`` shows, and inside a LiteLLM release
-on what is about to be sent.
+Used on both sides of the ledger: on the statements in ``pg_stat_statements``, and inside a LiteLLM
+release on those about to be sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _reads(table: str) -> re.Pattern[str]:
 
 
 STATEMENTS: Mapping[ObjectKind, re.Pattern[str]] = {
-    # The planted lookup joins the token table too, so a user is told by the columns it selects.
+    # The planted lookup joins the token table too, so a user is matched by its columns.
     ObjectKind.USER: re.compile(r'^SELECT\b(?!.*\bv\.token\b).*"LiteLLM_UserTable"', re.DOTALL),
     ObjectKind.KEY: _reads("LiteLLM_VerificationToken"),
     ObjectKind.MEMBERSHIP: _reads("LiteLLM_TeamMembership"),

@@ -1,4 +1,4 @@
-"""The truth about every key: which objects are right for it, and which status it calls for.
+"""The truth about every key: its right objects, and the status that they call for.
 
 Pure: rows of Postgres in, digests and statuses out. `harness.targets.schema.database`
 reads the rows.
@@ -69,11 +69,11 @@ def expected_status(rows: Mapping[str, Row | None], now: datetime) -> int:
 
     401 for a key that is unknown, blocked or expired, or whose team is blocked; 403 where key,
     user or team may not call the model of the load; 429 where spend has reached a budget; else
-    200. Where several hold, the first of these: no population makes that.
+    200. If several apply, the first of these; no population has such a key.
 
     Args:
         rows: by object; None or missing where there is none.
-        now: with a time zone. Postgres' moments are in UTC and have none.
+        now: with a time zone. Postgres' timestamps are in UTC and have none.
     """
     key, team = rows["key"], rows.get("team")
     if key is None or key["blocked"] or (team is not None and team["blocked"]):
