@@ -155,5 +155,5 @@ def test_a_postgres_that_refuses(baseline: Fleet, workers: str) -> None:
     )
 
     assert ended.returncode not in (0, 2)
-    assert "Postgres refuses [ConnectionRefusedError: " in ended.stderr
+    assert "Cannot connect to Postgres [ConnectionRefusedError: " in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -167,7 +167,7 @@ class Authenticator:
 
     def _key(self, secret: str, asked: Asked) -> Found | None:
         if not secret.startswith("sk-"):
-            raise AuthError("This is no virtual key: one starts with sk-.")
+            raise AuthError("A virtual key must start with sk-.")
         token = hash_token(secret)
         if self._repeated:
             asked.rest = self._peek_and_load_key(token, asked)
@@ -222,7 +222,7 @@ class Authenticator:
         return member
 
     async def _reserve(self, cache_key: str, asked: Asked) -> None:
-        """Read and build the membership without error handling, as the budget reservation does.
+        """Read the membership untyped and build it unguarded, as the budget reservation does.
 
         Up to 1.88 this turns a membership whose budget was cleared into a 401 on every request.
         """

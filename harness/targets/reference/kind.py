@@ -29,12 +29,12 @@ class ReferenceKind(TargetKind[Variant]):
         return pick(load_variants(), [variant])[0]
 
     async def target(self, choice: Variant, progress: Progress) -> Target:
-        """The variant, its codec tried out. Raises CodecLoadError."""
+        """The target of a variant; tries its codec out. Raises CodecLoadError."""
         del progress
         return self.ready(choice)
 
     def ready(self, variant: Variant) -> Target:
-        """As `target`, which has nothing to wait for here."""
+        """As `target`, without waiting."""
         from harness.targets.reference.target import ReferenceTarget  # noqa: PLC0415 - see `TargetKind`
 
         codec = variant.switches.codec

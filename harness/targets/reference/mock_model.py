@@ -17,7 +17,7 @@ _WORDS = ("cache", "replica", "tier", "payload", "lookup", "window", "scope", "l
 
 
 class ChatRequest(msgspec.Struct):
-    """What of a chat request matters here; other fields are accepted and ignored."""
+    """The fields of a chat request that matter here; others are accepted and ignored."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -32,7 +32,7 @@ def parse_chat(body: bytes) -> ChatRequest:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        # Text that is no UTF-8 is Python's UnicodeDecodeError, endless nesting its RecursionError.
+        # Text that is not UTF-8 raises UnicodeDecodeError, deep nesting RecursionError.
         raise BadRequestError(f"The body is not a chat request: {error}.") from error
 
 
@@ -48,7 +48,7 @@ class MockModel:
         self.latency_s = latency_ms / 1000
         self._words = list(itertools.islice(itertools.cycle(_WORDS), completion_tokens))
         self._ids = itertools.count(1)
-        # But for its id and its second, a reply is the same as the one before.
+        # Apart from its id and its second, a reply is the same as the one before.
         self._rest = lru_cache(maxsize=256)(self._rest_of)
 
     async def reply(self, chat: ChatRequest) -> bytes:
@@ -80,7 +80,7 @@ class MockModel:
         return msgspec.json.encode(fields)[1:].decode()
 
     async def stream(self, chat: ChatRequest) -> AsyncIterator[bytes]:
-        """The same reply as server-sent events, one word an event."""
+        """The same reply as server-sent events, one word per event."""
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         frame: dict[str, Any] = {

@@ -8,7 +8,7 @@ ApiError                  anything that ends a request with an error reply
 ├── NotFoundError         404, no such route
 ├── MethodError           405, a route that takes another method
 ├── BudgetExceededError   429
-└── UnavailableError      503, Postgres is away and nothing is cached
+└── UnavailableError      503, Postgres does not answer and the object is not cached
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class BadRequestError(ApiError):
 
 
 class TooLargeError(BadRequestError):
-    """The body is over the limit; what of it is still to come is not read."""
+    """The body is over the limit; the rest of it is discarded."""
 
     status = 413
     code = "request_too_large"
 
 
 class AuthError(ApiError):
-    """The key does not open the door."""
+    """The key is not accepted."""
 
     status = 401
     kind = "authentication_error"
@@ -94,7 +94,7 @@ class BudgetExceededError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """Postgres is away and nothing is cached."""
+    """Postgres does not answer and the object is not cached."""
 
     status = 503
     kind = "server_error"

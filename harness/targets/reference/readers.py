@@ -1,8 +1,8 @@
-"""Connections that stay out of their pool between two reads.
+"""Connections that stay out of their pool between reads.
 
-Taking a connection out of asyncpg's pool and putting it back costs about as much as a read. So a
-connection is taken once and lent to one read after another. At the first sign of trouble it goes
-back to the pool, which knows how to replace it.
+Acquiring a connection from asyncpg's pool and releasing it costs about as much as a read. So a
+connection is acquired once and lent to one read after another. After any error it goes back to the
+pool, which can replace it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Readers:
             connection = self._free.pop()
             if not _lost(connection):
                 break
-            # Lost while nobody used it: no reason for a read to fail.
+            # Lost while idle: no reason for a read to fail.
             await self._give_back(connection)
         else:
             connection = await self._borrow()
@@ -52,7 +52,7 @@ class Readers:
         return row
 
     async def close(self) -> None:
-        """Give everything back. A read under way does so when it ends."""
+        """Release all connections. A read under way releases its own when it ends."""
         self._closed = True
         while self._free:
             await self._give_back(self._free.pop())
@@ -69,14 +69,14 @@ class Readers:
             except BaseException as error:
                 self._held -= 1
                 if isinstance(error, asyncpg.TooManyConnectionsError) and self._held:
-                    # The server has no more; those that we hold will do.
+                    # The server has no more; the ones that we hold suffice.
                     self._most = self._held
                     continue
                 self._wake(None)
                 raise
 
     async def _turn(self) -> Any:
-        """Wait for a connection, or with None for the right to take a new one."""
+        """Wait for a connection, or None: the right to acquire a new one."""
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
@@ -91,7 +91,7 @@ class Readers:
             self._free.append(connection)
 
     def _wake(self, connection: Any) -> bool:
-        """Give the next in the queue a connection, or with None the right to take a new one."""
+        """Give the next waiter a connection, or with None the right to acquire a new one."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -109,6 +109,6 @@ def _lost(connection: Any) -> bool:
     try:
         closed: bool = connection.is_closed()
     except asyncpg.InterfaceError:
-        # The pool takes back a connection that the server has closed, whoever holds it.
+        # The pool takes back a connection that the server has closed, even if it is lent.
         return True
     return closed

@@ -1,5 +1,5 @@
 -- The tables of LiteLLM's schema that the auth path reads, with the columns that it needs. Names
--- and types follow LiteLLM's migrations, so that one statement tells one story on both targets.
+-- and types follow LiteLLM's migrations, so that a statement means the same on both targets.
 
 CREATE TABLE "LiteLLM_BudgetTable" (
     budget_id text PRIMARY KEY,

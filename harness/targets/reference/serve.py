@@ -1,8 +1,8 @@
 """Runs one replica: `python -m harness.targets.reference.serve`.
 
-A replica has one listening socket and, for each worker, a socket of its own on which that worker
-alone answers, so that every worker can be scraped by itself. With one worker this process is the
-worker; with more it starts them, ends with the first of them that ends, and takes the rest along.
+A replica has one listening socket, and for each worker a socket on which that worker alone answers,
+so that every worker can be scraped by itself. With one worker this process is the worker; with more
+it supervises them: when the first worker ends, it stops the others and ends too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> Non
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # What the format does not show need not be found out for every record.
+    # The format shows none of these, so records need not collect them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001 - as the logging HOWTO says, under Optimization
     server = uvicorn.Server(server_config(App(lambda: _open(settings))))
@@ -58,8 +58,8 @@ def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> Non
 
 async def _open(settings: ProxySettings) -> Worker:
     worker = await open_worker(settings)
-    # A cache keeps what it makes, and the collector would walk through all of it again and again:
-    # a sixth of the CPU of a request that fills the cache. What is there by now is never garbage.
+    # Cached objects stay, and the collector would walk through all of them again and again: a sixth
+    # of the CPU of a request that fills the cache. Objects that exist by now are never garbage.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)

@@ -1,4 +1,4 @@
-"""How uvicorn serves the reference proxy, and the benchmark's floor beside it."""
+"""How uvicorn serves the reference proxy and the benchmark's floor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def server_config(app: Callable[..., Any]) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=False,  # nobody stands in front, and the middleware costs on every request
+        proxy_headers=False,  # no proxy is in front, and the middleware costs on every request
         timeout_keep_alive=300,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )

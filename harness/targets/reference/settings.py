@@ -1,4 +1,4 @@
-"""What one replica of the reference proxy reads when it starts, checked field by field."""
+"""Settings that one replica of the reference proxy reads when it starts, checked field by field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ProxySettings(ReplicaSettings):
     ttl_s: float = Field(gt=0)
     time_scale: float = Field(1.0, gt=0)
     models: tuple[str, ...] = ("mock-model",)
-    """What ``GET /v1/models`` lists beside the models that a key may call."""
+    """Models that ``GET /v1/models`` lists besides those that a key may call."""
     spend_flush_s: float = 0.2
     redis_timeout_s: float = 0.25
     body_limit_bytes: int = 1_048_576

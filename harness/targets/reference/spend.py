@@ -1,9 +1,9 @@
-"""The spend path: what a reply's cost does to cached copies and to Postgres.
+"""The spend path: how a reply's cost reaches cached copies and Postgres.
 
 ``read_modify_write`` is upstream's: cached copies of key, user and team are read, increased and
 written back in one pipeline, without a lock; two workers overwrite each other. ``write_behind``
-leaves the caches alone but for the live object in this worker's memory. Either way the database
-gets increments, batched by a background writer that keeps what it could not write.
+changes only the live object in this worker's memory. Either way Postgres gets increments, batched
+by a background writer that keeps those it could not write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.targets.reference.auth import Grant
 from harness.targets.reference.store import MICRO, Store
 
 PIPELINE_TTL_S = 60.0
-"""What LiteLLM's ``update_cache`` hard-codes."""
+"""Hard-coded in LiteLLM's ``update_cache``."""
 
 Increment = tuple[str, tuple[str, ...]]
 
@@ -35,7 +35,7 @@ class SpendWriter:
     Args:
         store: Postgres.
         interval_s: seconds between flushes.
-        pending: told +n for increments taken in and -n for increments written.
+        pending: called with +n for increments added and -n for increments written.
     """
 
     def __init__(self, store: Store, interval_s: float, pending: Callable[[int], None]) -> None:
@@ -48,7 +48,7 @@ class SpendWriter:
         self._stop = asyncio.Event()
 
     def add(self, kind: str, ids: tuple[str, ...], micro: int) -> None:
-        """Take in one increment, in micro-units."""
+        """Add one increment, in micro-units."""
         self._waiting[kind, ids] += micro
         self._count += 1
         self._pending(+1)
@@ -58,7 +58,7 @@ class SpendWriter:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Flush what is left and stop. What Postgres refuses even now is logged as lost."""
+        """Flush and stop. Increments that Postgres refuses even now are logged as lost."""
         self._stop.set()
         if self._task is not None:
             await self._task
@@ -127,7 +127,7 @@ class SpendPath:
 
     def _charge_live(self, grant: Grant, micro: int) -> None:
         # Reaches the next request of this worker when memory holds live objects; other workers
-        # learn it from Postgres within the sum of the TTLs.
+        # see it from Postgres within the sum of the TTLs.
         cost = micro / MICRO
         for value in (grant.key.value, grant.user, grant.team, grant.membership):
             if value is not None:
@@ -162,7 +162,7 @@ class SpendPath:
             self._cache.recorder.background(-1)
 
     async def _update_caches(self, grant: Grant, trace: Trace, cost: float) -> None:
-        """Increase cached copies; what is not cached, or not readable, is left alone."""
+        """Increase the spend of cached copies; skip objects that are not cached or not readable."""
         key = grant.key.value
         asked = [(ObjectKind.KEY, self._layout.key(key.token), OnFailure.PAIR)]
         if grant.user_id is not None:
@@ -186,10 +186,10 @@ class SpendPath:
             await self._cache.put_many(entries, self._ttl_s, memory_only=self._memory_only)
 
     async def _user_row_reachable(self, grant: Grant, trace: Trace) -> bool:
-        """Whether the user's increment gets as far as Postgres.
+        """Whether the user's increment reaches Postgres.
 
-        ``_update_user_db`` of 1.84 first builds a user from whatever lies under the raw id, outside
-        its try: with a team there it raises, and the increment is lost without a word.
+        ``_update_user_db`` of 1.84 first builds a user from the value under the raw id, outside its
+        try: if that is a team it raises, and the increment is lost silently.
         """
         if grant.user_id is None:
             return False

@@ -1,4 +1,4 @@
-"""The objects' rows in Postgres: one statement for one source read, and the writes of spend."""
+"""The objects' rows in Postgres: one statement per source read, and the writes of spend."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ _BUDGET_COLUMNS = (
     *("budget_id", "max_budget", "soft_budget", "tpm_limit", "rpm_limit"),
     "created_at",
 )
-# Columns of the release's schema that a run leaves empty: Prisma gives an empty list, not None, so
-# they are part of every payload. As found in the payloads of 1.84.0rc1.
+# Columns of the release's schema that a run leaves empty: Prisma returns an empty list, not None,
+# so they are part of every payload. As found in the payloads of 1.84.0rc1.
 _KEY_EMPTY: Mapping[str, Any] = {"access_group_ids": [], "router_settings": {}}
 _USER_EMPTY: Mapping[str, Any] = {"organization_memberships": []}
 _TEAM_EMPTY: Mapping[str, Any] = {
@@ -120,9 +120,9 @@ class Store:
         return None if row is None else User.model_validate({**row, **_USER_EMPTY})
 
     async def planted_user(self, alias: str) -> User | None:
-        """The premise: the all-NULL right side of a join, taken for a user without validation.
+        """The premise: the all-NULL right side of a join, built as a user without validation.
 
-        No release does this. It is the one way to get the object that issue #27874 describes: a
+        No release does this. It is the only way to get the object that issue #27874 describes: a
         validated user with ``user_id=None`` cannot exist.
         """
         row = await self._row(PLANTED_USER, alias)
@@ -178,7 +178,7 @@ class Store:
             return False
 
     async def close(self) -> None:
-        """Give all connections back to the pool, which is the caller's to close."""
+        """Release all connections to the pool, which the caller closes."""
         await self._readers.close()
 
     async def _row(self, statement: str, *arguments: str) -> dict[str, Any] | None:

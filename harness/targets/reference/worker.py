@@ -1,4 +1,4 @@
-"""What one worker holds: connections, caches, counters. Built when the server starts."""
+"""The state of one worker: connections, caches, counters. Built when the server starts."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ async def open_worker(settings: ProxySettings) -> Worker:
         pool = await open_pool(settings.dsn, settings.pool_size)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise SetupError(
-            f"Postgres refuses [{type(error).__name__}: {error}]. Check the DSN of the replica "
-            "and that the server runs."
+            f"Cannot connect to Postgres [{type(error).__name__}: {error}]. Check the DSN of the "
+            "replica and that the server runs."
         ) from error
     redis: BatchingClient | None = None
     if settings.switches.redis == "on" and settings.redis_url is not None:
