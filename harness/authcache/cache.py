@@ -61,7 +61,7 @@ class OnFailure(StrEnum):
     """What a reader does with a value that does not decode."""
 
     PAIR = "pair"
-    """Log WARNING and ERROR, go on as after a miss: a typed read."""
+    """Log WARNING and ERROR, continue as after a miss: a typed read."""
     WARNING = "warning"
     """Log the WARNING alone: an untyped read decoded by hand."""
     RAISE = "raise"

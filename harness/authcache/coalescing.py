@@ -60,7 +60,7 @@ class SingleFlight(AuthCache):
     async def beyond_memory(
         self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """What the leader of a flight does."""
+        """Called by the leader of a flight."""
         return await super().load_beyond(kind, key, ReadReason.MISS, read, trace)
 
     async def _lead(
@@ -98,7 +98,7 @@ class Lease(SingleFlight):
         """Keys that the lookup under way found claimed by another worker."""
 
     async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:
-        """As `AuthCache.fetch`; a load claims what is absent."""
+        """As `AuthCache.fetch`; a load claims an absent key."""
         if op is not Op.LOAD:
             return await super().fetch(key, op)
         assert self.redis is not None

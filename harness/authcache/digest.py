@@ -50,7 +50,7 @@ def digest(kind: str, fields: Mapping[str, Any] | None) -> str:
     return _digest(kind, tuple(_plain(fields.get(name)) for name in IDENTITY_AND_LIMITS[kind]))
 
 
-# A replica serves a handful of objects over and over; hashing them anew on every request would
+# A replica serves a handful of objects over and over; hashing them again on every request would
 # cost more than the lookups under study.
 @lru_cache(maxsize=4096)
 def _digest(kind: str, values: tuple[Any, ...]) -> str:

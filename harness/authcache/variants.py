@@ -18,7 +18,7 @@ from harness.errors import ScenarioError, UnknownNameError, UsageError, explain
 M = TypeVar("M", bound=BaseModel)
 
 BASELINE = "litellm_1_84"
-"""What `differences` compares with."""
+"""The usual baseline of `differences`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Range(_Part):
     max: float
     """Greatest."""
     rounds: int
-    """How many rounds there were; reports print no range of a single one."""
+    """Number of rounds; reports print no range for a single one."""
 
 
 class Percentiles(_Part):
@@ -68,9 +68,9 @@ class Latency(_Part):
     """Latency of all answered requests."""
 
     from_intended: Percentiles
-    """From when the request should have started; in a closed load the same as ``service``."""
+    """From the request's intended start; in a closed load the same as ``service``."""
     service: Percentiles
-    """From when it did start."""
+    """From its actual start."""
     samples: int
     """Answered requests."""
 
@@ -85,7 +85,7 @@ class Window(_Part):
     phase: Literal["cold_fill", "measured"]
     """Purpose of the stretch."""
     round: int
-    """From 1; 0 for the cold fill."""
+    """Number of the round, from 1; 0 for the cold fill."""
     started_s: float
     """Seconds since the start of the run."""
     duration_s: float
@@ -120,7 +120,7 @@ class CombinedViewRow(_Part):
     total_ms: float
     """Execution time of all calls."""
     avg_ms: float
-    """Of one call; 0 without calls."""
+    """Execution time of one call; 0 without calls."""
     rows: int
     """Rows returned."""
     expected_calls: float
@@ -178,7 +178,7 @@ class VariantResult(_Part):
     """WARNING and ERROR of a failed typed read, counted by the ERROR; null where they were not
     seen."""
     wrong_values: dict[Scope, dict[ObjectName, int]] | None
-    """Objects served whose digest is not Postgres'; null where they were not seen."""
+    """Served objects whose digest is not Postgres'; null where they were not seen."""
     entry_age_max_s: dict[TierName, float]
     """Greatest time between the read from Postgres and the serving, of anything served from that
     tier; tiers that served nothing, or cannot know, are absent."""
@@ -193,14 +193,14 @@ class VariantResult(_Part):
     ``membership``: a finding. The key's own spend is an equation of the ledger. Empty where it was
     not seen."""
     latency_ms: Latency
-    """Of all answered requests."""
+    """Latency of all answered requests."""
     cpu_ms_per_request: dict[Group, float] = {}
     """CPU time of ``replicas``, ``redis``, ``postgres`` and ``generator`` in the measured windows;
     groups that are not the run's own are absent."""
     hard_coded: list[str] = []
     """What a release fixes and the scenario could not set."""
     backfill_ttl_s: dict[ObjectName, float] = {}
-    """How long the last entry taken from Redis was to stay in memory; releases only."""
+    """Memory TTL of the last entry taken from Redis; releases only."""
     not_instrumented: list[str] = []
     """Points of a release that could not be wrapped: what is seen through them only is absent or
     null."""
@@ -258,7 +258,7 @@ class Generator(_Part):
     max_delay_ms: float
     """Greatest delay of a start."""
     cpu_share: float
-    """Of all CPU time that generator, replicas and servers used together; 0 to 1."""
+    """Share of the CPU time that generator, replicas and servers used together; 0 to 1."""
     replica_share_min: float
     """Least loaded replica's share of the requests, times the number of replicas; 1 is even."""
     replica_share_max: float
@@ -340,7 +340,7 @@ class Result(_Part):
     rounds: int
     """Measured windows planned for each variant."""
     seed: int
-    """Of population and arrivals."""
+    """Seed of population and arrivals."""
     complete: bool
     """False when the run was cut short; completed windows are kept."""
     verdict: Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]

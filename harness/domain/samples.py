@@ -105,7 +105,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
             yield from map(_sample, rows)
     except (OSError, EOFError, ValueError, csv.Error) as error:
         raise UsageError(
-            f"The samples file [{path.name}] cannot be read: {error}. Run again to write it anew."
+            f"The samples file [{path.name}] cannot be read: {error}. Run again to rewrite it."
         ) from error
 
 

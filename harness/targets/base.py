@@ -56,9 +56,9 @@ class ContainerContext:
     fleet: str
     workers: int
     port: int
-    """Clients; on all addresses of the container."""
+    """For clients; on all addresses of the container."""
     metrics_port: int
-    """Of the first worker; worker i listens on ``metrics_port + i``."""
+    """Port of the first worker; worker i listens on ``metrics_port + i``."""
     dsn: str
     redis_url: str | None
     settings: RunSettings
@@ -74,7 +74,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class KeyTruth:
-    """What Postgres says about one key: digests by object, and the status it calls for."""
+    """The truth in Postgres about one key: digests by object, and the status it calls for."""
 
     digests: Mapping[str, str]
     """By `harness.authcache.digest.digest`; a key need not have a user, team or membership."""
@@ -208,11 +208,11 @@ class TargetKind(Protocol[C]):
         """Whether a variant's name belongs to this kind, well-formed or not."""
 
     def known(self, name: str) -> bool:
-        """Whether an expectation may name ``name``: a variant, or a range of variants."""
+        """Whether an expectation may refer to ``name``: a variant, or a range of variants."""
         return self.owns(name)
 
     def matches(self, name: str, variant: str) -> bool:
-        """Whether ``name``, a variant's or a range, means a variant of this kind."""
+        """Whether ``name``, a variant or a range, matches a variant of this kind."""
         return name == variant
 
     def choose(self, variant: str) -> C:

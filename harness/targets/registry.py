@@ -44,7 +44,7 @@ REFERENCE = ReferenceKind()
 """Owns every variant that no other kind owns."""
 _kinds: dict[str, TargetKind[Any]] = {kind.name: kind for kind in (REFERENCE, LiteLLMKind())}
 KINDS: Mapping[str, TargetKind[Any]] = MappingProxyType(_kinds)
-"""By name."""
+"""Kinds by name."""
 
 
 def register(kind: TargetKind[Any]) -> None:

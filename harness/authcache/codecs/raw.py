@@ -1,4 +1,4 @@
-"""No codec: what LiteLLM up to 1.83 does when Redis is attached by hand.
+"""No codec: what LiteLLM up to 1.83 does when Redis is attached manually.
 
 Live models go to ``json.dumps``, which refuses them, so nothing reaches Redis. A payload that a
 peer wrote with another codec comes back as a dict where the code expects a model.

@@ -36,7 +36,7 @@ _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What an admitted request goes on with."""
+    """The objects of an admitted request."""
 
     key: Found
     user_id: str | None

@@ -29,7 +29,7 @@ class ReferenceKind(TargetKind[Variant]):
         return pick(load_variants(), [variant])[0]
 
     async def target(self, choice: Variant, progress: Progress) -> Target:
-        """The target of a variant; tries its codec out. Raises CodecLoadError."""
+        """The variant's target, after a codec trial. Raises CodecLoadError."""
         del progress
         return self.ready(choice)
 
