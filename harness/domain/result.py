@@ -258,7 +258,7 @@ class Generator(_Part):
     max_delay_ms: float
     """Greatest delay of a start."""
     cpu_share: float
-    """Share of the CPU time that generator, replicas and servers used together; 0 to 1."""
+    """The generator's share of the CPU time of generator, replicas and servers; 0 to 1."""
     replica_share_min: float
     """Least loaded replica's share of the requests, times the number of replicas; 1 is even."""
     replica_share_max: float
@@ -279,7 +279,7 @@ class ExpectationResult(_Part):
     limit: str
     """Cell or bounds."""
     passed: bool
-    """False where it was not measured."""
+    """Whether it holds; false where it was not measured."""
     not_instrumented: list[str] = []
     """Points of a release that hid it: the expectation neither holds nor fails, and without a
     failure elsewhere the run is inconclusive."""
