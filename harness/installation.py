@@ -1,8 +1,8 @@
 """Where the harness finds its own files, in a checkout and installed from a wheel.
 
-A wheel holds what lies beside the package in a checkout, and a command reads, in
-``harness/_shipped``, under the same names; ``[tool.hatch.build.targets.wheel.sources]`` in
-pyproject.toml lists it. Nothing there is importable: it is no package.
+A wheel holds the files that commands read from outside the package in ``harness/_shipped``, under
+the names of the checkout; ``[tool.hatch.build.targets.wheel.sources]`` in pyproject.toml lists
+them. Nothing there is importable: it is not a package.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def shipped(name: str) -> Path:
         name: as in a checkout, e.g. ``dashboards/rules.yml``.
 
     Raises:
-        SetupError: the installation is not whole.
+        SetupError: the installation is incomplete.
     """
     path = (_SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent) / name
     if not path.exists():
         raise SetupError(
-            f"There is no [{name}] with the package: the installation is not whole. Install the "
-            "wheel anew, or run the command in a checkout."
+            f"[{name}] is missing from the package: the installation is incomplete. Reinstall the "
+            "wheel, or run the command in a checkout."
         )
     return path
 
@@ -42,7 +42,7 @@ def checkout() -> Path | None:
 
 
 def user_cache() -> Path:
-    """The harness' folder in the user's cache; may not exist yet."""
-    # By the XDG base directory specification a relative path is to be ignored.
+    """The harness's folder in the user's cache; may not exist yet."""
+    # By the XDG base directory specification a relative path must be ignored.
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (named if named.is_absolute() else Path.home() / ".cache") / "authcache-harness"

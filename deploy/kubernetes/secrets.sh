@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes secrets.env for a kustomization; one that is there stays as it is.
+# Makes secrets.env for a kustomization; an existing one is kept.
 #   deploy/kubernetes/secrets.sh deploy/kubernetes/base
 set -eu
 file="${1:?name the folder of a kustomization, e.g. deploy/kubernetes/base}/secrets.env"

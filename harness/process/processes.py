@@ -51,7 +51,7 @@ class Command:
 
 @dataclass(slots=True)
 class Process:
-    """One that was started; it leads a session and a process group of its own."""
+    """A started process, which leads a session and a process group of its own."""
 
     command: Command
     popen: subprocess.Popen[bytes]
@@ -132,7 +132,7 @@ class Processes:
         self.started.append(process)
         self._guard.process(popen.pid, born, command.ending)
         if popen.stdin is not None:
-            # A process that ended at once is found by whoever waits for it.
+            # A process that ended at once is noticed by the code that waits for it.
             with contextlib.suppress(BrokenPipeError), popen.stdin:
                 popen.stdin.write(command.stdin or b"")
         return process
@@ -150,14 +150,14 @@ class Processes:
             raise SetupError(f"The {command.name} failed, {process.epitaph()}")
 
     async def died(self) -> Process:
-        """Wait for a process that ends although nobody asked it to."""
+        """Wait until a process exits unexpectedly."""
         return await first_end(lambda: (one for one in self.started if not one.stopping))
 
     async def stop(self, group_prefix: str, grace_s: float) -> None:
         """End the processes of the groups that begin with `group_prefix`.
 
         They get their own signal, `grace_s` seconds, and then SIGKILL, together with whatever
-        is left of their process groups. Once begun, this goes on to its end.
+        is left of their process groups. Cancellation does not interrupt this.
         """
         await groups.to_the_end(self._stop(group_prefix, grace_s))
 
@@ -173,7 +173,7 @@ class Processes:
         await wait_until(lambda: all_ended(ending), _KILL_GRACE_S)
 
     def refuse(self) -> None:
-        """Start nothing any more."""
+        """Refuse to start any further process."""
         self._closing = True
 
 

@@ -17,7 +17,7 @@ _LAST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSockets:
-    """The listening sockets of one replica: one for its clients, one a worker for metrics."""
+    """The listening sockets of one replica: one for its clients, one per worker for metrics."""
 
     clients: socket.socket
     metrics: tuple[socket.socket, ...]
@@ -36,15 +36,15 @@ def listen(port: int = 0) -> socket.socket:
     """A listening socket on loopback; port 0 takes a free one.
 
     The harness binds, not the replica: so a port is taken before anything is started, and
-    nobody can come between.
+    no other process can take it.
 
     Raises:
-        SetupError: The port is taken, or not to be had.
+        SetupError: The port is in use, or cannot be bound.
     """
     if port > _LAST_PORT:
         raise SetupError(f"There is no port [{port}]. Choose a lower PORT, or fewer replicas.")
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    # A port whose last connections are only waiting to be forgotten is free.
+    # A port with connections in TIME_WAIT only is free.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, port))
@@ -69,7 +69,7 @@ def replica_sockets(
 ) -> Iterator[list[ReplicaSockets]]:
     """The sockets of a fleet; the harness's copies are closed at the end of the block."""
     with contextlib.ExitStack() as opened:
-        # The asked ports first: a free one taken for metrics might be one of them.
+        # The requested ports first: a free one taken for metrics might be one of them.
         ports = [0 if base_port is None else base_port + replica for replica in range(replicas)]
         clients = [opened.enter_context(listen(port)) for port in ports]
         yield [

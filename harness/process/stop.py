@@ -1,4 +1,4 @@
-"""Somebody's wish that a run ends before its time, and by which exit code it will be told."""
+"""A request to stop early, and the exit code to report."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(HarnessError):
-    """Somebody asked to stop before there was anything to keep.
+    """A request to stop came before there was anything to keep.
 
     Args:
         exit_code: 130 or 143, of `Stop`.
     """
 
     def __init__(self, exit_code: int) -> None:
-        super().__init__("Stopped before anything ran. What was started is ended.")
+        super().__init__("Stopped before anything ran. Everything that was started is stopped.")
         self.exit_code = exit_code
 
 
@@ -33,24 +33,24 @@ class Stop:
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self.exit_code = 0
-        """128 + the signal's number; 0 while nobody asked."""
+        """128 + the signal's number; 0 while there was no request."""
 
     def ask(self, number: signal.Signals) -> None:
-        """A signal came."""
+        """Record a signal as a request to stop."""
         self.exit_code = self.exit_code or 128 + number
         self._event.set()
 
     async def wait(self) -> None:
-        """Wait until somebody asks."""
+        """Wait for a request to stop."""
         await self._event.wait()
 
     async def cancels(
         self, work: Coroutine[Any, Any, None], on_cancel: Callable[[], None] = lambda: None
     ) -> None:
-        """Work until it is done or somebody asks to stop; either way it has ended after this.
+        """Run work until it is done or a stop is requested; either way it has ended after this.
 
         Args:
-            work: is cancelled when somebody asks, and waited for while it cleans up.
+            work: is cancelled on a request, and waited for while it cleans up.
             on_cancel: called before the work is cancelled, and only then.
 
         Raises:
@@ -92,7 +92,7 @@ def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
     try:
         return asyncio.run(go())
     finally:
-        # The loop leaves Python's defaults behind, by which SIGTERM kills a report half-written.
+        # The loop leaves Python's defaults, under which SIGTERM kills a report half-written.
         for number, handler in before.items():
             signal.signal(number, handler)
 

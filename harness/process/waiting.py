@@ -1,6 +1,6 @@
-"""Waits: for a condition, for several tasks at once, for work that a death makes worthless.
+"""Waits: for a condition, for several tasks at once, for work that is void when a process ends.
 
-The standard library alone: `groups` uses it, and what runs inside a release uses that.
+Standard library only: `groups` uses it, which also runs inside a release.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ async def wait_until(
     poll_s: float = POLL_S,
     retry: tuple[type[Exception], ...] = (),
 ) -> Any:
-    """Ask again and again until the answer is true or the time is up; the last answer.
+    """Poll until the answer is true or the time is up; returns the last answer.
 
-    The time is looked at between two questions: one that may hang needs a limit of its own.
+    The time is checked between two questions: one that may hang needs a limit of its own.
 
     Args:
         ask: a function or a coroutine function. What it raises ends the wait, so it can raise when
@@ -76,10 +76,10 @@ async def wait_until(
 
 
 async def together(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Run all and give their results in order; the first error ends the others and is raised.
+    """Run all and return their results in order; the first error cancels the others and is raised.
 
     Unlike `asyncio.gather`, nothing is left running when it raises; unlike a bare task group,
-    the error comes as itself, because replicas that end at once end for one reason.
+    the error is raised without a group, because replicas that end at once end for one reason.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -92,15 +92,15 @@ async def together(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
 async def while_alive(
     work: Coroutine[Any, Any, None], *deaths: Callable[[], Awaitable[str]], so: str = ""
 ) -> None:
-    """Work until it is done, or until something ends that must not.
+    """Run work until it is done, or until something ends that must not.
 
     Work that is done without an error is done, even if something ended at the same moment; an error
     at that moment gives way to the death, which explains it.
 
     Args:
         work: is cancelled when something ends, and waited for while it cleans up.
-        deaths: each waits for something to end and says what did, as `Stack.died`.
-        so: what follows from it, after what ended in the error's text.
+        deaths: each waits for something to end and returns what did, as `Stack.died`.
+        so: the consequence, appended to the error's text.
 
     Raises:
         ServerDiedError: something ended by itself.

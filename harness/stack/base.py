@@ -1,7 +1,7 @@
 """The second seam: the life cycle of servers and fleets.
 
 A stack starts fleets from specs and ends everything it started. Embedded processes are one
-implementation; Docker Compose is the other. Nothing above this seam asks which one runs.
+implementation; Docker Compose is the other. Nothing above this seam knows which one runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WorkerAddress:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """A user's own servers; None starts servers of the stack's."""
+    """A user's own servers; None starts the stack's own."""
 
     postgres_dsn: str | None = None
     redis_url: str | None = None
@@ -64,11 +64,11 @@ class Fleet:
     redis_namespace: str = ""
     """Prefix of every Redis key, where the Redis is shared with others."""
     owns_redis: bool = True
-    """False for a Redis that the user gave: its command counters count others too."""
+    """False for a Redis that the user gave: its command counters include other clients."""
     counts_statements: bool = True
-    """False where pg_stat_statements is not to be had."""
+    """False where pg_stat_statements is not available."""
     not_counted_reason: Mapping[str, str] = field(default_factory=dict)
-    """Why ``redis`` or ``postgres`` counters are not to be had, for the ledger."""
+    """Why ``redis`` or ``postgres`` counters are not available, for the ledger."""
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ class Stack(Protocol):
 
     name: str
     problems: list[str]
-    """What `close` could not undo, for a person to read."""
+    """What `close` could not undo, as messages for the user."""
 
     @property
     def exporter_address(self) -> str | None:
@@ -89,7 +89,7 @@ class Stack(Protocol):
 
     @property
     def host(self) -> ProcessStack | None:
-        """The stack itself where it starts processes beside its fleets; None where it cannot."""
+        """The stack itself if it can run sidecars of its fleets, else None."""
 
     async def open(self) -> None:
         """Start what all fleets share. Raises SetupError."""
@@ -98,7 +98,7 @@ class Stack(Protocol):
         """Start one fleet and wait until every worker is ready. Raises SetupError."""
 
     async def died(self) -> str:
-        """Wait until anything started ends unplanned; say what, with its last log lines."""
+        """Wait until anything exits unexpectedly; returns what did, with its last log lines."""
 
     def cpu_s(self) -> Mapping[str, float]:
         """CPU seconds by group (``fleet:NAME``, ``redis:NAME``, ``postgres``) of all it started."""
@@ -111,16 +111,16 @@ class Stack(Protocol):
 
 
 class ProcessStack(Stack, Protocol):
-    """A stack whose servers and replicas are processes of this machine, and which takes others."""
+    """A stack whose servers and replicas are processes of this machine; it can run sidecars."""
 
     def accompany(self, command: Command) -> Process:
-        """Start a process beside the fleets; that it ends is no reason to end the run.
+        """Start a sidecar of the fleets; its exit does not end the run.
 
         It ends with the stack at the latest. Raises SetupError.
         """
 
     async def dismiss(self, group: str) -> None:
-        """End what was started under a group of `accompany`."""
+        """End the sidecars of a group of `accompany`."""
 
     def pids(self) -> dict[str, list[int]]:
-        """Ids of the processes that still run, by the groups of `resource_use`."""
+        """Ids of the processes that still run, by the groups of `cpu_s`."""

@@ -1,4 +1,4 @@
-"""One Postgres role and one database a fleet, on a server of ours or of the user's."""
+"""One Postgres role and one database per fleet, on a server of ours or of the user's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FleetDatabase:
 
 
 class Databases:
-    """Creates roles and databases, and drops them again where the server lives on."""
+    """Creates roles and databases, and drops them again where the server stays up."""
 
     def __init__(self, admin_dsn: str, token: str, *, own_server: bool) -> None:
         self._admin_dsn = admin_dsn
@@ -53,7 +53,7 @@ class Databases:
         self._turn = asyncio.Lock()
 
     async def check(self) -> dict[str, str]:
-        """Connect once and say what answers. Raises SetupError."""
+        """Connect once; returns what answered. Raises SetupError."""
         connection = await self._connect(self._admin_dsn)
         try:
             version: str = await connection.fetchval("SHOW server_version")
@@ -65,7 +65,7 @@ class Databases:
         return {"postgres_version": version, "postgres_source": "given by the user"}
 
     async def create(self, fleet: str) -> FleetDatabase:
-        """A role, and a database that it owns and nobody else may enter. Raises SetupError."""
+        """Create a role, and a database that it owns and only it may enter. Raises SetupError."""
         name = f"{self._prefix}_{safe_name(fleet)}"
         password = secrets.token_urlsafe(24)
         async with self._turn:
@@ -88,7 +88,7 @@ class Databases:
         )
 
     async def drop_all(self) -> list[str]:
-        """Drop what was created on a server that lives on; says what could not be dropped."""
+        """Drop what was created on a server that stays up; returns what could not be dropped."""
         if self._own_server or not self._created:
             return []
         try:
@@ -134,7 +134,7 @@ class Databases:
                 await connection.fetchval("SELECT count(*) FROM pg_stat_statements")
                 track = await connection.fetchval("SHOW pg_stat_statements.track")
             except _REFUSED as error:
-                return f"pg_stat_statements is not to be had: {self._clean(error)}"
+                return f"pg_stat_statements is not available: {self._clean(error)}"
             if track == "none":
                 return "pg_stat_statements is loaded, but pg_stat_statements.track is none"
             may_read = await connection.fetchval(

@@ -1,4 +1,4 @@
-"""Connection addresses: taken apart, put together, shown without their secrets."""
+"""Connection addresses: parsed, rebuilt, shown without their secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a Redis or Valkey server, whichever stack has started it, who it is."""
+"""Connects to a Redis or Valkey server of any stack, and asks for its version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CLIENT_TIMEOUT_S = 10.0
 
 
 def connect(address: str) -> Redis:
-    """A client that fails at once and leaves trying again to its caller."""
+    """A client that fails at once and leaves retries to its caller."""
     return Redis.from_url(
         address,
         socket_timeout=_CLIENT_TIMEOUT_S,

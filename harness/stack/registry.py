@@ -1,4 +1,4 @@
-"""The stacks by name. A stack's modules are imported when the stack is wanted."""
+"""The stacks by name. A stack's modules are imported when it is first used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EMBEDDED = "embedded"
 
 @dataclass(frozen=True, slots=True)
 class StackKind:
-    """What is known of a stack before there is one."""
+    """What is known of a stack before one is made."""
 
     make: Callable[[Path, Servers], Stack]
     not_recorded: str = ""
-    """Why no run on it is recorded by Prometheus; empty where one can be."""
+    """Why Prometheus cannot record a run on it; empty where it can."""
 
 
 def kind_of(name: str) -> StackKind:
@@ -39,7 +39,7 @@ def make_stack(name: str, logs: Path, servers: Servers) -> Stack:
     Raises:
         UnknownNameError: there is no such stack.
         UsageError: the stack cannot use the user's servers.
-        SetupError: what the stack needs is not on this machine.
+        SetupError: the machine lacks something that the stack needs.
     """
     return kind_of(name).make(logs, servers)
 

@@ -1,9 +1,9 @@
-"""Stands in for Prisma's client where its engine cannot be had.
+"""Replaces Prisma's client where its engine is not available.
 
-LiteLLM imports it as ``prisma``. It carries LiteLLM's calls out on Postgres through asyncpg: the
+LiteLLM imports it as ``prisma``. It runs LiteLLM's calls on Postgres through asyncpg: the
 tables, types and relations are those of the schema that the installed release brings along, the
-semantics are those of prisma-client-python 0.11, the version that LiteLLM pins. What it does not
-carry out it refuses by name (`errors.UnsupportedCallError`) and says so on stderr.
+semantics are those of prisma-client-python 0.11, the version that LiteLLM pins. It refuses
+an unsupported call by name (`errors.UnsupportedCallError`), also on stderr.
 
 It imports nothing but the standard library, asyncpg and pydantic: it runs in the environment of a
 release, not in the harness's.
@@ -34,4 +34,4 @@ __all__ = (
 )
 
 __version__ = "0.11.0"
-"""The version of prisma-client-python whose surface this is; LiteLLM only reads it."""
+"""The version of prisma-client-python whose API this is; LiteLLM only reads it."""

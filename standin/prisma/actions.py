@@ -1,4 +1,4 @@
-"""The table of actions, and what carries them out: at once, or within a batch.
+"""The table of actions, which run at once or within a batch.
 
 An action is one function of `reads` or `writes` with the signature of Prisma's client. An argument
 that Prisma's client does not take is a `TypeError` here too. That matters: releases up to 1.94 call
@@ -81,12 +81,12 @@ class _OnTable:
 
 
 class Actions(_OnTable):
-    """What can be done with one table: every one of `ACTIONS`, each to be awaited.
+    """All of `ACTIONS` on one table, each to be awaited.
 
     Args:
         schema: The model's schema.
         model: The table's model.
-        link: Gives what carries statements out, when they are due.
+        link: Returns the link that runs the statements.
     """
 
     def __init__(self, schema: Schema, model: Model, link: Callable[[], Link]) -> None:
@@ -104,12 +104,12 @@ class Actions(_OnTable):
 
 
 class BatchActions(_OnTable):
-    """What a batch can do with one table: the batched ones of `ACTIONS`.
+    """The batched ones of `ACTIONS` on one table.
 
     Args:
         schema: The model's schema.
         model: The table's model.
-        add: Takes what is to be carried out at the end.
+        add: Takes an operation to run at the end.
     """
 
     def __init__(self, schema: Schema, model: Model, add: Callable[[Operation], None]) -> None:
@@ -129,7 +129,7 @@ def _method(name: str, action: Action) -> Callable[..., Any]:
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:
-            # Where the call stands, not where it is awaited, as with any function.
+            # At the call, not where it is awaited, as with any function.
             raise TypeError(f"{name}() {error}") from None
         table = Table(self._schema, self._model, Call(self._model.accessor, name))
         compiling = functools.partial(action.compiled, table, *args, **kwargs)

@@ -76,7 +76,7 @@ def _created(field: Field, value: Any, call: Call, path: str) -> Any:
     if isinstance(value, Mapping) and set(value) == {"set"}:
         value = value["set"]
     if value is None:
-        # A generated key that is given as None is generated all the same in no version of Prisma.
+        # No version of Prisma generates a key that is given as None.
         if not field.is_optional:
             raise call.missing(path)
         return None

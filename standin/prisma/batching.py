@@ -17,7 +17,7 @@ class Batch:
     """Collects writes; nothing is sent before `commit` or the end of ``async with``.
 
     A call is compiled when it is made: a later change of its arguments changes nothing, and a call
-    that is not supported fails where it stands.
+    that is not supported fails at once.
     """
 
     def __init__(self, schema: Schema, link: Callable[[], Link]) -> None:

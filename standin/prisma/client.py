@@ -34,7 +34,7 @@ _registered: list[Any] = []
 
 
 def register(client: Any) -> None:
-    """Make `client`, or what calling it gives, the one that `get_client` returns.
+    """Register `client`, or a callable that makes it, for `get_client`.
 
     Raises:
         ClientAlreadyRegisteredError: There is one.
@@ -60,12 +60,12 @@ class Prisma:
     """A client for one database.
 
     Args:
-        use_dotenv: Taken and without effect: LiteLLM loads its environment itself.
+        use_dotenv: Accepted without effect: LiteLLM loads its environment itself.
         log_queries: Write every statement to stderr.
         auto_register: Make this client the one that `get_client` returns.
         datasource: ``{"url": ...}`` in place of the environment's DATABASE_URL.
         connect_timeout: How long `connect` may take; replaces the URL's ``connect_timeout``.
-        http: Taken and without effect: no HTTP is spoken.
+        http: Accepted without effect: there is no HTTP.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Prisma:
             if name.startswith("litellm_"):
                 complain(f"{PREFIX}the schema has no table [{name}]")
             raise AttributeError(f"'Prisma' object has no attribute '{name}'")
-        # Not kept: the client must go, and its pool with it, as soon as LiteLLM replaces it.
+        # Not kept: the client and its pool must be freed as soon as LiteLLM replaces it.
         return Actions(self._schema, model, self._connected)
 
     def _connected(self) -> Link:
@@ -160,10 +160,10 @@ class Prisma:
         self,
         timeout: float | dt.timedelta | None = None,  # noqa: ASYNC109 - the client's own signature
     ) -> None:
-        """Close the pool after the statements that are on their way.
+        """Close the pool after the statements that are running.
 
         Args:
-            timeout: After so long they are cut off.
+            timeout: How long to wait for them before they are cut off.
         """
         link, self._link, self._pool_link = self._pool_link, None, None
         if link is not None:

@@ -1,4 +1,4 @@
-"""Refusals: what this package does not carry out, and what Prisma's engine would not either.
+"""Refusals: calls that this package does not support, and those that Prisma's engine refuses.
 
 LiteLLM swallows many exceptions. So each different refusal is also written to stderr once, where
 a run finds it.
@@ -30,7 +30,7 @@ def complain(message: str) -> None:
 
 
 def forget_complaints() -> None:
-    """Say everything anew; for tests."""
+    """Write every message again; for tests."""
     _said.clear()
 
 
@@ -47,13 +47,13 @@ class Call:
     action: str
 
     def unsupported(self, path: str) -> UnsupportedCallError:
-        """The error for an argument or operator that is not carried out; says it on stderr."""
+        """The error for an unsupported argument or operator; also written to stderr."""
         message = f"{PREFIX}{self.table}.{self.action}({path}) is not supported"
         complain(message)
         return UnsupportedCallError(message)
 
     def unknown(self, path: str) -> FieldNotFoundError:
-        """The error for a field that the schema does not have; says it on stderr."""
+        """The error for a field that the schema does not have; also written to stderr."""
         message = f"Could not find field at `{self.table}.{self.action}.{path}`"
         complain(f"{PREFIX}{message}")
         return FieldNotFoundError(problem("P2009", message))

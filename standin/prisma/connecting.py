@@ -37,11 +37,11 @@ class Target:
         dsn: As asyncpg takes it.
         server: Host and port, for messages.
         size: The most connections at a time (``connection_limit``).
-        pool_timeout_s: How long to wait for a free one (``pool_timeout``); None without end.
+        pool_timeout_s: How long to wait for a free one (``pool_timeout``); None for no limit.
         connect_timeout_s: How long a new connection may take.
-        statement_timeout_s: How long a statement may take (``socket_timeout``); None without end.
+        statement_timeout_s: How long a statement may take (``socket_timeout``); None for no limit.
         statement_cache: Prepared statements to keep in a connection; 0 behind pgbouncer.
-        settings: Of each session.
+        settings: Settings of each session.
     """
 
     dsn: str
@@ -64,11 +64,11 @@ def default_size() -> int:
 
 
 def read_url(url: str) -> Target:
-    """What a DATABASE_URL with Prisma's options asks for.
+    """Parse a DATABASE_URL with Prisma's options.
 
     Raises:
         UnsupportedDatabaseError: Not a URL of Postgres.
-        PrismaError: An option that is not known here.
+        PrismaError: An unknown option.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:

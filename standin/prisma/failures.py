@@ -1,6 +1,6 @@
-"""From what asyncpg raises to what Prisma's client would raise.
+"""Translates asyncpg's errors into those of Prisma's client.
 
-Codes, messages and classes are those of Prisma's error reference; LiteLLM tells failures apart by
+Codes, messages and classes are those of Prisma's error reference; LiteLLM distinguishes failures by
 class, code, ``meta`` and words of the message.
 """
 

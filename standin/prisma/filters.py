@@ -44,7 +44,7 @@ class Filters:
     """Compiles the conditions of one statement.
 
     Attributes:
-        schema: Where relations lead.
+        schema: Holds the models that relations lead to.
         call: For refusals.
         parameters: Of the statement.
     """
@@ -63,10 +63,10 @@ class Filters:
         """All of `where` as one condition.
 
         Args:
-            model: Whose fields are named.
+            model: The model whose fields `where` names.
             where: The conditions, all of which must hold.
-            table: Quoted name or alias that stands for the model's table.
-            path: Where we are, for refusals.
+            table: Quoted name or alias of the model's table.
+            path: Position in the call, for refusals.
         """
         if not isinstance(where, Mapping):
             raise self.call.wrong(path, "an object", where)

@@ -44,7 +44,7 @@ def inclusions(
 
     Raises:
         FieldNotFoundError: No such relation.
-        UnsupportedCallError: An argument that is not carried out.
+        UnsupportedCallError: An unsupported argument.
     """
     found = []
     for name, value in (include or {}).items():

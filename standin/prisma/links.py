@@ -1,4 +1,4 @@
-"""The way of a statement to Postgres: through the pool, or through one connection's transaction.
+"""How a statement reaches Postgres: through the pool, or in a transaction on one connection.
 
 Every statement of this package passes `_sent`, and nothing else calls asyncpg with SQL.
 """
@@ -27,7 +27,7 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class Link(Protocol):
-    """What carries statements out."""
+    """Runs statements."""
 
     async def fetch(self, query: Query) -> Rows:
         """The rows that a statement returns."""
@@ -100,7 +100,7 @@ class PoolLink(_Carrier):
     """Each statement on whatever connection is free.
 
     The pool is closed when the last user of the link is gone: LiteLLM replaces its client without
-    disconnecting the old one, and statements may still be on their way then.
+    disconnecting the old one, and statements may still be running then.
     """
 
     def __init__(self, pool: asyncpg.Pool, target: Target) -> None:
@@ -109,21 +109,21 @@ class PoolLink(_Carrier):
         weakref.finalize(self, _terminate, pool).atexit = False
 
     async def close(self, timeout_s: float | None) -> None:
-        """Close the pool, and cut off the statements that are still on their way after `timeout_s`.
+        """Close the pool, and cut off the statements that still run after `timeout_s`.
 
         Args:
-            timeout_s: None for the default: a transaction that nobody ends must not keep a proxy
+            timeout_s: None for the default: a transaction that is never ended must not keep a proxy
                 from shutting down.
         """
         limit_s = CLOSE_TIMEOUT_S if timeout_s is None else timeout_s
         # asyncpg cuts off what is left when its close is given up.
         with contextlib.suppress(TimeoutError):
-            # Right also within a task that is being cancelled, and nothing of ours is at hand here.
+            # Correct also in a task that is being cancelled; the harness cannot be imported here.
             await asyncio.wait_for(self.pool.close(), limit_s)  # noqa: TID251
 
     @contextlib.asynccontextmanager
     async def connection(self, timeout_s: float | None) -> AsyncIterator[Any]:
-        """A connection of one's own.
+        """A connection for the caller alone.
 
         Raises:
             DataError: P2024, none became free in `timeout_s` seconds.
@@ -170,7 +170,7 @@ class TransactionLink(_Carrier):
     Args:
         connection: With a transaction begun.
         target: For messages.
-        lifetime_s: After so many seconds every further statement is refused, as Prisma's engine
+        lifetime_s: After this many seconds every further statement is refused, as Prisma's engine
             does; None for no limit.
     """
 
@@ -196,7 +196,7 @@ class TransactionLink(_Carrier):
             )
 
     async def _use(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        # Callers may gather; Prisma's engine lines the statements of a transaction up too.
+        # Callers may gather; Prisma's engine queues the statements of a transaction too.
         async with self._turn:
             self.check_alive()
             return await work(self._connection)

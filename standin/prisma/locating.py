@@ -1,4 +1,4 @@
-"""Which schema this process works with: the one of the installed release."""
+"""Finds the schema that this process uses: that of the installed release."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .reading import read_schema
 from .schema import Model, Schema
 
 SCHEMA_VARIABLE = "PRISMA_STAND_IN_SCHEMA"
-"""Environment variable with the path of a schema that goes before the installed ones."""
+"""Environment variable with the path of a schema that takes precedence over the installed ones."""
 
 _PLACES = (("litellm_proxy_extras", "schema.prisma"), ("litellm", "proxy/schema.prisma"))
-"""Where a release has its schema, the weightier first."""
+"""Where a release has its schema, in order of precedence."""
 
 _current: list[Schema] = []
 
 
 def schema_paths() -> list[Path]:
-    """Where the schemas lie, the weightier first.
+    """The paths of the schemas, in order of precedence.
 
     Raises:
         PrismaError: No release is installed in this environment.
@@ -44,11 +44,11 @@ def schema_paths() -> list[Path]:
 
 
 def merged(schemas: Sequence[Schema]) -> Schema:
-    """One schema of several; a model that two of them have is the first one's.
+    """Merge several schemas; of a model that two of them have, the first one's is used.
 
-    The migrations that make the database come from litellm-proxy-extras, and so does the weightier
+    The migrations that make the database come from litellm-proxy-extras, and so does the first
     schema: where the two differ (1.84.10, or 1.109.1 with older extras), a column that no migration
-    makes must not be asked for. A table that only the other one has is kept, so that a call for it
+    makes must not be selected. A table that only the other one has is kept, so that a call for it
     ends as LiteLLM expects of a database that lacks it: with TableNotFoundError.
     """
     models: dict[str, Model] = {}
@@ -68,5 +68,5 @@ def current_schema() -> Schema:
 
 
 def use_schema(schema: Schema | None) -> None:
-    """Work with another schema from now on; None reads the installed one anew."""
+    """Use another schema from now on; None reads the installed one anew."""
     _current[:] = [] if schema is None else [schema]

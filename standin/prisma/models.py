@@ -89,7 +89,7 @@ _classes: list[RowClasses] = []
 
 
 def row_classes(schema: Schema) -> RowClasses:
-    """The classes of a schema; the same ones as long as it is asked for the same schema."""
+    """The classes of a schema; the same ones as long as the schema is the same."""
     if not _classes or _classes[0].schema is not schema:
         _classes[:] = [RowClasses(schema)]
     return _classes[0]

@@ -1,4 +1,4 @@
-"""The hook through which an outsider hears of every statement.
+"""The hook that reports every statement to an observer.
 
 A statement is one round of SQL that carries data. BEGIN, COMMIT and ROLLBACK are not reported, nor
 are the catalogue queries by which asyncpg learns a type that it meets for the first time.
@@ -30,7 +30,7 @@ class Statement:
 
 
 class Observer(Protocol):
-    """Who hears of statements. Its methods must not raise and must not wait."""
+    """Gets statements. Its methods must not raise and must not wait."""
 
     def sent(self, statement: Statement) -> None:
         """The statement is about to be sent."""
@@ -41,20 +41,20 @@ class Observer(Protocol):
 
 class _Nobody:
     def sent(self, statement: Statement) -> None:
-        """Hear nothing."""
+        """Do nothing."""
 
     def failed(self, statement: Statement, error: BaseException) -> None:
-        """Hear nothing."""
+        """Do nothing."""
 
 
 _current: list[Observer] = [_Nobody()]
 
 
 def set_observer(observer: Observer | None) -> None:
-    """Report all statements of this process to `observer` from now on; None to nobody."""
+    """Report all statements of this process to `observer` from now on; None to stop."""
     _current[0] = _Nobody() if observer is None else observer
 
 
 def observer() -> Observer:
-    """Who hears now."""
+    """The current observer."""
     return _current[0]

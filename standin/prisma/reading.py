@@ -1,4 +1,4 @@
-"""From the text of a schema to what it means."""
+"""Interprets the text of a schema."""
 
 from __future__ import annotations
 

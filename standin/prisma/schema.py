@@ -1,4 +1,4 @@
-"""What a schema says: models, fields, keys and relations."""
+"""The contents of a schema: models, fields, keys and relations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Default:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Over which fields a relation goes.
+    """The fields that a relation joins.
 
     Attributes:
         target: Name of the other model.
@@ -83,7 +83,7 @@ class Model:
         table: Its name in Postgres.
         fields: By name, in the order of the schema.
         id: Names of the fields of the primary key.
-        uniques: Every key by which one row is told, by the name that the client uses for it: the
+        uniques: Every key that identifies one row, by the client's name for it: the
             field, or the fields of a compound key joined by ``_``.
     """
 

@@ -32,8 +32,8 @@ class Parameters:
     def add_for(self, field: Field, value: Any, *, many: bool = False) -> str:
         """The placeholder for a value of a field; `many` for an array of such values.
 
-        An enum goes as text: asyncpg would otherwise ask the catalogue for the type, a statement
-        that nobody sent.
+        An enum is sent as text: asyncpg would otherwise query the catalogue for the type, with a
+        statement of its own.
         """
         placeholder = self.add(value)
         if field.kind == "enum":

@@ -125,7 +125,7 @@ class TransactionManager(Generic[Client]):
         if error is None:
             await self.commit()
             return
-        # What went wrong inside says more than what goes wrong while undoing it.
+        # The original error says more than one from the rollback.
         with contextlib.suppress(Exception):
             await self.rollback()
 

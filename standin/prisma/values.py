@@ -148,7 +148,7 @@ _ENCODERS: Mapping[str, _Encoder] = MappingProxyType(
 
 
 def utc_now() -> dt.datetime:
-    """The moment that ``now()`` and ``@updatedAt`` stand for."""
+    """The value of ``now()`` and ``@updatedAt``."""
     return dt.datetime.now(dt.UTC)
 
 

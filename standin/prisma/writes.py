@@ -89,7 +89,7 @@ def delete(table: Table, where: Mapping[str, Any], include: Any = None) -> Opera
     """
     unique_fields(table.model, where, table.call)
     query = writing.delete(table.schema, table.model, where, table.call, returning=True)
-    # What belongs to the row must be read before it is gone.
+    # Related rows must be read before the row is gone.
     read = find_unique(table, where, include) if include else None
 
     async def run(link: Link) -> PrismaModel:
@@ -284,7 +284,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """``data`` in two: what is known now, and what other rows will tell."""
+    """``data`` in two: values known now, and values that come from other rows."""
 
     plain: Mapping[str, Any]
     steps: tuple[_Step, ...]
@@ -304,7 +304,7 @@ def _split(table: Table, data: Mapping[str, Any], path: str) -> _Split:
     needs no step, the foreign key constraint checks it.
 
     Raises:
-        UnsupportedCallError: An operation from the other side, or one that is not carried out.
+        UnsupportedCallError: An operation from the other side, or an unsupported one.
     """
     call = table.call
     if not isinstance(data, Mapping):

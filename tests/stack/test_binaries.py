@@ -79,7 +79,7 @@ def test_wheels_in_order_then_the_system(
 
 @pytest.mark.usefixtures("wheels")
 def test_no_postgres_at_all() -> None:
-    with pytest.raises(SetupError, match=r"No Postgres runs on this machine.*POSTGRES_DSN"):
+    with pytest.raises(SetupError, match=r"No working Postgres was found.*POSTGRES_DSN"):
         find_pg_bindir()
 
 

@@ -118,7 +118,7 @@ async def test_a_user_who_may_create_but_not_count(users: Fleet, tmp_path: Path)
         await guest.open()
         fleet = await guest.start(spec("one", FakeTarget(uses_redis=False)))
         assert not fleet.counts_statements
-        assert "pg_stat_statements is not to be had" in fleet.not_counted_reason["postgres"]
+        assert "pg_stat_statements is not available" in fleet.not_counted_reason["postgres"]
         assert await column(fleet.dsn, "SELECT id FROM thing") == []
     finally:
         await guest.close()

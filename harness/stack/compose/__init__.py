@@ -2,7 +2,7 @@
 
 `harness.stack.compose.stack.ComposeStack` is the implementation of `harness.stack.base.Stack`;
 `project` is where a project's files and settings are; `fleet` writes what Compose, the exporter
-and Prometheus must know of one fleet; `docker` calls the command line and turns its complaints
+and Prometheus must know about one fleet; `docker` calls the command line and turns its errors
 into messages.
 """
 

@@ -1,4 +1,4 @@
-"""What HAProxy says of the replicas behind it, from its own statistics page."""
+"""The replicas behind HAProxy, from its statistics page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Server:
     address: str
     up: bool
     requests: int
-    """Sessions that it has got since it took its place."""
+    """Sessions that it has got since it was added."""
 
 
 async def servers(http: httpx.AsyncClient, stats_url: str) -> list[Server]:
@@ -32,7 +32,7 @@ async def servers(http: httpx.AsyncClient, stats_url: str) -> list[Server]:
 
 
 def parse(text: str) -> list[Server]:
-    """The servers on a statistics page; places that no replica has taken are left out."""
+    """The servers on a statistics page; slots without a replica are left out."""
     rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
     return [
         Server(row["svname"], row.get("addr", ""), row["status"] == "UP", int(row["stot"] or 0))
@@ -44,7 +44,7 @@ def parse(text: str) -> list[Server]:
 
 
 async def wait_for(http: httpx.AsyncClient, stats_url: str, replicas: int, within_s: float) -> int:
-    """Wait until so many replicas are up and no other is known; how many are up at the end."""
+    """Wait until exactly `replicas` are known and up; returns how many are up at the end."""
     up = 0
 
     async def balanced() -> bool:

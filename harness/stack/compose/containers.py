@@ -28,7 +28,7 @@ class Container:
     number: int
     """From 1 within its service."""
     pid: int
-    """Of its first process, in the daemon's own process space; 0 when it has ended."""
+    """Of its first process, in the daemon's own pid namespace; 0 when it has ended."""
     running: bool
     exit_code: int
 
@@ -43,7 +43,7 @@ async def containers(docker: Docker, project: str) -> list[Container]:
     ).split()
     if not ids:
         return []
-    # One may be gone by now; the others are still told.
+    # One may be gone by now; the others are still listed.
     shown = await docker("container", "inspect", *ids)
     found = [_container(raw) for raw in json.loads(shown.out or "[]")]
     return sorted(found, key=lambda one: (one.service, one.number))
@@ -58,7 +58,7 @@ async def epitaph(docker: Docker, container: Container) -> str:
 
 
 async def keep_logs(docker: Docker, project: str, folder: Path) -> None:
-    """Write what every container has written to ``SERVICE-NUMBER.log``."""
+    """Write the log of every container to ``SERVICE-NUMBER.log``."""
     turn = asyncio.Semaphore(_LOGS_AT_ONCE)
 
     async def keep(container: Container) -> None:
@@ -73,10 +73,10 @@ async def keep_logs(docker: Docker, project: str, folder: Path) -> None:
 async def take_down(docker: Docker, project: str, grace_s: int) -> list[str]:
     """Remove containers, networks and volumes of a project, found by their label.
 
-    The label is enough: it works when the generated files are gone, or were never whole.
+    The label is enough: it works when the generated files are missing or incomplete.
 
     Returns:
-        What is left, in words for the user.
+        What is left, as messages for the user.
     """
     ours = f"label={LABEL}={project}"
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Notices containers that end although nobody asked them to."""
+"""Notices containers that exit unexpectedly."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Deaths:
         )
 
     async def next(self, planned: Callable[[str], bool]) -> str | None:
-        """The id of the next container that dies unplanned; None if the daemon goes away.
+        """The id of the next container that exits unexpectedly; None if the daemon goes away.
 
         Args:
-            planned: whether the death of a container, given its id, was asked for.
+            planned: whether the exit of a container, given its id, was planned.
         """
         assert self._process is not None
         assert self._process.stdout is not None

@@ -1,4 +1,4 @@
-"""The `docker` command: found, checked, called, and its complaints made plain."""
+"""The `docker` command: finding, checking and calling it, explaining its errors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from harness.process import groups
 from harness.process.groups import CompletedCommand
 
 OLDEST_COMPOSE = (2, 20)
-"""Tried with 2.26. Older ones differ in how ``extends`` merges, and are out of support."""
+"""Tested with 2.26. Older ones differ in how ``extends`` merges, and are out of support."""
 _CHECK_TIMEOUT_S = 60.0
 _GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What answered."""
+    """Versions of the daemon and of Compose."""
 
     engine: str
     compose: str
@@ -41,8 +41,8 @@ class Docker:
     ) -> CompletedCommand:
         """Run to the end. Raises SetupError when the time is up.
 
-        What is ended early is ended with its plugins: `docker compose` is a process of its own,
-        which the end of `docker` need not end.
+        A call that ends early is ended with its plugins: `docker compose` is a process of its own,
+        which may outlive `docker`.
         """
         try:
             return await groups.run(
@@ -60,7 +60,7 @@ class Docker:
             ) from None
 
     async def must(self, what: str, *arguments: str, timeout_s: float = _CHECK_TIMEOUT_S) -> str:
-        """Run, and give what it wrote. Raises SetupError with `what` could not be done."""
+        """Run; returns the output. Raises SetupError, which begins with `what`."""
         done = await self(*arguments, timeout_s=timeout_s)
         if done.code != 0:
             raise SetupError(explain(what, done))
@@ -80,7 +80,7 @@ def find_docker(env: Mapping[str, str]) -> Docker:
 
 
 async def check(docker: Docker) -> Versions:
-    """Ask the daemon and the Compose plugin who they are. Raises SetupError."""
+    """Ask the daemon and the Compose plugin for their versions. Raises SetupError."""
     engine = await docker("version", "--format", "{{.Server.Version}}")
     if engine.code != 0 or not engine.out.strip():
         raise SetupError(
@@ -122,7 +122,7 @@ _KNOWN = {
         "see docs/compose.md, Ports."
     ),
     r"pull access denied|manifest unknown|failed to resolve reference": (
-        "An image is not to be had. Check its name and the network."
+        "An image is not available. Check its name and the network."
     ),
     r"no space left on device": (
         "The disk is full. `docker system df` shows what takes the space."

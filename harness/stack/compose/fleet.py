@@ -1,8 +1,8 @@
-"""What is written down of one fleet: for Compose, for the exporter, and for Prometheus.
+"""The generated files of one fleet: for Compose, for the exporter, and for Prometheus.
 
 Compose has no loops, so each fleet gets a file of its own, which takes its services from the
 committed templates with ``extends`` and adds what differs: names, ports, settings. The files are
-JSON, which is YAML; passwords stand in them as ``${VARIABLE}``.
+JSON, which is YAML; they hold ``${VARIABLE}`` in place of passwords.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STATS_PORT = 8404
 METRICS_PORT = 9400
 REDIS_PORT = 6379
 MOST_SLOTS = 64
-"""Servers that HAProxy keeps a place for: as many replicas as a fleet can have."""
+"""Server slots of HAProxy: as many replicas as a fleet can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class FleetPlace:
 
     @property
     def variable(self) -> str:
-        """What the names of the fleet's settings end with."""
+        """The suffix of the names of the fleet's settings."""
         return self.slug.upper().replace("-", "_")
 
     @property
@@ -80,7 +80,7 @@ class FleetPlace:
         return f"http://{LOOPBACK}:{self.stats_port}"
 
     def kept(self) -> dict[str, Any]:
-        """What `resumed` needs beside the spec; passwords are among the project's settings."""
+        """What `resumed` needs besides the spec; passwords are among the project's settings."""
         return {
             "slug": self.slug,
             "role": self.role,
@@ -110,7 +110,7 @@ class FleetPlace:
 
 
 def resumed(spec: FleetSpec, kept: Mapping[str, Any], settings: Mapping[str, str]) -> FleetPlace:
-    """A fleet that another process started, as it stands now."""
+    """A fleet that another process started, from what `kept` saved."""
     place = FleetPlace(
         spec=replace(spec, replicas=int(kept["replicas"])),
         slug=str(kept["slug"]),
@@ -129,7 +129,7 @@ def resumed(spec: FleetSpec, kept: Mapping[str, Any], settings: Mapping[str, str
 
 
 def identity(user: str, password: str) -> str:
-    """User and password as they stand in an address, whatever they hold."""
+    """User and password, quoted for an address."""
     return f"{quote(user, safe='')}:{quote(password, safe='')}"
 
 
@@ -274,7 +274,7 @@ def _with_variables(text: str, place: FleetPlace) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text in which neither Compose nor the exporter finds a variable."""
+    """The text, escaped so that neither Compose nor the exporter finds a variable in it."""
     return text.replace("$", "$$")
 
 

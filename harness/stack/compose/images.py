@@ -17,7 +17,7 @@ def check_images(variants: Iterable[str]) -> list[str]:
         The variables of these images; none for kinds that run from the harness's own.
 
     Raises:
-        SetupError: an image holds something else than a variant asks for.
+        SetupError: an image does not hold what a variant needs.
         UsageError: an image may not run.
     """
     variables = []
@@ -29,10 +29,10 @@ def check_images(variants: Iterable[str]) -> list[str]:
 
 
 async def have_images(docker: Docker, specs: Sequence[FleetSpec]) -> None:
-    """Have the images of Redis and of what fleets run, where it is not the harness's own.
+    """Pull the images of Redis and of fleets that do not run from the harness's own.
 
     Raises:
-        UsageError, SetupError: as of `check_images`.
+        UsageError, SetupError: as `check_images`.
         SetupError: an image cannot be pulled.
     """
     variables = check_images(spec.name for spec in specs)

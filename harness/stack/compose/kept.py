@@ -1,4 +1,4 @@
-"""The stack in Docker Compose that stays up when the command that started it has ended."""
+"""The stack in Docker Compose that stays up after the command that started it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class _Ports:
 
 
 class KeptStack(ComposeStack):
-    """The one stack that a person has up, on the ports of that person's choice.
+    """The one stack that `harness up` starts, on ports that the user chooses.
 
-    Its life: `claim_ports`, `open`, `start` each fleet, `detach`; then, in other processes,
+    Its life cycle: `claim_ports`, `open`, `start` each fleet, `detach`; then, in other processes,
     `resume`, `scale`, `detach`.
 
     Args:
@@ -43,17 +43,17 @@ class KeptStack(ComposeStack):
         self._ports = _Ports(0, ())
 
     def claim_ports(self, fleets: int, beside: Mapping[str, int]) -> dict[str, str]:
-        """Take all ports that a person uses, before anything is started.
+        """Claim all ports that the user connects to, before anything is started.
 
         Args:
             fleets: how many there will be.
-            beside: ports of what is started beside them: variables and defaults.
+            beside: ports of the other services: variables and defaults.
 
         Returns:
-            Those beside, as settings.
+            The ports of the other services, as settings.
 
         Raises:
-            SetupError: one of them is not free, or asked for twice.
+            SetupError: one of them is not free, or requested twice.
         """
         port = self.project.port
         self._ports = _Ports(
@@ -69,7 +69,7 @@ class KeptStack(ComposeStack):
         """Leave everything running, for `resume` in another process.
 
         Args:
-            more: kept with it.
+            more: saved for it.
         """
         await self._deaths.close()
         places = {name: place.kept() for name, place in self.places.items()}
@@ -77,7 +77,7 @@ class KeptStack(ComposeStack):
         self._closed = True
 
     async def resume(self, specs: Iterable[FleetSpec]) -> dict[str, Any]:
-        """Take up a stack that was left running.
+        """Attach to a stack that was left running.
 
         Args:
             specs: fleets that it may have; what it does not have is left out.
@@ -86,7 +86,7 @@ class KeptStack(ComposeStack):
             What `detach` was given.
 
         Raises:
-            SetupError: it was not left whole.
+            SetupError: its saved state is missing or incomplete.
         """
         await check(self.docker)
         more = self.project.resume()
@@ -106,12 +106,12 @@ class KeptStack(ComposeStack):
         return Counter(one.service for one in there if one.running)
 
     async def scale(self, fleet: str, replicas: int) -> None:
-        """Give a fleet so many replicas, and wait until its load balancer agrees.
+        """Scale a fleet to so many replicas, and wait until its load balancer has exactly those.
 
-        What has ended of the fleet is started again: replicas, Redis, load balancer.
+        Containers of the fleet that have ended are started again: replicas, Redis, load balancer.
 
         Raises:
-            SetupError: they do not come up, or do not go.
+            SetupError: they do not come up, or do not stop.
         """
         place = self.places[fleet]
         self.places[fleet] = place = replace(place, spec=replace(place.spec, replicas=replicas))

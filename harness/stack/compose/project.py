@@ -22,7 +22,7 @@ from harness.stack.compose.context import write_context
 from harness.stack.compose.docker import Docker, explain
 
 KEPT_PROJECT = "authcache"
-"""What `harness up` starts; a run takes a name of its own."""
+"""The project of `harness up`; each run has a name of its own."""
 LABEL = "com.docker.compose.project"
 IMAGES: Mapping[str, str] = {
     "POSTGRES_IMAGE": "postgres:17",
@@ -44,7 +44,7 @@ _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f]|\\(?='|$)")
 
 
 def compose_folder() -> Path:
-    """The shipped compose files. Raises SetupError where the installation is not whole."""
+    """The shipped compose files. Raises SetupError if the installation is incomplete."""
     return shipped("compose")
 
 
@@ -70,7 +70,7 @@ class Project:
     """Generated files, by the name of their fleet."""
     settings: dict[str, str] = field(default_factory=dict)
     ports: set[int] = field(default_factory=set)
-    """Ports that have been given out: two of them in a row can be the same free one."""
+    """Ports assigned already: two requests in a row can find the same free port."""
 
     @property
     def folder(self) -> Path:
@@ -87,7 +87,7 @@ class Project:
             ) from None
         owner = psutil.Process()
         _write(self.folder / _OWNER, f"{owner.pid} {owner.create_time()}")
-        # Mounted as a whole, so it must be there before what it holds.
+        # Mounted as a folder, so it must exist before its files.
         (self.folder / "scrape").mkdir()
         passwords = {name: _secret(name) for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD")}
         images = {name: image(name) for name in (*IMAGES, "HARNESS_IMAGE")}
@@ -100,10 +100,10 @@ class Project:
             raise
 
     def resume(self) -> dict[str, Any]:
-        """Read the settings of a project that is up, and what `save` was given besides.
+        """Read the settings of a project that is up; returns the `more` that `save` got.
 
         Raises:
-            SetupError: it was not left whole.
+            SetupError: its saved state is missing or incomplete.
         """
         try:
             saved = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ class Project:
             self.fleets = {name: Path(path) for name, path in saved["fleets"].items()}
         except (OSError, ValueError, KeyError) as error:
             raise SetupError(
-                f"The stack [{self.name}] was not left whole: {type(error).__name__}. "
+                f"The stack [{self.name}] has no complete saved state: {type(error).__name__}. "
                 "End it: make down. Then start it anew."
             ) from error
         self.docker.env |= self.settings
@@ -130,12 +130,12 @@ class Project:
         _write(self.folder / ".env", "".join(lines))
 
     def port(self, variable: str, default: int, offset: int = 0) -> int:
-        """A port to publish, which is free and which nothing else of the project has taken.
+        """A free port to publish, which nothing else of the project uses.
 
         Args:
-            variable: of the environment, that may name another.
-            default: where it does not.
-            offset: how many ports above it.
+            variable: of the environment, which may name another port.
+            default: the port if it does not.
+            offset: added to either.
 
         Raises:
             SetupError: there is no such port, or it is not free.
@@ -146,7 +146,7 @@ class Project:
             raise SetupError(f"{variable} is [{text}], which is no port. Give one from 1 to 65535.")
         if number in self.ports:
             raise SetupError(
-                f"Port [{number}] is asked for twice, the second time by [{variable}]. Name "
+                f"Port [{number}] is requested twice, the second time by [{variable}]. Name "
                 f"another: {variable}=…; docs/compose.md lists them all."
             )
         _check_port(variable, number)
@@ -154,7 +154,7 @@ class Project:
         return number
 
     def free_port(self) -> int:
-        """A port that nothing listens on, and that has not been given out before."""
+        """A port that nothing listens on, and that was not assigned before."""
         number = free_port()
         while number in self.ports:
             number = free_port()
@@ -162,7 +162,7 @@ class Project:
         return number
 
     def save(self, more: Mapping[str, Any]) -> None:
-        """Keep what `resume` reads."""
+        """Write what `resume` reads."""
         fleets = {name: str(path) for name, path in self.fleets.items()}
         saved = {"layers": self.layers, "settings": self.settings, "fleets": fleets, "more": more}
         _write(self.folder / _STATE, json.dumps(saved, indent=1))
@@ -243,7 +243,7 @@ def _secret(variable: str) -> str:
 def _line(name: str, value: str) -> str:
     """A line of the file that Compose reads with ``--env-file``.
 
-    Between single quotes Compose takes all as it stands, but for a quote after a backslash.
+    Compose takes text between single quotes literally, except a quote after a backslash.
     """
     if _UNWRITABLE.search(value):
         raise SetupError(
@@ -255,6 +255,6 @@ def _line(name: str, value: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    # Only the owner may read it, not even for a moment.
+    # Created with this mode, so that at no moment others may read it.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""Waits until what was started answers, and notices when it will not any more."""
+"""Waits until started services answer; fails early when one of them ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _POLL_S = 0.2
 async def while_running(
     project: Project, services: Sequence[str], work: Coroutine[Any, Any, T]
 ) -> T:
-    """Wait for something, unless a container that it needs ends. Raises SetupError."""
+    """Run `work`, unless a container that it needs ends. Raises SetupError."""
     task = asyncio.ensure_future(work)
     try:
         while True:
@@ -50,11 +50,11 @@ async def answered(project: Project, name: str, services: Sequence[str], url: st
     Args:
         project: that the services belong to.
         name: for messages.
-        services: that it needs; if one ends, it will not answer any more.
+        services: that it needs; if one ends, the wait fails.
         url: on 127.0.0.1.
 
     Raises:
-        SetupError: it does not, or a container ended.
+        SetupError: it does not answer, or a container ended.
     """
     async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
         there = await while_running(project, services, _answers(http, url))
@@ -65,16 +65,16 @@ async def answered(project: Project, name: str, services: Sequence[str], url: st
 
 
 async def joined(project: Project, services: Sequence[str], url: str, workers: int) -> None:
-    """Wait until Locust's master counts so many workers.
+    """Wait until Locust's master has this number of workers.
 
     Args:
         project: that the services belong to.
-        services: master and workers; if one ends, the count will not come.
+        services: master and workers; if one ends, the wait fails.
         url: base URL of the web UI.
         workers: how many.
 
     Raises:
-        SetupError: they do not join, do not go, or a container ended.
+        SetupError: they do not join, do not leave, or a container ended.
     """
     counted = 0
 
@@ -95,12 +95,12 @@ async def joined(project: Project, services: Sequence[str], url: str, workers: i
 
 
 async def first_answer(databases: Databases) -> dict[str, str]:
-    """What Postgres says of itself, as soon as it answers. Raises SetupError."""
+    """The facts of `Databases.check`, as soon as Postgres answers. Raises SetupError."""
     return await wait_until(databases.check, READY_S, poll_s=_POLL_S, retry=(SetupError,))
 
 
 async def fleet_ready(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...]:
-    """Wait for a fleet's load balancer and its workers; where each is scraped.
+    """Wait for a fleet's load balancer and its workers; returns where each is scraped.
 
     Args:
         place: the fleet.
@@ -129,7 +129,7 @@ async def balanced(place: FleetPlace) -> None:
 
 
 async def _first_requests(place: FleetPlace) -> None:
-    """Send each replica a request with a key that nobody has.
+    """Send each replica a request with an unknown key.
 
     The first request of a worker opens connections and loads code. On a busy machine that takes
     longer than a lookup in Redis may, and would count as an error of Redis in the first window.
@@ -140,7 +140,7 @@ async def _first_requests(place: FleetPlace) -> None:
     times = 2 * place.spec.replicas * place.spec.workers
     async with httpx.AsyncClient(timeout=30.0, trust_env=False) as http:
         for _ in range(times):
-            # Whatever the answer is: the load will tell.
+            # Any answer will do: the load shows whether replicas work.
             with contextlib.suppress(httpx.TransportError):
                 await http.post(url, json=body, headers=headers)
 

@@ -39,7 +39,7 @@ GRACE_S = 10
 
 
 class ComposeStack:
-    """Postgres, one Redis and one HAProxy a fleet, replicas and the exporter, in containers.
+    """Postgres, one Redis and one HAProxy per fleet, replicas and the exporter, in containers.
 
     Everything that listens outside of the containers' network listens on 127.0.0.1.
 
@@ -51,11 +51,11 @@ class ComposeStack:
     name = "compose"
 
     health_interval = "1h"
-    """Nobody looks at Docker's own health checks during a run, and they cost: see Project.up."""
+    """A run does not use Docker's own health checks, and they cost CPU: see Project.up."""
 
     def __init__(self, logs: Path, *, project: str | None = None) -> None:
         self.problems: list[str] = []
-        """What `close` could not undo, in words for the user."""
+        """What `close` could not undo, as messages for the user."""
         token = secrets.token_hex(16)
         self.docker = find_docker({})
         self.project = Project(project or f"{RUN_PREFIX}{token[:8]}", self.docker)
@@ -64,7 +64,7 @@ class ComposeStack:
         self.lines: Mapping[str, Mapping[str, float]] = {}
         """Reference line per 1,000 requests, by fleet and key scope, that the exporter begins with.
 
-        A run puts its own.
+        A run sets its own.
         """
         self._token = token
         self._logs = logs
@@ -106,18 +106,18 @@ class ComposeStack:
                 raise
 
     async def died(self) -> str:
-        """Wait until any container ends unplanned; say what, with its last log lines."""
+        """Wait until a container exits unexpectedly; returns which, with its last log lines."""
         ended = await self._deaths.next(lambda container: container in self._planned)
         if ended is None:
-            return "The Docker daemon stopped telling what happens. See whether it runs."
+            return "The Docker daemon stopped reporting events. Check whether it runs."
         for container in await containers(self.docker, self.project.name):
             if container.id == ended:
                 return (
-                    f"The container [{container.name}] ended although nobody asked it to, "
+                    f"The container [{container.name}] exited unexpectedly, "
                     f"{await epitaph(self.docker, container)}\n"
                     "Read the whole log, then run again."
                 )
-        return f"A container ended and was removed by somebody else [{ended[:12]}]."
+        return f"A container exited and was removed from outside [{ended[:12]}]."
 
     def cpu_s(self) -> Mapping[str, float]:
         """CPU seconds by group, where this machine shows the containers' control groups."""
@@ -128,7 +128,7 @@ class ComposeStack:
         return dict(self._facts)
 
     async def kill(self, fleet: str, number: int) -> None:
-        """Kill a replica, as a fault that was planned. Raises SetupError."""
+        """Kill a replica, as a planned fault. Raises SetupError."""
         for one in await containers(self.docker, self.project.name):
             if (one.service, one.number) == (self.places[fleet].proxy, number):
                 self._planned.add(one.id)
@@ -154,12 +154,12 @@ class ComposeStack:
 
     @property
     def exporter_address(self) -> str:
-        """Where the exporter answers, as the harness and Locust reach it."""
+        """Base URL of the exporter, for the harness and Locust."""
         return self._exporter
 
     @property
     def host(self) -> None:
-        """Starts containers only."""
+        """None: this stack starts containers only."""
 
     async def _take_down(self) -> None:
         problems = await take_down(self.docker, self.project.name, GRACE_S)
@@ -261,14 +261,14 @@ class ComposeStack:
         )
 
     def _exporter_port(self) -> int:
-        """Where the exporter will answer."""
+        """The port of the exporter."""
         return self.project.free_port()
 
     def _balancer_ports(self, number: int) -> tuple[int, int]:
-        """Where the load balancer of the fleet of this number, from 0, takes requests, and tells.
+        """The load balancer's ports of a fleet: for requests, and for statistics.
 
         Args:
-            number: in the order in which fleets are started.
+            number: of the fleet, from 0, in the order in which fleets are started.
         """
         del number
         return self.project.free_port(), self.project.free_port()
@@ -288,7 +288,7 @@ class ComposeStack:
         await self.project.up([place.proxy, place.haproxy], "--no-recreate")
 
     async def _watch_from_outside(self) -> None:
-        """Start the exporter, anew where it must know something else by now."""
+        """Start the exporter, or restart it if its configuration has changed."""
         there = await containers(self.docker, self.project.name)
         self._planned |= {one.id for one in there if one.service == "exporter"}
         await self.project.up(["exporter"])
@@ -302,7 +302,7 @@ class ComposeStack:
 
 
 def _identity(dsn: str) -> tuple[str, str]:
-    """Role and password of a DSN of ours, which holds nothing that would be quoted."""
+    """Role and password of a DSN of ours, which holds nothing that needs quoting."""
     identity = replaced(dsn, database="x").partition("://")[2].rpartition("@")[0]
     role, _, password = identity.partition(":")
     return role, password

@@ -35,8 +35,8 @@ def meter(
 
     Args:
         group: for resource use.
-        container: the container's id: a process of that number that is not in a control group of
-            this name belongs to another machine, or to somebody else.
+        container: the container's id: a process of that number outside of a control group of this
+            name is on another machine, or not of this container.
         pid: of the container's first process.
         proc: where the system shows its processes.
         groups: where the system shows its control groups.

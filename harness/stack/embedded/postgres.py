@@ -1,4 +1,4 @@
-"""A Postgres server of the stack's own."""
+"""The stack's own Postgres server."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def start_postgres(
         "Postgres",
         lambda port: launcher.start(settings | {"port": str(port)}),
         lambda port: _version(dsn(port)),
-        # Another's server on our port refuses the password; ours ends because the port is taken.
+        # A foreign server on our port refuses the password; ours ends because the port is taken.
         retry=(OSError, asyncpg.PostgresError, asyncpg.InterfaceError),
         timeout_s=_START_TIMEOUT_S,
         instead="POSTGRES_DSN",
@@ -132,7 +132,7 @@ class _Launcher:
         return self.home / "data"
 
     async def initdb(self, password: str) -> None:
-        """Create the cluster; the password reaches initdb in a file that is gone after it."""
+        """Create the cluster; the password reaches initdb in a file that is deleted after it."""
         password_file = self.home / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(password)
@@ -158,7 +158,7 @@ class _Launcher:
             group=GROUP,
             argv=argv,
             log_file=self.log_file,
-            # Messages in English, because a port clash is known by its words.
+            # Messages in English, because a port clash is recognised by its message.
             env={"LANG": "C", "LC_ALL": "C", "TZ": "UTC"},
             cwd=self.home.parent,
             account=self.account,

@@ -92,10 +92,10 @@ async def on_free_port(
     Args:
         name: For messages.
         start: Starts it on a port.
-        version: Asks the server on a port for its version; never hangs.
+        version: Asks the server on a port for its version; must not hang.
         retry: What `version` raises while the server does not answer.
         timeout_s: For the server to answer.
-        instead: The variable that names a server of the user's.
+        instead: The variable that names a server of the user's own.
 
     Raises:
         SetupError: It does not come up.

@@ -33,14 +33,14 @@ _SERVER_GRACE_S = 5.0
 
 
 class EmbeddedStack:
-    """Postgres, one Valkey a fleet, and replicas, all as child processes.
+    """Postgres, one Valkey per fleet, and replicas, all as child processes.
 
     Args:
         logs: Folder of the logs, which stay.
         postgres_dsn: A Postgres of the user's, in which each fleet gets a role and a database
             that are dropped at the end. None starts one.
         redis_url: A Redis of the user's, which all fleets share, each under a prefix of its
-            own. None starts one a fleet.
+            own. None starts one per fleet.
         durable: Whether a commit of our own Postgres waits for the disk.
     """
 
@@ -55,7 +55,7 @@ class EmbeddedStack:
         durable: bool = False,
     ) -> None:
         self.problems: list[str] = []
-        """What `close` could not undo, in words for the user."""
+        """What `close` could not undo, as messages for the user."""
         self._token = secrets.token_hex(16)
         if postgres_dsn is not None:
             check_url("POSTGRES_DSN", postgres_dsn)
@@ -76,11 +76,11 @@ class EmbeddedStack:
 
     @property
     def exporter_address(self) -> None:
-        """No exporter runs beside processes."""
+        """None: this stack starts no exporter."""
 
     @property
     def host(self) -> Self:
-        """Takes other processes beside its fleets: they end with it."""
+        """The stack itself: it can run sidecars, which end with it."""
         return self
 
     async def open(self) -> None:
@@ -104,21 +104,21 @@ class EmbeddedStack:
             raise
 
     async def died(self) -> str:
-        """Wait until anything started ends unplanned; say what, with its last log lines."""
+        """Wait until anything exits unexpectedly; returns what did, with its last log lines."""
         process = await self._running.died()
         return (
-            f"The {process.command.name} ended although nobody asked it to, {process.epitaph()}\n"
+            f"The {process.command.name} exited unexpectedly, {process.epitaph()}\n"
             "Read the whole log, then run again."
         )
 
     def accompany(self, command: Command) -> Process:
-        """Start a process beside the fleets. See `ProcessStack.accompany`."""
+        """Start a sidecar of the fleets. See `ProcessStack.accompany`."""
         process = self._running.spawn(command)
         process.stopping = True
         return process
 
     async def dismiss(self, group: str) -> None:
-        """End what was started under a group of `accompany`."""
+        """End the sidecars of a group of `accompany`."""
         await self._running.stop(group, _SERVER_GRACE_S)
 
     def cpu_s(self) -> Mapping[str, float]:
@@ -259,7 +259,7 @@ class EmbeddedStack:
         )
 
     async def _end_replicas(self, processes: Processes) -> None:
-        """First the replicas, while the servers still take what they flush."""
+        """First the replicas, while the servers still accept what they flush."""
         await processes.stop("fleet:", _REPLICA_GRACE_S)
         if self._databases is not None:
             self.problems += await self._databases.drop_all()
@@ -272,7 +272,7 @@ class EmbeddedStack:
             self._postgres.forget()
 
     async def _settle(self, step: Awaitable[None]) -> None:
-        """Do one step of closing; what fails is told, and does not keep the next from its turn."""
+        """Run one step of closing; a failure is recorded and does not stop the next step."""
         try:
             await step
         except Exception as error:  # noqa: BLE001  close() promises never to raise
@@ -300,7 +300,7 @@ def _replica_command(
         group=f"fleet:{spec.name}",
         argv=process.argv,
         log_file=log_file,
-        # What a replica keeps in a temporary file goes with the stack's folder, however it ends.
+        # A replica's temporary files are removed with the stack's folder, however it ends.
         env={**process.env, "TMPDIR": str(folder)},
         inherit=sockets.descriptors(),
     )

@@ -22,7 +22,7 @@ class UserRedis:
         self._prefix = f"authcache:{token[:8]}:"
 
     async def check(self) -> dict[str, str]:
-        """Connect once and say what answers. Raises SetupError."""
+        """Connect once; returns what answered. Raises SetupError."""
         try:
             version = await server_version(self.address)
         except (RedisError, OSError, ValueError) as error:
@@ -43,7 +43,7 @@ class UserRedis:
         return f"{self._prefix}{safe_name(fleet)}:"
 
     async def forget(self) -> list[str]:
-        """Delete this run's keys and no others; says what could not be deleted."""
+        """Delete this run's keys and no others; returns what could not be deleted."""
         try:
             async with connect(self.address) as client:
                 names: list[bytes] = []

@@ -1,4 +1,4 @@
-"""One Valkey server a fleet, of the stack's own."""
+"""The stack's own Valkey servers, one per fleet."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ save ""
 appendonly no
 loglevel notice
 maxmemory {MAX_MEMORY}
-# A full server answers with errors that everyone counts; one that evicts would pass for a
-# cache that misses.
+# A full server must answer with errors, which are counted: evictions would look like misses
+# of the cache.
 maxmemory-policy noeviction
 """
 
 
 def group(fleet: str) -> str:
-    """The name under which a fleet's server is accounted."""
+    """The group of a fleet's server, for resource use."""
     return f"redis:{fleet}"
 
 
@@ -38,7 +38,7 @@ async def start_valkey(
 ) -> tuple[str, str]:
     """Start a server and wait until it answers; its address and its version.
 
-    The settings go through stdin, because a command line is open to every user of the machine
+    The settings go through stdin, because a command line is visible to every user of the machine
     and the settings hold the password.
 
     Raises:

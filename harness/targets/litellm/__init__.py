@@ -8,8 +8,8 @@ install.py       makes one, removes one
 uv.py            the package manager: its command lines, how it is run
 problems.py      what its failures mean
 folders.py       folders that are whole or not there
-listing.py       what `harness releases` says
+listing.py       the output of `harness releases`
 target.py        a release as a target
 migrations.py    the release's own database schema
-inside/          what runs in a release's environment, beside the release
+inside/          the code that runs in a release's environment
 """

@@ -1,7 +1,7 @@
 """The environments of installed releases, in the user's cache.
 
-One folder an environment: ``litellm/<version>-py<major.minor>-<fingerprint of the pins>``. A folder
-gets that name only when it is complete, and its record says what is in it.
+One folder per environment: ``litellm/<version>-py<major.minor>-<fingerprint of the pins>``. A
+folder gets that name only when it is complete, and its record says what is in it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _ENGINE = re.compile(r"""["'](/[^"'\n]*query[-_]engine[^"'\n]*)["']""")
 
 
 class Record(BaseModel):
-    """What an environment's folder says about itself."""
+    """The record of an environment, kept in its folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str
-    """Of LiteLLM."""
+    """LiteLLM's version."""
     python: str
     """Full version of its Python."""
     recorded_pins: bool
-    """Whether the project's pins were installed; otherwise they were made for this environment."""
+    """Whether the project's pins were installed; otherwise they were resolved for it."""
     packages: dict[str, str]
     """Version by package."""
     installed_bytes: int
-    """Of all files; uv's cache shares some of them where the file system lets it."""
+    """Size of all files; uv's cache shares some of them where the file system allows it."""
     seconds: float
     """How long the installation took."""
 
@@ -51,7 +51,7 @@ class Environment:
 
     @property
     def version(self) -> str:
-        """Of LiteLLM, normalised."""
+        """LiteLLM's version, normalised."""
         return self.record.version
 
     @property
@@ -66,7 +66,7 @@ class Environment:
 
     @property
     def whole(self) -> bool:
-        """Whether it can be started: its interpreter is a link, which may lead nowhere by now."""
+        """Whether it can be started: its interpreter is a link, which may be broken by now."""
         return self.python.exists() and (self.site_packages / "litellm").is_dir()
 
     @property
@@ -76,14 +76,14 @@ class Environment:
 
     @property
     def installed_bytes(self) -> int:
-        """Of all its files."""
+        """Size of all its files."""
         return self.record.installed_bytes
 
     @property
     def has_prisma_engine(self) -> bool:
         """Whether a Prisma client was generated in it, with an engine that is still there.
 
-        What the harness installs never has one: the engine is a download of its own.
+        The harness never installs one: the engine is a separate download.
         """
         client = self.site_packages / "prisma" / "client.py"
         if not client.is_file():
@@ -100,7 +100,7 @@ def cache_root() -> Path:
 
 def environment_folder(release: Release) -> Path:
     """Where a release's environment for the running Python is, or would be."""
-    # Free-threaded and debug builds have wheels of their own, and a letter to tell them by.
+    # Free-threaded and debug builds have wheels of their own, and a letter in the ABI flags.
     python = f"py{sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
     return cache_root() / f"{release.version}-{python}-{fingerprint(release)}"
 
@@ -111,13 +111,13 @@ def site_packages(folder: Path) -> Path:
 
 
 def open_environment(folder: Path) -> Environment | None:
-    """The environment in a folder. None where there is none, or it is not whole."""
+    """The environment in a folder, or None if it is missing or incomplete."""
     found = _recorded(folder)
     return found if found is not None and found.whole else None
 
 
 def installed() -> list[Environment]:
-    """All environments, oldest release first, those that cannot be started any more too."""
+    """All environments, oldest release first, including those that cannot be started any more."""
     root = cache_root()
     folders = [path for path in root.iterdir() if path.name[0] != "."] if root.is_dir() else []
     found = [one for path in folders if (one := _recorded(path)) is not None]

@@ -1,4 +1,4 @@
-"""Folders that are whole or not there: made aside and renamed, renamed aside and removed."""
+"""Atomic folders: created and removed under a temporary name, so that none is ever incomplete."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _REMOVED = ".removed"
 
 @contextlib.asynccontextmanager
 async def sole_maker(folder: Path, waiting: Callable[[], None]) -> AsyncIterator[None]:
-    """Hold the right to make a folder; wait while another process, or task, holds it.
+    """Lock a folder for its creation; wait while another process or task holds the lock.
 
-    The system gives the right back when its holder dies.
+    The system releases the lock when its holder dies.
 
     Args:
         folder: Its parent must exist.
-        waiting: Called once where it must be waited for.
+        waiting: Called once if the lock is taken.
     """
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         if not _take(lock.fileno()):
@@ -36,14 +36,14 @@ async def sole_maker(folder: Path, waiting: Callable[[], None]) -> AsyncIterator
 
 @contextlib.contextmanager
 def made_whole(folder: Path) -> Iterator[Path]:
-    """A folder beside, to fill; becomes `folder` if nothing is raised, otherwise goes.
+    """A temporary folder to fill: renamed to `folder` on success, removed on an error.
 
-    Only for who is its sole maker.
+    The caller must hold `sole_maker`.
     """
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PARTIAL, dir=folder.parent))
     try:
         yield partial
-        # What is there already is not whole, or nobody would make it again.
+        # A folder that exists is incomplete, or it would not be made again.
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -51,10 +51,10 @@ def made_whole(folder: Path) -> Iterator[Path]:
 
 
 def remove_whole(folder: Path) -> bool:
-    """Remove a folder in such a way that no half of it is ever seen under its name.
+    """Remove a folder atomically: it is never seen incomplete under its name.
 
     Returns:
-        False where somebody else removed it first.
+        False if another process removed it first.
     """
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_REMOVED, dir=folder.parent))
     try:
@@ -75,7 +75,7 @@ def _take(descriptor: int) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a maker or remover that was killed has left."""
+    """Remove the temporary folders that killed processes left."""
     for suffix in (_PARTIAL, _REMOVED):
         for left in folder.parent.glob(f".{folder.name}.*{suffix}"):
             shutil.rmtree(left, ignore_errors=True)

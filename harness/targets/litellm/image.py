@@ -16,12 +16,12 @@ _RELEASE = re.compile(r"(\d+\.\d+\.\d+)(?:[-.]?(rc|dev)[-.]?(\d+))?")
 
 
 class LiteLLMImage(Image):
-    """The image in LITELLM_IMAGE; all releases of a stack run from it, so there can be one."""
+    """The image in LITELLM_IMAGE; all releases of a stack run from it, so it holds one release."""
 
     variable = "LITELLM_IMAGE"
 
     def variant(self, image: str) -> str:
-        """The release in an image, by the name of its variant. Raises as `release_of`."""
+        """The variant name of the release in an image. Raises as `release_of`."""
         return f"{PROJECT}=={release_of(image)}"
 
     def check(self, image: str, variants: Iterable[str]) -> None:
@@ -30,11 +30,11 @@ class LiteLLMImage(Image):
 
 
 def release_of(litellm_image: str) -> str:
-    """The release in an official image, as `pip` writes its version, from the image's tag.
+    """The release version that an official image's tag names, spelled as `pip` does.
 
     Raises:
         SetupError: the tag names none.
-        UsageError: it names the one that is refused.
+        UsageError: it names the refused release.
     """
     _refuse(litellm_image)
     release = _named(litellm_image)
@@ -47,13 +47,13 @@ def release_of(litellm_image: str) -> str:
 
 
 def check_image(litellm_image: str, releases: Iterable[str]) -> None:
-    """Check that an image may run, and is of the release that is asked for.
+    """Check that an image may run, and holds the requested release.
 
-    A tag that names no release is taken at the caller's word.
+    A tag that names no release is not checked.
 
     Args:
         litellm_image: as LITELLM_IMAGE has it.
-        releases: versions of all releases that are to run from it.
+        releases: versions of all releases that will run from it.
 
     Raises:
         UsageError: the image's name or tag says that it holds the compromised release.
@@ -75,7 +75,7 @@ def check_image(litellm_image: str, releases: Iterable[str]) -> None:
 
 
 def _refuse(litellm_image: str) -> None:
-    # The name as well as the tag, and every number in them: mirrors name their copies as they like.
+    # Checks every number in name and tag: mirrors rename their copies.
     for numbers in _NUMBERS.findall(_without_place(litellm_image)):
         refuse_compromised(numbers)
 

@@ -1,4 +1,4 @@
-"""Makes the environment of a release, once; later uses find it in the cache."""
+"""Creates the environment of a release once; later uses find it in the cache."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from harness.targets.litellm.uv import UvError, find_uv, install_command, run_uv
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """An environment that is no more. Sizes in bytes."""
+    """A removed environment. Sizes in bytes."""
 
     environment: Environment
     freed_bytes: int
     shared_bytes: int
-    """Of files that uv's cache holds too, so that they stay on the disk."""
+    """Of files that uv's cache shares, so that they stay on the disk."""
 
 
 async def ensure_environment(release: Release, progress: Progress) -> Environment:
-    """The environment of a release; made where there is none, which needs the package index.
+    """The environment of a release; created if there is none, which needs the package index.
 
-    Who comes second waits for who came first. When cancelled, nothing is left behind.
+    A second caller waits for the first. When cancelled, nothing is left behind.
 
     Raises:
-        UsageError: the release that is refused.
+        UsageError: the release is the refused one.
         UnknownNameError: the index has no such release.
-        SetupError: the running Python is not for this release, a requirement or a wheel cannot be
-            had, the index cannot be reached, or what came is not what was asked for.
+        SetupError: the release does not support the running Python, a requirement or a wheel is not
+            available, the index cannot be reached, or the packages differ from the pins.
     """
     refuse_compromised(release.version)
     check_python(release)
@@ -66,7 +66,7 @@ async def ensure_environment(release: Release, progress: Progress) -> Environmen
     except OSError as error:
         raise SetupError(
             f"[{release.name}] could not be installed into [{folder.parent}]: {error.strerror}. "
-            "Make room or give rights there, or set XDG_CACHE_HOME to another folder."
+            "Free some space or allow writing there, or set XDG_CACHE_HOME to another folder."
         ) from error
 
 
@@ -92,7 +92,7 @@ def remove(versions: Collection[str] | None = None) -> list[Removed]:
 
 async def _made(release: Release, folder: Path, progress: Progress) -> Environment:
     def waiting() -> None:
-        progress.phase(f"{release.name}: waiting for another process that installs it")
+        progress.phase(f"{release.name}: waiting for another process to install it")
 
     async with sole_maker(folder, waiting):
         if (found := open_environment(folder)) is not None:
@@ -111,7 +111,7 @@ async def _fill(folder: Path, release: Release, progress: Progress) -> Record:
     text = recorded_pins(release)
     recorded = text is not None
     if text is None:
-        progress.phase(f"{release.name}: choosing packages; the project has no pins of it")
+        progress.phase(f"{release.name}: resolving packages; the project has no pins for it")
         text = await resolve(release, universal=False)
     pinned = read_pins(text, release)
     progress.phase(
@@ -147,9 +147,9 @@ def verify(site_packages: Path, release: Release, pinned: Mapping[str, str]) -> 
     """The installed version by package.
 
     Raises:
-        UsageError: the release that is refused has come in, by whatever way.
-        SetupError: something else than the pins is there, or a requirement of the release is not
-            met and no relaxation says so, or a relaxation is of something that it does not ask.
+        UsageError: the refused release was installed.
+        SetupError: the packages differ from the pins, a requirement of the release is neither met
+            nor relaxed, or a relaxation matches no requirement.
     """
     found: dict[str, Distribution] = {
         canonicalize_name(one.name): one for one in distributions(path=[str(site_packages)])
@@ -161,8 +161,8 @@ def verify(site_packages: Path, release: Release, pinned: Mapping[str, str]) -> 
         wanted, got = pinned.get(name), versions.get(name)
         if wanted is None or got is None or Version(wanted) != Version(got):
             raise SetupError(
-                f"The environment of [{release.name}] was to have {name} [{wanted}] and has "
-                f"[{got}]. Nothing was kept. Check what your package index gives for it."
+                f"The environment of [{release.name}] should have {name} [{wanted}] but has "
+                f"[{got}]. Nothing was kept. Check what your package index serves for it."
             )
     _check_requirements(found[PROJECT], versions, release)
     return versions
@@ -182,11 +182,11 @@ def _check_requirements(
         got = versions.get(canonicalize_name(requirement.name))
         if got is None or not allowed.specifier.contains(got, prereleases=True):
             raise SetupError(
-                f"[{release.name}] asks for [{requirement}], and its pins have [{got}]. "
+                f"[{release.name}] requires [{requirement}], but its pins have [{got}]. "
                 "Make them again with: make lock-releases."
             )
     if relaxed:
         raise SetupError(
-            f"A relaxation of [{release.name}] in {TABLE} is of something that the release does "
-            f"not ask: [{next(iter(relaxed))}]. Remove it."
+            f"A relaxation of [{release.name}] in {TABLE} matches no requirement of the "
+            f"release: [{next(iter(relaxed))}]. Remove it."
         )

@@ -1,4 +1,4 @@
-"""LiteLLM's releases as a kind of target: a variant named ``litellm==X`` stands for release X."""
+"""LiteLLM's releases as a kind of target: a variant named ``litellm==X`` is release X."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRISMA_VARIABLE = "LITELLM_PRISMA"
 
 
 class LiteLLMKind(TargetKind[Release]):
-    """Real releases, installed where they are not."""
+    """Real releases, installed when they are first used."""
 
     name = "litellm"
     scales_times = False
@@ -30,11 +30,11 @@ class LiteLLMKind(TargetKind[Release]):
     database = LiteLLMDatabase()
 
     def owns(self, variant: str) -> bool:
-        """Names of the package, with whatever comes after."""
+        """Names of the package, with or without a version."""
         return is_release_name(variant)
 
     def known(self, name: str) -> bool:
-        """Releases, one or more, as ``litellm>=1.84.0rc1,<1.89``."""
+        """Ranges of releases, as ``litellm>=1.84.0rc1,<1.89``."""
         return is_range(name)
 
     def matches(self, name: str, variant: str) -> bool:
@@ -50,9 +50,9 @@ class LiteLLMKind(TargetKind[Release]):
 
         Raises:
             SetupError: it cannot be installed or does not run on this Python.
-            UsageError: the variable LITELLM_PRISMA holds something else than it may.
+            UsageError: the variable LITELLM_PRISMA has an invalid value.
         """
-        # What it takes to run one is not needed to parse a name; see `TargetKind`.
+        # Parsing a name must not import what only a run needs; see `TargetKind`.
         from harness.targets.litellm.install import ensure_environment  # noqa: PLC0415 - see above
         from harness.targets.litellm.target import LiteLLMTarget  # noqa: PLC0415 - see above
 
@@ -66,6 +66,6 @@ def _real_prisma() -> bool:
     if value not in {"real", "stand-in"}:
         raise UsageError(
             f"{PRISMA_VARIABLE} is [{value}]. Set it to [real] for the environment's own prisma "
-            "and engine, or leave it out for the stand-in."
+            "and engine, or unset it to use the stand-in."
         )
     return value == "real"

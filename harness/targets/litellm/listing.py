@@ -1,4 +1,4 @@
-"""What `harness releases` says, line by line."""
+"""The output of `harness releases`, line by line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.targets.litellm.releases import known_releases, release_of
 
 
 def list_releases() -> Iterator[str]:
-    """One line a release, oldest first; what is installed, and where."""
+    """One line per release, oldest first: what is installed, and where."""
     here = installed()
     known = known_releases()
     versions = sorted({*known, *(one.version for one in here)}, key=Version)
@@ -52,7 +52,7 @@ def describe_removed(removed: Sequence[Removed]) -> Iterator[str]:
         )
     shared = sum(one.shared_bytes for one in removed)
     if shared:
-        yield f"{_megabytes(shared)} more are files of uv's cache too; uv cache clean frees those."
+        yield f"{_megabytes(shared)} more are shared with uv's cache; uv cache clean frees those."
     if not removed:
         yield "Nothing was installed."
 
@@ -62,7 +62,7 @@ def _installed(environment: Environment) -> str:
     if not environment.whole:
         return f"{text}, broken: its Python or its packages are gone"
     current = environment_folder(release_of(environment.version)) == environment.folder
-    return text if current else f"{text}, not of this Python and these pins"
+    return text if current else f"{text}, for another Python or other pins"
 
 
 def _megabytes(size: int) -> str:

@@ -1,7 +1,7 @@
-"""What goes into a release's environment: hashed pins, made from the release's own metadata.
+"""The hashed pins of a release's environment, resolved from the release's own metadata.
 
-A known release has its pins in the project, so that its environment is the same tomorrow. For any
-other release they are made when it is installed, and kept in its environment.
+The project records the pins of known releases, so that their environments are reproducible. For any
+other release they are resolved when it is installed, and kept in its environment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.targets.litellm.releases import EXCLUSION, PROJECT, Release, refuse
 
 PINS_FOLDER = Path(__file__).parent / "pins"
 _NEEDED = ("asyncpg", "prometheus-client", "redis", "uvicorn")
-"""What a replica needs beside the release, where the release does not bring it: the database
+"""What a replica needs besides the release, if the release does not require it: the database
 adapter, the counters, and a server. Unpinned here: the release's own pins decide."""
 
 _ENTRY = re.compile(
@@ -31,18 +31,18 @@ _ENTRY = re.compile(
 
 
 def requirements(release: Release) -> str:
-    """What the resolver is asked for: the proxy of this release, what we add, never 1.107."""
+    """The resolver's input: the proxy of this release, our additions, never 1.107."""
     lines = (f"{PROJECT}[proxy]=={release.version}", EXCLUSION, *_NEEDED)
     return "".join(f"{line}\n" for line in lines)
 
 
 def overrides(release: Release) -> str:
-    """The recorded relaxations, as uv takes them; empty where there is none."""
+    """The recorded relaxations in uv's format; empty if there are none."""
     return "".join(f"{one.use}\n" for one in release.relaxations)
 
 
 def recorded_pins(release: Release) -> str | None:
-    """The pins that the project has for a release. None where it has none."""
+    """The pins that the project records for a release, or None."""
     path = PINS_FOLDER / f"{release.version}.txt"
     return path.read_text(encoding="utf-8") if release.known and path.is_file() else None
 
@@ -50,21 +50,21 @@ def recorded_pins(release: Release) -> str | None:
 def fingerprint(release: Release) -> str:
     """Eight hexadecimal digits that change with what would be installed.
 
-    Of the recorded pins, or of what the resolver would be asked for.
+    They hash the recorded pins or, if there are none, the resolver's input.
     """
     text = recorded_pins(release) or requirements(release) + overrides(release)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def read_pins(text: str, release: Release) -> Mapping[str, str]:
-    """The pinned version by package, of those that this Python and platform take.
+    """The pinned version by package, for this Python and platform.
 
-    Everything that will be installed passes here, whoever resolved it.
+    All pins are checked here before they are installed, recorded or newly resolved.
 
     Raises:
-        SetupError: an entry without a hash, an address, an option, another version of LiteLLM
-            than the release's.
-        UsageError: the release that is refused.
+        SetupError: an entry without a hash, an entry that is an address or an option, or another
+            version of LiteLLM than the release's.
+        UsageError: the pins hold the refused release.
     """
     pinned: dict[str, str] = {}
     for entry in re.split(r"\n(?! )", text.strip("\n")):
@@ -82,7 +82,7 @@ def read_pins(text: str, release: Release) -> Mapping[str, str]:
 
 
 def _read_entry(entry: str, release: Release) -> tuple[str, str, bool]:
-    """Package, version, and whether this Python and platform take it."""
+    """Package, version, and whether the pin applies to this Python and platform."""
     match = _ENTRY.match(entry)
     try:
         if match is not None:
@@ -93,6 +93,6 @@ def _read_entry(entry: str, release: Release) -> tuple[str, str, bool]:
         pass
     line = entry.partition("\n")[0]
     raise SetupError(
-        f"The pins of [{release.name}] have an entry that is no hashed pin: [{line}]. "
+        f"The pins of [{release.name}] have an entry that is not a hashed pin: [{line}]. "
         "Make them again with: make lock-releases."
     )

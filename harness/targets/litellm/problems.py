@@ -37,7 +37,7 @@ def check_python(release: Release, running: str | None = None) -> None:
 
 
 def explain_uv(release: Release, written: str) -> HarnessError:
-    """The error that a failure of uv stands for; `written` is what it said."""
+    """The error to raise for a failure of uv; `written` is its error output."""
     text = " ".join(written.split())
     for pattern in _LACKING:
         if match := pattern.search(text):
@@ -58,7 +58,7 @@ def explain_uv(release: Release, written: str) -> HarnessError:
     advice = (
         "Check the network and the index (UV_DEFAULT_INDEX), then try again."
         if _UNREACHABLE.search(text)
-        else "Mend that and try again."
+        else "Fix that and try again."
     )
     return SetupError(f"[{release.name}] could not be installed: [{_last(written)}]. {advice}")
 
@@ -79,7 +79,7 @@ def _lacking(release: Release, name: str, asked: str) -> HarnessError:
 
 def _wrong_python(release: Release, allowed: str, running: str) -> SetupError:
     return SetupError(
-        f"[{release.name}] runs on Python [{allowed}], and this is Python [{running}]. "
+        f"[{release.name}] runs on Python [{allowed}], but this is Python [{running}]. "
         "Set the project up with another one: make clean, then make PYTHON=python3.13 …, "
         "or choose another release."
     )
@@ -87,5 +87,5 @@ def _wrong_python(release: Release, allowed: str, running: str) -> SetupError:
 
 def _last(written: str) -> str:
     lines = [line.strip() for line in written.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("hint:")] or ["no word"]
+    told = [line for line in lines if not line.startswith("hint:")] or ["no message"]
     return told[-1].removeprefix("error: ").removeprefix("cause: ")

@@ -1,6 +1,6 @@
 """Which LiteLLM releases there are, by name, and the one that is refused.
 
-A variant named ``litellm==X`` stands for release X. `releases.toml` has one row for each release
+A variant named ``litellm==X`` is release X. `releases.toml` has one row for each release
 that the harness knows; any other version that the package index has can be tried.
 """
 
@@ -28,13 +28,13 @@ TABLE = "harness/targets/litellm/releases.toml"
 
 _COMPROMISED = (1, 107)
 EXCLUSION = f"{PROJECT}!={'.'.join(map(str, _COMPROMISED))}.*"
-"""Goes into every resolution, so that no resolver can choose what is refused."""
+"""Part of every resolution, so that no resolver can choose the refused release."""
 
 _RELEASE_NAME = re.compile(rf"\s*{PROJECT}\s*([=<>!~@;(\[]|$)", re.IGNORECASE)
 
 
 class Relaxation(BaseModel):
-    """One requirement of a release that cannot be had, and what stands in for it."""
+    """A requirement of a release that is not available, and its replacement."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,9 +49,9 @@ class Relaxation(BaseModel):
         try:
             names = {canonicalize_name(Requirement(text).name) for text in (self.asked, self.use)}
         except InvalidRequirement as error:
-            raise ValueError(f"this is no requirement: {error}") from error
+            raise ValueError(f"this is not a requirement: {error}") from error
         if len(names) != 1 or PROJECT in names:
-            raise ValueError("asked and use are of one package, and not of the release itself")
+            raise ValueError("asked and use must name the same package, and not LiteLLM itself")
         return self
 
 
@@ -65,7 +65,7 @@ class Release(BaseModel):
     title: str
     """What it shows."""
     python: str | None = None
-    """Versions of Python that it runs on, as a specifier; None where nobody has recorded it."""
+    """Versions of Python that it runs on, as a specifier; None if not recorded."""
     twin: str | None = None
     """The reference variant that behaves as it does, where there is one."""
     hard_coded: tuple[str, ...] = ()
@@ -89,12 +89,12 @@ class Release(BaseModel):
         try:
             SpecifierSet(text or "")
         except InvalidSpecifier as error:
-            raise ValueError(f"this is no range of versions: {error}") from error
+            raise ValueError(f"this is not a range of versions: {error}") from error
         return text
 
     @property
     def name(self) -> str:
-        """The name of the variant that it is."""
+        """Its variant's name."""
         return f"{PROJECT}=={self.version}"
 
 
@@ -104,7 +104,7 @@ def is_release_name(name: str) -> bool:
 
 
 def is_range(name: str) -> bool:
-    """Whether a name stands for releases, one or more, as ``litellm>=1.84.0rc1,<1.89``."""
+    """Whether a name is a range of releases, as ``litellm>=1.84.0rc1,<1.89``."""
     try:
         requirement = Requirement(name)
     except InvalidRequirement:
@@ -113,7 +113,7 @@ def is_range(name: str) -> bool:
 
 
 def speaks_of(name: str, variant: str) -> bool:
-    """Whether a name, or a range of releases, means a variant of a run."""
+    """Whether a name or a range of releases matches a variant of a run."""
     if name == variant or not (is_release_name(variant) and is_range(name)):
         return name == variant
     version = next(iter(Requirement(variant).specifier)).version
@@ -121,7 +121,7 @@ def speaks_of(name: str, variant: str) -> bool:
 
 
 def parse_release(name: str) -> Release:
-    """The release that a variant's name stands for, known or not.
+    """The release that a variant names, known or not.
 
     Raises:
         UsageError: the name does not pin one version, or pins one that is refused.
@@ -136,17 +136,17 @@ def parse_release(name: str) -> Release:
     if requirement.url is not None:
         raise UsageError(_malformed(name, "releases come from the package index, not an address"))
     if requirement.extras or requirement.marker is not None:
-        raise UsageError(_malformed(name, "extras and markers are the harness' business"))
+        raise UsageError(_malformed(name, "the harness sets extras and markers itself"))
     if len(pins) != 1 or pins[0].operator != "==" or pins[0].version.endswith(".*"):
         raise UsageError(_malformed(name, "exactly one version is needed"))
     return release_of(pins[0].version)
 
 
 def parse_version(text: str) -> Release:
-    """The release that a person names, with or without the package's name before it.
+    """The release that a user names, with or without the package's name.
 
     Raises:
-        UsageError: as of `parse_release`.
+        UsageError: as `parse_release`.
     """
     return parse_release(text) if is_release_name(text) else release_of(text)
 
@@ -168,7 +168,7 @@ def release_of(text: str) -> Release:
         )
     normal = _three_numbers(version)
     known = known_releases().get(normal)
-    return known or Release(version=normal, title="nobody has recorded what it shows", known=False)
+    return known or Release(version=normal, title="not characterised yet", known=False)
 
 
 def refuse_compromised(version: Version | str) -> None:
@@ -176,8 +176,8 @@ def refuse_compromised(version: Version | str) -> None:
     parsed = Version(version) if isinstance(version, str) else version
     if (*parsed.release, 0)[: len(_COMPROMISED)] == _COMPROMISED:
         raise UsageError(
-            f"LiteLLM [{parsed}] is refused: 1.107 is a compromised release, and no option leads "
-            "around that. Name another one; harness releases lists those that are known."
+            f"LiteLLM [{parsed}] is refused: 1.107 is a compromised release, and no option "
+            "overrides that. Name another one; harness releases lists the known ones."
         )
 
 

@@ -1,4 +1,4 @@
-"""Makes pins: of known releases for the project, of any other for its environment."""
+"""Resolves pins: of known releases for the project, of any other for its environment."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from harness.targets.litellm.uv import UvError, compile_command, find_uv, run_uv
 
 
 async def resolve(release: Release, *, universal: bool, present: str | None = None) -> str:
-    """Pins of a release, as text that `read_pins` has passed.
+    """Resolve the pins of a release, as text that `read_pins` accepts.
 
     Args:
-        release: Whose requirements, and whose recorded relaxations.
-        universal: For every platform and Python that the project supports, not the running one.
+        release: Gives the requirements and the recorded relaxations.
+        universal: Resolve for every platform and Python that the project supports.
         present: Pins to keep where they still fit.
 
     Raises:
         UnknownNameError: the index has no such release.
-        SetupError: a requirement that cannot be had, no wheel for this platform, no network.
+        SetupError: a requirement is not available, no wheel for this platform, no network.
     """
     refuse_compromised(release.version)
     with tempfile.TemporaryDirectory(prefix="authcache-pins-") as name:
@@ -57,18 +57,18 @@ async def lock(releases: Iterable[Release], progress: Progress, *, upgrade: bool
 
     Args:
         releases: Known ones.
-        progress: Told of each.
+        progress: Gets a message for each.
         upgrade: Move to the newest versions; otherwise a version that still fits stays.
 
     Raises:
         UnknownNameError: the index has no such release.
-        SetupError: as of `resolve`, or a release that has no row in the table.
+        SetupError: as `resolve`, or a release that has no row in the table.
     """
     for release in releases:
         if not release.known:
             raise SetupError(
                 f"[{release.name}] has no row in the table of known releases, so it gets no pins "
-                "in the project. Add a row first; without one it can be installed all the same."
+                "in the project. Add a row first; without one it can still be installed."
             )
         progress.phase(f"pinning {release.name}")
         before = recorded_pins(release)

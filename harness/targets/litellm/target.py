@@ -28,7 +28,7 @@ _SHARED_REDIS = (
 )
 _NO_REDIS_TIER = (
     "the release attaches Redis to its internal usage cache and not to the auth cache, whose "
-    "misses ask no Redis"
+    "misses do not ask Redis"
 )
 _PREFETCH = (
     "the release prefetches objects from Redis in one MGET, before a lookup has missed memory"
@@ -38,14 +38,14 @@ NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
     ("litellm<1.84.0rc1", "redis_lookups", _NO_REDIS_TIER),
     ("litellm>=1.102", "redis_lookups", _PREFETCH),
 )
-"""Releases, the equation that they cannot be held to, and why."""
+"""Releases, the equation that does not hold for them, and why."""
 
 
 class LiteLLMTarget(Target):
     """Runs one release's complete proxy.
 
     Args:
-        release: which one.
+        release: the release to run.
         environment: where it is installed.
         real_prisma: use the `prisma` of the environment and its engine, not our stand-in.
 
@@ -67,8 +67,8 @@ class LiteLLMTarget(Target):
     notes = (
         (
             "A LiteLLM release takes part, so times are not scaled. At rest, before each snapshot, "
-            "a release's own job writes its spend at once rather than at its next turn. How old an "
-            "entry is that a release serves cannot be seen from outside."
+            "a release's own job writes its spend at once rather than at its next turn. The age of "
+            "the entries that a release serves cannot be seen from outside."
         ),
     )
 
@@ -77,7 +77,7 @@ class LiteLLMTarget(Target):
     ) -> None:
         if real_prisma and not environment.has_prisma_engine:
             raise SetupError(
-                f"LITELLM_PRISMA=real asks for Prisma's engine, and the environment of "
+                f"LITELLM_PRISMA=real needs Prisma's engine, but the environment of "
                 f"[{release.name}] has none. Leave the variable out to use the stand-in."
             )
         self.version = release.version
@@ -118,7 +118,7 @@ class LiteLLMTarget(Target):
         return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.encode()})
 
     def describe(self) -> Mapping[str, Any]:
-        """What stands for the switches of a release: what it is, and how it speaks to Postgres."""
+        """In place of switches: the release, and the Prisma client that it uses."""
         prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
         return {"release": self.version, "prisma": prisma}
 
@@ -135,14 +135,14 @@ class LiteLLMTarget(Target):
 
 
 def _check_redis(url: str | None) -> None:
-    """Refuse what a release's configuration cannot say: it would run without a shared tier."""
+    """Refuse a URL that a release's configuration cannot express: it would run without Redis."""
     parts = urlsplit(url or "")
     # Names alone: a value may be a password.
     options = ", ".join(name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme == "unix" or options:
         what = f"has the options [{options}]" if options else "is a socket"
         raise SetupError(
-            "A LiteLLM release is told host, port, user, password, database and TLS of a Redis; "
+            "A LiteLLM release takes only host, port, user, password, database and TLS of a Redis; "
             f"REDIS_URL {what}. Give an address as rediss://user:password@host:port/0, or leave "
             "the releases out."
         )

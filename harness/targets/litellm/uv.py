@@ -1,4 +1,4 @@
-"""The package manager: where it is, its command lines, how it is run and ended."""
+"""The package manager uv: finding it, its command lines, running it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.process import groups
 
 _PYTHON = sys.executable
 _OLDEST_PYTHON = "3.11"
-"""That the project supports, as in its pyproject.toml."""
+"""The oldest that the project supports, as in its pyproject.toml."""
 _END_GRACE_S = 5.0
 _PASSED_ON = (
     *("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
@@ -22,12 +22,12 @@ _PASSED_ON = (
     *("UV_CACHE_DIR", "UV_NO_CACHE", "UV_LINK_MODE", "UV_CONCURRENT", "UV_CONFIG_FILE"),
     *("UV_HTTP", "UV_REQUEST_TIMEOUT", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS"),
 )
-"""Beginnings of names: where packages come from and how, but not which. A variable as UV_OVERRIDE
-would change what a release consists of."""
+"""Prefixes of variables that say where packages come from and how, but not which. A variable such
+as UV_OVERRIDE would change what is installed."""
 
 
 class UvError(Exception):
-    """uv ended with an error; the text is what it wrote."""
+    """uv failed; the text is its error output."""
 
 
 def find_uv() -> Path:
@@ -42,8 +42,8 @@ def find_uv() -> Path:
     if found := shutil.which("uv"):
         return Path(found)
     raise SetupError(
-        f"There is no uv beside [{sys.executable}] or on PATH, and releases are installed with "
-        "it. Use the project's environment (make sets it up), or install it: pip install uv."
+        f"uv is neither next to [{sys.executable}] nor on PATH, and installing releases needs it. "
+        "Use the project's environment (make sets it up), or install it: pip install uv."
     )
 
 
@@ -52,8 +52,8 @@ def compile_command(
 ) -> tuple[str, ...]:
     """Resolve requirements into hashed pins.
 
-    Universal pins hold on every platform and on every Python that the project supports; the others
-    on the running one, so that what some other Python lacks is in nobody's way.
+    Universal pins are valid on every platform and every Python that the project supports; the
+    others only on the running ones, so that a wheel missing for another Python does not matter.
     """
     where = (
         ("--universal", "--python-version", _OLDEST_PYTHON) if universal else ("--python", _PYTHON)
@@ -77,7 +77,7 @@ def venv_command(uv: Path, folder: Path) -> tuple[str, ...]:
 def install_command(uv: Path, folder: Path, pins: Path) -> tuple[str, ...]:
     """Install exactly the pins: nothing is resolved, built, or taken without its hash.
 
-    Compiled at once, because sixteen replicas may start at a time.
+    Bytecode is compiled now, because sixteen replicas may start at once.
     """
     return (
         *(str(uv), "pip", "install", "--quiet", "--no-deps", "--require-hashes"),
@@ -87,7 +87,7 @@ def install_command(uv: Path, folder: Path, pins: Path) -> tuple[str, ...]:
 
 
 def uv_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """What uv is told: where packages come from, and to use no Python but the running one."""
+    """Environment variables for uv: the package sources, and no Python but the running one."""
     kept = {
         name: value
         for name, value in inherited.items()
@@ -95,7 +95,7 @@ def uv_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     }
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME"):
         kept.pop(name, None)
-    # A file that takes long to compile on a loaded machine is no failure.
+    # A file that takes long to compile on a loaded machine is not a failure.
     return kept | {"UV_PYTHON_DOWNLOADS": "never", "UV_COMPILE_BYTECODE_TIMEOUT": "600"}
 
 
@@ -103,7 +103,7 @@ async def run_uv(command: Sequence[str], folder: Path) -> None:
     """Run uv in a folder; when cancelled, end it and everything it started.
 
     Raises:
-        UvError: it ended with an error.
+        UvError: it failed.
     """
     done = await groups.run(
         *command, cwd=folder, env=uv_environment(os.environ), grace_s=_END_GRACE_S

@@ -1,4 +1,4 @@
-"""Stands where Prisma's client has its engine; only the errors are of use to LiteLLM."""
+"""In the place of Prisma's engine; LiteLLM uses only its errors."""
 
 from . import errors
 

@@ -77,7 +77,7 @@ error: Failed to download `asyncpg==0.32.0`
         ("1.84.10", OFFLINE, ["aiohttp was not found in the cache", "Check the network"]),
         ("1.84.10", HASH, ["[asyncpg==0.32.0]", "not the file that was pinned"]),
         ("1.84.10", "error: No space left on device", ["[No space left on device]", "try again"]),
-        ("1.84.10", "", ["[no word]"]),
+        ("1.84.10", "", ["[no message]"]),
     ],
 )
 def test_a_failure_says_what_is_missing_and_what_to_do(

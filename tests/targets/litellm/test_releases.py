@@ -196,20 +196,20 @@ def test_twins() -> None:
         ('["1.84"]\ntitle = "x"', "normalised spelling is \\[1.84.0\\]"),
         ('["1.84.0"]\n', "title"),
         ('["1.84.0"]\ntitle = "x"\ntwins = "a"', "no such field"),
-        ('["1.84.0"]\ntitle = "x"\npython = "3.11 and up"', "no range of versions"),
+        ('["1.84.0"]\ntitle = "x"\npython = "3.11 and up"', "not a range of versions"),
         (
             '["1.84.0"]\ntitle = "x"\nrelaxations = [{ asked = "a=1", use = "a", why = "" }]',
-            "no req",
+            "not a req",
         ),
         (
             '["1.84.0"]\ntitle = "x"\nrelaxations = [{ asked = "a", use = "b", why = "" }]',
-            "one pack",
+            "same pack",
         ),
         (
             """["1.84.0"]
             title = "x"
             relaxations = [{ asked = "litellm", use = "LiteLLM==1.107.1", why = "" }]""",
-            "not of the release itself",
+            "not LiteLLM itself",
         ),
         ('["1.84.0"', "no TOML"),
     ],

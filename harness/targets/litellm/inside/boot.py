@@ -1,8 +1,8 @@
 """Starts `serve` inside a release's environment: ``python -P …/inside/boot.py``.
 
 That environment holds the release and its dependencies and must hold nothing of ours, or our
-dependencies would become its own. So the two packages that it needs of us are found by name:
-``harness``, wherever this file lies in it, and ``prisma``, our stand-in, unless the settings say
+dependencies would become its own. So the two packages that we add are found by name:
+``harness``, which contains this file, and ``prisma``, our stand-in, unless the settings say
 that the environment has an engine of its own.
 """
 
@@ -42,13 +42,13 @@ class Finder(MetaPathFinder):
 
 
 def _standin() -> Path:
-    """Where the stand-in for Prisma lies: in a wheel under a private path, else in the checkout."""
+    """Where the stand-in for Prisma is: in a wheel under a private path, else in the checkout."""
     shipped = HARNESS / "_shipped"
     return (shipped if shipped.is_dir() else HARNESS.parent) / "standin" / "prisma"
 
 
 def packages(settings_json: str) -> dict[str, Path]:
-    """What is to be found by name."""
+    """The packages to find by name."""
     found = {"harness": HARNESS}
     if not json.loads(settings_json).get("real_prisma"):
         found["prisma"] = _standin()

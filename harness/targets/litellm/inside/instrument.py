@@ -1,7 +1,7 @@
 """Wraps a release's proxy from outside. Nothing of LiteLLM is changed.
 
-Every point is wrapped by name; a release that has no such thing goes without that counter, and
-``authcache_instrumented`` says so.
+Every point is wrapped by name; a release that lacks it goes without that counter, and
+``authcache_instrumented`` shows that.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _BEGINNINGS: tuple[tuple[str, Signature], ...] = (
     ("Spend tracking - failed", Signature.SPEND_UPDATE_FAILED),
 )
 LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
-"""LiteLLM's own loggers, of which some releases do not propagate."""
+"""LiteLLM's own loggers; in some releases they do not propagate."""
 
 
 class Instruments:
@@ -82,7 +82,7 @@ class Instruments:
         """Import the proxy and wrap it.
 
         Args:
-            stand_in: whether our own `prisma` sends the statements and can be listened to.
+            stand_in: whether our own `prisma` sends the statements and can be observed.
 
         Returns:
             ``litellm.proxy.proxy_server.app``.
@@ -104,13 +104,13 @@ class Instruments:
         self._try("spend_queues", self._find_queues)
 
     def hurry(self) -> None:
-        """Have waiting spend written now, by LiteLLM's own job, unless requests are under way."""
+        """Flush waiting spend now, by LiteLLM's own job, unless requests are under way."""
         queues = self._queues
         if queues is not None and not self.metrics.pending - self._counted and queues.waiting():
             queues.flush()
 
     def refresh(self) -> None:
-        """Bring gauges up to date."""
+        """Update the gauges."""
         waiting = self.tasks.unfinished()
         if self._queues is not None:
             waiting += self._queues.waiting()
@@ -149,7 +149,7 @@ class Instruments:
         self._writes.wrap_cache(cache)
 
     def _wrap_internal_cache(self) -> None:
-        # Asked for a team before the auth cache is, and it shares the Redis and its keys.
+        # LiteLLM asks it for a team before the auth cache; it shares the Redis and its keys.
         cache = self._proxy.proxy_logging_obj.internal_usage_cache.dual_cache
         self._lookups.wrap_cache(cache, may_load=False)
 
@@ -172,14 +172,14 @@ class Instruments:
 
 
 def _rebind(name: str, original: Any, replacement: Any) -> None:
-    """Put a function in another's place in every module of LiteLLM that has imported it."""
+    """Replace a function in every module of LiteLLM that has imported it."""
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith("litellm") and vars(module).get(name) is original:
             setattr(module, name, replacement)
 
 
 class StatementObserver:
-    """Counts source reads: hears every statement before it goes to Postgres, and every failure."""
+    """Counts source reads: gets every statement before it goes to Postgres, and every failure."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
@@ -216,7 +216,7 @@ class ScopedLogCounter(logging.Handler):
     def __init__(self, requests: Requests) -> None:
         super().__init__(logging.WARNING)
         self._requests = requests
-        # Not by id(): a record that is gone leaves its id to the next one.
+        # Not by id(): the id of a deleted record is given to a later one.
         self._counted: WeakSet[logging.LogRecord] = WeakSet()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -235,7 +235,7 @@ class ScopedLogCounter(logging.Handler):
 
 
 def signature(record: logging.LogRecord) -> Signature:
-    """What a record says, told by the beginning of its unformatted message."""
+    """The signature of a record, by the beginning of its unformatted message."""
     text = str(record.msg)
     for beginning, found in _BEGINNINGS:
         if text.startswith(beginning):

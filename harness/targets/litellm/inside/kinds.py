@@ -1,4 +1,4 @@
-"""Which object a cache key or a cached value of LiteLLM stands for.
+"""Which object a cache key or a cached value of LiteLLM holds.
 
 LiteLLM keeps many things in one cache; four of them are under study. A key object lies under the
 SHA-256 of its secret, a user under its raw id, a team under ``team_id:{id}`` and, up to 1.90, under
@@ -20,7 +20,7 @@ _KEYS: tuple[tuple[re.Pattern[str], ObjectKind], ...] = (
     (re.compile(r"team_id:.+"), ObjectKind.TEAM),
     (re.compile(r"team_membership:.+"), ObjectKind.MEMBERSHIP),
     (re.compile(f"{_UUID}_{_UUID}"), ObjectKind.MEMBERSHIP),
-    # The population's ids are UUIDs, so that a raw id is told from a bookkeeping key.
+    # The population's ids are UUIDs, so that a raw id differs from a bookkeeping key.
     (re.compile(rf"(?:user_id:)?{_UUID}"), ObjectKind.USER),
 )
 _MODELS: tuple[tuple[str, ObjectKind], ...] = (
@@ -51,9 +51,9 @@ def of_model(model: type[Any] | None) -> ObjectKind | None:
 
 
 def of_value(value: object) -> ObjectKind | None:
-    """The object that a cached value is, as far as it shows; None where it does not.
+    """The object that a cached value is; None where the value does not show it.
 
-    A dump of a team is the one that can lie where something else is looked for.
+    Of the dumps only a team's can lie under the key of another object.
     """
     if isinstance(value, Mapping):
         return ObjectKind.TEAM if "members_with_roles" in value else None
@@ -73,7 +73,7 @@ def of_entry(key: object, value: object, model: type[Any] | None) -> ObjectKind 
 def limit_fields(kind: ObjectKind, value: object) -> Mapping[str, Any] | None:
     """The fields that `harness.authcache.digest` looks at, of a model or of its dump.
 
-    None for anything else: later releases remember an absent object by a word in its place.
+    None for anything else: later releases cache a string in place of an absent object.
     """
     fields = value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
     if fields is None:

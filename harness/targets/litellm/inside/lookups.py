@@ -1,8 +1,8 @@
 """Lookups of LiteLLM's two-tier caches, counted by wrapping the caches' own methods.
 
-A `DualCache` asks its memory and then Redis; both are wrapped, and so is what decodes. What a
-lookup is worth is known when the outer call returns: the tiers tell whether there was a value, the
-codec whether it was the object that was asked for.
+A `DualCache` asks its memory and then Redis; both are wrapped, and so is what decodes. The
+outcome of a lookup is known when the outer call returns: the tiers show whether there was a value,
+the codec whether it was the requested object.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ class OpenLookup:
 
 LOOKUP: ContextVar[OpenLookup | None] = ContextVar("authcache_lookup", default=None)
 GETTER: ContextVar[tuple[ObjectKind, Op] | None] = ContextVar("authcache_getter", default=None)
-"""What LiteLLM's getter that runs looks for, and whether it would go on to Postgres."""
+"""What the running getter of LiteLLM looks for, and whether it would go on to Postgres."""
 
 
 class Lookups:
-    """Wraps caches, tiers and the codec. One instance a worker."""
+    """Wraps caches, tiers and the codec. One instance per worker."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self.backfill_ttl_s: dict[ObjectKind, float] = {}
-        """Seconds that the last entry taken from Redis was to stay in memory."""
+        """TTL in memory, in seconds, of the last entry taken from Redis."""
 
     def wrap_cache(self, cache: Any, *, may_load: bool = True) -> None:
         """Count the lookups of one `DualCache`.
 
         Args:
-            cache: whose instance attributes are set; its class stays as it is.
+            cache: its instance attributes are replaced; its class stays as it is.
             may_load: False for a cache whose misses never lead to Postgres.
         """
         inner = cache.async_get_cache
@@ -70,7 +70,7 @@ class Lookups:
             if model is None and kinds.of_value(value) not in (None, kind):
                 lookup.failed = True
             self._note(lookup, value)
-            # What another cache keeps of a shared Redis says nothing of the auth cache.
+            # What another cache keeps of a shared Redis says nothing about the auth cache.
             if lookup.redis and may_load:
                 self._note_backfill(kind, cache, key)
             return value
@@ -96,7 +96,7 @@ class Lookups:
         cache.in_memory_cache.async_get_cache = async_get_cache
 
     def wrap_redis(self, redis_cache: Any) -> None:
-        """See whether Redis had a value. The instance is shared with caches not under study."""
+        """Record whether Redis had a value. The instance is shared with caches not under study."""
         inner = redis_cache.async_get_cache
 
         async def async_get_cache(key: Any, *args: Any, **kwargs: Any) -> Any:
@@ -114,7 +114,7 @@ class Lookups:
         redis_cache.async_get_cache = async_get_cache
 
     def wrap_codec(self, codec: Any) -> None:
-        """Time encode and decode of LiteLLM's `CacheCodec`, and see which decodes fail."""
+        """Time encode and decode of LiteLLM's `CacheCodec`, and record which decodes fail."""
         serialize, deserialize = codec.serialize, codec.deserialize
         metrics = self._requests.metrics
 
@@ -141,9 +141,9 @@ class Lookups:
         codec.deserialize = staticmethod(timed_deserialize)
 
     def wrap_getter(self, getter: Get, kind: ObjectKind) -> Get:
-        """Tell the lookups within one of LiteLLM's getters what they are for.
+        """Record what the lookups within one of LiteLLM's getters are for.
 
-        A getter asked with ``check_cache_only`` never goes on to Postgres: its lookups are peeks.
+        A getter called with ``check_cache_only`` never goes on to Postgres: its lookups are peeks.
         """
 
         async def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -179,7 +179,7 @@ class Lookups:
         if answered:
             request.found(lookup.kind, value, Tier.MEMORY if lookup.memory else Tier.REDIS)
         elif lookup.op is Op.LOAD and (last := redis or memory) is not None:
-            # A release that asks no tier that we know of has no outcome to give its read a reason.
+            # Where a release asks no tier that we wrap, no outcome gives its read a reason.
             request.left_open(lookup.kind, last)
 
     def _note_backfill(self, kind: ObjectKind, cache: Any, key: Any) -> None:

@@ -20,7 +20,7 @@ from harness.targets.litellm.inside.request import CURRENT, Request
 _TURN = "authcache-litellm-flush"
 """Locked by the worker that writes; the workers of a stack share its folder for temporary files."""
 DAEMON_AFTER_S = 5.0
-"""A task of a request that outlives it by so much works for all: a loop started on first use."""
+"""A task that outlives its request by this long serves all of them: a loop started on first use."""
 
 
 class Tasks:
@@ -35,8 +35,8 @@ class Tasks:
         asyncio.get_running_loop().set_task_factory(self._make)
 
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        # What else a factory is given depends on Python and on uvloop: a context, from 3.13 on a
-        # name and eager_start too. All of it is for the task.
+        # The other options depend on Python and on uvloop: a context, from 3.13 on a name and
+        # eager_start too. All of them go to the task.
         task = asyncio.Task(coro, loop=loop, **options)
         context: Context | None = options.get("context")
         request = CURRENT.get(None) if context is None else context.get(CURRENT)
@@ -50,7 +50,7 @@ class Tasks:
         self._tasks.pop(task, None)
 
     def unfinished(self) -> int:
-        """Tasks that work for a request that was answered already."""
+        """How many tasks still work for a request that was answered already."""
         now = time.monotonic()
         count = 0
         for task, request in list(self._tasks.items()):
@@ -95,7 +95,7 @@ class SpendQueues:
         self._flush: asyncio.Task[None] | None = None
 
     def waiting(self) -> int:
-        """Coroutines, updates and log rows that wait."""
+        """How many coroutines, updates and log rows wait."""
         count = sum(queue.qsize() for queue in self._queues())
         count += len(getattr(self._proxy.prisma_client, "spend_log_transactions", None) or ())
         # _unfinished_tasks counts what waits and what runs, until task_done().
@@ -104,14 +104,14 @@ class SpendQueues:
         return count + (self._flush is not None and not self._flush.done())
 
     def flush(self) -> None:
-        """Let LiteLLM's own job write the spend now, rather than at its next turn."""
+        """Have LiteLLM's own job write the spend now, rather than at its next turn."""
         if self._flush is None or self._flush.done():
             self._flush = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
         proxy = self._proxy
         # All workers are asked at once. Releases up to 1.84 write rows in no fixed order, so
-        # flushes that meet deadlock and lose spend; at their own pace they seldom meet.
+        # flushes that overlap deadlock and lose spend; at their own pace they seldom do.
         with _turn() as turn:
             try:
                 fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)

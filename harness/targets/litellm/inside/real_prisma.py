@@ -1,9 +1,9 @@
 """Statements of a release that runs on Prisma's own client and engine.
 
-There every call passes one method of the client, whatever table it is about. The engine writes the
-SQL, so what is seen here is the table and the action, told in the form that `classify` knows.
+There every call passes one method of the client, whatever its table. The engine writes the SQL, so
+only the table and the action are visible here, reported in the form that `classify` parses.
 
-Exercised on a client of the same shape only: the engine could not be had where this was written.
+Tested only on a client of the same shape: the engine was not available where this was written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Call(NamedTuple):
 
 
 class CallObserver(Protocol):
-    """Hears of every call before it is sent, and of every one that fails."""
+    """Gets every call before it is sent, and every one that fails."""
 
     def sent(self, statement: Any) -> None:
         """A call is about to be sent."""

@@ -1,4 +1,4 @@
-"""What one request did, told apart from all others by a context variable.
+"""What one request did, tracked by a context variable.
 
 A request ends before its background work does: LiteLLM writes the key object back and books the
 spend in tasks of their own. These inherit the context, so what they do is counted under the
@@ -70,14 +70,14 @@ class Request:
         self._pass_on()
 
     def left_open(self, kind: ObjectKind, outcome: Outcome) -> None:
-        """A load ended without a value: the next read of such an object is its doing."""
+        """A load ended without a value: it is the reason of the next read of such an object."""
         self._open.setdefault(kind, []).append(_REASONS[outcome])
 
     def gave_up(self, kind: ObjectKind) -> None:
-        """A getter failed over what it had found, and never went on to Postgres.
+        """A getter failed on the value that it found, and did not go on to Postgres.
 
-        1.83 builds a user from whatever dict lies under its id; where that is a team it raises, and
-        the request goes on without a user. Such a lookup was no load after all.
+        1.83 builds a user from any dict under its id; if that is a team it raises, and the request
+        goes on without a user. Such a lookup counts as a peek, not as a load.
         """
         waiting = self._open.get(kind)
         if not waiting or waiting[-1] is not ReadReason.DESERIALIZE_FAILURE:
@@ -103,14 +103,14 @@ class Request:
         self._serve(kind, value, tier.value)
 
     def written(self, kind: ObjectKind, value: object) -> None:
-        """A value is put into the cache; the first time after a read it is what was read."""
+        """A value is written to the cache; the first write after a read holds what was read."""
         if kind in self._unserved:
             self._unserved.discard(kind)
             self._know(kind, value)
             self._serve(kind, value, "source")
 
     def end(self) -> None:
-        """The request was answered: count it. What comes later is counted as it comes."""
+        """The request was answered: count it. Later events are counted as they come."""
         self.done = True
         self.ended_at = time.monotonic()
         self._pass_on()
@@ -132,7 +132,7 @@ class Request:
 
 
 class Background(Request):
-    """Stands in where no request is: periodic jobs, start-up."""
+    """Collects events outside of any request: periodic jobs, start-up."""
 
     __slots__ = ()
 
@@ -141,24 +141,24 @@ class Background(Request):
         self.done = True
 
     def found(self, kind: ObjectKind, value: object, tier: Tier) -> None:
-        """Nobody is served."""
+        """Serves no client."""
 
     def written(self, kind: ObjectKind, value: object) -> None:
-        """Nobody is served."""
+        """Serves no client."""
 
 
 CURRENT: ContextVar[Any] = ContextVar("authcache_request")
 
 
 class Requests:
-    """Finds the request that runs. Make one a worker."""
+    """Finds the current request. Create one per worker."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
         self._nobody = Background(metrics)
 
     def begin(self) -> Request:
-        """A new request, from here on the current one."""
+        """Start a new request, which becomes the current one."""
         request = Request(self.metrics)
         CURRENT.set(request)
         return request

@@ -1,7 +1,7 @@
 """Runs one replica of a LiteLLM release, inside the release's own environment.
 
-A replica has one listening socket and, for each worker, a socket of its own on which that worker
-alone shows its metrics, as the reference proxy has.
+A replica has one listening socket and, for each worker, a socket on which only that worker serves
+its metrics, as the reference proxy has.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # uvicorn raises the signal that ended it once more, after its own end; ours comes after that.
+    # uvicorn raises the signal that ended it again at its end; our own clean-up comes after that.
     signal.signal(signal.SIGTERM, lambda *_: None)
     master_key = os.environ.setdefault(MASTER_KEY_VARIABLE, f"sk-{secrets.token_hex(16)}")
     with tempfile.TemporaryDirectory(prefix="authcache-litellm-") as folder:
-        # JSON is YAML; LiteLLM wants the ending.
+        # JSON is YAML; LiteLLM requires the suffix.
         config_file = Path(folder, "config.yaml")
         config_file.write_text(json.dumps(proxy_config(settings, master_key)), encoding="utf-8")
         os.environ.update(environment(settings, str(config_file)))
@@ -87,10 +87,10 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
 
 
 def check_release(asked: str, installed: str) -> None:
-    """Refuse to show one release under the name of another, as an image could.
+    """Refuse to run one release under the name of another, as an image could.
 
-    Whoever chose an environment has checked it already; nobody has looked into an image. A release
-    that is refused is not asked for, so it is refused here too, before anything of it is imported.
+    An environment was checked when it was chosen; an image was not. The refused release is never
+    asked for, so this refuses it too, before anything of it is imported.
 
     Args:
         asked: the release that the fleet is named after.
@@ -101,8 +101,8 @@ def check_release(asked: str, installed: str) -> None:
     """
     if Version(asked) != Version(installed):
         raise ValueError(
-            f"this environment has LiteLLM [{installed}], and the fleet is to show [{asked}]; "
-            "name the release that it has, or take the other's environment or image"
+            f"this environment has LiteLLM [{installed}], but the fleet is of [{asked}]; "
+            "name the release that it has, or use the environment or image of the other"
         )
 
 
@@ -160,7 +160,7 @@ class Wrapped:
         elif scope["server"][1] == self._metrics_port:
             await self._show(scope, send)
         elif scope["path"].startswith("/health"):
-            # Readiness is asked before there is any load; it is no request of the load.
+            # Readiness checks come before any load and are no part of it.
             await self._inner(scope, receive, send)
         else:
             await self._request(scope, receive, send)
@@ -198,7 +198,7 @@ class Wrapped:
             metrics.request_done(route, status, request.scope, seconds)
 
     async def _show(self, scope: Scope, send: Send) -> None:
-        """The worker's metrics; who asks what is pending has the spend written meanwhile."""
+        """Serve the worker's metrics; a request for what is pending also flushes the spend."""
         names = parse_qs(scope["query_string"].decode()).get("name[]", [])
         if names == [PENDING]:
             with contextlib.suppress(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.targets.settings import ReplicaSettings
 
 BOOT = Path(__file__).with_name("boot.py")
-"""What a release's Python is started with; it has no part in an import of this package."""
+"""The script that a release's Python runs; this package does not import it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ class Writes:
         self._prefix = f"{namespace}:" if namespace else ""
 
     def wrap_cache(self, cache: Any) -> None:
-        """Learn what a cache is about to write, and what a request was given from Postgres."""
+        """Record what a cache is about to write, and what a request read from Postgres."""
         one, many = cache.async_set_cache, cache.async_set_cache_pipeline
 
         async def async_set_cache(key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -121,7 +121,7 @@ class Writes:
         if args[0] not in _SETS:
             return
         key = self._plain(args[1])
-        # What is not written through a cache, as a prefetch does, is known by its key alone.
+        # What is not written through a cache, such as a prefetch, has only its key to go by.
         kind = (WRITING.get() or {}).get(key) or kinds.of_key(key)
         if kind is None:
             return

@@ -29,7 +29,7 @@ def test_no_release_is_shown_under_the_name_of_another(
     monkeypatch.setattr(serve, "listen", lambda *_: pytest.fail("it listens"))
     ended = CliRunner().invoke(serve.main, [])
     assert ended.exit_code == serve.EXIT_USAGE
-    assert f"has LiteLLM [{installed}], and the fleet is to show [1.84.0rc1]" in ended.output
+    assert f"has LiteLLM [{installed}], but the fleet is of [1.84.0rc1]" in ended.output
 
 
 def test_an_environment_without_litellm_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
