@@ -112,7 +112,7 @@ class Project:
         except (OSError, ValueError, KeyError) as error:
             raise SetupError(
                 f"The stack [{self.name}] has no complete saved state: {type(error).__name__}. "
-                "End it: make down. Then start it anew."
+                "End it: make down. Then start it again."
             ) from error
         self.docker.env |= self.settings
         return dict(saved["more"])

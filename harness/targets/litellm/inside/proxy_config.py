@@ -61,7 +61,7 @@ def _model(settings: Settings) -> dict[str, Any]:
     }
     info = {
         # A whole number of millionths a reply, so that spend can be compared exactly. A price among
-        # the parameters would be registered anew with every request.
+        # the parameters would be registered again with every request.
         "input_cost_per_token": _MOCK_PROMPT_TOKENS_COST,
         "output_cost_per_token": settings.cost_micro / MOCK_COMPLETION_TOKENS / _MICRO,
     }
