@@ -93,7 +93,7 @@ async def _run(measured: BenchResult, progress: Progress) -> None:
             await while_alive(
                 _with_servers(measured, steps, stack, folder, progress),
                 stack.died,
-                so="The benchmark ends here.",
+                consequence="The benchmark ends here.",
             )
         finally:
             await stack.close()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from harness.analysis.difference import Reading, RoundedFigure
 from harness.domain.result import Cell
 from harness.errors import ScenarioError, explain
-from harness.targets.registry import is_range, speaks_of
+from harness.targets.registry import covers, is_range
 
 REGISTER = "harness/analysis/explained.toml"
 """Path of the register in a checkout, for messages."""
@@ -59,9 +59,9 @@ class Explanation(BaseModel):
             raise ValueError("a figure needs release_has, and neither twin nor release")
         return self
 
-    def speaks_of(self, release: str) -> bool:
+    def applies_to(self, release: str) -> bool:
         """Whether it covers a release."""
-        return speaks_of(self.releases, release)
+        return covers(self.releases, release)
 
     def is_about(self, measure: str, scope: str, part: str) -> bool:
         """Whether it covers this figure, whatever its value."""

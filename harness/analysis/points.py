@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from harness.domain.result import VariantResult, Window
 from harness.domain.series import ALL
-from harness.targets.registry import PROJECT, speaks_of
+from harness.targets.registry import PROJECT, covers
 
 _T = TypeVar("_T")
 
@@ -86,7 +86,7 @@ def missing(variant: VariantResult, measure: str) -> tuple[str, ...]:
     return tuple(
         need.point
         for need in SEEN_THROUGH[measure]
-        if need.point in variant.not_instrumented and speaks_of(need.releases, release)
+        if need.point in variant.not_instrumented and covers(need.releases, release)
     )
 
 
@@ -101,7 +101,7 @@ def because(points: Sequence[str]) -> str:
     return f"not measured: {' and '.join(points)} {verb} not instrumented"
 
 
-def without_unseen(variant: VariantResult) -> VariantResult:
+def mask_unseen(variant: VariantResult) -> VariantResult:
     """A variant without unseen measures; the same object if everything was seen.
 
     A ``broken`` cell stays, because its failures were seen. Any other cell is removed, because it

@@ -144,7 +144,7 @@ def _compare(result: Result, pair: Pair, register: Iterable[Explanation]) -> Com
     if missing:
         return Comparison(pair, (), missing)
     twin, release = result.variants[pair.twin], result.variants[pair.release]
-    known = [e for e in register if e.speaks_of(pair.release)]
+    known = [e for e in register if e.applies_to(pair.release)]
     lines = tuple(
         _line(measure, scope, part, twin, release, known)
         for measure in MEASURES

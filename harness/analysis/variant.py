@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
 from harness.analysis.latency import latency
-from harness.analysis.points import without_unseen
+from harness.analysis.points import mask_unseen
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import answered
@@ -91,7 +91,7 @@ def variant_result(
         backfill_ttl_s=_backfill(evidence),
         not_instrumented=_not_instrumented(evidence),
     )
-    return without_unseen(whole)
+    return mask_unseen(whole)
 
 
 def measured_line(

@@ -120,6 +120,6 @@ def _fail(batch: list[tuple[Words, asyncio.Future[Reply]]], error: BaseException
             future.exception()
 
 
-async def together(*answers: asyncio.Future[Reply]) -> list[Reply]:
+async def gather_all(*answers: asyncio.Future[Reply]) -> list[Reply]:
     """Gather the replies of commands that were sent together. Raises the first error."""
     return [await answer for answer in answers]

@@ -50,7 +50,7 @@ ROUNDS = click.option(
 )
 
 
-def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """One decorator for several options; ``--help`` lists them in this order."""
 
     def decorate(command: Any) -> Any:
@@ -61,7 +61,7 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-run_options = together(
+run_options = combined(
     SCENARIO,
     VARIANTS,
     REPLICAS,
@@ -81,7 +81,7 @@ run_options = together(
 )
 """Fleets and their servers: the fields of `harness.cli.commands.options.RunOptions`."""
 
-study_options = together(
+study_options = combined(
     click.option(
         "--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet; 2 by default."
     ),

@@ -149,7 +149,7 @@ def prometheus_fact(
 
 
 @contextlib.asynccontextmanager
-async def beside(
+async def sidecars(
     plan: RunPlan,
     stack: Stack,
     fleets: Sequence[Fleet],

@@ -14,7 +14,7 @@ from harness.archive.snapshots import write_window
 from harness.domain.population import write_keys
 from harness.domain.progress import Progress
 from harness.errors import HarnessError, InvalidRunError
-from harness.experiment.companions import beside
+from harness.experiment.companions import sidecars
 from harness.experiment.measure import Windows
 from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find_pace
 from harness.load.client import LoadDriver
@@ -133,7 +133,7 @@ class _Run:
                 await while_alive(
                     self._measure(open_things),
                     self._stack.died,
-                    so="The run ends here as invalid.",
+                    consequence="The run ends here as invalid.",
                 )
                 self._progress.phase("stopping fleets and servers")
         finally:
@@ -150,7 +150,7 @@ class _Run:
         if self._plan.ttl_s != ttl_s:
             return
         companions = await open_things.enter_async_context(
-            beside(self._plan, self._stack, fleets, self._dir, self._prometheus, self._progress)
+            sidecars(self._plan, self._stack, fleets, self._dir, self._prometheus, self._progress)
         )
         windows = Windows(
             plan=self._plan,

@@ -14,9 +14,9 @@ from typing import Any
 
 from harness.archive.directory import LOGS
 from harness.errors import SetupError
-from harness.live.compose_beside import (
+from harness.live.compose_sidecars import (
     GRAFANA_LAYER,
-    Beside,
+    Sidecars,
     address,
     configure,
     reference_lines,
@@ -39,7 +39,13 @@ Say = Callable[[str], None]
 
 
 async def up(
-    scenario: Scenario, arms: Sequence[Arm], *, beside: Beside, runs_dir: Path, say: Say, stop: Stop
+    scenario: Scenario,
+    arms: Sequence[Arm],
+    *,
+    sidecars: Sidecars,
+    runs_dir: Path,
+    say: Say,
+    stop: Stop,
 ) -> None:
     """Start the stack, wait until everything is healthy, and print its addresses.
 
@@ -49,7 +55,7 @@ async def up(
     Args:
         scenario: gives population, premises, TTL and mock model; its load is not driven.
         arms: variants with their targets; one fleet each.
-        beside: the sidecars.
+        sidecars: which sidecars run, and how many Locust workers.
         runs_dir: where the logs go if the stack does not come up.
         say: prints a line.
         stop: cancels start-up; everything started is then stopped. A stack that was up before
@@ -64,7 +70,7 @@ async def up(
     stack = KeptStack(run_dir / LOGS)
     stack.lines = reference_lines(plan)
     work = _again if stack.project.folder.exists() else _first
-    await stop.cancels(work(stack, plan, beside, say))
+    await stop.cancels(work(stack, plan, sidecars, say))
 
 
 async def down(say: Say) -> None:
@@ -94,13 +100,13 @@ def _known() -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
+async def _first(stack: KeptStack, plan: RunPlan, sidecars: Sidecars, say: Say) -> None:
     try:
         # Check all that can be checked before anything is built or started.
         await check(stack.docker)
-        ports = stack.claim_ports(len(plan.arms), beside.ports)
+        ports = stack.claim_ports(len(plan.arms), sidecars.ports)
         await have_images(stack.docker, [plan.fleet(arm) for arm in plan.arms])
-        await beside.have_images(stack.docker)
+        await sidecars.have_images(stack.docker)
         say("building the image, starting Postgres")
         await stack.open()
         stack.project.set(**ports)
@@ -111,8 +117,8 @@ async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> N
             async with watch(fleet) as observer:
                 await arm.target.database.seed(observer.postgres, plan.keys)
         say("starting monitoring and Locust")
-        configure(stack, plan, beside)
-        await start(stack.project, beside)
+        configure(stack, plan, sidecars)
+        await start(stack.project, sidecars)
         await stack.detach({"fleets": _fingerprint(plan)})
     except BaseException:
         await stack.close()
@@ -122,41 +128,43 @@ async def _first(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> N
     _tell(stack, plan, say)
 
 
-async def _again(stack: KeptStack, plan: RunPlan, beside: Beside, say: Say) -> None:
+async def _again(stack: KeptStack, plan: RunPlan, sidecars: Sidecars, say: Say) -> None:
     """Scale a running stack to the plan, and start the services that have exited."""
     kept = await stack.resume(plan.fleet(arm) for arm in plan.arms)
-    _check_same(stack, plan, beside, kept)
+    _check_same(stack, plan, sidecars, kept)
     running = await stack.running()
     if not running["postgres"]:
         raise SetupError(
             f"Postgres of the stack [{KEPT_PROJECT}] has exited. Its data may be corrupt, "
             "because it writes without fsync. End the stack: make down. Then start it again."
         )
-    wanted = {"locust-worker": beside.locust_workers}
+    wanted = {"locust-worker": sidecars.locust_workers}
     for arm in plan.arms:
         wanted[stack.places[arm.name].proxy] = plan.fleet(arm).replicas
     fleets = [name for place in stack.places.values() for name in place.services]
-    for service in ("exporter", *fleets, *beside.services):
+    for service in ("exporter", *fleets, *sidecars.services):
         if (have := running[service]) != (want := wanted.get(service, 1)):
             say(f"{service}: {have} running, {want} wanted")
     try:
         for arm in plan.arms:
             await stack.scale(arm.name, plan.fleet(arm).replicas)
-        await start(stack.project, beside)
+        await start(stack.project, sidecars)
     finally:
         # Also after an interrupt: the next call continues from here.
         await stack.detach(kept)
     _tell(stack, plan, say)
 
 
-def _check_same(stack: KeptStack, plan: RunPlan, beside: Beside, kept: Mapping[str, Any]) -> None:
+def _check_same(
+    stack: KeptStack, plan: RunPlan, sidecars: Sidecars, kept: Mapping[str, Any]
+) -> None:
     """Raise SetupError if the running stack differs in what cannot be changed."""
     is_up = f"A stack [{KEPT_PROJECT}] is up"
     then = "End it: make down. Then start this one."
     if kept.get("fleets") != _fingerprint(plan):
         raise SetupError(f"{is_up} with another scenario, variants, workers or settings. {then}")
-    if (GRAFANA_LAYER in stack.project.layers) != beside.grafana:
-        there, asked = ("off", "on") if beside.grafana else ("on", "off")
+    if (GRAFANA_LAYER in stack.project.layers) != sidecars.grafana:
+        there, asked = ("off", "on") if sidecars.grafana else ("on", "off")
         raise SetupError(f"{is_up} with GRAFANA=[{there}], not [{asked}]. {then}")
 
 

@@ -20,7 +20,7 @@ from harness.stack.registry import EMBEDDED, embedded_stack
 
 
 @dataclass(frozen=True, slots=True)
-class KeptFleets:
+class HeldFleets:
     """Fleets that are up, seeded and without load."""
 
     plan: RunPlan
@@ -31,7 +31,7 @@ class KeptFleets:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class FleetRequest:
     """Which fleets to keep up, and until when."""
 
     scenario: Scenario
@@ -49,23 +49,23 @@ class Keeping:
 
 @contextlib.asynccontextmanager
 async def fleets_up(
-    keeping: Keeping, purpose: str, base_port: int | None = None
-) -> AsyncIterator[KeptFleets]:
+    request: FleetRequest, purpose: str, base_port: int | None = None
+) -> AsyncIterator[HeldFleets]:
     """One fleet for each arm, while the block runs.
 
     Args:
-        keeping: which fleets, where.
+        request: which fleets, where.
         purpose: a word in the name of the run directory.
         base_port: the first replica's port, the others count up from it; None takes free ones.
 
     Raises:
         SetupError: something could not be started; nothing is left running.
     """
-    scenario = keeping.scenario
-    plan = make_plan(scenario, keeping.arms, stack=EMBEDDED)
-    run_dir = make_run_dir(keeping.runs_dir, purpose, datetime.now(UTC))
+    scenario = request.scenario
+    plan = make_plan(scenario, request.arms, stack=EMBEDDED)
+    run_dir = make_run_dir(request.runs_dir, purpose, datetime.now(UTC))
     with kept_if_used(run_dir), _secrets(run_dir / KEYS, plan) as keys_file:
-        stack = embedded_stack(run_dir / LOGS, keeping.servers)
+        stack = embedded_stack(run_dir / LOGS, request.servers)
         try:
             await stack.open()
             fleets = []
@@ -77,11 +77,11 @@ async def fleets_up(
                 async with watch(fleet) as observer:
                     await arm.target.database.seed(observer.postgres, plan.keys)
                 fleets.append(fleet)
-            yield KeptFleets(plan, stack, tuple(fleets), keys_file, run_dir)
+            yield HeldFleets(plan, stack, tuple(fleets), keys_file, run_dir)
         finally:
             await stack.close()
             for problem in stack.problems:
-                keeping.say(problem)
+                request.say(problem)
 
 
 @contextlib.contextmanager
@@ -94,22 +94,22 @@ def _secrets(keys_file: Path, plan: RunPlan) -> Iterator[Path]:
         keys_file.unlink(missing_ok=True)
 
 
-async def keep_up(keeping: Keeping, base_port: int | None) -> None:
+async def keep_up(request: FleetRequest, base_port: int | None) -> None:
     """Start one fleet for each arm and keep them up until a stop is requested.
 
     Args:
-        keeping: which fleets, where, until when.
+        request: which fleets, where, until when.
         base_port: see `fleets_up`.
 
     Raises:
         SetupError: something could not be started; nothing is left running.
         ServerDiedError: a process exited by itself.
     """
-    async with fleets_up(keeping, "fleet", base_port) as kept:
+    async with fleets_up(request, "fleet", base_port) as kept:
         for fleet in kept.fleets:
-            _tell(fleet, kept.keys_file, keeping.say)
-        keeping.say("Fleets are up. Ctrl-C ends them.")
-        await while_alive(keeping.stop.wait(), kept.stack.died)
+            _tell(fleet, kept.keys_file, request.say)
+        request.say("Fleets are up. Ctrl-C ends them.")
+        await while_alive(request.stop.wait(), kept.stack.died)
 
 
 def hosts_option(fleets: Sequence[Fleet]) -> str:

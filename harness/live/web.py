@@ -15,8 +15,8 @@ from harness.archive.directory import LOGS
 from harness.errors import SetupError
 from harness.installation import PACKAGE, shipped
 from harness.live.keep import (
-    Keeping,
-    KeptFleets,
+    FleetRequest,
+    HeldFleets,
     fleets_up,
     hosts_option,
     metrics_option,
@@ -42,24 +42,24 @@ class WebUi:
     """With 0, the process that serves the web UI drives the load."""
 
 
-async def serve_ui(keeping: Keeping, web: WebUi) -> None:
+async def serve_ui(request: FleetRequest, web: WebUi) -> None:
     """Start fleets and the web UI, and keep them up until a stop is requested.
 
     Args:
-        keeping: which fleets, where, until when; the form begins with the scenario's load.
+        request: which fleets, where, until when; the form begins with the scenario's load.
         web: where the web UI listens.
 
     Raises:
         SetupError: something could not be started; nothing is left running.
         ServerDiedError: a process exited by itself.
     """
-    stop, say = keeping.stop, keeping.say
+    stop, say = request.stop, request.say
     locustfile = shipped("locustfile.py")
     _check_port(web.host, web.port)
-    say(f"Starting {len(keeping.arms)} fleets of {keeping.scenario.replicas} replicas.")
-    async with fleets_up(keeping, "ui") as kept:
+    say(f"Starting {len(request.arms)} fleets of {request.scenario.replicas} replicas.")
+    async with fleets_up(request, "ui") as kept:
         commands = _commands(locustfile, web, kept)
-        processes = [kept.stack.accompany(command) for command in commands]
+        processes = [kept.stack.spawn_sidecar(command) for command in commands]
         try:
             url = f"http://{_bracketed(web.host)}:{web.port}"
             await _until_ready(url, web, processes, stop)
@@ -67,10 +67,10 @@ async def serve_ui(keeping: Keeping, web: WebUi) -> None:
             say(f"Logs: {kept.run_dir / LOGS}. Ctrl-C ends everything.")
             await while_alive(stop.wait(), kept.stack.died, lambda: _first_end(processes))
         finally:
-            await kept.stack.dismiss(_GROUP)
+            await kept.stack.stop_sidecars(_GROUP)
 
 
-def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
+def _commands(locustfile: Path, web: WebUi, kept: HeldFleets) -> list[Command]:
     environment = _environment(kept)
     locust = (sys.executable, "-m", "locust", "-f", str(locustfile))
     face = ("--web-host", web.host, "--web-port", str(web.port))
@@ -101,7 +101,7 @@ def _commands(locustfile: Path, web: WebUi, kept: KeptFleets) -> list[Command]:
     ]
 
 
-def _environment(kept: KeptFleets) -> dict[str, str]:
+def _environment(kept: HeldFleets) -> dict[str, str]:
     return form_settings(kept.plan) | {
         "AUTHCACHE_HOSTS": hosts_option(kept.fleets),
         "AUTHCACHE_METRICS": metrics_option(kept.fleets),
@@ -120,7 +120,9 @@ async def _until_ready(url: str, web: WebUi, processes: Sequence[Process], stop:
         async def ready() -> bool:
             for process in processes:
                 if process.ended():
-                    raise SetupError(f"{process.command.name} did not start, {process.epitaph()}")
+                    raise SetupError(
+                        f"{process.command.name} did not start, {process.exit_report()}"
+                    )
             return bool(stop.exit_code) or await _workers(http) >= web.locust_workers
 
         if not await wait_until(ready, _READY_S, poll_s=_POLL_S):
@@ -141,7 +143,7 @@ async def _workers(http: httpx.AsyncClient) -> int:
 async def _first_end(processes: Sequence[Process]) -> str:
     first = await first_end(lambda: processes)
     return (
-        f"{first.command.name} exited unexpectedly, {first.epitaph()}\n"
+        f"{first.command.name} exited unexpectedly, {first.exit_report()}\n"
         "Read the whole log, then start again."
     )
 

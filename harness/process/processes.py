@@ -73,7 +73,7 @@ class Process:
         """The end of what it wrote."""
         return end_of_log(self.command.log_file, self.log_start)
 
-    def epitaph(self) -> str:
+    def exit_report(self) -> str:
         """How it ended, and what it wrote last."""
         code = self.popen.returncode
         how = f"exit code [{code}]"
@@ -143,11 +143,11 @@ class Processes:
         process.stopping = True
         if not await wait_until(process.ended, timeout_s):
             raise SetupError(
-                f"The {command.name} did not end within [{timeout_s:g} s]: {process.epitaph()}"
+                f"The {command.name} did not end within [{timeout_s:g} s]: {process.exit_report()}"
             )
         self.started.remove(process)
         if process.popen.returncode != 0:
-            raise SetupError(f"The {command.name} failed, {process.epitaph()}")
+            raise SetupError(f"The {command.name} failed, {process.exit_report()}")
 
     async def died(self) -> Process:
         """Wait until a process exits unexpectedly."""

@@ -75,7 +75,7 @@ async def wait_until(
         await asyncio.sleep(poll_s)
 
 
-async def together(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
+async def gather_all(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
     """Run all and return their results in order; the first error cancels the others and is raised.
 
     Unlike `asyncio.gather`, nothing is left running when it raises; unlike a bare task group,
@@ -90,7 +90,7 @@ async def together(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
 
 
 async def while_alive(
-    work: Coroutine[Any, Any, None], *deaths: Callable[[], Awaitable[str]], so: str = ""
+    work: Coroutine[Any, Any, None], *deaths: Callable[[], Awaitable[str]], consequence: str = ""
 ) -> None:
     """Run work until it is done, or until something ends that must not.
 
@@ -100,7 +100,7 @@ async def while_alive(
     Args:
         work: is cancelled when something ends, and waited for while it cleans up.
         deaths: each waits for something to end and returns what did, as `Stack.died`.
-        so: the consequence, appended to the error's text.
+        consequence: the consequence, appended to the error's text.
 
     Raises:
         ServerDiedError: something ended by itself.
@@ -112,7 +112,7 @@ async def while_alive(
         await asyncio.wait({task, *watchers}, return_when=asyncio.FIRST_COMPLETED)
         for watcher in watchers:
             if watcher.done() and not _succeeded(task):
-                raise ServerDiedError(f"{watcher.result()} {so}".strip())
+                raise ServerDiedError(f"{watcher.result()} {consequence}".strip())
         await task
     finally:
         for each in (task, *watchers):

@@ -50,10 +50,10 @@ def has_data(run_dir: Path) -> bool:
 class Host(Protocol):
     """Starts and stops the sidecars of a run."""
 
-    def accompany(self, command: Command) -> Process:
+    def spawn_sidecar(self, command: Command) -> Process:
         """Start a sidecar; its exit does not end the run. Raises SetupError."""
 
-    async def dismiss(self, group: str) -> None:
+    async def stop_sidecars(self, group: str) -> None:
         """Stop the sidecars of a group."""
 
 
@@ -95,22 +95,22 @@ async def recording(
     text = configuration(workers, exporter, rule_files=names)
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     port = free_port()
-    process = host.accompany(
+    process = host.spawn_sidecar(
         server_command(binary, folder, port, log_file, title=f"Run {run_dir.name}")
     )
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
             api = PrometheusApi(f"http://{HOST}:{port}", http)
-            await wait_ready(api, process.ended, process.epitaph)
+            await wait_ready(api, process.ended, process.exit_report)
             await _scraped(api, len(workers), note)
             yield api
             scraped = await _scraped_again(api)
             if process.ended():
-                note(f"Prometheus ended before the run did, {process.epitaph()}")
+                note(f"Prometheus ended before the run did, {process.exit_report()}")
             elif not scraped:
                 note(UNFINISHED)
     finally:
-        await host.dismiss(GROUP)
+        await host.stop_sidecars(GROUP)
 
 
 async def _scraped(api: PrometheusApi, workers: int, note: Callable[[str], None]) -> None:

@@ -69,7 +69,7 @@ class Opened:
     async def died(self) -> str:
         """Wait until it exits by itself; returns a message with its last log lines."""
         await wait_until(self.process.ended)
-        return f"Prometheus exited unexpectedly, {self.process.epitaph()}"
+        return f"Prometheus exited unexpectedly, {self.process.exit_report()}"
 
 
 def required_binary() -> Binary:
@@ -113,7 +113,7 @@ async def reopened(run_dir: Path, port: int | None = None) -> AsyncIterator[Open
             )
             async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
                 api = PrometheusApi(f"http://{HOST}:{chosen}", http)
-                await wait_ready(api, process.ended, process.epitaph)
+                await wait_ready(api, process.ended, process.exit_report)
                 start, end = await _extent(api, folder / DATA_FOLDER)
                 yield Opened(api, start, end, process)
         finally:

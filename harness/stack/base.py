@@ -113,14 +113,14 @@ class Stack(Protocol):
 class ProcessStack(Stack, Protocol):
     """A stack whose servers and replicas are processes of this machine; it can run sidecars."""
 
-    def accompany(self, command: Command) -> Process:
+    def spawn_sidecar(self, command: Command) -> Process:
         """Start a sidecar of the fleets; its exit does not end the run.
 
         It ends with the stack at the latest. Raises SetupError.
         """
 
-    async def dismiss(self, group: str) -> None:
-        """End the sidecars of a group of `accompany`."""
+    async def stop_sidecars(self, group: str) -> None:
+        """End the sidecars of a group of `spawn_sidecar`."""
 
     def pids(self) -> dict[str, list[int]]:
         """Ids of the processes that still run, by the groups of `cpu_s`."""

@@ -15,12 +15,12 @@ from harness.targets.base import TargetKind
 from harness.targets.litellm.kind import LiteLLMKind
 from harness.targets.litellm.releases import (
     PROJECT,
+    covers,
     is_range,
     is_release_name,
     known_releases,
     parse_release,
     parse_version,
-    speaks_of,
 )
 from harness.targets.reference.kind import ReferenceKind
 
@@ -29,6 +29,7 @@ __all__ = [
     "PROJECT",
     "REFERENCE",
     "by_kind",
+    "covers",
     "is_range",
     "is_release_name",
     "kind_of",
@@ -37,7 +38,6 @@ __all__ = [
     "parse_release",
     "parse_version",
     "register",
-    "speaks_of",
 ]
 
 REFERENCE = ReferenceKind()

@@ -78,7 +78,7 @@ def extend(
         _routes(web_ui, watcher, reference, str(getattr(options, "note", "")), problems),
         url_prefix=f"{base}/{TAB}",
     )
-    app.before_request(lambda: _door(environment, web_ui, base))
+    app.before_request(lambda: _before_request(environment, web_ui, base))
     app.after_request(lambda response: _with_script(response, base))
 
 
@@ -130,7 +130,7 @@ def _static(name: str) -> Response:
     return response
 
 
-def _door(environment: Environment, web_ui: WebUI, base: str) -> Response | None:
+def _before_request(environment: Environment, web_ui: WebUI, base: str) -> Response | None:
     """Refuse requests from other sites, then invalid forms."""
     if _is_foreign(web_ui):
         return Response("This page may only be used from its own address.", 403)

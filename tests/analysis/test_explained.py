@@ -42,7 +42,7 @@ cause = "It asks often."
 )
 def test_an_entry_speaks_of_a_range_of_releases(release: str, *, spoken_of: bool) -> None:
     entry = load_register(MORE_READS, "test")["more-reads"]
-    assert entry.speaks_of(release) is spoken_of
+    assert entry.applies_to(release) is spoken_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.analyse import analyse
-from harness.analysis.points import SEEN_THROUGH, missing, unseen, without_unseen
+from harness.analysis.points import SEEN_THROUGH, mask_unseen, missing, unseen
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Result, VariantResult
 from harness.domain.samples import Sample, SampleWriter
@@ -266,11 +266,11 @@ FIELDS_BY_POINT = {
 @pytest.mark.parametrize("point", FIELDS_BY_POINT)
 def test_what_is_taken_out_for_each_point(point: str) -> None:
     whole = seen(point)
-    left = without_unseen(whole)
+    left = mask_unseen(whole)
     fields = type(whole).model_fields
     changed = {name for name in fields if getattr(left, name) != getattr(whole, name)}
     assert changed == FIELDS_BY_POINT[point]
-    assert without_unseen(left) == left
+    assert mask_unseen(left) == left
     assert VariantResult.model_validate_json(left.model_dump_json()) == left
 
 
@@ -283,13 +283,13 @@ def test_every_point_of_the_instrumentation_is_accounted_for() -> None:
 
 def test_where_everything_was_seen_nothing_is_taken_out() -> None:
     for variant in (seen(), seen("codec", version="1.83.14")):
-        assert without_unseen(variant) is variant
+        assert mask_unseen(variant) is variant
         assert unseen(variant) == []
     assert missing(seen("codec", version="1.84.0rc1"), "cells") == ("codec",)
 
 
 def test_two_points_are_both_named_and_results_share_nothing() -> None:
-    one, other = without_unseen(seen("codec", "auth_cache")), without_unseen(seen("auth_cache"))
+    one, other = mask_unseen(seen("codec", "auth_cache")), mask_unseen(seen("auth_cache"))
     reason = one.cell_reasons["team"]
     assert reason == "not measured: auth_cache and codec were not instrumented"
     one.lookups["memory"] = {"hit": 5}

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from harness.authcache.variants import load_variants
-from harness.experiment.companions import beside
+from harness.experiment.companions import sidecars
 from harness.plan.arms import reference_arm
 from harness.plan.plan import make_plan
 from harness.prometheus.api import PrometheusApi, Series
@@ -50,7 +50,7 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Promet
         await stack.open()
         fleets = [await stack.start(plan.fleet(arm)) for arm in plan.arms]
         progress = Quiet()
-        async with beside(plan, stack, fleets, run_dir, binary, progress) as companions:
+        async with sidecars(plan, stack, fleets, run_dir, binary, progress) as companions:
             assert companions.recorded is not None, progress.notes
             await _five_scrapes(companions.recorded)
             yield companions.recorded

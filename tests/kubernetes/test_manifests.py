@@ -17,7 +17,7 @@ import yaml
 
 from harness.authcache.variants import load_variants
 from harness.exporter.config import read_config
-from harness.live.compose_beside import locust_settings, reference_lines
+from harness.live.compose_sidecars import locust_settings, reference_lines
 from harness.load.fleets import parse_fleets
 from harness.plan.arms import reference_arm
 from harness.plan.plan import make_plan

@@ -65,8 +65,8 @@ async def test_only_its_own_lines_are_shown(processes: Processes, tmp_path: Path
 
     assert await eventually(process.ended)
 
-    assert "line 99" in process.epitaph()
-    assert "line 50" not in process.epitaph()
+    assert "line 99" in process.exit_report()
+    assert "line 50" not in process.exit_report()
     assert "of one before" not in process.log_text()
 
 
@@ -100,7 +100,7 @@ async def test_input_and_silence(processes: Processes, tmp_path: Path) -> None:
 
     assert await eventually(process.ended)
 
-    assert "exit code [5]; it wrote nothing" in process.epitaph()
+    assert "exit code [5]; it wrote nothing" in process.exit_report()
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])

@@ -45,7 +45,7 @@ async def test_a_death_ends_the_work_which_cleans_up_first() -> None:
         return "The Valkey ended."
 
     with pytest.raises(ServerDiedError, match=r"^The Valkey ended\. The run ends here\.$"):
-        await while_alive(work(), _never, died_later, so="The run ends here.")
+        await while_alive(work(), _never, died_later, consequence="The run ends here.")
     assert cleaned == ["work"]
 
 

@@ -26,13 +26,13 @@ class FakePrometheus:
         self._last_scrapes = last_scrapes
         self._server: asyncio.Task[asyncio.Server] | None = None
 
-    def accompany(self, command: Command) -> Process:
+    def spawn_sidecar(self, command: Command) -> Process:
         option = next(o for o in map(str, command.argv) if o.startswith("--web.listen-address="))
         port = int(option.rpartition(":")[2])
         self._server = asyncio.create_task(asyncio.start_server(self._serve, "127.0.0.1", port))
         return cast("Process", self)
 
-    async def dismiss(self, group: str) -> None:
+    async def stop_sidecars(self, group: str) -> None:
         assert group
         assert self._server is not None
         (await self._server).close()
@@ -41,7 +41,7 @@ class FakePrometheus:
     def ended(self) -> bool:
         return False
 
-    def epitaph(self) -> str:
+    def exit_report(self) -> str:
         return ""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 from rich.console import Console
 
-from harness.analysis.points import because, without_unseen
+from harness.analysis.points import because, mask_unseen
 from harness.domain.result import ExpectationResult, Result
 from harness.report.compare import compare_markdown
 from harness.report.facts import expectation_summary, expectation_table
@@ -29,7 +29,7 @@ def blind(name: str, *points: str) -> Result:
     """A run in which a release could not be looked into at some points."""
     result = releases_run()
     variant = change(result, name, not_instrumented=list(points))
-    result.variants[name] = without_unseen(variant)
+    result.variants[name] = mask_unseen(variant)
     return result
 
 

@@ -16,7 +16,7 @@ from harness.cli.commands.options import RunOptions, plainly
 from harness.cli.commands.running import arms_unless_stopped
 from harness.domain.population import write_keys
 from harness.errors import UsageError
-from harness.live.compose_beside import Beside
+from harness.live.compose_sidecars import Sidecars
 from harness.live.compose_up import down as take_down
 from harness.live.compose_up import up as bring_up
 from harness.live.prepare import prepare_database
@@ -44,7 +44,7 @@ def up(*, target: str, grafana: str, locust_workers: int, **chosen: Any) -> None
         await bring_up(
             scenario,
             await arms_unless_stopped(choices, progress_for(console), stop),
-            beside=Beside(grafana == "on", locust_workers),
+            sidecars=Sidecars(grafana == "on", locust_workers),
             runs_dir=options.runs_dir,
             say=plainly(console),
             stop=stop,

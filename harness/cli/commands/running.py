@@ -13,7 +13,7 @@ from harness.cli.commands.options import RunOptions, plainly
 from harness.domain.progress import Progress
 from harness.domain.result import Result
 from harness.experiment.run import run
-from harness.live.keep import Keeping
+from harness.live.keep import FleetRequest
 from harness.plan.arms import make_arms
 from harness.plan.plan import Arm
 from harness.process.stop import Stop, StoppedError, until_ctrl_c, with_signals
@@ -91,7 +91,9 @@ def run_to_end(
     return FinishedRun(result, run_dir, signal_code)
 
 
-def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[None]]) -> NoReturn:
+def keep_until_ctrl_c(
+    options: RunOptions, serve: Callable[[FleetRequest], Awaitable[None]]
+) -> NoReturn:
     """Keep the fleets of the options up until Ctrl-C, then stop them and exit.
 
     Args:
@@ -111,6 +113,6 @@ def keep_until_ctrl_c(options: RunOptions, serve: Callable[[Keeping], Awaitable[
         finally:
             progress.close()
         servers = Servers(options.postgres_dsn, options.redis_url)
-        await serve(Keeping(scenario, arms, options.runs_dir, servers, plainly(console), stop))
+        await serve(FleetRequest(scenario, arms, options.runs_dir, servers, plainly(console), stop))
 
     until_ctrl_c(go)

@@ -42,4 +42,4 @@ def loadtest(
 
 def fleet(*, port: int | None, **chosen: Any) -> None:
     """Keep fleets up until Ctrl-C, for Locust's web UI or a client of your own."""
-    keep_until_ctrl_c(RunOptions(**chosen), lambda keeping: keep_up(keeping, port))
+    keep_until_ctrl_c(RunOptions(**chosen), lambda request: keep_up(request, port))

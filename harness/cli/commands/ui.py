@@ -12,4 +12,4 @@ from harness.live.web import WebUi, serve_ui
 def ui(*, port: int, host: str, locust_workers: int, **chosen: Any) -> None:
     """Start fleets and Locust's web UI with the tab "Auth cache", until Ctrl-C."""
     web = WebUi(host, port, locust_workers)
-    keep_until_ctrl_c(RunOptions(**chosen), lambda keeping: serve_ui(keeping, web))
+    keep_until_ctrl_c(RunOptions(**chosen), lambda request: serve_ui(request, web))

@@ -49,7 +49,7 @@ async def containers(docker: Docker, project: str) -> list[Container]:
     return sorted(found, key=lambda one: (one.service, one.number))
 
 
-async def epitaph(docker: Docker, container: Container) -> str:
+async def exit_report(docker: Docker, container: Container) -> str:
     """How a container ended, and what it wrote last."""
     how = "still running" if container.running else f"exit code [{container.exit_code}]"
     wrote = await docker("logs", "--tail", _TAIL_LINES, container.id)

@@ -11,10 +11,10 @@ import httpx
 
 from harness.domain.series import CHAT_ROUTE, PENDING
 from harness.errors import SetupError
-from harness.process.waiting import together, wait_until
+from harness.process.waiting import gather_all, wait_until
 from harness.stack.base import WorkerAddress
 from harness.stack.compose import balancer
-from harness.stack.compose.containers import containers, epitaph
+from harness.stack.compose.containers import containers, exit_report
 from harness.stack.compose.fleet import FleetPlace
 from harness.stack.compose.project import Project
 from harness.stack.databases import Databases
@@ -37,7 +37,7 @@ async def while_running(
                 return await task
             for one in await containers(project.docker, project.name):
                 if one.service in services and not one.running:
-                    text = await epitaph(project.docker, one)
+                    text = await exit_report(project.docker, one)
                     raise SetupError(f"The container [{one.name}] ended, {text}")
     finally:
         task.cancel()
@@ -167,7 +167,7 @@ async def _workers(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...
             for row in found
         )
         pages = [f"{one.metrics_url}?name[]={PENDING}" for one in workers]
-        answers = await together(*(_answers(http, page) for page in pages))
+        answers = await gather_all(*(_answers(http, page) for page in pages))
     if not all(answers):
         raise SetupError(
             f"[{answers.count(False)}] of [{wanted}] workers of the fleet [{place.spec.name}] do "

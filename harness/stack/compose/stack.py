@@ -13,7 +13,7 @@ from harness.errors import SetupError
 from harness.process import groups
 from harness.process.sockets import LOOPBACK
 from harness.stack.base import Fleet, FleetSpec
-from harness.stack.compose.containers import containers, epitaph, keep_logs, take_down
+from harness.stack.compose.containers import containers, exit_report, keep_logs, take_down
 from harness.stack.compose.deaths import Deaths
 from harness.stack.compose.docker import check, find_docker, have_image
 from harness.stack.compose.fleet import (
@@ -114,7 +114,7 @@ class ComposeStack:
             if container.id == ended:
                 return (
                     f"The container [{container.name}] exited unexpectedly, "
-                    f"{await epitaph(self.docker, container)}\n"
+                    f"{await exit_report(self.docker, container)}\n"
                     "Read the whole log, then run again."
                 )
         return f"A container exited and was removed from outside [{ended[:12]}]."

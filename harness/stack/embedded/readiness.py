@@ -11,7 +11,7 @@ import httpx
 from harness.errors import SetupError
 from harness.process.processes import Process
 from harness.process.sockets import free_port
-from harness.process.waiting import together, wait_until
+from harness.process.waiting import gather_all, wait_until
 
 _REQUEST_TIMEOUT_S = 5.0
 _POLL_S = 0.05
@@ -48,13 +48,13 @@ async def wait_until_ready(
     ) as client:
         try:
             async with asyncio.timeout(timeout_s):
-                await together(*(answered(process, url) for process, url in urls))
+                await gather_all(*(answered(process, url) for process, url in urls))
         except TimeoutError as error:
             process, url = waiting[0]
             raise SetupError(
                 f"[{len(waiting)}] of [{len(urls)}] addresses of the fleet [{fleet}] did not "
                 f"answer within [{timeout_s:g} s]; the first is {url}. "
-                f"The {process.command.name}: {process.epitaph()}"
+                f"The {process.command.name}: {process.exit_report()}"
             ) from error
 
 
@@ -62,7 +62,7 @@ async def _ready(client: httpx.AsyncClient, process: Process, url: str) -> None:
     async def ok() -> bool:
         if process.ended():
             raise SetupError(
-                f"The {process.command.name} ended before it was ready, {process.epitaph()}"
+                f"The {process.command.name} ended before it was ready, {process.exit_report()}"
             )
         return (await client.get(url)).status_code == httpx.codes.OK
 
@@ -110,13 +110,13 @@ async def on_free_port(
             process.stopping = True
             if _PORT_CLASH in process.log_text():
                 return _PORT_TAKEN
-            raise SetupError(f"{name} did not start, {process.epitaph()}")
+            raise SetupError(f"{name} did not start, {process.exit_report()}")
 
         try:
             answer = await wait_until(asked, timeout_s, retry=retry)
         except retry as error:
             raise SetupError(
-                f"{name} did not answer within [{timeout_s:g} s], {process.epitaph()}"
+                f"{name} did not answer within [{timeout_s:g} s], {process.exit_report()}"
             ) from error
         if answer != _PORT_TAKEN:
             return Started(process, port, answer)

@@ -15,7 +15,7 @@ from harness.process.guard_link import GuardLink
 from harness.process.privileges import postgres_account, stack_folder
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import ReplicaSockets, replica_sockets, url
-from harness.process.waiting import together
+from harness.process.waiting import gather_all
 from harness.stack.base import Fleet, FleetSpec, WorkerAddress
 from harness.stack.databases import Databases, FleetDatabase, safe_name
 from harness.stack.dsn import check_url
@@ -107,18 +107,18 @@ class EmbeddedStack:
         """Wait until anything exits unexpectedly; returns what did, with its last log lines."""
         process = await self._running.died()
         return (
-            f"The {process.command.name} exited unexpectedly, {process.epitaph()}\n"
+            f"The {process.command.name} exited unexpectedly, {process.exit_report()}\n"
             "Read the whole log, then run again."
         )
 
-    def accompany(self, command: Command) -> Process:
-        """Start a sidecar of the fleets. See `ProcessStack.accompany`."""
+    def spawn_sidecar(self, command: Command) -> Process:
+        """Start a sidecar of the fleets. See `ProcessStack.spawn_sidecar`."""
         process = self._running.spawn(command)
         process.stopping = True
         return process
 
-    async def dismiss(self, group: str) -> None:
-        """End the sidecars of a group of `accompany`."""
+    async def stop_sidecars(self, group: str) -> None:
+        """End the sidecars of a group of `spawn_sidecar`."""
         await self._running.stop(group, _SERVER_GRACE_S)
 
     def cpu_s(self) -> Mapping[str, float]:
@@ -188,7 +188,7 @@ class EmbeddedStack:
         logs = tuple(self._logs / f"{log_name}-{index}.log" for index in range(spec.replicas))
         with replica_sockets(spec.replicas, spec.workers, spec.base_port) as sockets:
             # Both are independent; together they take as long as the slower one.
-            database, redis_url = await together(
+            database, redis_url = await gather_all(
                 self._database(spec, self._databases), self._redis(spec)
             )
             fleet = self._fleet(spec, sockets, database, redis_url, logs)

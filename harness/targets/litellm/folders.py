@@ -35,7 +35,7 @@ async def sole_maker(folder: Path, waiting: Callable[[], None]) -> AsyncIterator
 
 
 @contextlib.contextmanager
-def made_whole(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder to fill: renamed to `folder` on success, removed on an error.
 
     The caller must hold `sole_maker`.

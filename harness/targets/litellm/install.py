@@ -26,7 +26,7 @@ from harness.targets.litellm.environment import (
     open_environment,
     site_packages,
 )
-from harness.targets.litellm.folders import made_whole, remove_whole, sole_maker
+from harness.targets.litellm.folders import atomic_folder, remove_whole, sole_maker
 from harness.targets.litellm.pins import read_pins, recorded_pins
 from harness.targets.litellm.problems import check_python, explain_uv
 from harness.targets.litellm.releases import PROJECT, TABLE, Release, refuse_compromised
@@ -97,7 +97,7 @@ async def _made(release: Release, folder: Path, progress: Progress) -> Environme
     async with sole_maker(folder, waiting):
         if (found := open_environment(folder)) is not None:
             return found
-        with made_whole(folder) as partial:
+        with atomic_folder(folder) as partial:
             record = await _fill(partial, release, progress)
     progress.note(
         f"{release.name}: {len(record.packages)} packages, {record.installed_bytes / 1e6:.0f} MB, "

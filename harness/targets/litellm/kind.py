@@ -10,10 +10,10 @@ from harness.targets.base import Target, TargetKind
 from harness.targets.litellm.image import LiteLLMImage
 from harness.targets.litellm.releases import (
     Release,
+    covers,
     is_range,
     is_release_name,
     parse_release,
-    speaks_of,
 )
 from harness.targets.schema.database import LiteLLMDatabase
 
@@ -39,7 +39,7 @@ class LiteLLMKind(TargetKind[Release]):
 
     def matches(self, name: str, variant: str) -> bool:
         """Whether a release is within a range."""
-        return speaks_of(name, variant)
+        return covers(name, variant)
 
     def choose(self, variant: str) -> Release:
         """The release. Raises UsageError."""

@@ -112,7 +112,7 @@ def is_range(name: str) -> bool:
     return requirement.name.lower() == PROJECT and bool(requirement.specifier)
 
 
-def speaks_of(name: str, variant: str) -> bool:
+def covers(name: str, variant: str) -> bool:
     """Whether a name or a range of releases matches a variant of a run."""
     if name == variant or not (is_release_name(variant) and is_range(name)):
         return name == variant

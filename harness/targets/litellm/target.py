@@ -18,7 +18,7 @@ from harness.targets.base import (
 from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.litellm.migrations import migrate
-from harness.targets.litellm.releases import Release, speaks_of
+from harness.targets.litellm.releases import Release, covers
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.settings import SETTINGS_VARIABLE
 
@@ -86,7 +86,7 @@ class LiteLLMTarget(Target):
         self.not_checked = {
             equation: cause
             for releases, equation, cause in NOT_CHECKED
-            if speaks_of(releases, release.name)
+            if covers(releases, release.name)
         }
         self._environment = environment
         self._real_prisma = real_prisma

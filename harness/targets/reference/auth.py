@@ -22,7 +22,6 @@ from harness.authcache.trace import Trace
 from harness.authcache.words import ObjectKind, ReadReason, key_scope
 from harness.domain.served import Served
 from harness.errors import DecodeError
-from harness.targets.reference.asked import ABSENT, Asked
 from harness.targets.reference.problems import (
     ApiError,
     AuthError,
@@ -30,6 +29,7 @@ from harness.targets.reference.problems import (
     ModelNotAllowedError,
     UnavailableError,
 )
+from harness.targets.reference.request_lookups import ABSENT, RequestLookups
 from harness.targets.reference.store import Store
 
 _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
@@ -106,7 +106,7 @@ class Authenticator:
         Raises:
             ApiError: 401, 403, 429 or 503.
         """
-        asked = Asked(self._cache, trace, served)
+        asked = RequestLookups(self._cache, trace, served)
         found_key = self._key(secret, asked) or await asked.beyond()
         key = _known(found_key, trace)
         user_id, team_id = key.user_id, key.team_id
@@ -131,7 +131,7 @@ class Authenticator:
             membership = await self._check_membership(user_id, team_id, user, asked)
         return Grant(found_key, user_id, team_id, user, team, membership)
 
-    async def _check_team_member(self, key: Key, spend: float, asked: Asked) -> None:
+    async def _check_team_member(self, key: Key, spend: float, asked: RequestLookups) -> None:
         if key.user_id is None or key.team_id is None:
             return
         cache_key = self._layout.member(key.user_id, key.team_id)
@@ -140,7 +140,7 @@ class Authenticator:
             _check_budget("Team member", spend, member.budget_max)
 
     async def _check_membership(
-        self, user_id: str, team_id: str, user: User | None, asked: Asked
+        self, user_id: str, team_id: str, user: User | None, asked: RequestLookups
     ) -> Membership | None:
         cache_key = self._layout.membership(user_id, team_id)
         membership = await self._membership(cache_key, user_id, team_id, asked)
@@ -155,7 +155,7 @@ class Authenticator:
 
     async def known_key(self, secret: str, trace: Trace) -> Key:
         """The key of a secret; a blocked or expired one is refused. Raises ApiError."""
-        asked = Asked(self._cache, trace, None)
+        asked = RequestLookups(self._cache, trace, None)
         key = _known(self._key(secret, asked) or await asked.beyond(), trace)
         _check_alive(key)
         return key
@@ -165,7 +165,7 @@ class Authenticator:
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _key(self, secret: str, asked: Asked) -> Found | None:
+    def _key(self, secret: str, asked: RequestLookups) -> Found | None:
         if not secret.startswith("sk-"):
             raise AuthError("A virtual key must start with sk-.")
         token = hash_token(secret)
@@ -174,7 +174,7 @@ class Authenticator:
             return None
         return asked.load(_KEY, self._layout.key(token), self._store.key, token)
 
-    async def _peek_and_load_key(self, token: str, asked: Asked) -> Found:
+    async def _peek_and_load_key(self, token: str, asked: RequestLookups) -> Found:
         cache_key = self._layout.key(token)
         found = await self._cache.peek(_KEY, cache_key, asked.trace)
         if found is None:
@@ -186,7 +186,7 @@ class Authenticator:
             await self._cache.peek(_TEAM, team_key, asked.trace)
         return found
 
-    def _user(self, key: Key, asked: Asked) -> Found | None:
+    def _user(self, key: Key, asked: RequestLookups) -> Found | None:
         user_id = key.user_id
         if user_id is not None:
             return asked.load(_USER, self._layout.user(user_id), self._store.user, user_id)
@@ -195,7 +195,7 @@ class Authenticator:
             return asked.load(_USER, self._layout.user(alias), self._store.planted_user, alias)
         return ABSENT
 
-    def _team(self, key: Key, asked: Asked) -> Found | None:
+    def _team(self, key: Key, asked: RequestLookups) -> Found | None:
         team_id = key.team_id
         if team_id is None:
             return ABSENT
@@ -210,7 +210,7 @@ class Authenticator:
         await self._cache.put(Entry(_TEAM, copy_key, team, read_at))
 
     async def _membership(
-        self, cache_key: str, user_id: str, team_id: str, asked: Asked
+        self, cache_key: str, user_id: str, team_id: str, asked: RequestLookups
     ) -> Membership | None:
         found = asked.membership
         if found is None or self._repeated:
@@ -221,7 +221,7 @@ class Authenticator:
         member: Membership | None = found.value
         return member
 
-    async def _reserve(self, cache_key: str, asked: Asked) -> None:
+    async def _reserve(self, cache_key: str, asked: RequestLookups) -> None:
         """Read the membership untyped and build it unguarded, as the budget reservation does.
 
         Up to 1.88 this turns a membership whose budget was cleared into a 401 on every request.

@@ -20,7 +20,7 @@ import httpx
 import psutil
 import pytest
 
-from harness.live.compose_beside import LOCUST_PORT, PROMETHEUS_PORT
+from harness.live.compose_sidecars import LOCUST_PORT, PROMETHEUS_PORT
 from harness.stack.compose.balancer import Server, parse
 from harness.stack.compose.fleet import PROXY_PORT, STATS_PORT
 from harness.stack.compose.kept import EXPORTER_PORT

@@ -13,7 +13,7 @@ from harness.errors import SetupError, UsageError
 from harness.stack.base import Servers
 from harness.stack.compose import project as projects
 from harness.stack.compose.balancer import Server, parse
-from harness.stack.compose.containers import Container, containers, epitaph, keep_logs
+from harness.stack.compose.containers import Container, containers, exit_report, keep_logs
 from harness.stack.compose.deaths import Deaths
 from harness.stack.compose.docker import Docker, check, find_docker
 from harness.stack.compose.project import IMAGES, Project
@@ -133,7 +133,7 @@ async def test_a_container_that_ended_is_told_with_its_last_words(
     docker.answers(FAKE_IDS=ID, FAKE_CONTAINERS=json.dumps([RAW]))
 
     found = await containers(find_docker({}), "mine")
-    text = await epitaph(find_docker({}), found[0])
+    text = await exit_report(find_docker({}), found[0])
     await keep_logs(find_docker({}), "mine", tmp_path)
 
     assert found == [Container(ID, "mine-proxy-a-2", "proxy-a", 2, 0, running=False, exit_code=3)]

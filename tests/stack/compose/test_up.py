@@ -21,8 +21,8 @@ import pytest
 
 from harness.authcache.variants import load_variants
 from harness.errors import SetupError
-from harness.live import compose_beside, compose_up
-from harness.live.compose_beside import Beside, reference_lines
+from harness.live import compose_sidecars, compose_up
+from harness.live.compose_sidecars import Sidecars, reference_lines
 from harness.plan.arms import reference_arm
 from harness.plan.plan import RunPlan, make_plan
 from harness.process.stop import Stop
@@ -34,7 +34,7 @@ from tests.stack.compose.conftest import FakeDocker
 from tests.stack.fakes import eventually
 
 PROXY = "proxy-recommended"
-BESIDE = Beside(grafana=False, locust_workers=2)
+BESIDE = Sidecars(grafana=False, locust_workers=2)
 WHOLE = {
     "postgres": 1,
     "redis-recommended": 1,
@@ -58,14 +58,14 @@ class Up:
     stop: Stop = field(default_factory=Stop)
 
     async def again(
-        self, replicas: int = 3, beside: Beside = BESIDE, scenario: str = "smoke"
+        self, replicas: int = 3, sidecars: Sidecars = BESIDE, scenario: str = "smoke"
     ) -> str:
         loaded = load_scenario(scenario, Changes(replicas=replicas))
         self.told = []
         await compose_up.up(
             loaded,
             [reference_arm(load_variants(None)["recommended"])],
-            beside=beside,
+            sidecars=sidecars,
             runs_dir=self.folder / "runs",
             say=self.told.append,
             stop=self.stop,
@@ -132,7 +132,7 @@ def _leave_up(runs: Path, port: int) -> None:
     left.places[spec.name] = place
     left.project.set(**place.secrets)
     left._write(place)
-    compose_beside.configure(left, whole, BESIDE)
+    compose_sidecars.configure(left, whole, BESIDE)
     asyncio.run(left.detach({"fleets": compose_up._fingerprint(whole)}))
 
 
@@ -238,20 +238,20 @@ async def test_the_balancer_must_see_every_replica(
 async def test_locusts_workers_are_scaled_and_waited_for(
     stack: Up, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = await stack.again(beside=Beside(grafana=False, locust_workers=4))
+    told = await stack.again(sidecars=Sidecars(grafana=False, locust_workers=4))
     assert "locust-worker: 2 running, 4 wanted" in told
     assert stack.running() == WHOLE | {"locust-worker": 4}
 
     monkeypatch.setattr(readiness, "READY_S", 0.3)
     stack.docker.answers("up-does-nothing", FAKE_CONTAINERS_FILE=str(stack.containers))
     with pytest.raises(SetupError, match=r"counts \[4\] workers and should count \[5\]"):
-        await stack.again(beside=Beside(grafana=False, locust_workers=5))
+        await stack.again(sidecars=Sidecars(grafana=False, locust_workers=5))
     assert HEALTHY not in "\n".join(stack.told)
 
 
 async def test_another_stack_is_refused(stack: Up, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"GRAFANA=\[off\], not \[on\].*make down"):
-        await stack.again(beside=Beside(grafana=True, locust_workers=2))
+        await stack.again(sidecars=Sidecars(grafana=True, locust_workers=2))
     with pytest.raises(SetupError, match=r"another scenario.*make down"):
         await stack.again(scenario="issue-27874")
     smoke = files("harness.scenario").joinpath("builtin", "smoke.toml").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.targets.litellm.folders import made_whole, remove_whole, sole_maker
+from harness.targets.litellm.folders import atomic_folder, remove_whole, sole_maker
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_folder_appears_only_once_it_is_whole(folder: Path) -> None:
-    with made_whole(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "half").touch()
         assert not folder.exists()
         assert partial.parent == folder.parent
@@ -31,7 +31,7 @@ def test_a_folder_appears_only_once_it_is_whole(folder: Path) -> None:
 def test_it_takes_the_place_of_one_that_was_not_whole(folder: Path) -> None:
     folder.mkdir()
     (folder / "old").touch()
-    with made_whole(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "new").touch()
     assert [one.name for one in folder.iterdir()] == ["new"]
 
@@ -41,7 +41,7 @@ def test_nothing_is_left_of_one_that_failed(folder: Path) -> None:
         (partial / "half").touch()
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), made_whole(folder) as partial:
+    with pytest.raises(RuntimeError), atomic_folder(folder) as partial:
         fail(partial)
     assert names(folder) == []
 

@@ -103,7 +103,7 @@ class Instruments:
         self._try("redis_cache", self._wrap_redis_cache)
         self._try("spend_queues", self._find_queues)
 
-    def hurry(self) -> None:
+    def flush_spend(self) -> None:
         """Flush waiting spend now, by LiteLLM's own job, unless requests are under way."""
         queues = self._queues
         if queues is not None and not self.metrics.pending - self._counted and queues.waiting():

@@ -152,7 +152,7 @@ class Lookups:
             try:
                 return await getter(*args, **kwargs)
             except Exception:
-                self._requests.current.gave_up(kind)
+                self._requests.current.load_failed(kind)
                 raise
             finally:
                 GETTER.reset(token)

@@ -73,7 +73,7 @@ class Request:
         """A load ended without a value: it is the reason of the next read of such an object."""
         self._open.setdefault(kind, []).append(_REASONS[outcome])
 
-    def gave_up(self, kind: ObjectKind) -> None:
+    def load_failed(self, kind: ObjectKind) -> None:
         """A getter failed on the value that it found, and did not go on to Postgres.
 
         1.83 builds a user from any dict under its id; if that is a team it raises, and the request

@@ -202,7 +202,7 @@ class Wrapped:
         names = parse_qs(scope["query_string"].decode()).get("name[]", [])
         if names == [PENDING]:
             with contextlib.suppress(Exception):
-                self._instruments.hurry()
+                self._instruments.flush_spend()
         self._instruments.refresh()
         body, content_type = self._instruments.metrics.render(names)
         headers = [

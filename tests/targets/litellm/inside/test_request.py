@@ -20,7 +20,7 @@ def _loaded(outcome: Outcome, kind: ObjectKind = USER) -> Request:
 
 def test_a_getter_that_fails_over_what_it_found_was_no_load() -> None:
     request = _loaded(Outcome.DESERIALIZE_FAILURE)
-    request.gave_up(USER)
+    request.load_failed(USER)
     assert request.trace.lookups == [
         Lookup(Tier.MEMORY, Op.PEEK, Outcome.DESERIALIZE_FAILURE, USER)
     ]
@@ -35,7 +35,7 @@ def test_a_getter_that_fails_over_what_it_found_was_no_load() -> None:
 def test_a_getter_that_fails_over_its_read_was_a_load(outcome: Outcome, reason: ReadReason) -> None:
     """What is left open then is a read that was to come: its lookup stays a load."""
     request = _loaded(outcome)
-    request.gave_up(USER)
+    request.load_failed(USER)
     assert [lookup.op for lookup in request.trace.lookups] == [Op.LOAD]
     request.source_read(USER)
     assert request.trace.source_reads == [SourceRead(USER, reason)]
@@ -46,7 +46,7 @@ def test_only_the_last_open_load_of_that_object_is_given_up() -> None:
     for tier in (Tier.MEMORY, Tier.REDIS):
         request.lookup(tier, Op.LOAD, Outcome.DESERIALIZE_FAILURE, USER)
         request.left_open(USER, Outcome.DESERIALIZE_FAILURE)
-    request.gave_up(USER)
+    request.load_failed(USER)
     assert [(one.kind, one.op) for one in request.trace.lookups] == [
         (TEAM, Op.LOAD),
         (USER, Op.LOAD),
@@ -64,5 +64,5 @@ def test_only_the_last_open_load_of_that_object_is_given_up() -> None:
 
 def test_nothing_open_is_nothing_to_give_up() -> None:
     request = Request(Metrics("a", {}))
-    request.gave_up(USER)
+    request.load_failed(USER)
     assert request.trace.lookups == []

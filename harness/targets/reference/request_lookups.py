@@ -21,7 +21,7 @@ ABSENT = Found(None, 0.0, SOURCE)
 _LOAD = Op.LOAD
 
 
-class Asked(msgspec.Struct, eq=False):
+class RequestLookups(msgspec.Struct, eq=False):
     """The objects that one request has looked up.
 
     Memory answers most lookups, and a coroutine for each of them costs more than the answer. So a

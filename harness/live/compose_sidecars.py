@@ -23,7 +23,7 @@ GRAFANA_LAYER = "grafana.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Sidecars:
     """The sidecars of the fleets."""
 
     grafana: bool = True
@@ -52,7 +52,7 @@ class Beside:
             await have_image(docker, "GRAFANA_IMAGE", image("GRAFANA_IMAGE"), advice)
 
 
-def configure(stack: KeptStack, plan: RunPlan, beside: Beside) -> None:
+def configure(stack: KeptStack, plan: RunPlan, sidecars: Sidecars) -> None:
     """Write the settings that Compose needs to start the sidecars. Raises SetupError."""
     project = stack.project
     keys_file = project.folder / KEYS
@@ -62,18 +62,18 @@ def configure(stack: KeptStack, plan: RunPlan, beside: Beside) -> None:
     hosts = {name: place.url for name, place in stack.places.items()}
     project.set(**locust_settings(plan, hosts, stack.exporter_address))
     project.layers += ["observability.yaml", "locust.yaml"]
-    if beside.grafana:
+    if sidecars.grafana:
         project.layers.append(GRAFANA_LAYER)
 
 
-async def start(project: Project, beside: Beside) -> None:
+async def start(project: Project, sidecars: Sidecars) -> None:
     """Start the sidecars that do not run; wait until all answer and every worker has joined.
 
     Raises:
         SetupError: a service does not come up.
     """
-    project.set(LOCUST_WORKERS=str(beside.locust_workers))
-    services = beside.services
+    project.set(LOCUST_WORKERS=str(sidecars.locust_workers))
+    services = sidecars.services
     for service in services:
         # One by one: together, Compose would wait for the health check of one after the other.
         await project.up([service], "--no-recreate")
@@ -82,11 +82,11 @@ async def start(project: Project, beside: Beside) -> None:
         "Prometheus": ("PROMETHEUS_PORT", "/-/ready"),
         "Locust": ("LOCUST_PORT", "/"),
     }
-    if beside.grafana:
+    if sidecars.grafana:
         pages["Grafana"] = ("GRAFANA_PORT", "/api/health")
     for name, (variable, path) in pages.items():
         await answered(project, name, ["exporter", *services], address(project, variable) + path)
-    await joined(project, services, address(project, "LOCUST_PORT"), beside.locust_workers)
+    await joined(project, services, address(project, "LOCUST_PORT"), sidecars.locust_workers)
 
 
 def address(project: Project, variable: str) -> str:

@@ -13,13 +13,13 @@ from harness.authcache.tiers import MemoryTier
 from harness.authcache.trace import NullRecorder, Trace
 from harness.authcache.words import ObjectKind
 from harness.domain.served import Served
-from harness.targets.reference.asked import ABSENT, Asked
 from harness.targets.reference.problems import UnavailableError
+from harness.targets.reference.request_lookups import ABSENT, RequestLookups
 
 TEAM = Team(team_id="t", max_budget=1.0)
 
 
-def asked(*, told: bool = True) -> Asked:
+def asked(*, told: bool = True) -> RequestLookups:
     cache = AuthCache(
         switches=Switches(codec="keep_none", redis="off"),
         codec=load_codec("keep_none"),
@@ -28,7 +28,7 @@ def asked(*, told: bool = True) -> Asked:
         recorder=NullRecorder(),
         ttl_s=60.0,
     )
-    return Asked(cache, Trace(), [] if told else None)
+    return RequestLookups(cache, Trace(), [] if told else None)
 
 
 async def row(team_id: str) -> Team | None:
