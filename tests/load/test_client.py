@@ -84,10 +84,10 @@ async def test_the_last_words_of_a_driver_are_in_the_error(
     monkeypatch.setattr(sys, "executable", impostor(tmp_path, words))
     log = tmp_path / "driver.log"
     driver = LoadDriver(log)
-    with pytest.raises(InvalidRunError, match=r"exit code \[3\].*\nline 20\n") as caught:
+    with pytest.raises(InvalidRunError, match=r"code \[3\][\s\S]*\n    line 18\n") as caught:
         await driver.start()
     assert "line 29" in str(caught.value)
-    assert "line 19" not in str(caught.value)
+    assert "line 17" not in str(caught.value)
     assert log.read_text().splitlines()[0] == "line 0"
     await driver.close()
 
