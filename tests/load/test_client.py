@@ -53,7 +53,7 @@ async def test_a_driver_runs_in_a_session_of_its_own_and_ends_when_closed(tmp_pa
     assert not process.is_running()
     await driver.close()
     for use in (driver.cpu_s, lambda: driver.pid):
-        with pytest.raises(InvalidRunError, match=r"exit code \[0\]"):
+        with pytest.raises(InvalidRunError, match=r"exited with code \[0\]"):
             use()
 
 
@@ -70,9 +70,9 @@ async def test_a_killed_driver_makes_the_window_invalid(tmp_path: Path, window: 
         os.kill(driver.pid, signal.SIGKILL)
 
     async with FakeReplica() as replica:
-        with pytest.raises(InvalidRunError, match=r"exit code \[-9\]"):
+        with pytest.raises(InvalidRunError, match=r"exited with code \[-9\]"):
             await driver.window(window([replica.url], duration_s=60), kill)
-        with pytest.raises(InvalidRunError, match="has ended"):
+        with pytest.raises(InvalidRunError, match="exited with code"):
             await driver.window(window([replica.url]))
     await driver.close()
 
@@ -108,7 +108,7 @@ async def test_a_driver_that_breaks_the_protocol_is_ended(
     driver = LoadDriver(tmp_path / "driver.log")
     with pytest.raises(InvalidRunError, match=message):
         await driver.start()
-    with pytest.raises(InvalidRunError, match="has ended"):
+    with pytest.raises(InvalidRunError, match="exited with code"):
         _ = driver.pid
 
 
@@ -142,7 +142,7 @@ async def test_a_driver_closed_in_a_window_ends_both(tmp_path: Path, window: Win
         load = asyncio.create_task(driver.window(command, lambda _: running.set()))
         await running.wait()
         await driver.close()
-        with pytest.raises(InvalidRunError, match="has ended"):
+        with pytest.raises(InvalidRunError, match="exited with code"):
             await load
 
 
