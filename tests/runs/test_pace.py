@@ -112,6 +112,6 @@ async def test_a_refused_run_says_why_and_what_to_do_and_nothing_of_the_plan(
     texts = [printed(result), (run_dir / "summary.md").read_text(), page[page.index("<body") :]]
     for text in texts:
         assert "sustains" in text
-        assert "Name fewer variants" in text
+        assert "Use fewer variants" in text
         for word in ("requests sent", "alanced", "0 variants", "<table", "---", "Planted"):
             assert word not in text
