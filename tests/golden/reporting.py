@@ -29,7 +29,7 @@ def command(name: str, folder: Path) -> Iterator[tuple[str, str]]:
     arguments = COMMANDS[name]
     runs = folder / "runs"
     for run in stored.names():
-        # Also for a name with a letter too many, which is told the nearest run.
+        # Also for a name with a letter too many, whose error names the nearest run.
         if any(argument.startswith(run) for argument in arguments):
             stored.unpack(run, runs)
     before = _contents(runs)
