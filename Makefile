@@ -116,7 +116,7 @@ test: dev ## Run every test
 	@exec $(BIN)/pytest $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit
-test-unit: dev ## Run the tests that start no server
+test-unit: dev ## Run the quick tests, which start no server
 	@exec $(BIN)/pytest $(PARALLEL) -m 'not integration' $(ARGS)
 
 .PHONY: coverage

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ENTRY = {
     "harness": [str(Path(sys.executable).with_name("harness"))],
     "python -m harness": [sys.executable, "-m", "harness"],

@@ -11,6 +11,8 @@ from harness.process import groups
 from tests.process.test_groups import entered_with
 from tests.stack.fakes import PATIENCE_S, eventually, runs
 
+pytestmark = pytest.mark.integration
+
 SUITE = """
 import asyncio, signal, subprocess, sys
 from pathlib import Path

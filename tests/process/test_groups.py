@@ -15,7 +15,7 @@ import pytest
 from harness.process import groups
 from tests.stack.fakes import PATIENCE_S, eventually, runs
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 LONG_S = 600.0

@@ -28,6 +28,8 @@ from harness.ui.push import TIMEOUT_S, Due, Pusher
 from tests.load.replica import closed_port
 from tests.ui.pages import HANG, served
 
+pytestmark = pytest.mark.integration
+
 PATIENCE_S = 60.0
 # One for all: each reads the certificates of the world, which costs more than most tests here.
 # It keeps no connection, as each test has an exporter of its own.

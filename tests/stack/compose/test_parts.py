@@ -150,6 +150,7 @@ async def test_versions(docker: FakeDocker) -> None:
     assert (versions.engine, versions.compose) == ("20.10.24", "2.26.1-4")
 
 
+@pytest.mark.integration
 async def test_a_command_that_does_not_end_is_ended_with_its_plugin(
     docker: FakeDocker, tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ async def test_a_command_that_does_not_end_is_ended_with_its_plugin(
     assert not [pid for pid in pids.read_text().split() if runs(int(pid))]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("cancelled", [1, 2])
 async def test_a_plugin_that_does_not_listen_is_killed(
     docker: FakeDocker, tmp_path: Path, cancelled: int

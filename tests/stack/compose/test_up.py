@@ -33,6 +33,8 @@ from harness.stack.compose.kept import KeptStack
 from tests.stack.compose.conftest import FakeDocker
 from tests.stack.fakes import eventually
 
+pytestmark = pytest.mark.integration
+
 PROXY = "proxy-recommended"
 BESIDE = Sidecars(grafana=False, locust_workers=2)
 WHOLE = {
