@@ -109,19 +109,19 @@ bench: dev ## Measure CPU per request, codecs and start-up
 	@exec $(BIN)/python -m benchmarks
 
 # Tests of one file stay in one process, because many share servers.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+PARALLEL := --maxprocesses 4 --dist loadfile
 
 .PHONY: test
 test: dev ## Run every test
-	@exec $(BIN)/pytest $(PARALLEL) $(ARGS)
+	@exec $(BIN)/pytest -n auto $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit
 test-unit: dev ## Run the quick tests, which start no server
-	@exec $(BIN)/pytest $(PARALLEL) -m 'not integration' $(ARGS)
+	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' $(ARGS)
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server
-	@exec $(BIN)/pytest $(PARALLEL) -m 'not integration' --cov --cov-report=term:skip-covered $(ARGS)
+	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: mutants
 mutants: dev $(VENV)/mutants.stamp ## Run mutation tests on the modules that decide

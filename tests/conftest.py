@@ -44,6 +44,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         link.done()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of servers wait for most of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Run a test with its fixtures while no test marked ``alone`` runs, or as the only one.
