@@ -42,7 +42,8 @@ def run_workers(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[in
     """Run one worker for each metrics socket; all share the listening one.
 
     Returns:
-        0 if a signal stopped the replica, else the exit code of the worker that ended first.
+        0 if a signal stopped the replica, else the exit code of the worker that ended first; 1 if
+        that was 0.
     """
     return asyncio.run(_run(command, listen_fd, metrics_fds))
 
@@ -65,10 +66,11 @@ async def _run(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[int
     ]
     ends = [asyncio.create_task(worker.wait()) for worker in workers]
     stop = asyncio.create_task(asked_to_stop.wait())
-    await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
+    ended, _ = await asyncio.wait([*ends, stop], return_when=asyncio.FIRST_COMPLETED)
+    codes = [end.result() for end in ends if end in ended]
     for worker in workers:
         with contextlib.suppress(ProcessLookupError):
             worker.send_signal(signal.SIGTERM)
     stop.cancel()
-    codes = await asyncio.gather(*ends)
-    return 0 if asked_to_stop.is_set() else (max(codes, key=abs) or 1)
+    await asyncio.gather(*ends)
+    return 0 if asked_to_stop.is_set() else (codes[0] or 1)

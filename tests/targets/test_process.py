@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -157,3 +158,27 @@ def test_a_postgres_that_refuses(baseline: Fleet, workers: str) -> None:
     assert ended.returncode not in (0, 2)
     assert "Cannot connect to Postgres [ConnectionRefusedError: " in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+# In a process of its own, because it sets handlers of signals.
+SUPERVISOR = """
+import os, socket, sys
+from harness.targets.workers import run_workers
+
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    metrics = [os.dup(listening.fileno()) for _ in range(2)]
+    sys.exit(run_workers(["sh", "-c", sys.argv[1], "sh"], listening.fileno(), metrics))
+"""
+# The one that makes the file waits for SIGTERM, the other ends by itself.
+WORKER = """
+if ( set -C; : > first ) 2>/dev/null; then
+    trap 'exit 9' TERM; : > ready; while :; do sleep 0.01; done
+fi
+until [ -e ready ]; do sleep 0.01; done
+exit 3
+"""
+
+
+def test_the_code_is_that_of_the_worker_that_ended_first(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SUPERVISOR, WORKER]
+    assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == 3
