@@ -44,6 +44,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         link.done()
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests of servers wait for most of their time."""
     return (os.cpu_count() or 1) + 1
