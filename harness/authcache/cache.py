@@ -25,13 +25,21 @@ from harness.authcache.objects import (
 from harness.authcache.switches import Switches
 from harness.authcache.tiers import MemoryTier, RedisTier, RedisUnavailableError
 from harness.authcache.trace import Recorder, Trace
-from harness.authcache.words import ObjectKind, Op, Outcome, ReadReason, Tier, WriteOutcome
+from harness.authcache.words import (
+    SHARED,
+    SOURCE,
+    ObjectKind,
+    Op,
+    Outcome,
+    ReadReason,
+    Tier,
+    WriteOutcome,
+)
 from harness.errors import DecodeError
 
 MemoryValue = bytes | CachedObject | None
 """What memory holds: a payload, a live object, or None for a remembered absence."""
 
-SOURCE = "source"
 ABSENT_PAYLOAD = b""
 BACKFILL_FIXED_S = 600.0
 """How long LiteLLM up to 1.93 keeps a value from Redis in memory, whatever its own TTL."""
@@ -75,7 +83,7 @@ class Found(msgspec.Struct, frozen=True):
     read_at: float
     """Epoch second of the read from Postgres."""
     tier: str
-    """``memory``, ``redis`` or ``source``."""
+    """``memory``, ``redis``, ``source`` or ``shared``."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -325,7 +333,7 @@ class AuthCache:
                 return None
         held = (payload or None) if self._encoded_memory else value
         self._set_memory(kind, key, held, read_at, self._backfill_ttl_s)
-        return Found(value, read_at, Tier.REDIS)
+        return Found(value, read_at, SHARED)
 
     async def _put_absent(self, kind: ObjectKind, key: str, read_at: float) -> None:
         self._set_memory(kind, key, None, read_at, self.ttl_s)

@@ -15,12 +15,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
 from harness.authcache.events import Wait
 from harness.authcache.objects import CachedObject
 from harness.authcache.tiers import RedisUnavailableError
 from harness.authcache.trace import Trace
-from harness.authcache.words import Coalesced, ObjectKind, Op, ReadReason
+from harness.authcache.words import SHARED, Coalesced, ObjectKind, Op, ReadReason
 
 LEASE_TTL_S = 1.0
 LEASE_WAIT_S = 0.25
@@ -54,7 +56,7 @@ class SingleFlight(AuthCache):
                 trace.waits.append(Wait(kind, self._stage))
                 raise
             trace.waits.append(Wait(kind, self._stage))
-            return answer
+            return _shared(answer)
         return await self._lead(kind, key, read, trace)
 
     async def beyond_memory(
@@ -205,6 +207,11 @@ class EarlyRefresh(SingleFlight):
             trace.scope = cause.scope
             self.recorder.commit(trace)
             self.recorder.background(-1)
+
+
+def _shared(answer: Found | None) -> Found:
+    """Another lookup's answer, for one that waited for it; an absence is an answer too."""
+    return Found(None, 0.0, SHARED) if answer is None else replace(answer, tier=SHARED)
 
 
 CACHES: dict[str, type[AuthCache]] = {

@@ -24,6 +24,13 @@ class Tier(StrEnum):
     REDIS = "redis"
 
 
+SOURCE = "source"
+"""Beside the tiers, where a served object came from: the request's own read from Postgres."""
+SHARED = "shared"
+"""Where it came from another lookup's answer that the request waited for (`Coalesced`). The read
+itself, if there was one, is the other lookup's ``source``: so each source read is named once."""
+
+
 class Op(StrEnum):
     """A ``load`` falls through to Postgres, a ``peek`` never does."""
 

@@ -1,8 +1,10 @@
 """The response header in which a replica lists the objects that it served a request with.
 
 ``x-authcache-served: key;memory;3f2a…;1520,team;redis;9be0…;40`` — one entry per object served:
-object, tier (``memory``, ``redis`` or ``source``), digest, age in ms since the object was read
-from Postgres (``-`` where the replica cannot know). It carries no id. Off in benchmarks.
+object, tier, digest, age in ms since the object was read from Postgres (``-`` where the replica
+cannot know). The tier is ``memory`` or ``redis``; ``source`` for the request's own read from
+Postgres, so that each source read is named once; or ``shared`` for the answer of another lookup
+that this one waited for. It carries no id. Off in benchmarks.
 """
 
 from __future__ import annotations

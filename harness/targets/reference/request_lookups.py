@@ -8,11 +8,11 @@ from functools import partial
 
 import msgspec
 
-from harness.authcache.cache import SOURCE, AuthCache, Found, ReadSource, SourceUnavailableError
+from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
 from harness.authcache.digest import digest
 from harness.authcache.objects import CachedObject, limit_fields
 from harness.authcache.trace import Trace
-from harness.authcache.words import ObjectKind, Op, ReadReason
+from harness.authcache.words import SOURCE, ObjectKind, Op, ReadReason
 from harness.domain.served import Served
 from harness.targets.reference.problems import UnavailableError
 
