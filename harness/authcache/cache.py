@@ -10,13 +10,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from harness.authcache import logs
 from harness.authcache.codecs import Codec, ForeignPayloadError
-from harness.authcache.events import Lookup, SourceRead
+from harness.authcache.events import Lookup, SourceRead, Wait
 from harness.authcache.objects import (
     MODELS,
     CachedObject,
@@ -28,6 +28,7 @@ from harness.authcache.trace import Recorder, Trace
 from harness.authcache.words import (
     SHARED,
     SOURCE,
+    Coalesced,
     ObjectKind,
     Op,
     Outcome,
@@ -45,6 +46,8 @@ BACKFILL_FIXED_S = 600.0
 """How long LiteLLM up to 1.93 keeps a value from Redis in memory, whatever its own TTL."""
 REMEMBERED_ABSENT = (ObjectKind.USER, ObjectKind.MEMBERSHIP)
 
+Wire = tuple[str, bytes, float]
+"""Key, payload and read time of one value for Redis."""
 ReadSource = Callable[[], Awaitable[CachedObject | None]]
 
 
@@ -95,6 +98,15 @@ class Entry(msgspec.Struct, frozen=True):
     read_at: float
 
 
+class Fetched(NamedTuple):
+    """What Redis held for one lookup."""
+
+    payload: bytes
+    read_at: float
+    waited: bool = False
+    """Whether another worker stored it while the lookup waited for its read from Postgres."""
+
+
 class AuthCache:
     """Two tiers in front of Postgres, for one worker.
 
@@ -109,6 +121,9 @@ class AuthCache:
     """
 
     refreshes_early = False
+    keeps_newest = False
+    """Whether an older read never takes the place of a newer one, in either tier. Releases write
+    whatever they hold, so only caches of our own set it."""
 
     def __init__(
         self,
@@ -236,14 +251,14 @@ class AuthCache:
     ) -> Found | ReadReason:
         """Look up Redis and backfill memory. Raises DecodeError like `ask_memory`."""
         try:
-            framed = await self.fetch(key, op)
+            fetched = await self.fetch(key, op)
         except RedisUnavailableError:
             trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.BACKEND_ERROR, kind))
             return ReadReason.BACKEND_ERROR
-        if framed is None:
+        if fetched is None:
             trace.lookups.append(_REDIS_MISS[op, kind])
             return _MISS
-        payload, read_at = framed
+        payload, read_at, waited = fetched
         if self._encoded_memory:
             # Before decoding, as upstream: an unreadable value is backfilled too.
             self._set_memory(kind, key, payload or None, read_at, self._backfill_ttl_s)
@@ -255,14 +270,19 @@ class AuthCache:
                 return ReadReason.DESERIALIZE_FAILURE
         if not self._encoded_memory:
             self._set_memory(kind, key, value, read_at, self._backfill_ttl_s)
+        if waited:
+            trace.lookups.append(_REDIS_MISS[op, kind])
+            trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
+            return Found(value, read_at, SHARED)
         trace.lookups.append(_REDIS_HIT[op, kind])
         self._redis_ages[kind](_now() - read_at)
         return Found(value, read_at, _REDIS)
 
-    async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:  # noqa: ARG002 - for subclasses that treat loads differently
-        """Payload and read time from Redis, None when absent. Raises RedisUnavailableError."""
+    async def fetch(self, key: str, op: Op) -> Fetched | None:  # noqa: ARG002 - for subclasses that treat loads differently
+        """What Redis holds, None when absent. Raises RedisUnavailableError."""
         assert self.redis is not None
-        return await self.redis.get(key)
+        framed = await self.redis.get(key)
+        return None if framed is None else Fetched(*framed)
 
     async def read_source(
         self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
@@ -296,7 +316,7 @@ class AuthCache:
         """Write objects to memory and, in one round trip, to Redis. Failures are counted."""
         ttl = self.ttl_s if ttl_s is None else ttl_s
         to_redis = self.redis is not None and not memory_only
-        wires: list[tuple[str, bytes, float]] = []
+        wires: list[Wire] = []
         kinds: list[ObjectKind] = []
         for entry in entries:
             payload: bytes | None = None
@@ -317,24 +337,6 @@ class AuthCache:
         if wires:
             await self._set_redis(kinds, wires, ttl)
 
-    def take(
-        self, kind: ObjectKind, key: str, payload: bytes, read_at: float, trace: Trace
-    ) -> Found | None:
-        """Decode a payload that Redis returned outside a lookup, and backfill memory with it.
-
-        None when it does not decode.
-        """
-        value = None
-        if payload != ABSENT_PAYLOAD:
-            try:
-                value = self._codec.decode(kind, payload, self.models[kind])
-            except Exception as error:  # noqa: BLE001 - a user's codec may raise anything
-                logs.validation_failed(trace.scope, self._title(kind), error)
-                return None
-        held = (payload or None) if self._encoded_memory else value
-        self._set_memory(kind, key, held, read_at, self._backfill_ttl_s)
-        return Found(value, read_at, SHARED)
-
     async def _put_absent(self, kind: ObjectKind, key: str, read_at: float) -> None:
         self._set_memory(kind, key, None, read_at, self.ttl_s)
         if self.redis is not None:
@@ -343,25 +345,32 @@ class AuthCache:
     def _set_memory(
         self, kind: ObjectKind, key: str, value: MemoryValue, read_at: float, ttl_s: float
     ) -> None:
-        self.memory.set(key, value, read_at, ttl_s)
-        self.recorder.write(Tier.MEMORY, WriteOutcome.OK, kind)
+        outcome = WriteOutcome.OK
+        if self.keeps_newest and (slot := self.memory.get(key)) and slot.read_at > read_at:
+            outcome = WriteOutcome.SKIPPED
+        else:
+            self.memory.set(key, value, read_at, ttl_s)
+        self.recorder.write(Tier.MEMORY, outcome, kind)
 
     async def _set_redis(
-        self,
-        kinds: Sequence[ObjectKind],
-        wires: list[tuple[str, bytes, float]],
-        ttl_s: float,
-    ) -> bool:
-        """Write payloads and count them; True if they were stored."""
-        assert self.redis is not None
-        outcome = WriteOutcome.OK
+        self, kinds: Sequence[ObjectKind], wires: Sequence[Wire], ttl_s: float
+    ) -> None:
+        """Write payloads and count them."""
         try:
-            await self.redis.set_many(wires, ttl_s)
+            stored = await self.store(wires, ttl_s)
         except RedisUnavailableError as error:
             outcome = WriteOutcome.ERROR if error.asked else WriteOutcome.SKIPPED
-        for kind in kinds:
+            outcomes = [outcome] * len(kinds)
+        else:
+            outcomes = [WriteOutcome.OK if one else WriteOutcome.SKIPPED for one in stored]
+        for kind, outcome in zip(kinds, outcomes, strict=True):
             self.recorder.write(_REDIS, outcome, kind)
-        return outcome is WriteOutcome.OK
+
+    async def store(self, wires: Sequence[Wire], ttl_s: float) -> list[bool]:
+        """Write payloads to Redis; which of them were stored. Raises RedisUnavailableError."""
+        assert self.redis is not None
+        await self.redis.set_many(wires, ttl_s)
+        return [True] * len(wires)
 
     def _encode_or_log(self, entry: Entry) -> bytes | None:
         start = time.perf_counter()

@@ -13,20 +13,33 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from harness.authcache.cache import AuthCache, Found, ReadSource, SourceUnavailableError
+from harness.authcache.cache import (
+    AuthCache,
+    Fetched,
+    Found,
+    ReadSource,
+    SourceUnavailableError,
+    Wire,
+)
 from harness.authcache.events import Wait
 from harness.authcache.objects import CachedObject
-from harness.authcache.tiers import RedisUnavailableError
+from harness.authcache.tiers import RedisUnavailableError, new_claim
 from harness.authcache.trace import Trace
 from harness.authcache.words import SHARED, Coalesced, ObjectKind, Op, ReadReason
 
-LEASE_TTL_S = 1.0
-LEASE_WAIT_S = 0.25
-LEASE_POLL_S = 0.005
+LIVES_PER_TTL = 5
+"""A claim lives a fifth of the TTL: 1 s at the 5 s of issue #27874. A scenario whose source takes
+longer than that is refused, because its entries would be old when they are stored."""
+RENEWALS_PER_LIFE = 3
+POLLS_PER_LIFE = 200
+POLL_GROWTH = 1.5
+LEAST_POLLS_PER_LIFE = 20
+"""Those who wait look again after a two-hundredth of a claim's life, and then ever more seldom,
+until it is a twentieth: 5 ms to 50 ms at a TTL of 5 s."""
 
 
 class SingleFlight(AuthCache):
@@ -89,77 +102,117 @@ class Lease(SingleFlight):
     """Across replicas: the worker that claims a key reads Postgres, the others poll Redis.
 
     The claim is stored under the key itself, by the command that looks the key up: a miss costs no
-    extra command, and storing the object ends the claim.
+    extra command, and storing the object ends the claim. No two claims are equal, so whoever stores
+    an object or gives its claim up can do no harm to another's. A claim is renewed while its reader
+    lives, and ends a claim's life after that at the latest; the others wait until then.
     """
+
+    keeps_newest = True
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        self._claims: set[str] = set()
-        """Keys that this worker has claimed and not stored yet."""
-        self._taken: set[str] = set()
-        """Keys that the lookup under way found claimed by another worker."""
+        self._life_s = self.ttl_s / LIVES_PER_TTL
+        self._claims: dict[str, _Claim] = {}
+        """What this worker has claimed, or may have, and neither stored nor given back."""
 
-    async def fetch(self, key: str, op: Op) -> tuple[bytes, float] | None:
-        """As `AuthCache.fetch`; a load claims an absent key."""
+    async def fetch(self, key: str, op: Op) -> Fetched | None:
+        """As `AuthCache.fetch`; a load claims an absent key, or waits for the worker that did."""
         if op is not Op.LOAD:
             return await super().fetch(key, op)
-        assert self.redis is not None
-        found = await self.redis.get_or_claim(key, LEASE_TTL_S)
+        found = await self._claim(key)
         if isinstance(found, tuple):
-            return found
-        (self._claims if found else self._taken).add(key)
-        return None
+            return Fetched(*found)
+        return None if found else await self._wait(key)
 
     async def beyond_memory(
         self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
     ) -> Found | None:
-        """Ask Redis, then read Postgres or wait for the worker that does."""
+        """Ask Redis, then read Postgres under a claim."""
+        renewal: asyncio.Task[None] | None = None
         try:
             found = await self.ask_redis(kind, key, Op.LOAD, trace)
             if isinstance(found, Found):
                 return found
-            if key in self._taken:
-                answer = await self._answer_of_another(kind, key, trace)
-                if answer is not None:
-                    return answer
+            if (claim := self._claims.get(key)) is not None:
+                renewal = asyncio.create_task(self._renew(key, claim))
             return await self.read_source(kind, key, found, read, trace)
         finally:
-            self._taken.discard(key)
+            if renewal is not None:
+                renewal.cancel()
             await self._give_back(key)
 
-    async def _answer_of_another(self, kind: ObjectKind, key: str, trace: Trace) -> Found | None:
-        """The object that the holder of the claim stores; None if that takes too long."""
+    async def store(self, wires: Sequence[Wire], ttl_s: float) -> list[bool]:
+        """As `AuthCache.store`, but an older read never takes the place of a newer one."""
         assert self.redis is not None
-        for _ in range(round(LEASE_WAIT_S / LEASE_POLL_S)):
-            await asyncio.sleep(LEASE_POLL_S)
-            try:
-                framed = await self.redis.get(key, "lease_poll")
-            except RedisUnavailableError:
-                return None
-            if framed is not None:
-                answer = self.take(kind, key, *framed, trace)
-                if answer is not None:
-                    trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
-                return answer
-        return None
-
-    async def _set_redis(
-        self, kinds: Sequence[ObjectKind], wires: list[tuple[str, bytes, float]], ttl_s: float
-    ) -> bool:
-        """As `AuthCache._set_redis`; stored keys are no longer claimed."""
-        stored = await super()._set_redis(kinds, wires, ttl_s)
-        if stored:
-            self._claims.difference_update(key for key, *_ in wires)
+        items = [(*wire, self._claim_of(wire)) for wire in wires]
+        stored = await self.redis.set_newer(items, ttl_s)
+        for key, _, _, claim in items:
+            if claim is not None:
+                self._claims.pop(key, None)
         return stored
 
-    async def _give_back(self, key: str) -> None:
-        """Release a claim under which nothing was stored: absent row, failed read."""
-        if key not in self._claims:
-            return
-        self._claims.discard(key)
+    def _claim_of(self, wire: Wire) -> bytes | None:
+        """The claim under which a value was read: what was read before it is another's write."""
+        key, _, read_at = wire
+        claim = self._claims.get(key)
+        return claim.token if claim is not None and read_at >= claim.since else None
+
+    async def _claim(self, key: str) -> tuple[bytes, float] | bool:
+        """As `RedisTier.get_or_claim`."""
         assert self.redis is not None
-        with contextlib.suppress(RedisUnavailableError):  # It expires by itself.
-            await self.redis.delete(key)
+        # Known before it is sent: a lookup that is given up gives back what it may hold by then.
+        claim = self._claims[key] = _Claim(new_claim(), time.time())
+        try:
+            found = await self.redis.get_or_claim(key, claim.token, self._life_s)
+        except RedisUnavailableError:
+            del self._claims[key]
+            raise
+        if found is not True:
+            del self._claims[key]
+        return found
+
+    async def _wait(self, key: str) -> Fetched | None:
+        """The object that the holder of the claim stores; None once the claim is ours.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        assert self.redis is not None
+        pause_s = self._life_s / POLLS_PER_LIFE
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * POLL_GROWTH, self._life_s / LEAST_POLLS_PER_LIFE)
+            found = await self.redis.poll(key)
+            if found is True:
+                found = await self._claim(key)
+                if found is True:
+                    return None
+            if found is not False:
+                return Fetched(*found, waited=True)
+
+    async def _renew(self, key: str, claim: _Claim) -> None:
+        """Keep a claim alive until it is stored over, given back or lost."""
+        assert self.redis is not None
+        while self._claims.get(key) is claim:
+            await asyncio.sleep(self._life_s / RENEWALS_PER_LIFE)
+            with contextlib.suppress(RedisUnavailableError):  # It may answer the next time.
+                if not await self.redis.keep_claim(key, claim.token, self._life_s):
+                    return
+
+    async def _give_back(self, key: str) -> None:
+        """End a claim under which nothing was stored: absent row, failed read, request given up."""
+        claim = self._claims.pop(key, None)
+        if claim is None:
+            return
+        assert self.redis is not None
+        with contextlib.suppress(RedisUnavailableError):  # It ends by itself.
+            await self.redis.keep_claim(key, claim.token, 0.0)
+
+
+class _Claim(NamedTuple):
+    token: bytes
+    since: float
+    """Epoch second at which it was asked for."""
 
 
 class EarlyRefresh(SingleFlight):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class RedisObserver(Protocol):
     """Counts commands and is notified of outages."""
 
     def redis_get(self, purpose: str) -> None:
-        """One GET is about to be sent: ``lookup`` or ``lease_poll``."""
+        """One key is about to be asked for; for the purposes see `Recorder.redis_get`."""
 
     def redis_outage(self, error: BaseException) -> None:
         """Called once when the breaker opens."""
@@ -152,34 +153,67 @@ class RedisTier:
         self._namespace = namespace
         self._breaker = breaker
 
-    async def get(self, key: str, purpose: str = "lookup") -> tuple[bytes, float] | None:
+    async def get(self, key: str) -> tuple[bytes, float] | None:
         """Payload and read time of a key, None when absent. Raises RedisUnavailableError."""
         self._check()
-        self._observer.redis_get(purpose)
+        self._observer.redis_get("lookup")
         (wire,) = await self._answers(self._client.send("GET", self._namespace + key))
-        return None if wire is None or wire == CLAIM else _unframe(wire)
+        return None if wire is None or _is_claim(wire) else _unframe(wire)
 
-    async def get_or_claim(self, key: str, ttl_s: float) -> tuple[bytes, float] | bool:
+    async def get_or_claim(
+        self, key: str, claim: bytes, life_s: float
+    ) -> tuple[bytes, float] | bool:
         """As `get`; a key that is absent is claimed in the same command.
 
         ``SET NX GET`` returns the value of the key or, if there is none, stores the claim: no
         other command can come in between. It needs Redis 7 or Valkey.
 
+        Args:
+            key: the key.
+            claim: from `new_claim`.
+            life_s: seconds after which the claim ends by itself.
+
         Returns:
             Payload and read time; or True if the claim is ours now, False if another worker holds
-            it.
+            one.
 
         Raises:
             RedisUnavailableError: the key may have been claimed.
         """
         self._check()
-        self._observer.redis_get("lookup")
+        self._observer.redis_get("claim")
         (wire,) = await self._answers(
-            self._client.send("SET", self._namespace + key, CLAIM, "NX", "GET", "PX", _ms(ttl_s))
+            self._client.send("SET", self._namespace + key, claim, "NX", "GET", "PX", _ms(life_s))
         )
         if wire is None:
             return True
-        return False if wire == CLAIM else _unframe(wire)
+        return False if _is_claim(wire) else _unframe(wire)
+
+    async def poll(self, key: str) -> tuple[bytes, float] | bool:
+        """What became of a key that another worker had claimed.
+
+        Returns:
+            Payload and read time; or True if the key is absent, so the claim is over, False while
+            it is claimed.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        self._check()
+        self._observer.redis_get("lease_poll")
+        (wire,) = await self._answers(self._client.send("GET", self._namespace + key))
+        if wire is None:
+            return True
+        return False if _is_claim(wire) else _unframe(wire)
+
+    async def keep_claim(self, key: str, claim: bytes, life_s: float) -> bool:
+        """Let a claim end ``life_s`` from now, at once for 0; False if the key holds another value.
+
+        Raises RedisUnavailableError.
+        """
+        px = _ms(life_s) if life_s > 0 else 0
+        (kept,) = await self._scripts(_KEEP, (key, (claim, px)))
+        return bool(kept)
 
     async def set(self, key: str, payload: bytes, read_at: float, ttl_s: float) -> None:
         """Store a payload. Raises RedisUnavailableError."""
@@ -196,10 +230,51 @@ class RedisTier:
             )
         )
 
+    async def set_newer(
+        self, items: Sequence[tuple[str, bytes, float, bytes | None]], ttl_s: float
+    ) -> list[bool]:
+        """As `set_many`, but no value takes the place of a newer one or of another's claim.
+
+        Args:
+            items: key, payload, read time, and the claim under which it was read. With a claim, a
+                key that has become absent is left so: the claim has expired, or what was read
+                was deleted meanwhile. Without one, an absent key is set unless the value is
+                older than ``ttl_s``: a newer one may have been stored and have expired since.
+            ttl_s: time to live in seconds.
+
+        Returns:
+            Which items were stored.
+
+        Raises:
+            RedisUnavailableError: any of them may have been stored.
+        """
+        calls = []
+        for key, payload, read_at, claim in items:
+            fills = claim is None and time.time() - read_at < ttl_s
+            wire = _frame(payload, read_at)
+            calls.append((key, (claim or b"", wire, _ms(ttl_s), int(fills))))
+        return [bool(stored) for stored in await self._scripts(_SET_NEWER, *calls)]
+
     async def delete(self, key: str) -> None:
-        """Delete a key or release a claim. Raises RedisUnavailableError."""
+        """Delete a key, whatever it holds. Raises RedisUnavailableError."""
         self._check()
         await self._answers(self._client.send("DEL", self._namespace + key))
+
+    async def _scripts(
+        self, script: str, *calls: tuple[str, tuple[bytes | int, ...]]
+    ) -> list[Reply]:
+        """Run a script for several keys, each with its arguments, in one round trip."""
+        # EVAL, not EVALSHA: after a restart of Redis no call has to be sent a second time, so what
+        # is counted here is what the server runs. It is one per read from Postgres.
+        self._check()
+        for _ in calls:
+            self._observer.redis_get("script")
+        return await self._answers(
+            *(
+                self._client.send("EVAL", script, 1, self._namespace + key, *arguments)
+                for key, arguments in calls
+            )
+        )
 
     def _check(self) -> None:
         if not self._breaker.allows():
@@ -216,8 +291,39 @@ class RedisTier:
         return answers
 
 
-CLAIM = b"claimed"
-"""The value of a key while a worker reads its object from Postgres; no frame looks like it."""
+_CLAIM = "claim:"
+"""What a claim begins with; a frame begins with a digit."""
+
+# Each script asks for its key once: the server counts that as a key read, and so do we.
+_KEEP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+"""Claim, life in ms; a life of 0 deletes the key."""
+
+_SET_NEWER = f"""
+local held = redis.call('GET', KEYS[1])
+if not held then
+  if ARGV[4] == '0' then return 0 end
+elseif held ~= ARGV[1] then
+  if string.sub(held, 1, {len(_CLAIM)}) == '{_CLAIM}' then return 0 end
+  local theirs, ours = string.match(held, '^(%d+%.%d+) '), string.match(ARGV[2], '^%S+')
+  if theirs and tonumber(theirs) > tonumber(ours) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+"""Claim or nothing, frame, TTL in ms, whether an absent key is set. A held value without a read
+time is foreign and gives way."""
+
+
+def new_claim() -> bytes:
+    """The value of a key while a worker reads its object from Postgres; no two are equal."""
+    return (_CLAIM + secrets.token_hex(16)).encode()
+
+
+def _is_claim(wire: bytes) -> bool:
+    return wire.startswith(_CLAIM.encode())
 
 
 def _ms(seconds: float) -> int:

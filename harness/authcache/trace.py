@@ -49,7 +49,11 @@ class Recorder(Protocol):
         """
 
     def redis_get(self, purpose: str) -> None:
-        """One GET was sent, for a ``lookup`` or as a ``lease_poll``."""
+        """Redis was asked for one key.
+
+        By a GET, for a ``lookup`` or as a ``lease_poll``; by SET NX GET, to look up and ``claim``;
+        or by a GET within a ``script``. A script that stores ends with a SET.
+        """
 
     def redis_outage(self, error: BaseException) -> None:
         """Redis stopped answering; called once per outage."""

@@ -79,7 +79,10 @@ class Coalesced(StrEnum):
 
 
 class WriteOutcome(StrEnum):
-    """Outcome of one write to one tier."""
+    """Outcome of one write to one tier.
+
+    ``SKIPPED`` was not stored: the breaker is open, or the tier holds something newer or a claim.
+    """
 
     OK = "ok"
     ERROR = "error"

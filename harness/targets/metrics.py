@@ -103,7 +103,7 @@ class Metrics:
         return {kind: ages.observe for kind, ages in self._ages[tier].items()}
 
     def redis_get(self, purpose: str) -> None:
-        """One GET was sent."""
+        """Redis was asked for one key."""
         self._gets[purpose] += 1
 
     def redis_outage(self, error: BaseException) -> None:
@@ -219,8 +219,9 @@ class Metrics:
         self._ages = {
             tier: ages.table({kind: (tier, kind, variant) for kind in ObjectKind}) for tier in Tier
         }
-        gets = self._counters(series.REDIS_GETS, "GETs sent.", "purpose")
-        self._gets = gets.table({p: (p, variant) for p in ("lookup", "lease_poll")})
+        gets = self._counters(series.REDIS_GETS, "Keys that Redis was asked for.", "purpose")
+        purposes = ("lookup", "claim", "lease_poll", "script")
+        self._gets = gets.table({p: (p, variant) for p in purposes})
         records = self._counters(
             series.LOGS,
             "Log records of level WARNING and above.",

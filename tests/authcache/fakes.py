@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -15,11 +17,20 @@ from harness.authcache.coalescing import CACHES
 from harness.authcache.codecs import load_codec
 from harness.authcache.objects import CachedObject, Team
 from harness.authcache.switches import Switches
-from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
+from harness.authcache.tiers import (
+    _KEEP,
+    _SET_NEWER,
+    Breaker,
+    MemoryTier,
+    RedisTier,
+    _is_claim,
+    _unframe,
+)
 from harness.authcache.trace import Trace
 from harness.authcache.words import KeyScope, ObjectKind, Tier, WriteOutcome
 
 TTL_S = 60.0
+FRAME = re.compile(rb"\d+\.\d+ ")
 PLAIN = Switches(codec="keep_none", memory_payload="encoded")
 """Switches that show one behaviour at a time: both tiers, no defect, nothing coalesced."""
 
@@ -35,11 +46,15 @@ class Clock:
 
 
 class FakeClient:
-    """What `RedisTier` needs of a Redis client. Two tiers over one client share a Redis."""
+    """What `RedisTier` needs of a Redis client. Two tiers over one client share a Redis.
 
-    def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
-        self.ttl_ms: dict[str, int] = {}
+    What a command stored expires by the clock of the event loop; what a test put there does not.
+    """
+
+    def __init__(self, shared: FakeClient | None = None) -> None:
+        self.held: dict[str, bytes] = {} if shared is None else shared.held
+        self.ttl_ms: dict[str, int] = {} if shared is None else shared.ttl_ms
+        self.deadlines: dict[str, float] = {} if shared is None else shared.deadlines
         self.sent: Counter[str] = Counter()
         """Commands by name; ``batch`` counts turns of the loop in which any were sent."""
         self.away = False
@@ -66,14 +81,58 @@ class FakeClient:
             await self.hold.wait()
         if self.away:
             raise RedisConnectionError("connection refused")
+        if name == "EVAL":
+            script, _, key, *arguments = words[1:]
+            return self._scripts[script](self, key, *arguments)
         key = words[1]
-        held = self.held.get(key)
+        held = self.get(key)
         if name == "DEL":
-            return 0 if self.held.pop(key, None) is None else 1
+            self.remove(key)
         if name == "SET" and not ("NX" in words and held is not None):
-            self.held[key] = words[2]
-            self.ttl_ms[key] = words[words.index("PX") + 1]
+            self.set(key, words[2], words[words.index("PX") + 1])
         return held
+
+    def get(self, key: str) -> bytes | None:
+        if self.deadlines.get(key, math.inf) <= asyncio.get_running_loop().time():
+            self.remove(key)
+        return self.held.get(key)
+
+    def set(self, key: str, value: bytes, px: int) -> None:
+        self.held[key] = value
+        self.expire(key, px)
+
+    def expire(self, key: str, px: int) -> None:
+        self.ttl_ms[key] = px
+        self.deadlines[key] = asyncio.get_running_loop().time() + px / 1000
+
+    def remove(self, key: str) -> None:
+        for table in (self.held, self.ttl_ms, self.deadlines):
+            table.pop(key, None)
+
+    def keep(self, key: str, claim: bytes, px: int) -> int:
+        if self.get(key) != claim:
+            return 0
+        if px:
+            self.expire(key, px)
+        else:
+            self.remove(key)
+        return 1
+
+    def set_newer(self, key: str, claim: bytes, wire: bytes, px: int, fills: int) -> int:
+        held = self.get(key)
+        if held is None:
+            if not fills:
+                return 0
+        elif held != claim:
+            if _is_claim(held):
+                return 0
+            if FRAME.match(held) and _unframe(held)[1] > _unframe(wire)[1]:
+                return 0
+        self.set(key, wire, px)
+        return 1
+
+    _scripts: ClassVar[dict[str, Callable[..., int]]] = {_KEEP: keep, _SET_NEWER: set_newer}
+    """In Python what they say in Lua; tests/authcache/test_valkey.py compares the two."""
 
 
 class Recording:
@@ -163,13 +222,14 @@ class World:
         client: Any = None,
         namespace: str = "",
         time_scale: float = 1.0,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.clock = Clock()
         self.recorder = Recording()
         fake: Any = FakeClient()
         self.client: Any = client if client is not None else fake
-        self.breaker = Breaker(clock=self.clock)
-        memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries, self.clock)
+        self.breaker = Breaker(clock=clock or self.clock)
+        memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries, clock or self.clock)
         redis = RedisTier(self.client, self.recorder, namespace=namespace, breaker=self.breaker)
         self.cache: AuthCache = CACHES[switches.coalescing](
             switches=switches,

@@ -15,7 +15,9 @@ from harness.authcache.tiers import (
     RedisTier,
     RedisUnavailableError,
     _frame,
+    _is_claim,
     _unframe,
+    new_claim,
 )
 from tests.authcache.fakes import Clock, FakeClient, Recording
 
@@ -218,7 +220,7 @@ async def test_one_lookup_is_one_get() -> None:
     await tier.set("a", b"payload", 5.0, ttl_s=1.5)
 
     assert await tier.get("a") == (b"payload", 5.0)
-    assert await tier.get("b", "lease_poll") is None
+    assert await tier.poll("b") is True
 
     assert client.sent["GET"] == 2
     assert recorder.gets == {"lookup": 1, "lease_poll": 1}
@@ -237,29 +239,54 @@ async def test_many_values_are_one_round_trip() -> None:
 
 async def test_a_claim_has_one_holder() -> None:
     tier, client, recorder, _ = redis(namespace="fleet:")
+    claim, other = new_claim(), new_claim()
 
-    assert await tier.get_or_claim("a", 1.0) is True
-    assert await tier.get_or_claim("a", 1.0) is False
+    assert await tier.get_or_claim("a", claim, 1.0) is True
+    assert await tier.get_or_claim("a", other, 1.0) is False
+    assert await tier.poll("a") is False
     assert client.ttl_ms == {"fleet:a": 1000}
-    assert client.sent["SET GET"] == recorder.gets["lookup"] == 2
-    await tier.delete("a")
-    assert await tier.get_or_claim("a", 1.0) is True
+    assert client.sent["SET GET"] == recorder.gets["claim"] == 2
+    assert await tier.keep_claim("a", claim, 2.0)
+    assert client.ttl_ms == {"fleet:a": 2000}
+    assert await tier.keep_claim("a", claim, 0.0)
+    assert await tier.poll("a") is True
+    assert await tier.get_or_claim("a", other, 1.0) is True
+    assert client.sent["EVAL"] == recorder.gets["script"] == 2
+
+
+async def test_a_claim_is_kept_and_ended_by_its_holder_only() -> None:
+    tier, client, *_ = redis()
+    await tier.get_or_claim("a", new_claim(), 1.0)
+    held = dict(client.held)
+
+    for life_s in (60.0, 0.0):
+        assert not await tier.keep_claim("a", new_claim(), life_s)
+
+    assert client.held == held
+    assert client.ttl_ms == {"a": 1000}
 
 
 async def test_a_claim_is_nothing_to_a_reader() -> None:
     tier, *_ = redis()
-    await tier.get_or_claim("a", 1.0)
+    await tier.get_or_claim("a", new_claim(), 1.0)
 
     assert await tier.get("a") is None
 
 
 async def test_who_would_claim_finds_what_is_stored_and_leaves_it() -> None:
     tier, client, *_ = redis()
-    await tier.get_or_claim("a", 1.0)
+    await tier.get_or_claim("a", new_claim(), 1.0)
     await tier.set("a", b"payload", 5.0, 60.0)
 
-    assert await tier.get_or_claim("a", 1.0) == (b"payload", 5.0)
+    assert await tier.get_or_claim("a", new_claim(), 1.0) == (b"payload", 5.0)
     assert client.ttl_ms == {"a": 60_000}
+
+
+@given(payload=st.binary(), read_at=st.floats(0, 4e9))
+def test_no_value_is_taken_for_a_claim(payload: bytes, read_at: float) -> None:
+    assert not _is_claim(_frame(payload, read_at))
+    assert _is_claim(new_claim())
+    assert new_claim() != new_claim()
 
 
 async def test_an_outage_is_told_once_and_not_asked_about_while_the_breaker_is_open() -> None:
@@ -278,7 +305,10 @@ async def test_an_outage_is_told_once_and_not_asked_about_while_the_breaker_is_o
     assert len(recorder.outages) == 1
 
 
-@pytest.mark.parametrize("command", ["get", "set", "set_many", "get_or_claim", "delete"])
+@pytest.mark.parametrize(
+    "command",
+    ["get", "set", "set_many", "get_or_claim", "poll", "keep_claim", "set_newer", "delete"],
+)
 async def test_every_command_can_fail(command: str) -> None:
     tier, client, recorder, _ = redis()
     client.away = True
@@ -286,8 +316,11 @@ async def test_every_command_can_fail(command: str) -> None:
         "get": lambda: tier.get("a"),
         "set": lambda: tier.set("a", b"", 0.0, 1.0),
         "set_many": lambda: tier.set_many([("a", b"", 0.0), ("b", b"", 0.0)], 1.0),
-        "get_or_claim": lambda: tier.get_or_claim("a", 1.0),
+        "get_or_claim": lambda: tier.get_or_claim("a", b"claim:1", 1.0),
+        "poll": lambda: tier.poll("a"),
+        "keep_claim": lambda: tier.keep_claim("a", b"claim:1", 1.0),
         "delete": lambda: tier.delete("a"),
+        "set_newer": lambda: tier.set_newer([("a", b"", 0.0, None)], 1.0),
     }
 
     for asked in (True, True, True, False):

@@ -6,17 +6,18 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.exceptions import RedisError, ResponseError
 
-from harness.authcache import coalescing
 from harness.authcache.batching import BatchingClient
 from harness.authcache.cache import Entry
 from harness.authcache.objects import Team
 from harness.authcache.switches import Switches
+from harness.authcache.tiers import new_claim
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Coalesced, ObjectKind, Outcome, Tier, WriteOutcome
 from tests.authcache.crowd import TEAM, Crowd, balanced
@@ -125,10 +126,7 @@ async def test_a_server_that_hangs_is_asked_five_times_and_told_of_once(
     assert len(world.recorder.outages) == 1
 
 
-async def test_replicas_that_share_a_server_read_once(
-    valkey: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(coalescing, "LEASE_WAIT_S", PATIENCE_S)
+async def test_replicas_that_share_a_server_read_once(valkey: Any, connect: Connect) -> None:
     lease = switched(coalescing="lease")
     worlds = [World(lease, client=connect(PATIENCE_S)) for _ in range(3)]
     source = Source()
@@ -153,15 +151,69 @@ async def test_a_claim_expires_by_itself(valkey: Any, connect: Connect) -> None:
     world = World(switched(coalescing="lease"), client=connect(PATIENCE_S))
     redis = world.cache.redis
     assert redis is not None
-    assert await redis.get_or_claim("t", 30.0) is True
-    assert await redis.get_or_claim("t", 30.0) is False
+    assert await redis.get_or_claim("t", new_claim(), 30.0) is True
+    assert await redis.get_or_claim("t", new_claim(), 30.0) is False
     await valkey.pexpire("t", 1)
 
     async def taken() -> bool:
-        return await redis.get_or_claim("t", 30.0) is True
+        return await redis.get_or_claim("t", new_claim(), 30.0) is True
 
     await eventually(taken)
     assert 0 < await valkey.pttl("t") <= 30_000
+
+
+CLAIMS = (b"claim:mine", b"claim:other")
+HELD = (None, *CLAIMS, b"5.000000 five", b"7.000000 \0seven 7", b"foreign", b"", b"claim")
+
+
+@pytest.mark.usefixtures("valkey")
+async def test_the_scripts_do_what_their_fakes_do(connect: Connect) -> None:
+    """Every state of a key, every command: the same answer and the same value afterwards."""
+    real, fake = World(client=connect(PATIENCE_S)), World()
+    commands = [("keep", life_s) for life_s in (0.0, 50.0)]
+    commands += [("store", read_at) for read_at in (4.0, 5.0, 6.0, time.time())]
+    for held, (command, number), claim in product(HELD, commands, (None, CLAIMS[0])):
+        outcomes = []
+        for world in (real, fake):
+            redis, client = world.cache.redis, world.client
+            assert redis is not None
+            if held is None:
+                await redis.keep_claim("t", (await get(client)) or b"", 0.0)
+            else:
+                await client.send("SET", "t", held, "PX", 60_000)
+            before = await get(client)
+            assert before == held
+            answer: object
+            if command == "keep":
+                answer = await redis.keep_claim("t", claim or b"claim:none", number)
+            else:
+                answer = await redis.set_newer([("t", b"ours", number, claim)], 60.0)
+            outcomes.append((answer, await get(client)))
+        assert outcomes[0] == outcomes[1], (held, command, number, claim)
+
+
+async def get(client: Any) -> bytes | None:
+    value: bytes | None = await client.send("GET", "t")
+    return value
+
+
+async def test_the_server_counts_every_key_that_a_lease_asks_for(
+    valkey: Any, connect: Connect
+) -> None:
+    """A script is one key read; one that stores is one SET, as is a claim."""
+    world = World(switched(coalescing="lease"), client=connect(PATIENCE_S))
+    await world.cache.load(TEAM, "t", Source(), trace())
+    await world.cache.load(TEAM, "u", Source().absent(), trace())
+    world.forget_memory()
+    await world.cache.load(TEAM, "t", Source(), trace())
+
+    gets, writes = world.recorder.gets, world.recorder.writes
+    assert gets == {"claim": 3, "script": 2}
+    assert await keys_read(valkey) == sum(gets.values())
+    calls = await valkey.info("commandstats")
+    stored = writes[Tier.REDIS, WriteOutcome.OK, TEAM]
+    assert calls["cmdstat_set"]["calls"] == stored + gets["claim"] == 4
+    assert calls["cmdstat_eval"]["calls"] == gets["script"]
 
 
 async def test_a_dead_server_costs_no_answer(tmp_path: Path) -> None:

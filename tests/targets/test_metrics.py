@@ -73,7 +73,7 @@ LABELS: Mapping[str, Mapping[str, Any]] = {
         "signature": Signature,
         "key_scope": KeyScope,
     },
-    "authcache_redis_gets_total": {"purpose": ("lookup", "lease_poll")},
+    "authcache_redis_gets_total": {"purpose": ("lookup", "claim", "lease_poll", "script")},
     "authcache_pending": {},
     "http_requests_total": {
         "route": ROUTES,
