@@ -62,6 +62,7 @@ class FakeClient:
         """Commands that read wait for it; set by default."""
         self.hold.set()
         self._in_batch = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, *words: str | bytes | int) -> asyncio.Future[Any]:
         name = str(words[0])
@@ -70,20 +71,36 @@ class FakeClient:
             self._in_batch = True
             self.sent["batch"] += 1
             asyncio.get_running_loop().call_soon(self._end_batch)
-        return asyncio.ensure_future(self._run(name, words))
+        answer = asyncio.get_running_loop().create_future()
+        # A command that was sent is carried out, whether or not its answer is still awaited.
+        task = asyncio.create_task(self._answer(answer, name, words))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return answer
+
+    async def _answer(self, answer: asyncio.Future[Any], name: str, words: tuple[Any, ...]) -> None:
+        try:
+            reply = await self._run(name, words)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            if not answer.done():
+                answer.set_exception(error)
+                answer.exception()
+        else:
+            if not answer.done():
+                answer.set_result(reply)
 
     def _end_batch(self) -> None:
         self._in_batch = False
 
     async def _run(self, name: str, words: tuple[Any, ...]) -> Any:
         await asyncio.sleep(0)
-        if "GET" in words:
+        if "GET" in words or name == "EVAL":
             await self.hold.wait()
         if self.away:
             raise RedisConnectionError("connection refused")
         if name == "EVAL":
             script, _, key, *arguments = words[1:]
-            return self._scripts[script](self, key, *arguments)
+            return getattr(self, self.scripts[script])(key, *arguments)
         key = words[1]
         held = self.get(key)
         if name == "DEL":
@@ -131,8 +148,8 @@ class FakeClient:
         self.set(key, wire, px)
         return 1
 
-    _scripts: ClassVar[dict[str, Callable[..., int]]] = {_KEEP: keep, _SET_NEWER: set_newer}
-    """In Python what they say in Lua; tests/authcache/test_valkey.py compares the two."""
+    scripts: ClassVar[dict[str, str]] = {_KEEP: "keep", _SET_NEWER: "set_newer"}
+    """Methods that do what a script does in Lua; a test on a real server compares them."""
 
 
 class Recording:
