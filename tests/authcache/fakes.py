@@ -240,6 +240,7 @@ class World:
         namespace: str = "",
         time_scale: float = 1.0,
         clock: Callable[[], float] | None = None,
+        ttl_s: float = TTL_S,
     ) -> None:
         self.clock = Clock()
         self.recorder = Recording()
@@ -254,7 +255,7 @@ class World:
             memory=memory,
             redis=redis if switches.redis == "on" else None,
             recorder=self.recorder,
-            ttl_s=TTL_S,
+            ttl_s=ttl_s,
             time_scale=time_scale,
         )
 

@@ -216,6 +216,39 @@ async def test_the_server_counts_every_key_that_a_lease_asks_for(
     assert calls["cmdstat_eval"]["calls"] == gets["script"]
 
 
+@pytest.mark.alone
+@pytest.mark.usefixtures("valkey")
+@pytest.mark.parametrize("source_s", [0.01, 0.05, 0.2])
+async def test_a_slow_source_is_read_once_per_expiry(connect: Connect, source_s: float) -> None:
+    """Eight workers, a tenth of 100, 500 and 2,000 ms."""
+    ttl_s, expiries = 1.5, 2
+    switches = load_variants()["recommended"].switches
+    began: list[float] = []
+    stored: list[float] = []
+    ages_s: list[float] = []
+
+    async def read() -> Team:
+        assert len(began) == len(stored), "a second worker reads"
+        began.append(time.monotonic())
+        await asyncio.sleep(source_s)
+        stored.append(time.monotonic())
+        return Team(team_id="t")
+
+    async def ask() -> None:
+        world = World(switches, client=connect(PATIENCE_S), clock=time.monotonic, ttl_s=ttl_s)
+        while len(stored) <= expiries:
+            found = await world.cache.load(TEAM, "t", read, trace())
+            assert found is not None
+            ages_s.append(time.time() - found.read_at)
+            await asyncio.sleep(0.005)
+
+    await asyncio.gather(*(ask() for _ in range(8)))
+
+    pauses_s = [later - before for before, later in zip(stored, began[1:], strict=False)]
+    assert min(pauses_s) >= ttl_s - 0.01
+    assert max(ages_s) <= 2 * ttl_s + source_s + 0.2
+
+
 async def test_a_dead_server_costs_no_answer(tmp_path: Path) -> None:
     server = Valkey(tmp_path)
     client = BatchingClient(server.url, timeout_s=PATIENCE_S)
