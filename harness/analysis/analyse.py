@@ -53,7 +53,12 @@ def analyse(
     generator = generator_health(evidence)
     names = [arm.name for arm in plan.arms]
     unmeasured = [name for name in names if name not in variants]
-    wanted = applicable(plan.scenario.expect, names, premises=bool(plan.premises))
+    wanted = applicable(
+        plan.scenario.expect,
+        names,
+        premises=bool(plan.premises),
+        time_scale=plan.scenario.time_scale,
+    )
     expectations = hold([e for e in wanted if _can_be_held(e, variants)], variants)
     judgement = judge(
         interrupted=interrupted,

@@ -30,25 +30,39 @@ class Metric(NamedTuple):
     """Its name in `harness.analysis.points`."""
     measure_of_all: str | None = None
     """The measure over all scopes, if that one depends on fewer points."""
+    scales: bool = False
+    """Whether it is a time, whose bounds scale with the run's."""
 
 
 def applicable(
-    expectations: Sequence[Expectation], variants: Sequence[str], *, premises: bool
+    expectations: Sequence[Expectation],
+    variants: Sequence[str],
+    *,
+    premises: bool,
+    time_scale: float = 1.0,
 ) -> list[Expectation]:
     """The expectations that name a variant of the run and fit its premises.
 
     An expectation for a range of releases becomes one for each release of the run in that range. A
-    ratio to a variant that is not in the run cannot be checked and is left out.
+    ratio to a variant that is not in the run cannot be checked and is left out. Bounds in seconds
+    are scaled.
     """
     word = "on" if premises else "off"
     return [
-        e.model_copy(update={"variant": name})
+        e.model_copy(update={"variant": name, **_scaled(e, time_scale)})
         for e in expectations
         for name in variants
         if matches(e.variant, name)
         and e.premises in ("any", word)
         and (not isinstance(e, RatioExpectation) or e.to in variants)
     ]
+
+
+def _scaled(e: Expectation, time_scale: float) -> dict[str, float]:
+    if not isinstance(e, LimitExpectation) or not METRICS[e.metric].scales:
+        return {}
+    bounds = {"min": e.min, "max": e.max}
+    return {name: bound * time_scale for name, bound in bounds.items() if bound is not None}
 
 
 def hold(
@@ -155,6 +169,12 @@ def _wrong_values(result: VariantResult, scope: str, kind: ObjectKind | None) ->
     )
 
 
+def _entry_age(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
+    """Over all tiers, scopes and objects."""
+    del scope, kind
+    return max(result.entry_age_max_s.values(), default=None)
+
+
 def _per_1000(result: VariantResult, scope: str, counts: Mapping[str, int] | None) -> float | None:
     if counts is None:
         return None
@@ -169,5 +189,6 @@ METRICS: Mapping[str, Metric] = {
     "log_pairs_per_1000": Metric(_log_pairs, "log_pairs"),
     "wrong_values": Metric(_wrong_values, "wrong_values"),
     "deserialize_failures_per_1000": Metric(_failures, "deserialize_failures"),
+    "entry_age_max_s": Metric(_entry_age, "wrong_values", scales=True),
 }
 """By its name in a scenario file."""

@@ -76,14 +76,18 @@ class RunPlan:
     @property
     def premises(self) -> list[str]:
         """What is planted, in words; empty when nothing is."""
-        planted = self.scenario.premises.null_user_for_team_keys
-        return PREMISES if planted and any(arm.target.takes_premises for arm in self.arms) else []
+        if not any(arm.target.takes_premises for arm in self.arms):
+            return []
+        planted = [NULL_USER] if self.settings.planted_null_user else []
+        if self.settings.source_latency_ms:
+            planted.append(SLOW_SOURCE.format(self.settings.source_latency_ms))
+        return planted
 
     def arm_settings(self, arm: Arm) -> RunSettings:
         """The settings of one arm, with premises if its target takes them."""
         if arm.target.takes_premises:
             return self.settings
-        return replace(self.settings, planted_null_user=False)
+        return replace(self.settings, planted_null_user=False, source_latency_ms=0.0)
 
     def fleet(self, arm: Arm) -> FleetSpec:
         """What the stack is to start for an arm."""
@@ -96,14 +100,16 @@ class RunPlan:
         )
 
 
-PREMISES = [
-    (
-        "For a team key without a user the auth path looks a user up, under the key's "
-        "alias, and takes the all-NULL row of a LEFT JOIN for one without validating it. No "
-        "LiteLLM release does this: releases return early on user_id None and show no failure in "
-        "scope team."
-    )
-]
+NULL_USER = (
+    "For a team key without a user the auth path looks a user up, under the key's "
+    "alias, and takes the all-NULL row of a LEFT JOIN for one without validating it. No "
+    "LiteLLM release does this: releases return early on user_id None and show no failure in "
+    "scope team."
+)
+SLOW_SOURCE = (
+    "Every read of an object from Postgres takes {:g} ms longer: the reference proxy waits that "
+    "long for the row it has read."
+)
 
 
 def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan:
@@ -116,6 +122,7 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
         ttl_s=ttl_s,
         time_scale=scenario.time_scale,
         planted_null_user=scenario.premises.null_user_for_team_keys,
+        source_latency_ms=scenario.premises.source_latency_ms * scenario.time_scale,
         mock_latency_ms=scenario.mock.latency_ms,
         mock_completion_tokens=scenario.mock.completion_tokens,
         cost_micro=scenario.mock.cost_micro,

@@ -59,6 +59,12 @@ def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario
             "Leave PREMISE out."
         )
     if not all(kind_of(name).scales_times for name in scenario.variants):
+        if latency_ms := scenario.premises.source_latency_ms:
+            raise UsageError(
+                f"The scenario plants a source latency of [{latency_ms:g}] ms, and a LiteLLM "
+                "release takes part: its reads cannot be delayed. Leave out the release, or run "
+                "with PREMISE=off."
+            )
         slower = _with_releases(raw, scenario.with_releases, changes)
         return _validated(slower | _of_command_line(changes), name_or_path)
     return scenario

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.authcache.coalescing import LIVES_PER_TTL
 from harness.authcache.words import ObjectKind
 from harness.domain.series import ALL
 
@@ -85,6 +86,9 @@ class Premises(_Table):
     """What the scenario plants that the real software does not do."""
 
     null_user_for_team_keys: bool = False
+    source_latency_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] = 0.0
+    """How much longer each read of an object from Postgres takes; scales with time. For the
+    reference proxy only."""
 
 
 class RunLimits(_Table):
@@ -142,6 +146,7 @@ Metric = Literal[
     "log_pairs_per_1000",
     "wrong_values",
     "deserialize_failures_per_1000",
+    "entry_age_max_s",
 ]
 
 
@@ -154,11 +159,14 @@ class LimitExpectation(_Expectation):
     """Only this object's, for source reads and wrong values."""
     min: Finite | None = None
     max: Finite | None = None
+    """Of a time in seconds, both are at time_scale 1 and scale with it."""
 
     @model_validator(mode="after")
     def _needs_bound(self) -> LimitExpectation:
         if self.min is None and self.max is None:
             raise ValueError("a limit expectation needs min, max or both")
+        if self.metric == "entry_age_max_s" and (self.scope != ALL or self.object is not None):
+            raise ValueError("entry_age_max_s is of all scopes and objects: leave both out")
         return self
 
 
@@ -204,4 +212,16 @@ class Scenario(_Table):
         missing = [s for s in self.load.mix if s not in self.population.counts()]
         if missing:
             raise ValueError(f"load.mix drives scopes without keys: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _source_is_quicker_than_ttl(self) -> Scenario:
+        # Older at its birth than that, an entry says more about the source than about the cache.
+        least_s = LIVES_PER_TTL * self.premises.source_latency_ms / 1000
+        if self.ttl_s < least_s:
+            raise ValueError(
+                f"ttl_s is [{self.ttl_s:g}], and premises.source_latency_ms is "
+                f"[{self.premises.source_latency_ms:g}]: a TTL lasts at least "
+                f"{LIVES_PER_TTL} source reads; raise ttl_s to {least_s:g} or lower the latency"
+            )
         return self

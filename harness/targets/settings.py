@@ -20,6 +20,8 @@ class RunSettings:
     time_scale: float = 1.0
     planted_null_user: bool = False
     """The premise: for a team key without a user, an all-NULL user row is looked up."""
+    source_latency_ms: float = 0.0
+    """The premise: how much longer each read of an object from Postgres takes."""
     mock_latency_ms: float = 0.0
     mock_completion_tokens: int = 20
     cost_micro: int = 250

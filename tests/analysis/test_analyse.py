@@ -184,6 +184,8 @@ def test_expectations_by_premise(tmp_path: Path) -> None:
         ({"metric": "log_pairs_per_1000", "max": 0}, True),
         ({"metric": "deserialize_failures_per_1000", "min": 1}, False),
         ({"metric": "source_reads_per_1000", "scope": "member", "max": 1e9}, False),
+        ({"metric": "entry_age_max_s", "scope": "all", "min": 1.5, "max": 1.5}, True),
+        ({"metric": "entry_age_max_s", "scope": "all", "max": 1.4}, False),
     ],
 )
 def test_limits(tmp_path: Path, limit: dict[str, Any], passed: bool) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from harness.analysis.expectations import applicable
 from harness.scenario.loader import load_scenario
-from harness.scenario.schema import CellExpectation
+from harness.scenario.schema import CellExpectation, LimitExpectation
 from harness.targets.litellm.releases import covers
 
 EXPECT = load_scenario("issue-27874").expect
@@ -46,3 +46,13 @@ def test_an_expectation_of_a_range_is_held_under_the_releases_name() -> None:
     names = ["litellm==1.93.0", "litellm==1.94.0", "recommended"]
     found = applicable(EXPECT, names, premises=True)
     assert {e.variant for e in found} == set(names)
+
+
+def test_a_bound_in_seconds_scales_with_time_and_no_other_does() -> None:
+    expect = load_scenario("slow-source").expect
+    found = applicable(expect, ["recommended"], premises=True, time_scale=0.5)
+    bounds = {e.metric: (e.min, e.max) for e in found if isinstance(e, LimitExpectation)}
+    assert bounds == {
+        "entry_age_max_s": (None, 3.0),
+        "source_reads_over_reference_line": (0.6, 1.1),
+    }

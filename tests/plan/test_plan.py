@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from harness.archive.manifest import manifest
 from harness.authcache.variants import load_variants
 from harness.plan.arms import reference_arm
-from harness.plan.plan import facts, make_plan, order
-from harness.scenario.loader import load_scenario
+from harness.plan.plan import Arm, facts, make_plan, order
+from harness.scenario.loader import Changes, load_scenario
+from tests.plan.build import DescribedTarget
 
 
 def test_rounds_turn_round() -> None:
@@ -39,6 +41,19 @@ def test_a_window_is_a_whole_number_of_ttls() -> None:
     assert plan.window_s == 4.0
     assert plan.settings.planted_null_user
     assert "No LiteLLM release does this" in plan.premises[0]
+
+
+def test_a_slow_source_is_named_as_planted_and_scales_with_time() -> None:
+    scenario = load_scenario("slow-source", Changes(time_scale=2.0))
+    arms = [reference_arm(load_variants()["recommended"])]
+    plan = make_plan(scenario, arms, stack="embedded")
+    assert plan.fleet(plan.arms[0]).settings.source_latency_ms == 1000
+    assert [premise.split(":")[0] for premise in plan.premises] == [
+        "Every read of an object from Postgres takes 1000 ms longer"
+    ]
+    without = replace(plan, arms=(Arm("r", "", DescribedTarget(takes_premises=False)),))
+    assert without.fleet(without.arms[0]).settings.source_latency_ms == 0
+    assert without.premises == []
 
 
 def test_a_manifest_names_no_host_and_no_folder() -> None:

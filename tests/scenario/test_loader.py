@@ -70,6 +70,32 @@ def test_with_a_release_a_scenario_is_slower_and_unscaled(name: str) -> None:
     check_sizing(scenario, sizing(scenario, population(scenario), scenario.ttl_s))
 
 
+def test_a_slow_source_is_not_planted_in_a_release() -> None:
+    variants = ("litellm==1.94.0", "recommended")
+    with pytest.raises(UsageError, match=r"latency of \[500\] ms.*PREMISE=off"):
+        load_scenario("slow-source", Changes(variants=variants))
+    without = load_scenario("slow-source", Changes(variants=variants, premises=False))
+    assert without.premises.source_latency_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "words"),
+    [
+        ("ttl_s = 2.5", "ttl_s = 2.49", r"raise ttl_s to 2\.5"),
+        ('"entry_age_max_s"', '"entry_age_max_s"\nscope = "user"', "of all scopes"),
+        ('"entry_age_max_s"', '"entry_age_max_s"\nobject = "key"', "of all scopes"),
+    ],
+)
+def test_a_slow_source_needs_a_ttl_and_its_age_is_of_all(
+    tmp_path: Path, line: str, instead: str, words: str
+) -> None:
+    text = BUILTIN.joinpath("slow-source.toml").read_text("utf-8")
+    file = tmp_path / "own.toml"
+    file.write_text(text.replace(line, instead))
+    with pytest.raises(ScenarioError, match=words):
+        load_scenario(str(file))
+
+
 def test_the_command_line_wins_over_what_a_release_changes() -> None:
     variants = ("litellm==1.84.0rc1",)
     assert load_scenario("issue-27874", Changes(variants=variants)).replicas == 8

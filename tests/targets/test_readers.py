@@ -9,9 +9,11 @@ import asyncpg
 import httpx
 import pytest
 
+from harness.authcache.objects import Membership
 from harness.stack.base import Fleet
 from harness.targets.reference.readers import Readers, _lost
 from harness.targets.reference.store import Store, open_pool
+from tests.authcache.virtual import virtually
 from tests.targets.gate import gate_to
 from tests.targets.world import one_key, until
 
@@ -69,6 +71,24 @@ class FakePool:
     async def release(self, connection: FakeConnection) -> None:
         await asyncio.sleep(0)
         self.out.remove(connection)
+
+
+def test_a_slow_source_answers_late_with_what_it_found_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[float] = []
+
+    async def fetchrow(_self: FakeConnection, *_words: str) -> None:
+        sent.append(asyncio.get_running_loop().time())
+
+    async def read() -> float:
+        pool: Any = FakePool(2)
+        await Store(pool, Membership, latency_s=0.5).planted_user("alias")
+        return asyncio.get_running_loop().time()
+
+    monkeypatch.setattr(FakeConnection, "fetchrow", fetchrow)
+    assert virtually(read()) == 0.5
+    assert sent == [0.0]
 
 
 def readers(size: int = 3) -> tuple[Readers, FakePool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -97,12 +98,16 @@ class Store:
     Args:
         pool: made by `open_pool`.
         membership: the model of a membership, by the variant's reading rule.
+        latency_s: the premise of a slow source: seconds that each read of an object takes longer.
     """
 
-    def __init__(self, pool: asyncpg.Pool, membership: type[Membership]) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, membership: type[Membership], *, latency_s: float = 0.0
+    ) -> None:
         self._pool = pool
         self._readers = Readers(pool)
         self._membership = membership
+        self._latency_s = latency_s
 
     async def key(self, token: str) -> Key | None:
         """A virtual key with its team's columns, by its hashed token."""
@@ -186,6 +191,9 @@ class Store:
             row = await self._readers.fetchrow(statement, *arguments)
         except _AWAY as error:
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
+        if self._latency_s:
+            # After the statement: a slow query answers with what it found when it began.
+            await asyncio.sleep(self._latency_s)
         return None if row is None else dict(row)
 
 

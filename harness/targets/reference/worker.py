@@ -45,7 +45,11 @@ class Worker:
         switches = settings.switches
         recorder: Recorder = NullRecorder() if metrics is None else metrics
         defaulting = switches.membership_budget == "default_none"
-        self.store = Store(pool, MembershipDefaultNone if defaulting else Membership)
+        self.store = Store(
+            pool,
+            MembershipDefaultNone if defaulting else Membership,
+            latency_s=settings.source_latency_ms / 1000,
+        )
         self._layout = LAYOUTS[switches.key_layout]
         memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries)
         self.cache: AuthCache = CACHES[switches.coalescing](
