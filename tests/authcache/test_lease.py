@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -187,6 +188,30 @@ async def test_a_reader_whose_claim_is_gone_does_not_fill_an_empty_key() -> None
     assert world.client.held == {}
     assert world.recorder.writes[Tier.REDIS, WriteOutcome.SKIPPED, TEAM] == 1
     assert world.recorder.writes[Tier.REDIS, WriteOutcome.OK, TEAM] == 0
+
+
+@at_once
+async def test_what_is_a_ttl_old_does_not_fill_an_empty_key() -> None:
+    """Something newer may have been stored and have expired since."""
+    world = world_of()
+    for key, age_s in (("too old", TTL_S), ("young enough", TTL_S - 1)):
+        await world.cache.put(Entry(TEAM, key, Team(team_id="t"), time.time() - age_s))
+
+    assert world.client.held.keys() == {"young enough"}
+
+
+@at_once
+async def test_an_older_value_written_again_does_not_end_the_claim_of_a_read_under_way() -> None:
+    world, source = world_of(), Slow(0.5 * LIFE_S)
+    older = Entry(TEAM, "t", Team(team_id="older"), time.time() - 1)
+    load = asyncio.create_task(world.cache.load(TEAM, "t", source, trace()))
+    await asyncio.sleep(0.1 * LIFE_S)
+
+    await world.cache.put(older)
+
+    assert _is_claim(world.client.held["t"])
+    await load
+    assert world.recorder.writes[Tier.REDIS, WriteOutcome.OK, TEAM] == 1
 
 
 @at_once
