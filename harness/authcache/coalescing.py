@@ -38,8 +38,8 @@ RENEWALS_PER_LIFE = 3
 POLLS_PER_LIFE = 200
 POLL_GROWTH = 1.5
 LEAST_POLLS_PER_LIFE = 20
-"""Those who wait look again after a two-hundredth of a claim's life, and then ever more seldom,
-until it is a twentieth: 5 ms to 50 ms at a TTL of 5 s."""
+"""A waiting lookup polls after a two-hundredth of a claim's life, and then after pauses that grow
+to a twentieth: 5 ms to 50 ms at a TTL of 5 s."""
 
 
 class SingleFlight(AuthCache):
@@ -102,9 +102,9 @@ class Lease(SingleFlight):
     """Across replicas: the worker that claims a key reads Postgres, the others poll Redis.
 
     The claim is stored under the key itself, by the command that looks the key up: a miss costs no
-    extra command, and storing the object ends the claim. No two claims are equal, so whoever stores
-    an object or gives its claim up can do no harm to another's. A claim is renewed while its reader
-    lives, and ends a claim's life after that at the latest; the others wait until then.
+    extra command, and storing the object ends the claim. No two claims are equal, so a worker can
+    end or extend only its own. A claim is renewed while its reader lives and ends at most one
+    claim's life after that; the other workers wait until then.
     """
 
     keeps_newest = True

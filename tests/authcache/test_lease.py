@@ -105,7 +105,7 @@ async def test_a_claim_ends_one_life_after_its_reader_dies() -> None:
 
 
 @at_once
-async def test_whoever_waits_looks_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_lookup_polls_at_growing_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     one = world_of(client := FakeClient())
     client.held["t"] = new_claim()
     client.expire("t", round(LIFE_S * 1000))
