@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from harness.analysis.cells import CELLS
 from harness.analysis.points import SEEN_THROUGH, Need
 from harness.domain.result import Result
+from harness.domain.series import HookPoint
 from harness.observe.ledger import RULES
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +42,7 @@ def files() -> dict[str, str]:
         "docs/result-schema.md": _page(
             "docs/result-schema.md",
             {
+                "points": _points(),
                 "seen-through": _seen_through(),
                 "result": "\n\n".join(_section(model) for model in models(Result, set())),
             },
@@ -109,6 +111,18 @@ def _seen_through() -> str:
     )
     only = " and ".join(f"`{releases}`" for releases in limited)
     return f"{_table(('measure', 'seen through'), rows)}\n\n{_SUPERSCRIPT} In {only} only."
+
+
+def _points() -> str:
+    rows = []
+    for point in HookPoint:
+        needed = [
+            measure.replace("_", " ")
+            for measure, needs in SEEN_THROUGH.items()
+            if any(need.point == point for need in needs)
+        ]
+        rows.append((f"`{point}`", point.wraps, point.proof, ", ".join(needed)))
+    return _table(("point", "wraps", "how it proves that it counts", "measures"), rows)
 
 
 def _section(model: type[BaseModel]) -> str:

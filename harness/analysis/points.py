@@ -1,8 +1,9 @@
-"""Which hook points each measure of a release depends on.
+"""Which points each measure of a release depends on.
 
-The instrumentation inside a release wraps points by name (docs/decisions/0007). If a point cannot
-be wrapped, its counters stay at 0, and that 0 means nothing: the code that counts is missing. So a
-measure is removed from a result unless all its points were wrapped. It was not measured.
+The instrumentation inside a release wraps points by name (docs/decisions/0007), and each point must
+count a known event (0021). Where it does not, its counters stay at 0, and that 0 means nothing. So
+a measure is removed from a result unless all its points count. It was not measured. What the points
+are: `harness.domain.series.HookPoint`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from copy import deepcopy
 from typing import NamedTuple, TypeVar
 
 from harness.domain.result import VariantResult, Window
-from harness.domain.series import ALL
+from harness.domain.series import ALL, HookPoint
 from harness.targets.registry import PROJECT, covers
 
 _T = TypeVar("_T")
@@ -25,15 +26,16 @@ class Need(NamedTuple):
     releases: str = f"{PROJECT}>=0"
 
 
-_AUTH_CACHE = Need("auth_cache")
-_INTERNAL_CACHE = Need("internal_usage_cache")
-_REDIS_CACHE = Need("redis_cache")
-_REDIS_CLIENT = Need("redis_client")
-_STATEMENTS = Need("statements")
-_LOG_RECORDS = Need("log_records")
-_SPEND_QUEUES = Need("spend_queues")
+_AUTH_CACHE = Need(HookPoint.AUTH_CACHE)
+_INTERNAL_CACHE = Need(HookPoint.INTERNAL_USAGE_CACHE)
+_REDIS_CACHE = Need(HookPoint.REDIS_CACHE)
+_REDIS_CLIENT = Need(HookPoint.REDIS_CLIENT)
+_STATEMENTS = Need(HookPoint.STATEMENTS)
+_LOG_RECORDS = Need(HookPoint.LOG_RECORDS)
+_SPEND_QUEUES = Need(HookPoint.SPEND_QUEUES)
+_TASKS = Need(HookPoint.TASKS)
 # Releases before PR #26202 have no codec: there the cache shows that a value has a wrong type.
-_CODEC = Need("codec", f"{PROJECT}>=1.84.0rc1")
+_CODEC = Need(HookPoint.CODEC, f"{PROJECT}>=1.84.0rc1")
 
 _READS_BY_SCOPE = (_STATEMENTS, _AUTH_CACHE)
 _FAILURES = (_AUTH_CACHE, _INTERNAL_CACHE, _REDIS_CACHE, _CODEC)
@@ -54,7 +56,7 @@ SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
     "codec_times": (_CODEC,),
     "backfill_ttl": (_AUTH_CACHE, _REDIS_CACHE),
     # Without them, it is unknown when the last spend has been written.
-    "spend_drift": (_SPEND_QUEUES,),
+    "spend_drift": (_SPEND_QUEUES, _TASKS),
 }
 """By measure. `getters` is in none: it separates loads from peeks, and no figure does."""
 
@@ -81,7 +83,7 @@ _NOTHING_IN_WINDOW: Mapping[str, Mapping[str, object]] = {
 
 
 def missing(variant: VariantResult, measure: str) -> tuple[str, ...]:
-    """The points that a measure of this variant depends on and that were not wrapped."""
+    """The points that a measure of this variant depends on and that were not instrumented."""
     release = f"{PROJECT}=={variant.version}"
     return tuple(
         need.point

@@ -57,6 +57,7 @@ def variant_result(
     }
     verdicts = _cells(tally, requests, {s: r.median for s, r in ranges.items() if r}, line)
     cold = [e for e in evidence if e.phase == "cold_fill"]
+    unseen = _not_instrumented(evidence)
     whole = VariantResult(
         target=arm.target.kind,
         version=arm.target.version,
@@ -89,7 +90,8 @@ def variant_result(
         cpu_ms_per_request=_cpu(arm.name, measured),
         hard_coded=list(arm.target.hard_coded),
         backfill_ttl_s=_backfill(evidence),
-        not_instrumented=_not_instrumented(evidence),
+        not_instrumented=list(unseen),
+        not_instrumented_because={point: reason for point, reason in unseen.items() if reason},
     )
     return mask_unseen(whole)
 
@@ -215,14 +217,16 @@ def _backfill(windows: Sequence[Evidence]) -> dict[str, float]:
     return longest
 
 
-def _not_instrumented(windows: Sequence[Evidence]) -> list[str]:
-    points: dict[str, bool] = {}
+def _not_instrumented(windows: Sequence[Evidence]) -> dict[str, str]:
+    """Points that did not count in some worker in some window, with the first reason given."""
+    reasons: dict[str, str] = {}
     for window in windows:
         for page in window.after.workers:
             for (name, labels), value in page.items():
-                if name == INSTRUMENTED:
-                    points[dict(labels)["point"]] = bool(value)
-    return sorted(point for point, wrapped in points.items() if not wrapped)
+                if name == INSTRUMENTED and not value:
+                    found = dict(labels)
+                    reasons.setdefault(found["point"], found.get("reason", ""))
+    return dict(sorted(reasons.items()))
 
 
 def _means(tally: Tally, histogram: str, factor: float, **where: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.domain.result import ExpectationResult, Generator, Ledger
+from harness.domain.series import INSTRUMENT_ERROR_TYPES, INSTRUMENT_ERRORS
 from harness.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_INVALID,
@@ -44,6 +45,7 @@ def invalidities(
         for w in windows
         if w.fallen
     ]
+    reasons += _instrument_errors(windows)
     reasons += [
         f"The ledger does not balance: {e.name} of {e.variant} in {e.window}: "
         f"{e.left:.0f} against {e.right:.0f}. report.html has the whole ledger, snapshots/ has "
@@ -63,6 +65,23 @@ def invalidities(
             f"may. {_LESS_LOAD}"
         )
     return reasons
+
+
+def _instrument_errors(windows: Sequence[Evidence]) -> list[str]:
+    """Errors within the instrumentation of a release, since its workers started."""
+    errors: dict[tuple[str, str], tuple[float, list[str]]] = {}
+    for window in windows:
+        types: dict[str, list[str]] = {}
+        for point, error in sorted(window.after.total.by(INSTRUMENT_ERROR_TYPES, "point", "error")):
+            types.setdefault(point, []).append(error)
+        for (point,), count in window.after.total.by(INSTRUMENT_ERRORS, "point").items():
+            errors[window.variant, point] = count, types.get(point, ["unknown type"])
+    return [
+        f"The instrumentation of {variant} failed {count:.0f} times at {point} "
+        f"({', '.join(types)}), so its counts are incomplete. logs/ has the traceback; report it, "
+        "and leave this variant out until then."
+        for (variant, point), (count, types) in errors.items()
+    ]
 
 
 def judge(

@@ -21,6 +21,7 @@ from harness.domain.series import (
     Group,
     ObjectName,
     OutcomeName,
+    PointName,
     Scope,
     ScopeOrAll,
     SignatureName,
@@ -202,8 +203,10 @@ class VariantResult(_Part):
     backfill_ttl_s: dict[ObjectName, float] = {}
     """Memory TTL of the last entry taken from Redis; releases only."""
     not_instrumented: list[str] = []
-    """Points of a release that could not be wrapped: what is seen through them only is absent or
-    null."""
+    """Points of a release that could not be wrapped, or did not count a known event: what is seen
+    through them only is absent or null."""
+    not_instrumented_because: dict[PointName, str] = {}
+    """Why a point is in ``not_instrumented``, as the release's worker said it."""
 
 
 class Equation(_Part):

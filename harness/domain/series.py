@@ -7,7 +7,8 @@ releases: it may import the standard library and `harness.authcache` only.
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Self
 
 from harness.authcache.logs import Signature
 from harness.authcache.words import Outcome
@@ -28,7 +29,9 @@ REQUESTS = "http_requests_total"
 REQUEST_SECONDS = "http_request_duration_seconds"
 
 INSTRUMENTED = "authcache_instrumented"
-"""This series and the next exist for LiteLLM releases only."""
+"""This series and the next three exist for LiteLLM releases only."""
+INSTRUMENT_ERRORS = "authcache_instrument_errors_total"
+INSTRUMENT_ERROR_TYPES = "authcache_instrument_error_types"
 BACKFILL_TTL = "authcache_backfill_ttl_seconds"
 
 STATEMENT_CALLS = "authcache_statement_calls_total"
@@ -62,6 +65,83 @@ FAILURE = {"outcome": Outcome.DESERIALIZE_FAILURE.value}
 LOG_PAIR = {"level": "error", "signature": Signature.TYPED_READ_FAILED.value}
 """A log pair is counted by its ERROR."""
 
+
+class HookPoint(StrEnum):
+    """A place where the instrumentation wraps a release: the values of the label ``point``.
+
+    Which measures depend on it: `harness.analysis.points`. A control runs once in each worker,
+    after LiteLLM has started and before the first request. A point whose control does not count
+    its event, or that counts nothing although a request was answered, is not instrumented.
+    """
+
+    wraps: str
+    """What is wrapped in the release."""
+    proof: str
+    """The known event that the point must count."""
+
+    def __new__(cls, name: str, wraps: str, proof: str) -> Self:
+        """A member with its columns; its value is the name."""
+        point = str.__new__(cls, name)
+        point._value_, point.wraps, point.proof = name, wraps, proof
+        return point
+
+    REQUESTS = (
+        "requests",
+        "the ASGI application",
+        "no control: the ledger's equation `requests` compares it with the generator",
+    )
+    TASKS = (
+        "tasks",
+        "the task factory of the event loop",
+        "control: one task of a request that was answered is pending, and no longer at its end",
+    )
+    AUTH_CACHE = (
+        "auth_cache",
+        "lookups and writes of the proxy's `user_api_key_cache`, and its memory",
+        "control: one lookup of an absent team, in memory only; and its first lookup under load",
+    )
+    INTERNAL_USAGE_CACHE = (
+        "internal_usage_cache",
+        "lookups of the internal usage cache, and its memory",
+        "control: one lookup of an absent team, in memory only",
+    )
+    REDIS_CACHE = (
+        "redis_cache",
+        "lookups of the `RedisCache` that the caches share",
+        "control: one lookup of an absent team",
+    )
+    CODEC = (
+        "codec",
+        "`CacheCodec.serialize` and `CacheCodec.deserialize`",
+        "control: a user is encoded and decoded, a text fails to; and its first object under load",
+    )
+    REDIS_CLIENT = (
+        "redis_client",
+        "commands and pipelines of redis-py's asynchronous client",
+        "control: the GET of an absent team; a SETEX in a pipeline that is never sent",
+    )
+    STATEMENTS = (
+        "statements",
+        "the observer of the Prisma stand-in, or `Prisma._execute`",
+        "control: one SELECT of an absent user",
+    )
+    GETTERS = (
+        "getters",
+        "`get_key_object`, `get_user_object`, `get_team_object`, `get_team_membership`",
+        "no control, since a getter fills the caches: its first call under load",
+    )
+    LOG_RECORDS = (
+        "log_records",
+        "the root logger and LiteLLM's loggers",
+        "control: one ERROR that begins as a typed read's and says that it is a control",
+    )
+    SPEND_QUEUES = (
+        "spend_queues",
+        "the queues of spend, of log rows and of logging coroutines",
+        "control: an update in a copy of each queue is seen waiting",
+    )
+
+
 Scope = Annotated[str, "scope"]
 """From here on: types of label values, by which docs/result-schema.md names the keys of maps."""
 ScopeOrAll = Annotated[str, "scope or all"]
@@ -74,5 +154,6 @@ SignatureName = Annotated[str, "signature"]
 CodecOp = Annotated[str, "encode or decode"]
 Switch = Annotated[str, "switch"]
 Group = Annotated[str, "group"]
+PointName = Annotated[str, "point"]
 ErrorKind = Annotated[str, "kind"]
 VariantName = Annotated[str, "name"]

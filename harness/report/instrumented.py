@@ -1,4 +1,4 @@
-"""Texts of a report for points of a release that could not be wrapped."""
+"""Texts of a report for points of a release that were not instrumented."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ NOTE = "not measured"
 
 
 def not_instrumented(result: Result) -> list[str]:
-    """One line for each variant in which a point could not be wrapped."""
+    """One line for each variant in which a point was not instrumented."""
     return [
-        f"{points_line(name, variant.not_instrumented)} {_consequence(variant)}"
+        f"{points_line(name, variant.not_instrumented)} {_reasons(variant)}{_consequence(variant)}"
         for name, variant in result.variants.items()
         if variant.not_instrumented
     ]
 
 
 def points_line(name: str, points: Sequence[str]) -> str:
-    """The points of a variant that could not be wrapped, as a sentence."""
+    """The points of a variant that were not instrumented, as a sentence."""
     return f"Not instrumented in {name}: {', '.join(points)}."
 
 
@@ -39,6 +39,12 @@ def noted(cell: Cell, variant: VariantResult, measure: str) -> Cell:
     if cell.text == NOT_MEASURED and missing(variant, measure):
         return replace(cell, note=NOTE, tone="quiet")
     return cell
+
+
+def _reasons(variant: VariantResult) -> str:
+    reasons = variant.not_instrumented_because.items()
+    told = "; ".join(f"{point}: {reason}" for point, reason in reasons)
+    return f"Why: {told}. " if told else ""
 
 
 def _consequence(variant: VariantResult) -> str:

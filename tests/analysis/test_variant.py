@@ -479,10 +479,24 @@ def test_points_that_a_worker_could_not_wrap_are_named_in_order(tmp_path: Path) 
     )
     result = _result(tmp_path, [_window(1, workers=pages)])
     assert result.not_instrumented == ["codec", "getters"]
+    assert result.not_instrumented_because == {}, "a worker said nothing"
     # What rests on the codec is taken out, what does not stays.
     assert result.cells == {}
     assert result.codec_us == {}
     assert result.source_reads == 1
+
+
+def test_a_point_that_one_worker_doubts_in_one_window_is_named_with_its_reason(
+    tmp_path: Path,
+) -> None:
+    doubted = series("authcache_instrumented", 0, point="codec", reason="no events", variant="a")
+    windows = [
+        _window(1, workers=((doubted,), (_point("codec", 1),))),
+        _window(2, workers=((_point("codec", 1),), (_point("codec", 1),))),
+    ]
+    result = _result(tmp_path, windows)
+    assert result.not_instrumented == ["codec"]
+    assert result.not_instrumented_because == {"codec": "no events"}
 
 
 def test_cpu_by_group_for_each_answered_request(tmp_path: Path) -> None:

@@ -78,7 +78,12 @@ def test_workers_and_the_exporter_show_these_families_and_no_others() -> None:
         series.REDIS_MEMORY,
         series.SERVER_UP,
     }
-    releases_only = {series.INSTRUMENTED, series.BACKFILL_TTL}
+    releases_only = {
+        series.INSTRUMENTED,
+        series.INSTRUMENT_ERRORS,
+        series.INSTRUMENT_ERROR_TYPES,
+        series.BACKFILL_TTL,
+    }
     expected = NAMES - asked_of_servers - releases_only
     assert shown == {name.removesuffix("_total") for name in expected}
 

@@ -83,6 +83,18 @@ def test_every_report_has_a_line_of_it(name: str, point: str, consequence: str) 
     assert line in history_markdown(result).replace("\\", "")
 
 
+def test_the_line_says_why_where_the_worker_said_so() -> None:
+    result = releases_run()
+    change(
+        result,
+        HEALTHY,
+        not_instrumented=["codec"],
+        not_instrumented_because={"codec": "no such class"},
+    )
+    line = f"Not instrumented in {HEALTHY}: codec. Why: codec: no such class. Not measured: "
+    assert not_instrumented(result)[0].startswith(line)
+
+
 def test_where_every_point_was_wrapped_nothing_is_said() -> None:
     result = releases_run()
     assert not_instrumented(result) == []

@@ -1,7 +1,8 @@
 """Wraps a release's proxy from outside. Nothing of LiteLLM is changed.
 
-Every point is wrapped by name; a release that lacks it goes without that counter, and
-``authcache_instrumented`` shows that.
+Every point is wrapped by name (`HookPoint`). A release that lacks it goes without that counter, and
+so does one in which a point does not count a known event (`Controls`); ``authcache_instrumented``
+shows that.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
 from harness.authcache.logs import Signature
 from harness.authcache.words import ObjectKind
-from harness.domain.series import BACKFILL_TTL, INSTRUMENTED
+from harness.domain.series import BACKFILL_TTL, HookPoint
 from harness.targets.counters import Gauges
 from harness.targets.litellm.inside import real_prisma
+from harness.targets.litellm.inside.controls import Controls
 from harness.targets.litellm.inside.lookups import Lookups
 from harness.targets.litellm.inside.pending import SpendQueues, Tasks
 from harness.targets.litellm.inside.request import Requests
@@ -56,21 +57,15 @@ class Instruments:
             "version": settings.version,
         }
         self.metrics = Metrics(settings.variant, build)
-        self.requests = Requests(self.metrics)
-        self.tasks = Tasks()
+        self.requests = Requests(self.metrics, settings.variant)
+        self._guard = self.requests.guard
+        self._tasks = Tasks(self._guard)
         self._variant = settings.variant
         self._lookups = Lookups(self.requests)
         self._writes = Writes(self.requests, settings.redis_namespace)
-        self._points: dict[str, int] = {}
         self._queues: SpendQueues | None = None
         self._counted = 0
         self._proxy: Any = None
-        self._point_gauges = Gauges(
-            self.metrics.registry,
-            INSTRUMENTED,
-            "Whether a point of the release could be wrapped.",
-            ("point", "variant"),
-        )
         self._backfill = Gauges(
             self.metrics.registry,
             BACKFILL_TTL,
@@ -87,48 +82,48 @@ class Instruments:
         Returns:
             ``litellm.proxy.proxy_server.app``.
         """
-        self._try("redis_client", self._wrap_redis_client)
+        wrap = self._guard.wrap
+        wrap(HookPoint.REDIS_CLIENT, self._wrap_redis_client)
         proxy = self._proxy = importlib.import_module("litellm.proxy.proxy_server")
-        self._try("codec", self._wrap_codec)
-        self._try("getters", self._wrap_getters)
-        self._try("auth_cache", lambda: self._wrap_cache(proxy.user_api_key_cache))
-        self._try("internal_usage_cache", self._wrap_internal_cache)
+        wrap(HookPoint.CODEC, self._wrap_codec)
+        wrap(HookPoint.GETTERS, self._wrap_getters)
+        wrap(HookPoint.AUTH_CACHE, self._wrap_cache)
+        wrap(HookPoint.INTERNAL_USAGE_CACHE, self._wrap_internal_cache)
         observe = self._observe_statements if stand_in else self._observe_real_prisma
-        self._try("statements", observe)
-        self._try("log_records", ScopedLogCounter(self.requests).install)
+        wrap(HookPoint.STATEMENTS, observe)
+        wrap(HookPoint.LOG_RECORDS, ScopedLogCounter(self.requests).install)
         return proxy.app
 
-    def after_startup(self) -> None:
-        """Wrap what LiteLLM makes when it starts."""
-        self._try("redis_cache", self._wrap_redis_cache)
-        self._try("spend_queues", self._find_queues)
+    def on_loop(self) -> None:
+        """Wrap the running event loop."""
+        self._guard.wrap(HookPoint.TASKS, self._tasks.install)
+
+    async def after_startup(self) -> None:
+        """Wrap what LiteLLM makes when it starts; then every point counts a known event."""
+        self._guard.wrap(HookPoint.REDIS_CACHE, self._wrap_redis_cache)
+        self._guard.wrap(HookPoint.SPEND_QUEUES, self._find_queues)
+        await Controls(self.requests, self._proxy, self._tasks, self._queues).run()
 
     def flush_spend(self) -> None:
         """Flush waiting spend now, by LiteLLM's own job, unless requests are under way."""
+        self._guard.run(HookPoint.SPEND_QUEUES, self._flush_spend)
+
+    def _flush_spend(self) -> None:
         queues = self._queues
         if queues is not None and not self.metrics.pending - self._counted and queues.waiting():
             queues.flush()
 
     def refresh(self) -> None:
         """Update the gauges."""
-        waiting = self.tasks.unfinished()
+        waiting = self._guard.run(HookPoint.TASKS, self._tasks.unfinished) or 0
         if self._queues is not None:
-            waiting += self._queues.waiting()
+            waiting += self._guard.run(HookPoint.SPEND_QUEUES, self._queues.waiting) or 0
         self.metrics.background(waiting - self._counted)
         self._counted = waiting
-        self._point_gauges.values = {(p, self._variant): v for p, v in self._points.items()}
+        self._guard.refresh()
         self._backfill.values = {
             (kind.value, self._variant): ttl for kind, ttl in self._lookups.backfill_ttl_s.items()
         }
-
-    def _try(self, point: str, wrap: Callable[[], None]) -> None:
-        try:
-            wrap()
-        except (ImportError, AttributeError, KeyError, TypeError) as error:
-            self._points[point] = 0
-            sys.stderr.write(f"authcache: [{point}] cannot be wrapped in this release: {error}\n")
-        else:
-            self._points[point] = 1
 
     def _wrap_redis_client(self) -> None:
         client = importlib.import_module("redis.asyncio.client")
@@ -140,18 +135,20 @@ class Instruments:
 
     def _wrap_getters(self) -> None:
         module = importlib.import_module("litellm.proxy.auth.auth_checks")
+        originals = {name: getattr(module, name) for name in GETTERS}
         for name, kind in GETTERS.items():
-            original = getattr(module, name)
+            original = originals[name]
             _rebind(name, original, self._lookups.wrap_getter(original, kind))
 
-    def _wrap_cache(self, cache: Any) -> None:
-        self._lookups.wrap_cache(cache)
-        self._writes.wrap_cache(cache)
+    def _wrap_cache(self) -> None:
+        cache = self._proxy.user_api_key_cache
+        self._lookups.wrap_cache(HookPoint.AUTH_CACHE, cache)
+        self._writes.wrap_cache(HookPoint.AUTH_CACHE, cache)
 
     def _wrap_internal_cache(self) -> None:
         # LiteLLM asks it for a team before the auth cache; it shares the Redis and its keys.
-        cache = self._proxy.proxy_logging_obj.internal_usage_cache.dual_cache
-        self._lookups.wrap_cache(cache, may_load=False)
+        cache = _internal_cache(self._proxy)
+        self._lookups.wrap_cache(HookPoint.INTERNAL_USAGE_CACHE, cache, may_load=False)
 
     def _observe_statements(self) -> None:
         observing = importlib.import_module("prisma.observing")
@@ -159,7 +156,7 @@ class Instruments:
 
     def _observe_real_prisma(self) -> None:
         client = importlib.import_module("prisma").Prisma
-        real_prisma.observe(client, StatementObserver(self.requests))
+        real_prisma.observe(client, StatementObserver(self.requests), self._guard)
 
     def _wrap_redis_cache(self) -> None:
         redis_cache = self._proxy.redis_usage_cache
@@ -169,6 +166,10 @@ class Instruments:
     def _find_queues(self) -> None:
         worker = importlib.import_module("litellm.litellm_core_utils.logging_worker")
         self._queues = SpendQueues(self._proxy, worker.GLOBAL_LOGGING_WORKER)
+
+
+def _internal_cache(proxy: Any) -> Any:
+    return proxy.proxy_logging_obj.internal_usage_cache.dual_cache
 
 
 def _rebind(name: str, original: Any, replacement: Any) -> None:
@@ -187,13 +188,19 @@ class StatementObserver:
 
     def sent(self, statement: Any) -> None:
         """A statement is about to be sent."""
-        kind = self._kind(statement.sql)
-        if kind is not None:
-            self._requests.current.source_read(kind)
+        self._requests.guard.run(HookPoint.STATEMENTS, self._sent, statement)
 
     def failed(self, statement: Any, error: BaseException) -> None:
         """A statement failed."""
         del error
+        self._requests.guard.run(HookPoint.STATEMENTS, self._failed, statement)
+
+    def _sent(self, statement: Any) -> None:
+        kind = self._kind(statement.sql)
+        if kind is not None:
+            self._requests.current.source_read(kind)
+
+    def _failed(self, statement: Any) -> None:
         kind = self._kind(statement.sql)
         if kind is not None:
             self._requests.metrics.source_read_error(kind)
@@ -221,6 +228,9 @@ class ScopedLogCounter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count one record, once, however many loggers it passes."""
+        self._requests.guard.run(HookPoint.LOG_RECORDS, self._count, record)
+
+    def _count(self, record: logging.LogRecord) -> None:
         if record in self._counted:
             return
         self._counted.add(record)

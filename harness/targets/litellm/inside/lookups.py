@@ -13,7 +13,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from harness.authcache.words import ObjectKind, Op, Outcome, Tier
+from harness.domain.series import HookPoint
 from harness.targets.litellm.inside import kinds
+from harness.targets.litellm.inside.guard import Watch
 from harness.targets.litellm.inside.request import Requests
 
 Get = Callable[..., Awaitable[Any]]
@@ -37,6 +39,7 @@ class OpenLookup:
 LOOKUP: ContextVar[OpenLookup | None] = ContextVar("authcache_lookup", default=None)
 GETTER: ContextVar[tuple[ObjectKind, Op] | None] = ContextVar("authcache_getter", default=None)
 """What the running getter of LiteLLM looks for, and whether it would go on to Postgres."""
+UNSEEN = "a lookup found a value that its caller did not get, and no failure to decode was seen"
 
 
 class Lookups:
@@ -44,101 +47,100 @@ class Lookups:
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
+        self._guard = requests.guard
         self.backfill_ttl_s: dict[ObjectKind, float] = {}
         """TTL in memory, in seconds, of the last entry taken from Redis."""
 
-    def wrap_cache(self, cache: Any, *, may_load: bool = True) -> None:
+    def wrap_cache(self, point: HookPoint, cache: Any, *, may_load: bool = True) -> None:
         """Count the lookups of one `DualCache`.
 
         Args:
+            point: which of them it is.
             cache: its instance attributes are replaced; its class stays as it is.
             may_load: False for a cache whose misses never lead to Postgres.
         """
         inner = cache.async_get_cache
 
-        async def async_get_cache(key: Any, *args: Any, **kwargs: Any) -> Any:
+        def looking(key: Any, *_: Any, **kwargs: Any) -> Watch:
             kind = kinds.of_key(key)
             if kind is None:
-                return await inner(key, *args, **kwargs)
-            model = kwargs.get("model_type")
+                return
             lookup = OpenLookup(kind, self._op(kind, key) if may_load else Op.PEEK)
             token = LOOKUP.set(lookup)
             try:
-                value = await inner(key, *args, **kwargs)
+                value, error = yield
             finally:
                 LOOKUP.reset(token)
-            if model is None and kinds.of_value(value) not in (None, kind):
+            if error is not None:
+                return
+            if kwargs.get("model_type") is None and kinds.of_value(value) not in (None, kind):
                 lookup.failed = True
             self._note(lookup, value)
+            self._guard.seen.add(point)
             # What another cache keeps of a shared Redis says nothing about the auth cache.
             if lookup.redis and may_load:
                 self._note_backfill(kind, cache, key)
-            return value
 
         # The tiers first: with the outer call alone, nothing would be counted right.
-        self._wrap_memory(cache)
+        self._wrap_memory(point, cache)
         # From 1.102 on key objects have a memory of their own behind the same cache.
         partition = getattr(cache, "key_object_cache", None)
         if partition is not None:
-            self._wrap_memory(partition)
-        cache.async_get_cache = async_get_cache
+            self._wrap_memory(point, partition)
+        cache.async_get_cache = self._guard.awaited(point, inner, looking)
 
-    def _wrap_memory(self, cache: Any) -> None:
-        inner = cache.in_memory_cache.async_get_cache
-
-        async def async_get_cache(key: Any, *args: Any, **kwargs: Any) -> Any:
-            value = await inner(key, *args, **kwargs)
+    def _wrap_memory(self, point: HookPoint, cache: Any) -> None:
+        def asked(*_: Any, **__: Any) -> Watch:
+            value, error = yield
             lookup = LOOKUP.get()
-            if lookup is not None and lookup.memory is None:
+            if error is None and lookup is not None and lookup.memory is None:
                 lookup.memory = value is not None
-            return value
 
-        cache.in_memory_cache.async_get_cache = async_get_cache
+        memory = cache.in_memory_cache
+        memory.async_get_cache = self._guard.awaited(point, memory.async_get_cache, asked)
 
     def wrap_redis(self, redis_cache: Any) -> None:
         """Record whether Redis had a value. The instance is shared with caches not under study."""
-        inner = redis_cache.async_get_cache
 
-        async def async_get_cache(key: Any, *args: Any, **kwargs: Any) -> Any:
+        def asked(*_: Any, **__: Any) -> Watch:
             lookup = LOOKUP.get()
-            try:
-                value = await inner(key, *args, **kwargs)
-            except BaseException:
-                if lookup is not None:
-                    lookup.redis, lookup.backend_error = False, True
-                raise
-            if lookup is not None:
-                lookup.redis = value is not None
-            return value
+            if lookup is None:
+                return
+            value, error = yield
+            lookup.redis = value is not None
+            if error is not None:
+                lookup.backend_error = True
 
-        redis_cache.async_get_cache = async_get_cache
+        inner = redis_cache.async_get_cache
+        redis_cache.async_get_cache = self._guard.awaited(HookPoint.REDIS_CACHE, inner, asked)
 
     def wrap_codec(self, codec: Any) -> None:
         """Time encode and decode of LiteLLM's `CacheCodec`, and record which decodes fail."""
-        serialize, deserialize = codec.serialize, codec.deserialize
         metrics = self._requests.metrics
 
-        def timed_serialize(value: Any, model_type: Any = None) -> Any:
+        def encoding(value: Any, model_type: Any = None, *_: Any, **__: Any) -> Watch:
             start = time.perf_counter()
-            payload = serialize(value, model_type=model_type)
+            error = (yield).error
             kind = kinds.of_model(model_type) or kinds.of_model(type(value))
-            if kind is not None:
+            if kind is not None and error is None:
                 metrics.encode_time(kind, time.perf_counter() - start)
-            return payload
+                self._guard.seen.add(HookPoint.CODEC)
 
-        def timed_deserialize(cached: Any, model_type: Any) -> Any:
+        def decoding(cached: Any, model_type: Any, *_: Any, **__: Any) -> Watch:
             start = time.perf_counter()
-            value = deserialize(cached, model_type)
+            value, error = yield
             kind = kinds.of_model(model_type)
-            if kind is not None and cached is not None:
-                metrics.decoded(kind, time.perf_counter() - start)
-                lookup = LOOKUP.get()
-                if lookup is not None and value is None:
-                    lookup.failed = True
-            return value
+            if kind is None or cached is None or error is not None:
+                return
+            metrics.decoded(kind, time.perf_counter() - start)
+            self._guard.seen.add(HookPoint.CODEC)
+            lookup = LOOKUP.get()
+            if lookup is not None and value is None:
+                lookup.failed = True
 
-        codec.serialize = staticmethod(timed_serialize)
-        codec.deserialize = staticmethod(timed_deserialize)
+        serialize, deserialize = codec.serialize, codec.deserialize
+        codec.serialize = staticmethod(self._guard.sync(HookPoint.CODEC, serialize, encoding))
+        codec.deserialize = staticmethod(self._guard.sync(HookPoint.CODEC, deserialize, decoding))
 
     def wrap_getter(self, getter: Get, kind: ObjectKind) -> Get:
         """Record what the lookups within one of LiteLLM's getters are for.
@@ -146,19 +148,17 @@ class Lookups:
         A getter called with ``check_cache_only`` never goes on to Postgres: its lookups are peeks.
         """
 
-        async def wrapped(*args: Any, **kwargs: Any) -> Any:
-            op = Op.PEEK if kwargs.get("check_cache_only") else Op.LOAD
-            token = GETTER.set((kind, op))
+        def getting(*_: Any, **kwargs: Any) -> Watch:
+            self._guard.seen.add(HookPoint.GETTERS)
+            token = GETTER.set((kind, Op.PEEK if kwargs.get("check_cache_only") else Op.LOAD))
             try:
-                return await getter(*args, **kwargs)
-            except Exception:
-                self._requests.current.load_failed(kind)
-                raise
+                error = (yield).error
             finally:
                 GETTER.reset(token)
+            if isinstance(error, Exception):
+                self._requests.current.load_failed(kind)
 
-        wrapped.__name__ = getattr(getter, "__name__", "getter")
-        return wrapped
+        return self._guard.awaited(HookPoint.GETTERS, getter, getting)
 
     def _op(self, kind: ObjectKind, key: str) -> Op:
         getter = GETTER.get()
@@ -169,6 +169,12 @@ class Lookups:
         return Op.LOAD if inline and not self._requests.current.done else Op.PEEK
 
     def _note(self, lookup: OpenLookup, value: object) -> None:
+        if value is None and (lookup.memory or lookup.redis) and not lookup.failed:
+            # A tier had a value, the caller got none, and no failure was seen: what decodes is not
+            # the codec that was wrapped. Neither hit nor failure is known, so nothing is counted,
+            # and the read that follows has no lookup before it.
+            self._guard.doubt(HookPoint.CODEC, UNSEEN)
+            return
         request = self._requests.current
         memory, redis = _outcomes(lookup)
         if memory is not None:

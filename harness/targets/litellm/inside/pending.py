@@ -12,23 +12,31 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextvars import Context
+from copy import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
+from weakref import WeakKeyDictionary
 
+from harness.domain.series import HookPoint
+from harness.targets.litellm.inside.guard import Guard
 from harness.targets.litellm.inside.request import CURRENT, Request
 
 _TURN = "authcache-litellm-flush"
 """Locked by the worker that writes; the workers of a stack share its folder for temporary files."""
 DAEMON_AFTER_S = 5.0
-"""A task that outlives its request by this long serves all of them: a loop started on first use."""
+"""A task that outlives its request and its own start by this long is a daemon: a loop that a
+request started and that serves all of them. The snapshot does not wait for it."""
 
 
 class Tasks:
     """Counts tasks that requests started and that have not ended. Install on the running loop."""
 
-    def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[Any], Request | None] = {}
-        self._daemons: set[str] = set()
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._tasks: dict[asyncio.Task[Any], tuple[Request | None, float]] = {}
+        """With the request and the start of each."""
+        self._daemons: WeakKeyDictionary[asyncio.Task[Any], Request] = WeakKeyDictionary()
 
     def install(self) -> None:
         """Become the task factory of the running loop."""
@@ -39,12 +47,28 @@ class Tasks:
         # eager_start too. All of them go to the task.
         task = asyncio.Task(coro, loop=loop, **options)
         context: Context | None = options.get("context")
-        request = CURRENT.get(None) if context is None else context.get(CURRENT)
-        name = _name(coro)
-        if name not in self._daemons and (request is not None or _is_spend_job(coro)):
-            self._tasks[task] = request
-            task.add_done_callback(self._forget)
+        self._guard.run(
+            HookPoint.TASKS, self._track, task, coro, context, asyncio.current_task(loop)
+        )
         return task
+
+    def _track(
+        self,
+        task: asyncio.Task[Any],
+        coro: Any,
+        context: Context | None,
+        parent: asyncio.Task[Any] | None,
+    ) -> None:
+        request: Request | None = CURRENT.get(None) if context is None else context.get(CURRENT)
+        if request is None and not _is_spend_job(coro):
+            return
+        # What a daemon starts for itself is part of it. What it starts in the context of a later
+        # request, as LiteLLM's logging worker does, is work of that request.
+        if request is not None and parent is not None and self._daemons.get(parent) is request:
+            self._daemons[task] = request
+            return
+        self._tasks[task] = request, time.monotonic()
+        task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
@@ -53,15 +77,15 @@ class Tasks:
         """How many tasks still work for a request that was answered already."""
         now = time.monotonic()
         count = 0
-        for task, request in list(self._tasks.items()):
-            if request is None:
+        for task, (request, start) in list(self._tasks.items()):
+            if request is not None and not request.done:
+                continue
+            if request is None or now - max(start, request.ended_at) <= DAEMON_AFTER_S:
                 count += 1
-            elif request.done:
-                if now - request.ended_at > DAEMON_AFTER_S:
-                    self._daemons.add(_name(task.get_coro()))
-                    self._forget(task)
-                else:
-                    count += 1
+            else:
+                # This task alone: another with the same name may be work that a snapshot needs.
+                self._daemons[task] = request
+                self._forget(task)
         return count
 
 
@@ -121,10 +145,27 @@ class SpendQueues:
                 proxy.prisma_client, proxy.db_writer_client, proxy.proxy_logging_obj
             )
 
+    def control(self) -> None:
+        """Count one update in a copy of each queue. Raises AssertionError where that fails."""
+        copies: dict[str, Any] = {}
+        for name, holder in self._holders():
+            copies[name] = copy(holder)
+            copies[name].update_queue = asyncio.Queue()
+            copies[name].update_queue.put_nowait(None)
+        logging = SimpleNamespace(db_spend_update_writer=SimpleNamespace(**copies))
+        proxy = SimpleNamespace(proxy_logging_obj=logging, prisma_client=None)
+        waiting = SpendQueues(proxy, None).waiting()
+        if not copies or waiting != len(copies):
+            raise AssertionError(f"{waiting} of {len(copies)} updates were seen waiting")
+
     def _queues(self) -> Iterator[asyncio.Queue[Any]]:
+        for _, holder in self._holders():
+            yield holder.update_queue
+
+    def _holders(self) -> Iterator[tuple[str, Any]]:
         writer = getattr(self._proxy.proxy_logging_obj, "db_spend_update_writer", None)
         for name, value in vars(writer).items() if writer is not None else ():
             queue = getattr(value, "update_queue", None)
             # Tags are flushed by a job of their own, at a slower pace, and no key is billed by it.
             if queue is not None and "tag" not in name and "tool" not in name:
-                yield queue
+                yield name, value

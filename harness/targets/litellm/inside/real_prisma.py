@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from harness.domain.series import HookPoint
+from harness.targets.litellm.inside.guard import Guard, Watch
+
 
 class Call(NamedTuple):
     """One call of the client."""
@@ -30,26 +33,24 @@ class CallObserver(Protocol):
         """A call failed."""
 
 
-def observe(client: type[Any], observer: CallObserver) -> None:
+def observe(client: type[Any], observer: CallObserver, guard: Guard) -> None:
     """Wrap ``Prisma._execute``. Raises AttributeError where the client has no such method."""
-    execute = client._execute  # noqa: SLF001 - the one place that all calls pass
 
-    async def watched(
-        this: Any,
+    def executing(
+        _: Any,
         method: str,
         arguments: Mapping[str, Any],
         model: type[Any] | None = None,
-        **options: Any,
-    ) -> Any:
+        **__: Any,
+    ) -> Watch:
         call = describe(method, arguments, model)
         observer.sent(call)
-        try:
-            return await execute(this, method, arguments, model, **options)
-        except Exception as error:
+        error = (yield).error
+        if isinstance(error, Exception):
             observer.failed(call, error)
-            raise
 
-    client._execute = watched  # noqa: SLF001 - as above
+    execute = client._execute  # noqa: SLF001 - the one place that all calls pass
+    client._execute = guard.awaited(HookPoint.STATEMENTS, execute, executing)  # noqa: SLF001 - as above
 
 
 def describe(method: str, arguments: Mapping[str, Any], model: type[Any] | None) -> Call:

@@ -24,6 +24,7 @@ from harness.authcache.words import (
 )
 from harness.domain.served import Served
 from harness.targets.litellm.inside import kinds
+from harness.targets.litellm.inside.guard import Guard
 from harness.targets.metrics import Metrics
 
 _REASONS = {
@@ -151,10 +152,16 @@ CURRENT: ContextVar[Any] = ContextVar("authcache_request")
 
 
 class Requests:
-    """Finds the current request. Create one per worker."""
+    """Finds the current request. Create one per worker.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Args:
+        metrics: count what requests do.
+        variant: the label of the series of `guard`.
+    """
+
+    def __init__(self, metrics: Metrics, variant: str = "") -> None:
         self.metrics = metrics
+        self.guard = Guard(metrics.registry, variant)
         self._nobody = Background(metrics)
 
     def begin(self) -> Request:

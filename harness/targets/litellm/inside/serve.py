@@ -6,7 +6,6 @@ its metrics, as the reference proxy has.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ import click
 import uvicorn
 from packaging.version import Version
 
-from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE, PENDING
+from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE, PENDING, HookPoint
 from harness.domain.served import SERVED_HEADER, format_served
+from harness.targets.litellm.inside.guard import Watch
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.proxy_config import environment, proxy_config
+from harness.targets.litellm.inside.request import Request
 from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.settings import SETTINGS_VARIABLE
 from harness.targets.workers import listen, replica_options, run_workers
@@ -132,6 +134,14 @@ def main(
     run_worker(settings, sockets)
 
 
+@dataclass(slots=True)
+class Reply:
+    """What is known of one reply while it is made."""
+
+    status: int = 500
+    request: Request | None = None
+
+
 class Wrapped:
     """LiteLLM's application, watched from outside.
 
@@ -153,7 +163,7 @@ class Wrapped:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
         if scope["type"] == "lifespan":
-            self._instruments.tasks.install()
+            self._instruments.on_loop()
             await self._inner(scope, receive, self._lifespan(send))
         elif scope["type"] != "http":
             await self._inner(scope, receive, send)
@@ -168,41 +178,55 @@ class Wrapped:
     def _lifespan(self, send: Send) -> Send:
         async def watched(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                self._instruments.after_startup()
+                await self._instruments.after_startup()
             await send(message)
 
         return watched
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.perf_counter()
-        metrics = self._instruments.metrics
-        metrics.request_started()
-        request = self._instruments.requests.begin()
-        status = 500
+        guard, reply = self._instruments.requests.guard, Reply()
 
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if self._tells_served and request.served:
-                    served = format_served(request.served).encode()
-                    message["headers"] = [*message.get("headers", ()), (_SERVED, served)]
-            await send(message)
+        async def told(message: Message) -> None:
+            await send(guard.run(HookPoint.REQUESTS, self._told, reply, message) or message)
 
+        steps = guard.begin(HookPoint.REQUESTS, self._watch, (scope, reply), {})
         try:
-            await self._inner(scope, receive, watched)
-        finally:
+            await self._inner(scope, receive, told)
+        except BaseException as error:
+            guard.end(HookPoint.REQUESTS, steps, None, error)
+            raise
+        guard.end(HookPoint.REQUESTS, steps, None, None)
+
+    def _told(self, reply: Reply, message: Message) -> Message:
+        """A message of the reply, with the served header."""
+        if message["type"] != "http.response.start":
+            return message
+        reply.status = message["status"]
+        if reply.request is None or not reply.request.served or not self._tells_served:
+            return message
+        served = format_served(reply.request.served).encode()
+        return {**message, "headers": [*message.get("headers", ()), (_SERVED, served)]}
+
+    def _watch(self, scope: Scope, reply: Reply) -> Watch:
+        start = time.perf_counter()
+        metrics, requests = self._instruments.metrics, self._instruments.requests
+        route = _ROUTES.get(scope["path"], OTHER_ROUTE)
+        request = reply.request = requests.begin()
+        metrics.request_started()
+        try:
+            yield
             request.end()
-            route = _ROUTES.get(scope["path"], OTHER_ROUTE)
+        finally:
             seconds = time.perf_counter() - start
-            metrics.request_done(route, status, request.scope, seconds)
+            metrics.request_done(route, reply.status, request.scope, seconds)
+        if route == CHAT_ROUTE and reply.status == 200:  # noqa: PLR2004 - the one that is served
+            requests.guard.answered += 1
 
     async def _show(self, scope: Scope, send: Send) -> None:
         """Serve the worker's metrics; a request for what is pending also flushes the spend."""
         names = parse_qs(scope["query_string"].decode()).get("name[]", [])
         if names == [PENDING]:
-            with contextlib.suppress(Exception):
-                self._instruments.flush_spend()
+            self._instruments.flush_spend()
         self._instruments.refresh()
         body, content_type = self._instruments.metrics.render(names)
         headers = [

@@ -6,7 +6,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from harness.authcache.words import ObjectKind, Op, Outcome, Tier, WriteOutcome
+from harness.domain.series import HookPoint
 from harness.targets.litellm.inside import kinds
+from harness.targets.litellm.inside.guard import Watch
 from harness.targets.litellm.inside.lookups import LOOKUP
 from harness.targets.litellm.inside.request import Requests
 
@@ -22,84 +24,76 @@ class Writes:
 
     def __init__(self, requests: Requests, namespace: str) -> None:
         self._requests = requests
+        self._guard = requests.guard
         self._prefix = f"{namespace}:" if namespace else ""
 
-    def wrap_cache(self, cache: Any) -> None:
+    def wrap_cache(self, point: HookPoint, cache: Any) -> None:
         """Record what a cache is about to write, and what a request read from Postgres."""
         one, many = cache.async_set_cache, cache.async_set_cache_pipeline
 
-        async def async_set_cache(key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        def writing(key: Any, value: Any, *_: Any, **kwargs: Any) -> Watch:
             kind = kinds.of_entry(key, value, kwargs.get("model_type"))
-            if kind is None:
-                return await one(key, value, *args, **kwargs)
-            self._requests.current.written(kind, value)
-            token = WRITING.set({key: kind})
-            try:
-                return await one(key, value, *args, **kwargs)
-            finally:
-                WRITING.reset(token)
+            if kind is not None:
+                self._requests.current.written(kind, value)
+                yield from _while_writing({key: kind})
 
-        async def async_set_cache_pipeline(cache_list: Any, *args: Any, **kwargs: Any) -> Any:
+        def writing_many(cache_list: Any, *_: Any, **__: Any) -> Watch:
             found = {key: kinds.of_entry(key, value, None) for key, value in cache_list}
-            token = WRITING.set({key: kind for key, kind in found.items() if kind is not None})
-            try:
-                return await many(cache_list, *args, **kwargs)
-            finally:
-                WRITING.reset(token)
+            yield from _while_writing({k: kind for k, kind in found.items() if kind is not None})
 
-        cache.async_set_cache = async_set_cache
-        cache.async_set_cache_pipeline = async_set_cache_pipeline
-        self._wrap_memory(cache.in_memory_cache)
+        cache.async_set_cache = self._guard.awaited(point, one, writing)
+        cache.async_set_cache_pipeline = self._guard.awaited(point, many, writing_many)
+        self._wrap_memory(point, cache.in_memory_cache)
         partition = getattr(cache, "key_object_cache", None)
         if partition is not None:
-            self._wrap_memory(partition.in_memory_cache)
+            self._wrap_memory(point, partition.in_memory_cache)
 
-    def _wrap_memory(self, memory: Any) -> None:
-        inner = memory.set_cache
-
-        def set_cache(key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def _wrap_memory(self, point: HookPoint, memory: Any) -> None:
+        def setting(key: Any, *_: Any, **__: Any) -> Watch:
             kind = (WRITING.get() or {}).get(key)
             if kind is not None:
                 self._requests.metrics.write(Tier.MEMORY, WriteOutcome.OK, kind)
-            return inner(key, value, *args, **kwargs)
+            yield
 
-        memory.set_cache = set_cache
+        memory.set_cache = self._guard.sync(point, memory.set_cache, setting)
 
     def wrap_client(self, client: type[Any], pipeline: type[Any]) -> None:
         """Count what redis-py sends: GETs of objects, SETs of objects with their bytes."""
-        execute, queue = client.execute_command, pipeline.pipeline_execute_command
 
-        async def execute_command(this: Any, *args: Any, **options: Any) -> Any:
-            try:
-                answer = await execute(this, *args, **options)
-            except Exception:
+        def sending(_: Any, *args: Any, **__: Any) -> Watch:
+            answer, error = yield
+            if error is None:
+                self._asked(args)
+                self._wrote(args, WriteOutcome.OK)
+                self._prefetched(args, answer)
+            elif isinstance(error, Exception):
                 lookup = LOOKUP.get()
                 if lookup is not None:
                     lookup.backend_error = True
                 self._wrote(args, WriteOutcome.ERROR)
-                raise
+
+        def queueing(_: Any, *args: Any, **__: Any) -> Watch:
             self._asked(args)
             self._wrote(args, WriteOutcome.OK)
-            self._prefetched(args, answer)
-            return answer
+            yield
 
-        def pipeline_execute_command(this: Any, *args: Any, **options: Any) -> Any:
-            self._asked(args)
-            self._wrote(args, WriteOutcome.OK)
-            return queue(this, *args, **options)
-
-        run = pipeline.execute
-
-        async def execute_all(this: Any, *args: Any, **options: Any) -> Any:
+        def running(this: Any, *_: Any, **__: Any) -> Watch:
             commands = [command for command, _ in this.command_stack]
-            answers = await run(this, *args, **options)
-            for command, answer in zip(commands, answers, strict=False):
-                self._prefetched(command, answer)
-            return answers
+            answers, error = yield
+            if error is None:
+                for command, answer in zip(commands, answers, strict=False):
+                    self._prefetched(command, answer)
 
-        client.execute_command = execute_command
-        pipeline.pipeline_execute_command = pipeline_execute_command
-        pipeline.execute = execute_all
+        send, queue, run = (
+            client.execute_command,
+            pipeline.pipeline_execute_command,
+            pipeline.execute,
+        )
+        client.execute_command = self._guard.awaited(HookPoint.REDIS_CLIENT, send, sending)
+        pipeline.pipeline_execute_command = self._guard.sync(
+            HookPoint.REDIS_CLIENT, queue, queueing
+        )
+        pipeline.execute = self._guard.awaited(HookPoint.REDIS_CLIENT, run, running)
 
     def _asked(self, args: tuple[Any, ...]) -> None:
         if args[0] in _GETS:
@@ -136,3 +130,11 @@ class Writes:
     def _plain(self, name: Any) -> str:
         text = name.decode() if isinstance(name, bytes) else str(name)
         return text.removeprefix(self._prefix)
+
+
+def _while_writing(written: dict[str, ObjectKind]) -> Watch:
+    token = WRITING.set(written)
+    try:
+        yield
+    finally:
+        WRITING.reset(token)

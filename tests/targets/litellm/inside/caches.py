@@ -32,6 +32,36 @@ class Redis:
         return self.values.get(key)
 
 
+class Client:
+    """redis-py's client, as far as commands go."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Any, ...]] = []
+        self.answers: dict[str, Any] = {}
+
+    async def execute_command(self, *args: Any, **_: Any) -> Any:
+        self.sent.append(args)
+        if args[-1] == "fail":
+            raise ConnectionError("gone")
+        return self.answers.get(args[0], "OK")
+
+
+class Pipeline(Client):
+    """Its pipeline."""
+
+    @property
+    def command_stack(self) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        return [(command, {}) for command in self.sent]
+
+    def pipeline_execute_command(self, *args: Any, **_: Any) -> Pipeline:
+        self.sent.append(args)
+        return self
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        del raise_on_error
+        return [self.answers.get(command[0], "OK") for command in self.sent]
+
+
 class LiteLLM_UserTable:  # noqa: N801 - the name is what is looked at
     """A model, as far as its name and fields go."""
 
@@ -82,9 +112,11 @@ class Cache:
         self.redis_cache = redis
         self.codec = codec
 
-    async def async_get_cache(self, key: str, model_type: Any = None, **_: Any) -> Any:
+    async def async_get_cache(
+        self, key: str, model_type: Any = None, local_only: bool = False, **_: Any
+    ) -> Any:
         value = await self.in_memory_cache.async_get_cache(key)
-        if value is None and self.redis_cache is not None:
+        if value is None and self.redis_cache is not None and not local_only:
             try:
                 value = await self.redis_cache.async_get_cache(key)
             except ConnectionError:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.authcache.words import KeyScope, ObjectKind, Op
+from harness.domain.series import HookPoint
 from harness.observe.counters import Counters
 from harness.targets.litellm.inside.instrument import StatementObserver
 from harness.targets.litellm.inside.lookups import Lookups
@@ -45,7 +46,7 @@ class World:
         self.lookups = Lookups(self.requests)
         self.redis = Redis()
         self.cache = Cache(self.redis, OwnCodec)
-        self.lookups.wrap_cache(self.cache)
+        self.lookups.wrap_cache(HookPoint.AUTH_CACHE, self.cache)
         self.lookups.wrap_redis(self.redis)
         self.lookups.wrap_codec(OwnCodec)
         self.statements = StatementObserver(self.requests)
@@ -90,7 +91,7 @@ async def test_redis_answers_and_the_backfill_is_seen(world: World) -> None:
 async def test_the_backfill_of_a_cache_beside_the_auth_cache_is_not_told(world: World) -> None:
     """It shares the Redis and its keys; how long it keeps them is its own affair."""
     beside = Cache(world.redis)
-    world.lookups.wrap_cache(beside, may_load=False)
+    world.lookups.wrap_cache(HookPoint.INTERNAL_USAGE_CACHE, beside, may_load=False)
     world.redis.values[USER] = {"user_id": USER}
     beside.in_memory_cache.ttl_dict[USER] = time.time() + 1
     await beside.async_get_cache(USER)
@@ -103,7 +104,7 @@ def test_a_cache_that_cannot_be_wrapped_whole_is_left_as_it_is(world: World) -> 
     strange = Cache(world.redis)
     del strange.in_memory_cache
     with pytest.raises(AttributeError):
-        world.lookups.wrap_cache(strange)
+        world.lookups.wrap_cache(HookPoint.AUTH_CACHE, strange)
     assert "async_get_cache" not in vars(strange)
 
 

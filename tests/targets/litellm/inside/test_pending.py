@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,7 @@ def requests() -> Requests:
 
 
 async def test_a_task_counts_from_the_answer_to_its_end(requests: Requests) -> None:
-    tasks = Tasks()
+    tasks = Tasks(requests.guard)
     tasks.install()
     request = requests.begin()
     go = asyncio.Event()
@@ -35,8 +35,7 @@ async def test_a_task_counts_from_the_answer_to_its_end(requests: Requests) -> N
 
 
 async def test_a_task_of_nobodys_request_does_not_count(requests: Requests) -> None:
-    del requests
-    tasks = Tasks()
+    tasks = Tasks(requests.guard)
     tasks.install()
     work = asyncio.create_task(asyncio.Event().wait())
     assert tasks.unfinished() == 0
@@ -57,7 +56,7 @@ async def test_a_task_gets_whatever_a_loop_gives_its_factory(
     async def nothing() -> None:
         """Done at once."""
 
-    tasks = Tasks()
+    tasks = Tasks(requests.guard)
     tasks.install()
     loop = asyncio.get_running_loop()
     factory: Any = loop.get_task_factory()
@@ -73,26 +72,84 @@ async def test_a_task_gets_whatever_a_loop_gives_its_factory(
     assert given == [{"eager_start": None, "name": "work", "context": context}]
 
 
-async def test_a_loop_that_a_request_started_is_found_out(
+async def test_a_loop_that_a_request_started_is_found_out_and_its_name_means_nothing(
     requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = Tasks()
+    tasks = Tasks(requests.guard)
     tasks.install()
 
-    async def worker_loop() -> None:
-        await asyncio.Event().wait()
+    async def work(until: asyncio.Event) -> None:
+        await until.wait()
 
+    never, soon = asyncio.Event(), asyncio.Event()
     request = requests.begin()
-    first = asyncio.create_task(worker_loop())
+    daemon = asyncio.create_task(work(never))
     request.end()
     assert tasks.unfinished() == 1
     monkeypatch.setattr(pending, "DAEMON_AFTER_S", -1.0)
     assert tasks.unfinished() == 0
     monkeypatch.setattr(pending, "DAEMON_AFTER_S", 1e9)
-    second = asyncio.create_task(worker_loop())
-    assert tasks.unfinished() == 0, "another of its kind is known at once"
-    for each in (first, second):
-        each.cancel()
+    second = requests.begin()
+    later = asyncio.create_task(work(soon))
+    second.end()
+    assert tasks.unfinished() == 1, "a later task of that name is waited for"
+    soon.set()
+    await later
+    assert tasks.unfinished() == 0
+    daemon.cancel()
+
+
+async def test_a_task_that_starts_long_after_its_request_has_its_own_time(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = Tasks(requests.guard)
+    tasks.install()
+    request = requests.begin()
+    request.end()
+    request.ended_at -= 100.0
+    monkeypatch.setattr(pending, "DAEMON_AFTER_S", 50.0)
+    go = asyncio.Event()
+    late = asyncio.create_task(go.wait())
+    assert tasks.unfinished() == 1
+    go.set()
+    await late
+
+
+async def test_what_a_daemon_starts_is_its_own_unless_it_is_for_a_later_request(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As LiteLLM's logging worker does: one loop, that runs each coroutine in its own context."""
+    tasks = Tasks(requests.guard)
+    tasks.install()
+    work = asyncio.Queue[tuple[Context, Any] | None]()
+    started = list[asyncio.Task[Any]]()
+    turn = asyncio.Event()
+
+    async def helper(context: Context, coroutine: Any) -> None:
+        started.append(context.run(asyncio.create_task, coroutine))
+        turn.set()
+        await started[-1]
+
+    async def loop() -> None:
+        while (item := await work.get()) is not None:
+            started.append(asyncio.create_task(helper(*item)))
+
+    first = requests.begin()
+    daemon = asyncio.create_task(loop())
+    first.end()
+    monkeypatch.setattr(pending, "DAEMON_AFTER_S", -1.0)
+    assert tasks.unfinished() == 0
+    monkeypatch.setattr(pending, "DAEMON_AFTER_S", 1e9)
+    second = requests.begin()
+    go = asyncio.Event()
+    work.put_nowait((copy_context(), go.wait()))
+    second.end()
+    await turn.wait()
+    assert tasks.unfinished() == 1, "the coroutine of the second request; the helper is the loop's"
+    go.set()
+    work.put_nowait(None)
+    await asyncio.gather(daemon, *started)
+    assert tasks.unfinished() == 0
 
 
 async def test_spend_waits_in_queues_until_it_is_written(

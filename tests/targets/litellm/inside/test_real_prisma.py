@@ -3,10 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from harness.authcache.words import ObjectKind
+from harness.targets.litellm.inside.guard import Guard
 from harness.targets.litellm.inside.real_prisma import describe, observe
 from harness.targets.schema.statements import classify
+
+GUARD = Guard(CollectorRegistry(), "x")
 
 
 class LiteLLM_UserTable:  # noqa: N801 - Prisma's model has the table's name
@@ -54,7 +58,7 @@ def test_a_raw_query_is_told_by_its_text() -> None:
 
 async def test_calls_pass_through_and_are_heard() -> None:
     prisma, ears = _client(), Ears()
-    observe(prisma, ears)
+    observe(prisma, ears, GUARD)
     answer = await prisma()._execute(method="find_first", arguments={}, model=LiteLLM_UserTable)
     assert answer.startswith("find_first")
     assert ears.heard == ['SELECT 1 FROM "LiteLLM_UserTable"']
@@ -68,4 +72,4 @@ def test_another_client_is_told_apart() -> None:
         pass
 
     with pytest.raises(AttributeError):
-        observe(Other, Ears())
+        observe(Other, Ears(), GUARD)

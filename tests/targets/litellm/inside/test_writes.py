@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 from harness.authcache.words import KeyScope
+from harness.domain.series import HookPoint
 from harness.observe.counters import Counters
 from harness.targets.litellm.inside.instrument import StatementObserver
 from harness.targets.litellm.inside.request import Requests
@@ -11,40 +12,14 @@ from harness.targets.litellm.inside.writes import Writes
 from harness.targets.metrics import Metrics
 from tests.targets.litellm.inside.caches import (
     Cache,
+    Client,
     LiteLLM_TeamTableCachedObj,
     LiteLLM_UserTable,
+    Pipeline,
     Redis,
 )
 
 TEAM = str(uuid.UUID(int=2, version=4))
-
-
-class Client:
-    """redis-py's client, as far as commands go."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[Any, ...]] = []
-        self.answers: dict[str, Any] = {}
-
-    async def execute_command(self, *args: Any, **_: Any) -> Any:
-        self.sent.append(args)
-        if args[-1] == "fail":
-            raise ConnectionError("gone")
-        return self.answers.get(args[0], "OK")
-
-
-class Pipeline(Client):
-    @property
-    def command_stack(self) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-        return [(command, {}) for command in self.sent]
-
-    def pipeline_execute_command(self, *args: Any, **_: Any) -> Pipeline:
-        self.sent.append(args)
-        return self
-
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        del raise_on_error
-        return [self.answers.get(command[0], "OK") for command in self.sent]
 
 
 def _wrapped() -> tuple[Metrics, Requests, Writes, Client, Pipeline]:
@@ -86,7 +61,7 @@ class SendingCache(Cache):
 async def test_a_write_is_counted_in_both_tiers_with_its_bytes() -> None:
     metrics, _, writes, client, pipeline = _wrapped()
     cache = SendingCache(client, pipeline)
-    writes.wrap_cache(cache)
+    writes.wrap_cache(HookPoint.AUTH_CACHE, cache)
     await cache.async_set_cache(TEAM, LiteLLM_TeamTableCachedObj(TEAM))
     counted = _counted(metrics)
     assert counted.by("authcache_writes_total", "tier", "outcome", "object") == {
@@ -99,7 +74,7 @@ async def test_a_write_is_counted_in_both_tiers_with_its_bytes() -> None:
 async def test_a_pipeline_is_counted_entry_by_entry() -> None:
     metrics, _, writes, client, pipeline = _wrapped()
     cache = SendingCache(client, pipeline)
-    writes.wrap_cache(cache)
+    writes.wrap_cache(HookPoint.AUTH_CACHE, cache)
     entries = [(TEAM, {"user_id": TEAM}), ("default_user_id:spend", 1.0)]
     await cache.async_set_cache_pipeline(entries)
     counted = _counted(metrics)
@@ -121,7 +96,7 @@ async def test_what_is_not_under_study_is_not_counted() -> None:
 async def test_what_was_read_from_postgres_is_what_is_written_next() -> None:
     metrics, requests, writes, client, pipeline = _wrapped()
     cache = SendingCache(client, pipeline)
-    writes.wrap_cache(cache)
+    writes.wrap_cache(HookPoint.AUTH_CACHE, cache)
     request = requests.begin()
 
     class Statement:
