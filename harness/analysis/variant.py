@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def variant_result(
         entry_age_max_s=_entry_age_max(measured),
         payload_bytes=_means(tally, PAYLOAD_BYTES, 1.0),
         codec_us={op: _means(tally, CODEC_SECONDS, 1e6, op=op) for op in ("encode", "decode")},
-        spend_drift_micro=spend_drift(plan, measured),
+        spend_drift_micro=spend_drift(measured),
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
         cpu_ms_per_request=_cpu(arm.name, measured),
         hard_coded=list(arm.target.hard_coded),
@@ -143,29 +142,16 @@ def combined_view(plan: RunPlan, windows: Sequence[Evidence]) -> list[CombinedVi
     return rows
 
 
-def spend_drift(plan: RunPlan, windows: Sequence[Evidence]) -> dict[str, int]:
-    """Cost of the answered requests minus the spend Postgres gained, by object, in micro-units.
+def spend_drift(windows: Sequence[Evidence]) -> dict[str, int]:
+    """Cost of the 2xx replies minus the spend that Postgres gained, in micro-units.
 
-    A scope without a user adds to no user's cost, and so on; the ledger checks key spend.
+    By object, without the key: the ledger checks its spend, and every row of the others.
     """
-    has = {
-        ObjectKind.USER: ("user", "shared_id", "member"),
-        ObjectKind.TEAM: ("team", "shared_id", "member"),
-        ObjectKind.MEMBERSHIP: ("shared_id", "member"),
+    return {
+        kind.value: sum(due - got for w in windows for due, got in w.spend(kind).values())
+        for kind in ObjectKind
+        if kind is not ObjectKind.KEY
     }
-    rows = {key.scope for key in plan.keys if key.membership != "none"}
-    drift: Counter[str] = Counter()
-    for window in windows:
-        paid = {
-            scope: sum(n for status, n in statuses.items() if status.startswith("2"))
-            for scope, statuses in window.generator.statuses.items()
-        }
-        each = window.generator.cost_micro / total if (total := sum(paid.values())) else 0.0
-        for kind, scopes in has.items():
-            charged = [s for s in scopes if kind is not ObjectKind.MEMBERSHIP or s in rows]
-            cost = sum(paid.get(scope, 0) for scope in charged) * each
-            drift[kind.value] += round(cost) - window.spend_micro[kind]
-    return dict(drift)
 
 
 def _cells(

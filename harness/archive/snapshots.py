@@ -33,6 +33,7 @@ def write_window(folder: Path, evidence: Evidence) -> Path:
         "before": _snapshot(evidence.before),
         "after": _snapshot(evidence.after),
         "truth": {str(i): dataclasses.asdict(t) for i, t in evidence.truths.items()},
+        "rows": {str(i): dict(path.rows) for i, path in evidence.paths.items()},
         "checkpoints": [dataclasses.asdict(c) for c in evidence.checkpoints],
         "cpu_s": dict(evidence.cpu_s),
         "not_counted": dict(evidence.not_counted),
@@ -48,9 +49,13 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "workers": [_counters(worker) for worker in snapshot.workers],
         "statements": None
         if statements is None
-        else {kind.value: dataclasses.asdict(count) for kind, count in statements.items()},
+        else {
+            "reads": {k.value: dataclasses.asdict(n) for k, n in statements.reads.items()},
+            "named": dict(statements.named),
+            "unnamed": dict(statements.unnamed),
+        },
         "redis": None if snapshot.redis is None else dataclasses.asdict(snapshot.redis),
-        "spend_micro": {kind.value: micro for kind, micro in snapshot.spend.items()},
+        "spend_micro": {kind.value: dict(rows) for kind, rows in snapshot.spend.items()},
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import lru_cache
 from typing import Any
 
 import hiredis
@@ -22,6 +23,8 @@ Reply = Any
 """Bytes, an int, or None."""
 Words = tuple[str | bytes | int, ...]
 _CONNECT_TRIES = 4
+COMMANDS = ("get", "set", "del")
+"""Counted from 0; another command is counted from its first use on."""
 
 
 class BatchingClient:
@@ -45,6 +48,10 @@ class BatchingClient:
         )
         self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no annotation for it
         self._timeout_s = timeout_s
+        self.sent: dict[str, int] = dict.fromkeys(COMMANDS, 0)
+        """Commands that were written to the connection, by name in lower case.
+
+        Redis counts the commands within a script too: whoever runs one adds what it ran."""
         self._waiting: list[tuple[Words, asyncio.Future[Reply]]] = []
         self._sender: asyncio.Task[None] | None = None
 
@@ -93,6 +100,10 @@ class BatchingClient:
                 # redis-py's own packing does not use hiredis and takes twice as long.
                 packed = b"".join([hiredis.pack_command(words) for words, _ in batch])  # type: ignore[arg-type]  # its stub allows one word only
                 await connection.send_packed_command(packed, check_health=False)
+                sent = self.sent
+                for words, _ in batch:
+                    name = _lower(words[0])
+                    sent[name] = sent.get(name, 0) + 1
                 for _, future in batch:
                     await self._answer(future)
         except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
@@ -110,6 +121,11 @@ class BatchingClient:
         else:
             if not future.done():
                 future.set_result(reply)
+
+
+@lru_cache(maxsize=64)
+def _lower(name: str | bytes | int) -> str:
+    return (name.decode() if isinstance(name, bytes) else str(name)).lower()
 
 
 def _fail(batch: list[tuple[Words, asyncio.Future[Reply]]], error: BaseException) -> None:

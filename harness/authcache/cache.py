@@ -16,7 +16,7 @@ import msgspec
 
 from harness.authcache import logs
 from harness.authcache.codecs import Codec, ForeignPayloadError
-from harness.authcache.events import Lookup, SourceRead, Wait
+from harness.authcache.events import Asked, Lookup, SourceRead, Wait
 from harness.authcache.objects import (
     MODELS,
     CachedObject,
@@ -60,6 +60,7 @@ def _lookups(tier: Tier, outcome: Outcome) -> Mapping[tuple[Op, ObjectKind], Loo
 _MEMORY, _REDIS = Tier.MEMORY, Tier.REDIS
 _LOAD, _PEEK, _MISS = Op.LOAD, Op.PEEK, ReadReason.MISS
 _now = time.time
+_ASKED = {key: Asked(*key) for key in product(Op, ObjectKind)}
 _MEMORY_HIT, _MEMORY_MISS = _lookups(_MEMORY, Outcome.HIT), _lookups(_MEMORY, Outcome.MISS)
 _REDIS_HIT, _REDIS_MISS = _lookups(_REDIS, Outcome.HIT), _lookups(_REDIS, Outcome.MISS)
 
@@ -222,6 +223,7 @@ class AuthCache:
         Raises:
             DecodeError: with ``OnFailure.RAISE``, for a value that does not decode.
         """
+        trace.asked.append(_ASKED[op, kind])
         slot = self.memory.get(key)
         if slot is None:
             trace.lookups.append(_MEMORY_MISS[op, kind])
@@ -236,6 +238,7 @@ class AuthCache:
                 # A live object of another kind under the same key: up to 1.83 this fell through
                 # to Postgres silently.
                 trace.lookups.append(Lookup(_MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
+                self.recorder.failed_read(kind, "nothing", trace.scope)
                 return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
         self._memory_ages[kind](_now() - slot.read_at)
@@ -397,9 +400,11 @@ class AuthCache:
             return self._codec.decode(kind, payload, self.models[kind])
         except Exception as error:  # a user's codec may raise anything
             trace.lookups.append(Lookup(tier, op, Outcome.DESERIALIZE_FAILURE, kind))
+            silent = on_failure is OnFailure.RAISE or isinstance(error, ForeignPayloadError)
+            self.recorder.failed_read(kind, "nothing" if silent else on_failure.value, trace.scope)
             if on_failure is OnFailure.RAISE:
                 raise DecodeError(str(error)) from error
-            if not isinstance(error, ForeignPayloadError):
+            if not silent:
                 logs.validation_failed(trace.scope, self._title(kind), error)
                 if on_failure is OnFailure.PAIR:
                     logs.typed_read_failed(trace.scope, key, self._title(kind))

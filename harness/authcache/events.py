@@ -15,6 +15,13 @@ from harness.authcache.words import (
 )
 
 
+class Asked(NamedTuple):
+    """One lookup, as it begins: a witness against its outcomes, counted apart from them."""
+
+    op: Op
+    kind: ObjectKind
+
+
 class Lookup(NamedTuple):
     """One question to one tier."""
 
@@ -42,6 +49,7 @@ class Events(Protocol):
     """The events of one request or background task, and the scope that they count under."""
 
     scope: KeyScope
+    asked: list[Asked]
     lookups: list[Lookup]
     source_reads: list[SourceRead]
     waits: list[Wait]

@@ -212,7 +212,7 @@ class RedisTier:
         Raises RedisUnavailableError.
         """
         px = _ms(life_s) if life_s > 0 else 0
-        (kept,) = await self._scripts(_KEEP, (key, (claim, px)))
+        (kept,) = await self._scripts(_KEEP, "pexpire", (key, (claim, px)))
         return bool(kept)
 
     async def set(self, key: str, payload: bytes, read_at: float, ttl_s: float) -> None:
@@ -253,7 +253,7 @@ class RedisTier:
             fills = claim is None and time.time() - read_at < ttl_s
             wire = _frame(payload, read_at)
             calls.append((key, (claim or b"", wire, _ms(ttl_s), int(fills))))
-        return [bool(stored) for stored in await self._scripts(_SET_NEWER, *calls)]
+        return [bool(stored) for stored in await self._scripts(_SET_NEWER, "set", *calls)]
 
     async def delete(self, key: str) -> None:
         """Delete a key, whatever it holds. Raises RedisUnavailableError."""
@@ -261,20 +261,30 @@ class RedisTier:
         await self._answers(self._client.send("DEL", self._namespace + key))
 
     async def _scripts(
-        self, script: str, *calls: tuple[str, tuple[bytes | int, ...]]
+        self, script: str, last: str, *calls: tuple[str, tuple[bytes | int, ...]]
     ) -> list[Reply]:
-        """Run a script for several keys, each with its arguments, in one round trip."""
+        """Run a script for several keys, each with its arguments, in one round trip.
+
+        Args:
+            script: of a GET and, where it does not return 0, of one command more.
+            last: the name of that command, in lower case.
+            calls: key and arguments of each.
+        """
         # EVAL, not EVALSHA: after a restart of Redis no call has to be sent a second time, so what
         # is counted here is what the server runs. It is one per read from Postgres.
         self._check()
         for _ in calls:
             self._observer.redis_get("script")
-        return await self._answers(
+        answers = await self._answers(
             *(
                 self._client.send("EVAL", script, 1, self._namespace + key, *arguments)
                 for key, arguments in calls
             )
         )
+        sent = self._client.sent
+        sent["get"] = sent.get("get", 0) + len(calls)
+        sent[last] = sent.get(last, 0) + sum(map(bool, answers))
+        return answers
 
     def _check(self) -> None:
         if not self._breaker.allows():

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from harness.authcache.events import Lookup, SourceRead, Wait
+from harness.authcache.events import Asked, Lookup, SourceRead, Wait
 from harness.authcache.words import KeyScope, ObjectKind, Tier, WriteOutcome
 
 
@@ -19,6 +19,7 @@ class Trace(msgspec.Struct, eq=False):
     """Collects the events of one request or background task."""
 
     scope: KeyScope = KeyScope.UNKNOWN
+    asked: list[Asked] = []
     lookups: list[Lookup] = []
     source_reads: list[SourceRead] = []
     waits: list[Wait] = []
@@ -41,6 +42,15 @@ class Recorder(Protocol):
 
     def decoded(self, kind: ObjectKind, seconds: float) -> None:
         """One decode, successful or not."""
+
+    def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
+        """A value was not the object that was looked up.
+
+        Args:
+            kind: the object.
+            logged: what the reader logs of it: ``pair``, ``warning`` or ``nothing``.
+            scope: as known at that moment, which the log records carry too.
+        """
 
     def ages(self, tier: Tier) -> Mapping[ObjectKind, Callable[[float], None]]:
         """Callbacks by object that record an answer's age: seconds since its read from Postgres.
@@ -78,6 +88,9 @@ class NullRecorder:
         """Count nothing."""
 
     def decoded(self, kind: ObjectKind, seconds: float) -> None:
+        """Count nothing."""
+
+    def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
         """Count nothing."""
 
     def ages(self, tier: Tier) -> Mapping[ObjectKind, Callable[[float], None]]:

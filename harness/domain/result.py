@@ -233,7 +233,7 @@ class Equation(_Part):
     """A ``validity`` equation that is unbalanced makes the run invalid; a ``finding`` says
     something about the variant."""
     reason: str = ""
-    """Why it was not checked; empty where it was."""
+    """Why it was not checked, or what does not fit, by name; empty where it balances."""
 
 
 class Ledger(_Part):

@@ -14,6 +14,8 @@ from harness.authcache.logs import Signature
 from harness.authcache.words import Outcome
 
 LOOKUPS = "authcache_lookups_total"
+ASKED = "authcache_lookups_asked_total"
+FAILED_READS = "authcache_failed_reads_total"
 READS = "authcache_source_reads_total"
 READ_ERRORS = "authcache_source_read_errors_total"
 WAITS = "authcache_coalesced_total"
@@ -22,6 +24,7 @@ CODEC_SECONDS = "authcache_codec_seconds"
 PAYLOAD_BYTES = "authcache_payload_bytes"
 ENTRY_AGE = "authcache_entry_age_seconds"
 REDIS_GETS = "authcache_redis_gets_total"
+REDIS_SENT = "authcache_redis_sent_total"
 LOGS = "authcache_log_records_total"
 PENDING = "authcache_pending"
 BUILD_INFO = "authcache_build_info"

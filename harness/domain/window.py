@@ -80,6 +80,21 @@ class ServedCount(_Message):
     age_ms_max: int | None
 
 
+class KeyCount(_Message):
+    """What one key's requests came to."""
+
+    scope: str
+    key_index: int
+    """Index into the keys file."""
+    answered: int
+    admitted: int
+    """2xx replies."""
+    cost_micro: int
+    """Sum of the cost header over 2xx replies, in millionths of a US dollar."""
+    named: dict[str, int]
+    """2xx replies that named an object at least once in the served header, by object."""
+
+
 class WindowResult(_Message):
     """What the generator counted in one window."""
 
@@ -99,6 +114,8 @@ class WindowResult(_Message):
     cost_micro: int
     """Sum of the cost header over 2xx replies, in millionths of a US dollar."""
     served: list[ServedCount]
+    keys: list[KeyCount] = []
+    """Every key that got a reply."""
     replicas: list[int]
     """Requests sent to each host, in the order of ``hosts``."""
     elapsed_s: float

@@ -100,6 +100,9 @@ class Windows:
             not_counted=dict(observer.fleet.not_counted_reason),
             not_checked=dict(spec.target.not_checked),
             findings=spec.target.findings,
+            loses_spend=spec.target.loses_spend,
+            reads_again=spec.target.reads_again,
+            paths={key.index: spec.target.path(key, spec.settings) for key in self.plan.keys},
             checkpoints=points,
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
         )
@@ -166,7 +169,7 @@ class Windows:
             raise InvalidRunError(
                 f"pg_stat_statements cannot be read: {error}. Check Postgres' log, then run again."
             ) from error
-        return None if counts is None else counts[ObjectKind.KEY]
+        return None if counts is None else counts.reads[ObjectKind.KEY]
 
 
 def _tick(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain import series
 from harness.exporter.families import Samples, counter, gauge
 from harness.observe.postgres import StatementCount, statement_counts
+from harness.observe.snapshots import calls_of_data
 from harness.targets.registry import kind_of
 
 BUDGET_S = 0.6
@@ -25,11 +27,6 @@ BUDGET_S = 0.6
 cost only its own numbers and not the page, which reports it as down."""
 _CLOSE_S = 0.1
 """For closing a connection to Redis, within a scrape."""
-
-_OF_CONNECTIONS = frozenset(
-    {"auth", "client", "command", "config", "hello", "info", "ping", "reset", "select"}
-)
-"""Commands that open, name or watch a connection: an idle fleet must show 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +92,16 @@ class ServerReader:
             async with asyncio.timeout_at(deadline):
                 if self._postgres is None:
                     self._postgres = await asyncpg.connect(self._servers.postgres_dsn)
-                counts = await statement_counts(
+                statements = await statement_counts(
                     self._postgres, self._servers.postgres_role, self._classify
                 )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             # TimeoutError is an OSError. The next scrape begins with a new connection.
             self._drop_postgres()
             return [self._up("postgres", answered=False)]
-        return [self._up("postgres", answered=True), *self._statements(counts)]
+        return [self._up("postgres", answered=True), *self._statements(statements.reads)]
 
-    def _statements(self, counts: dict[ObjectKind, StatementCount]) -> list[Samples]:
+    def _statements(self, counts: Mapping[ObjectKind, StatementCount]) -> list[Samples]:
         variant = self._servers.variant
         return [
             counter(
@@ -141,7 +138,7 @@ class ServerReader:
         self, stats: dict[str, Any], memory: dict[str, Any], commands: dict[str, Any]
     ) -> list[Samples]:
         variant = self._servers.variant
-        calls = sum(int(row["calls"]) for name, row in commands.items() if _of_data(name))
+        calls = sum(calls_of_data(commands).values())
         return [
             counter(
                 series.REDIS_KEYSPACE,
@@ -183,8 +180,3 @@ class ServerReader:
             with contextlib.suppress(RedisError, OSError):
                 async with asyncio.timeout(_CLOSE_S):
                     await self._redis.aclose()
-
-
-def _of_data(command: str) -> bool:
-    """Whether an entry of commandstats, as ``cmdstat_client|setinfo``, is about data."""
-    return command.removeprefix("cmdstat_").partition("|")[0] not in _OF_CONNECTIONS

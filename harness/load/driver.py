@@ -168,6 +168,7 @@ def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -
         statuses=recorder.statuses(),
         cost_micro=recorder.cost_micro,
         served=recorder.served(),
+        keys=recorder.by_key(),
         replicas=recorder.replicas,
         elapsed_s=elapsed_s,
         cpu_s=cpu_s,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
 from harness.domain.samples import Sample, SampleWriter
 from harness.domain.served import COST_HEADER, SERVED_HEADER, parse_served
-from harness.domain.window import ServedCount
+from harness.domain.window import KeyCount, ServedCount
 from harness.errors import InvalidRunError
 from harness.load.plan import Arrival
 
@@ -43,6 +43,15 @@ class _Tally:
             self.age_ms_max = age_ms
 
 
+@dataclass(slots=True)
+class _KeyTally:
+    scope: str
+    answered: int = 0
+    admitted: int = 0
+    cost_micro: int = 0
+    named: Counter[str] = field(default_factory=Counter)
+
+
 class RequestRecorder:
     """Counts requests and writes their raw samples.
 
@@ -70,6 +79,7 @@ class RequestRecorder:
         self.replicas = [0] * replicas
         self._statuses: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self._served: dict[tuple[str, int, str, str, str], _Tally] = {}
+        self._keys: dict[int, _KeyTally] = {}
         self._problem_count = 0
         self._problems: list[str] = []
 
@@ -92,7 +102,7 @@ class RequestRecorder:
             self.failed += outcome.status >= _HTTP_ERROR
             self._statuses[arrival.scope][outcome.status] += 1
             cost_micro = self._add_cost(outcome)
-            self._add_served(arrival, outcome.served)
+            self._add_key(arrival, outcome, cost_micro)
         if self._samples is not None:
             self._samples.write(
                 Sample(
@@ -134,6 +144,20 @@ class RequestRecorder:
             )
         ]
 
+    def by_key(self) -> list[KeyCount]:
+        """What each key's requests came to, in the order of the keys."""
+        return [
+            KeyCount(
+                scope=tally.scope,
+                key_index=key,
+                answered=tally.answered,
+                admitted=tally.admitted,
+                cost_micro=tally.cost_micro,
+                named=dict(sorted(tally.named.items())),
+            )
+            for key, tally in sorted(self._keys.items(), key=itemgetter(0))
+        ]
+
     def check(self, taken: int) -> None:
         """Raise InvalidRunError if a request is not accounted for, or a reply was invalid.
 
@@ -162,20 +186,33 @@ class RequestRecorder:
         self.cost_micro += cost
         return cost
 
-    def _add_served(self, arrival: Arrival, header: str | None) -> None:
+    def _add_key(self, arrival: Arrival, outcome: RequestOutcome, cost_micro: int) -> None:
+        named = self._add_served(arrival, outcome.served)
+        tally = self._keys.get(arrival.key)
+        if tally is None:
+            tally = self._keys[arrival.key] = _KeyTally(arrival.scope)
+        tally.answered += 1
+        tally.cost_micro += cost_micro
+        if outcome.status in _HTTP_OK:
+            tally.admitted += 1
+            tally.named.update(named)
+
+    def _add_served(self, arrival: Arrival, header: str | None) -> set[str]:
+        """Count a reply's entries; returns the objects that it names."""
         if not header:
-            return
+            return set()
         try:
             entries = parse_served(header)
         except ValueError:
             self._note(f"{SERVED_HEADER} [{header}]")
-            return
+            return set()
         for kind, tier, digest, age in entries:
             place = (arrival.scope, arrival.key, kind, tier, digest)
             tally = self._served.get(place)
             if tally is None:
                 tally = self._served[place] = _Tally()
             tally.add(age)
+        return {entry.object for entry in entries}
 
     def _note(self, problem: str) -> None:
         self._problem_count += 1

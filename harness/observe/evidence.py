@@ -10,9 +10,9 @@ from functools import cached_property
 from harness.authcache.words import ObjectKind
 from harness.domain.window import WindowResult
 from harness.observe.counters import Counters
-from harness.observe.postgres import StatementCount
+from harness.observe.postgres import StatementCount, Statements
 from harness.observe.snapshots import RedisCount, Snapshot
-from harness.targets.base import KeyTruth
+from harness.targets.base import KeyPath, KeyTruth
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,11 @@ class Evidence:
     """Why an equation cannot be checked for the target, by the equation's name."""
     findings: frozenset[str] = frozenset()
     """Equations that are a finding about the target if they do not balance."""
+    paths: Mapping[int, KeyPath] = field(default_factory=dict)
+    """What an admitted request comes to, by key index."""
+    loses_spend: frozenset[ObjectKind] = frozenset()
+    """As the target says; so does the next."""
+    reads_again: frozenset[int] = frozenset()
     checkpoints: tuple[Checkpoint, ...] = ()
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     """CPU by group in the window, as `Stack.cpu_s` names them."""
@@ -63,25 +68,36 @@ class Evidence:
         return sorted({name for before, after in pairs for name in after.fallen(before)})
 
     @property
-    def statements(self) -> dict[ObjectKind, StatementCount] | None:
+    def statements(self) -> Statements | None:
         """Statements that Postgres ran for the fleet's role in the window."""
         before, after = self.before.statements, self.after.statements
         if before is None or after is None:
             return None
-        return {kind: after[kind].since(before[kind]) for kind in ObjectKind}
+        return after.since(before)
 
     @property
     def redis(self) -> RedisCount | None:
-        """Reads that the fleet's Redis counted in the window."""
+        """What the fleet's Redis counted in the window."""
         before, after = self.before.redis, self.after.redis
         if before is None or after is None:
             return None
-        return RedisCount(after.keys_read - before.keys_read)
+        return after.since(before)
 
-    @property
-    def spend_micro(self) -> dict[ObjectKind, int]:
-        """Spend that Postgres gained in the window, by object."""
-        return {kind: self.after.spend[kind] - self.before.spend[kind] for kind in ObjectKind}
+    def spend(self, kind: ObjectKind) -> dict[str, tuple[int, int]]:
+        """What each row of an object was due, and what it gained in the window, in micro-units.
+
+        Due is the cost of the 2xx replies to all keys that are charged to the row, as the
+        generator saw it. A key without a row of its own is due under ``no row``.
+        """
+        due: Counter[str] = Counter()
+        for item in self.generator.keys:
+            path = self.paths.get(item.key_index)
+            row = None if path is None else path.rows.get(kind)
+            if row is not None or kind is ObjectKind.KEY:
+                due[row or "no row"] += item.cost_micro
+        before, after = self.before.spend[kind], self.after.spend[kind]
+        gained = {row: after.get(row, 0) - before.get(row, 0) for row in {*before, *after}}
+        return {row: (due[row], gained.get(row, 0)) for row in sorted({*due, *gained})}
 
     @cached_property
     def wrong_values(self) -> dict[tuple[str, str], int]:

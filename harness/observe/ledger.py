@@ -8,26 +8,37 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from harness.authcache.words import ObjectKind
+from harness.authcache.words import ObjectKind, ReadReason
 from harness.domain.result import Equation, Ledger
 from harness.domain.series import (
+    ASKED,
     CHAT,
+    FAILED_READS,
+    FAILURE,
+    LOG_PAIR,
+    LOGS,
     LOOKUPS,
     OTHER_STATUS,
     READ_ERRORS,
     READS,
     REDIS_GETS,
+    REDIS_SENT,
     REQUESTS,
     STATUSES,
     WAITS,
+    WRITES,
 )
 from harness.observe.evidence import Evidence
 
 _NAMED = frozenset(map(str, STATUSES))
+_DIRECT = ReadReason.DIRECT.value
+_OWNERS = (ObjectKind.USER, ObjectKind.TEAM, ObjectKind.MEMBERSHIP)
+_SETS = frozenset({"set", "setex", "psetex", "setnx", "getset", "mset", "msetnx"})
 
 Sides = tuple[float, float, float]
 """Left, right, residual."""
@@ -42,13 +53,25 @@ class Rule:
     kind: Literal["validity", "finding"]
     counted_by: str
     """The party that counts both sides, or those of the left and the right side."""
+    cannot_see: str
+    """A fault of its kind that leaves it balanced."""
     sides: Callable[[Evidence], Sides]
     not_checked: Callable[[Evidence], str] = lambda _: ""
     """Why it cannot be checked in a window; empty when it can."""
+    details: Callable[[Evidence], str] = lambda _: ""
+    """What does not fit, by name."""
+    excused: Callable[[Evidence], bool] = lambda _: False
+    """Whether the target is known for what does not fit, which makes it a finding about it."""
 
 
 def _difference(left: float, right: float) -> Sides:
     return left, right, left - right
+
+
+def _by_part(left: Mapping[Any, float], right: Mapping[Any, float]) -> Sides:
+    """Part by part: two mistakes of opposite sign must not balance each other."""
+    off = sum(abs(left.get(part, 0.0) - right.get(part, 0.0)) for part in {*left, *right})
+    return float(sum(left.values())), float(sum(right.values())), float(off)
 
 
 def _requests(e: Evidence) -> Sides:
@@ -59,8 +82,7 @@ def _requests(e: Evidence) -> Sides:
             pair = (scope, status if status in _NAMED else OTHER_STATUS)
             sent[pair] = sent.get(pair, 0.0) + n
     done = e.counted.by(REQUESTS, "key_scope", "status", **CHAT)
-    residual = sum(abs(sent.get(pair, 0) - done.get(pair, 0)) for pair in {*sent, *done})
-    return sum(sent.values()), sum(done.values()), residual
+    return _by_part(sent, done)
 
 
 def _unanswered(e: Evidence) -> Sides:
@@ -75,34 +97,171 @@ def _redis_lookups(e: Evidence) -> Sides:
     return _difference(asked, misses - e.counted.sum(WAITS, stage="before_redis"))
 
 
-def _gets(e: Evidence) -> Sides:
+def _redis_gets(e: Evidence) -> Sides:
     assert e.redis is not None
     return _difference(e.counted.sum(REDIS_GETS), float(e.redis.keys_read))
 
 
 def _source_reads(e: Evidence) -> Sides:
     c = e.counted
-    memory = c.sum(LOOKUPS, tier="memory", op="load") - c.sum(
-        LOOKUPS, tier="memory", op="load", outcome="hit"
+    opened: dict[str, float] = dict.fromkeys(ObjectKind, 0.0)
+    for kind in opened:
+        loads = c.sum(LOOKUPS, tier="memory", op="load", object=kind)
+        for tier in ("memory", "redis"):
+            loads -= c.sum(LOOKUPS, tier=tier, op="load", outcome="hit", object=kind)
+        opened[kind] = (
+            loads - c.sum(WAITS, object=kind) + c.sum(READS, reason="refresh", object=kind)
+        )
+    reads = {
+        kind: c.sum(READS, object=kind) - c.sum(READS, reason=_DIRECT, object=kind)
+        for kind in opened
+    }
+    return _by_part(reads, opened)
+
+
+def _direct(e: Evidence) -> Sides:
+    replies = sum(
+        n
+        for statuses in e.generator.statuses.values()
+        for status, n in statuses.items()
+        if int(status) in e.reads_again
     )
-    redis_hits = c.sum(LOOKUPS, tier="redis", op="load", outcome="hit")
-    unasked = c.sum(READS, reason="refresh") + c.sum(READS, reason="direct")
-    return _difference(c.sum(READS), memory - redis_hits - c.sum(WAITS) + unasked)
+    return _by_part(_direct_reads(e), {ObjectKind.KEY.value: float(replies)})
+
+
+def _direct_reads(e: Evidence) -> dict[str, float]:
+    return {kind: n for (kind,), n in e.counted.by(READS, "object", reason=_DIRECT).items()}
 
 
 def _statements(e: Evidence) -> Sides:
     assert e.statements is not None
-    reads = {kind: e.counted.sum(READS, object=kind) for kind in ObjectKind}
-    errors = {kind: e.counted.sum(READ_ERRORS, object=kind) for kind in ObjectKind}
-    calls = {kind: e.statements[kind].calls for kind in ObjectKind}
-    # Object by object: two mistakes of opposite sign must not balance each other.
-    residual = sum(abs(reads[kind] - errors[kind] - calls[kind]) for kind in ObjectKind)
-    left = sum(reads.values()) - sum(errors.values())
-    return left, float(sum(calls.values())), residual
+    sent = {
+        kind: e.counted.sum(READS, object=kind) - e.counted.sum(READ_ERRORS, object=kind)
+        for kind in ObjectKind
+    }
+    return _by_part(sent, {kind: e.statements.reads[kind].calls for kind in ObjectKind})
+
+
+def _all_statements(e: Evidence) -> Sides:
+    assert e.statements is not None
+    reads = sum(count.calls for count in e.statements.reads.values())
+    known = float(reads + sum(e.statements.named.values()))
+    unknown = e.statements.unnamed.values()
+    return known + sum(unknown), known, float(sum(map(abs, unknown)))
+
+
+def _redis_writes(e: Evidence) -> Sides:
+    assert e.redis is not None
+    c, calls = e.counted, e.redis.calls
+    written = c.sum(WRITES, tier="redis", outcome="ok") + c.sum(REDIS_GETS, purpose="claim")
+    sets = float(sum(n for name, n in calls.items() if name in _SETS))
+    sent = {command: n for (command,), n in c.by(REDIS_SENT, "command").items()}
+    return written, sets, abs(written - sets) + _by_part(sent, calls)[2]
+
+
+def _redis_details(e: Evidence) -> str:
+    assert e.redis is not None
+    sent = {command: n for (command,), n in e.counted.by(REDIS_SENT, "command").items()}
+    return _off(e.redis.calls, sent)
+
+
+def _served(e: Evidence) -> Sides:
+    due, named, off = 0.0, 0.0, 0.0
+    for wanted, have in _named(e):
+        due, named, off = due + wanted, named + have, off + abs(wanted - have)
+    admitted: Counter[str] = Counter()
+    for item in e.generator.keys:
+        admitted[item.scope] += item.admitted
+    for scope, statuses in e.generator.statuses.items():
+        # The generator against itself: a reply that is not booked under a key names nothing.
+        off += abs(sum(n for s, n in statuses.items() if s.startswith("2")) - admitted[scope])
+    return named, due, off
+
+
+def _named(e: Evidence) -> Iterator[tuple[int, int]]:
+    """Replies that should and that did name an object, by key and object."""
+    for item in e.generator.keys:
+        truth = e.truths.get(item.key_index)
+        objects = () if truth is None else truth.digests
+        for kind in {*objects, *item.named}:
+            yield item.admitted if kind in objects else 0, item.named.get(kind, 0)
+
+
+def _served_details(e: Evidence) -> str:
+    wanted: Counter[str] = Counter()
+    have: Counter[str] = Counter()
+    for item in e.generator.keys:
+        truth = e.truths.get(item.key_index)
+        for kind in () if truth is None else truth.digests:
+            wanted[kind] += item.admitted
+        have.update(item.named)
+    return _off(have, wanted)
+
+
+def _memory(e: Evidence) -> Sides:
+    parts = ("object", "op", "key_scope")
+    begun = e.counted.by(ASKED, *parts)
+    left, right, off = _by_part(begun, e.counted.by(LOOKUPS, *parts, tier="memory"))
+    for part, (least, most) in _called_for(e).items():
+        # Exactly, where every request was admitted; one that was refused may have asked less.
+        off += max(0.0, least - begun.get(part, 0.0), begun.get(part, 0.0) - most)
+    return left, right, off
+
+
+def _called_for(e: Evidence) -> dict[tuple[str, ...], tuple[int, int]]:
+    """Lookups that the auth path makes, least and most, by object, op and scope."""
+    unknown = {path.scope for path in e.paths.values() if path.lookups is None}
+    replies = {item.key_index: (item.admitted, item.answered) for item in e.generator.keys}
+    least: Counter[tuple[str, ...]] = Counter()
+    most: Counter[tuple[str, ...]] = Counter()
+    for index, path in e.paths.items():
+        admitted, answered = replies.get(index, (0, 0))
+        for pair, n in (path.lookups or {}).items():
+            least[*pair, path.scope] += n * admitted
+            most[*pair, path.scope] += n * answered
+    return {part: (least[part], n) for part, n in most.items() if part[2] not in unknown}
+
+
+def _pairs(e: Evidence) -> Sides:
+    c = e.counted
+    typed = c.by(FAILED_READS, "key_scope", logged="pair")
+    left, right, off = _by_part(typed, c.by(LOGS, "key_scope", **LOG_PAIR))
+    failed = _by_part(c.by(FAILED_READS, "object"), c.by(LOOKUPS, "object", **FAILURE))
+    return left, right, off + failed[2]
 
 
 def _key_spend(e: Evidence) -> Sides:
-    return _difference(float(e.generator.cost_micro), float(e.spend_micro[ObjectKind.KEY]))
+    return _spend(e, (ObjectKind.KEY,))
+
+
+def _owner_spend(e: Evidence) -> Sides:
+    return _spend(e, _OWNERS)
+
+
+def _spend(e: Evidence, kinds: Sequence[ObjectKind]) -> Sides:
+    rows = [pair for kind in kinds for pair in e.spend(kind).values()]
+    due, gained = sum(d for d, _ in rows), sum(g for _, g in rows)
+    return float(due), float(gained), float(sum(abs(d - g) for d, g in rows))
+
+
+def _spend_details(*kinds: ObjectKind) -> Callable[[Evidence], str]:
+    def details(e: Evidence) -> str:
+        return _off(
+            {kind: sum(gained for _, gained in e.spend(kind).values()) for kind in kinds},
+            {kind: sum(due for due, _ in e.spend(kind).values()) for kind in kinds},
+        )
+
+    return details
+
+
+def _known_to_lose(e: Evidence) -> bool:
+    return not _spend(e, [kind for kind in _OWNERS if kind not in e.loses_spend])[2]
+
+
+def _off(have: Mapping[str, float], wanted: Mapping[str, float]) -> str:
+    """Parts that differ, with by how much: ``key +3, user -1``."""
+    parts = {part: have.get(part, 0) - wanted.get(part, 0) for part in sorted({*have, *wanted})}
+    return ", ".join(f"{part} {n:+,.0f}" for part, n in parts.items() if n)
 
 
 def _no_redis_count(e: Evidence) -> str:
@@ -124,14 +283,43 @@ RULES: tuple[Rule, ...] = (
         "status",
         "validity",
         "generator = replicas",
+        "what a reply contains, and which key it was for",
         _requests,
     ),
-    Rule("unanswered", "requests without an answer = 0", "validity", "generator", _unanswered),
+    Rule(
+        "unanswered",
+        "requests without an answer = 0",
+        "validity",
+        "generator",
+        "an answer that came late",
+        _unanswered,
+    ),
+    Rule(
+        "served",
+        "objects named by 2xx replies = objects of their keys, key by key, each once a reply and "
+        "no other",
+        "validity",
+        "replicas = population",
+        "that an object was used as it was named; of an object named twice, which was used",
+        _served,
+        details=_served_details,
+    ),
+    Rule(
+        "memory",
+        "lookups begun = outcomes in memory, by object, op and scope; lookups begun = what the "
+        "auth path asks for the replies, at most that where some were refused",
+        "validity",
+        "replicas, replicas = generator",
+        "lookups left out by a refused request; with repeated lookups, a load of a key or a peek "
+        "at a team, which depend on what was found",
+        _memory,
+    ),
     Rule(
         "redis_lookups",
         "Redis lookups = memory misses - lookups that waited before Redis (0 without a Redis tier)",
         "validity",
         "replicas",
+        "an outcome that is booked under another object or scope",
         _redis_lookups,
     ),
     Rule(
@@ -140,31 +328,88 @@ RULES: tuple[Rule, ...] = (
         "counted them",
         "validity",
         "replicas = Redis",
-        _gets,
+        "which key was asked for, and what Redis answered",
+        _redis_gets,
         _no_redis_count,
     ),
     Rule(
+        "redis_writes",
+        "objects written to Redis + claims = SET and SETEX calls; commands that the clients sent = "
+        "calls that the fleet's Redis counted, command by command",
+        "validity",
+        "replicas = Redis",
+        "what was written, under which key, and for how long",
+        _redis_writes,
+        _no_redis_count,
+        _redis_details,
+    ),
+    Rule(
         "source_reads",
-        "source reads = loads that no tier answered - loads that took another's answer + refreshes "
-        "+ reads that no lookup came before",
+        "source reads after a lookup = loads that no tier answered - loads that took another's "
+        "answer + refreshes, object by object",
         "validity",
         "replicas",
+        "the reason of a read, and the scope that it is booked under",
         _source_reads,
+    ),
+    Rule(
+        "direct",
+        "source reads that no lookup came before = refusals whose key is read again for the log",
+        "validity",
+        "replicas = generator",
+        "a refused request that reads another key again",
+        _direct,
+        details=lambda e: _off(_direct_reads(e), {}),
     ),
     Rule(
         "statements",
         "source reads - source read errors = calls in pg_stat_statements, object by object",
         "validity",
         "replicas = Postgres",
+        "which row was read, and for which scope",
         _statements,
         _no_statement_count,
     ),
     Rule(
+        "all_statements",
+        "all calls of the fleet's role = reads of objects + other statements that the target names",
+        "validity",
+        "Postgres = target",
+        "how often a named statement other than a read is sent: a transaction, a write, a health "
+        "check",
+        _all_statements,
+        _no_statement_count,
+        lambda e: "" if e.statements is None else _off(e.statements.unnamed, {}),
+    ),
+    Rule(
+        "pairs",
+        "typed reads that failed = ERROR records of the log pair, scope by scope; failed reads = "
+        "lookups that failed to deserialize, object by object",
+        "validity",
+        "replicas, cache = log",
+        "a value that is decoded wrongly without an error",
+        _pairs,
+    ),
+    Rule(
         "key_spend",
-        "cost of the 2xx replies = spend of the keys in Postgres, in micro-units",
+        "cost of the 2xx replies = spend that the row of their key gained, key by key, in "
+        "micro-units",
         "validity",
         "generator = Postgres",
+        "a cost that is wrong in the reply and in Postgres alike",
         _key_spend,
+        details=_spend_details(ObjectKind.KEY),
+    ),
+    Rule(
+        "spend_by_row",
+        "cost of the 2xx replies = spend that the row of their user, team and membership gained, "
+        "row by row over all keys that share it, in micro-units",
+        "validity",
+        "generator = Postgres",
+        "spend that caches hold and Postgres does not",
+        _owner_spend,
+        details=_spend_details(*_OWNERS),
+        excused=_known_to_lose,
     ),
 )
 """All equations, in the order of the report."""
@@ -189,6 +434,9 @@ def _check(rule: Rule, evidence: Evidence) -> Equation:
     if not reason:
         left, right, residual = rule.sides(evidence)
         status = "balanced" if residual == 0 else "unbalanced"
+    finding = rule.name in evidence.findings
+    if status == "unbalanced":
+        reason, finding = rule.details(evidence), finding or rule.excused(evidence)
     return Equation(
         name=rule.name,
         variant=evidence.variant,
@@ -198,6 +446,6 @@ def _check(rule: Rule, evidence: Evidence) -> Equation:
         right=right,
         residual=residual,
         status=status,
-        kind="finding" if rule.name in evidence.findings else rule.kind,
+        kind="finding" if finding else rule.kind,
         reason=reason,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -17,6 +18,9 @@ JOIN pg_roles AS r ON r.oid = s.userid
 JOIN pg_database AS d ON d.oid = s.dbid
 WHERE r.rolname = $1 AND d.datname = current_database() AND s.toplevel
 """
+
+_SHOWN = 100
+"""Characters of a statement that its count goes by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +38,64 @@ class StatementCount:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """Every statement that Postgres ran for a role."""
+
+    reads: Mapping[ObjectKind, StatementCount]
+    """Of the objects."""
+    named: Mapping[str, int] = field(default_factory=dict)
+    """Calls of the others that the target knows, by its names for them."""
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+    """Calls of all the rest, by the beginning of their text."""
+
+    def since(self, earlier: Statements) -> Statements:
+        """What was counted after ``earlier``, without zeros."""
+        return Statements(
+            {kind: count.since(earlier.reads[kind]) for kind, count in self.reads.items()},
+            _since(self.named, earlier.named),
+            _since(self.unnamed, earlier.unnamed),
+        )
+
+
+def _since(now: Mapping[str, int], earlier: Mapping[str, int]) -> dict[str, int]:
+    # An entry that is missing now was discarded by Postgres, and counts as negative.
+    names = dict.fromkeys((*now, *earlier))
+    return {n: c for n in names if (c := now.get(n, 0) - earlier.get(n, 0))}
+
+
 def role_of(dsn: str) -> str:
     """The role that a DSN connects as."""
     return unquote(urlsplit(dsn).username or "")
 
 
 async def statement_counts(
-    connection: asyncpg.Connection, role: str, classify: Callable[[str], ObjectKind | None]
-) -> dict[ObjectKind, StatementCount]:
-    """``pg_stat_statements`` of one role in the connected database, by object.
+    connection: asyncpg.Connection,
+    role: str,
+    classify: Callable[[str], ObjectKind | None],
+    name: Callable[[str], str | None] = lambda _: None,
+) -> Statements:
+    """``pg_stat_statements`` of one role in the connected database.
 
     Args:
         connection: of a role that may read the statements of others.
         role: the role that ran the statements.
         classify: returns the object that a statement reads, as the target's `Database` does.
+        name: names any other statement that is known, as the target's `Database` does.
     """
-    counts = dict.fromkeys(ObjectKind, StatementCount())
+    reads = dict.fromkeys(ObjectKind, StatementCount())
+    named: Counter[str] = Counter()
+    unnamed: Counter[str] = Counter()
     for row in await connection.fetch(_COUNTS, role):
-        kind = classify(row["query"])
+        query, calls = row["query"], row["calls"]
+        kind = classify(query)
         if kind is not None:
-            have = counts[kind]
-            counts[kind] = StatementCount(
-                have.calls + row["calls"],
-                have.total_ms + row["total_exec_time"],
-                have.rows + row["rows"],
+            have = reads[kind]
+            reads[kind] = StatementCount(
+                have.calls + calls, have.total_ms + row["total_exec_time"], have.rows + row["rows"]
             )
-    return counts
+        elif (known := name(query)) is not None:
+            named[known] += calls
+        else:
+            unnamed[" ".join(query.split())[:_SHOWN]] += calls
+    return Statements(reads, dict(named), dict(unnamed))

@@ -21,7 +21,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain.series import LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError, NotQuiescentError
 from harness.observe.counters import Counters
-from harness.observe.postgres import StatementCount, role_of, statement_counts
+from harness.observe.postgres import Statements, role_of, statement_counts
 from harness.process.groups import to_the_end
 from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
@@ -30,12 +30,40 @@ LIVE = (LOOKUPS, READS)
 """The series that the progress display reads while a window runs."""
 
 
+_OF_CONNECTIONS = frozenset(
+    {"auth", "client", "command", "config", "hello", "info", "ping", "reset", "select"}
+)
+"""Commands that open, name or watch a connection, the harness's own among them."""
+
+
+def calls_of_data(commandstats: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Calls by command, without those that only manage a connection: an idle fleet shows none.
+
+    Args:
+        commandstats: the section of INFO, as redis-py parses it. A subcommand, as in
+            ``cmdstat_client|setinfo``, counts with its command.
+    """
+    calls: dict[str, int] = {}
+    for entry, row in commandstats.items():
+        name = entry.removeprefix("cmdstat_").partition("|")[0]
+        if name not in _OF_CONNECTIONS:
+            calls[name] = calls.get(name, 0) + int(row["calls"])
+    return calls
+
+
 @dataclass(frozen=True, slots=True)
 class RedisCount:
-    """Reads of its clients that a Redis server has counted."""
+    """What a Redis server has counted of its clients."""
 
     keys_read: int
     """Keyspace hits and misses: keys asked for by GET, MGET and SET GET."""
+    calls: Mapping[str, int]
+    """Commands about data, by name."""
+
+    def since(self, earlier: RedisCount) -> RedisCount:
+        """What was counted after ``earlier``."""
+        calls = {name: n - earlier.calls.get(name, 0) for name, n in self.calls.items()}
+        return RedisCount(self.keys_read - earlier.keys_read, calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +71,10 @@ class Snapshot:
     """A fleet at rest."""
 
     workers: tuple[Counters, ...]
-    statements: Mapping[ObjectKind, StatementCount] | None
+    statements: Statements | None
     redis: RedisCount | None
-    spend: Mapping[ObjectKind, int]
+    spend: Mapping[ObjectKind, Mapping[str, int]]
+    """Micro-units by object and row."""
 
     @property
     def total(self) -> Counters:
@@ -106,11 +135,13 @@ class Observer:
         """Some series of all workers added up, at rest or not. Raises InvalidRunError."""
         return Counters.total(await self._pages(names))
 
-    async def statements(self) -> Mapping[ObjectKind, StatementCount] | None:
-        """Statement counts of the fleet's role; None if Postgres does not count them."""
+    async def statements(self) -> Statements | None:
+        """Statements of the fleet's role; None if Postgres does not count them."""
         if not self.fleet.counts_statements:
             return None
-        return await statement_counts(self.postgres, self._role, self._database.classify)
+        return await statement_counts(
+            self.postgres, self._role, self._database.classify, self._database.name_other
+        )
 
     async def _pages(self, names: tuple[str, ...]) -> list[Counters]:
         urls = [worker.metrics_url for worker in self.fleet.workers]
@@ -128,7 +159,10 @@ class Observer:
         if self._redis is None or not self.fleet.owns_redis:
             return None
         stats: dict[str, Any] = await self._redis.info("stats")
-        return RedisCount(int(stats["keyspace_hits"]) + int(stats["keyspace_misses"]))
+        commands: dict[str, Any] = await self._redis.info("commandstats")
+        return RedisCount(
+            int(stats["keyspace_hits"]) + int(stats["keyspace_misses"]), calls_of_data(commands)
+        )
 
 
 @contextlib.asynccontextmanager

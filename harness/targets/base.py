@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from harness.authcache.words import ObjectKind
+from harness.authcache.words import ObjectKind, key_scope
 from harness.domain.population import VirtualKey
 from harness.domain.progress import Progress
 
@@ -81,6 +81,19 @@ class KeyTruth:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class KeyPath:
+    """What an admitted request with one key comes to."""
+
+    scope: str
+    """As replicas count it."""
+    rows: Mapping[str, str]
+    """The row that is charged, by object; only rows that exist."""
+    lookups: Mapping[tuple[str, str], int] | None = None
+    """Lookups by object and op, the spend path's included; a pair that depends on what was found
+    is missing. None where the target cannot say."""
+
+
 class Database(Protocol):
     """What a target's tables hold: how the harness fills them, and what it reads from them."""
 
@@ -97,8 +110,21 @@ class Database(Protocol):
             statement: as ``pg_stat_statements`` has it, with ``$1`` for constants.
         """
 
-    async def spend_micro(self, connection: asyncpg.Connection) -> Mapping[ObjectKind, int]:
-        """Spend by object over all rows, in millionths of a US dollar."""
+    def name_other(self, statement: str) -> str | None:
+        """A name for a statement that reads no object, such as a write; None for an unknown one."""
+        del statement
+        return None
+
+    def rows(self, key: VirtualKey) -> Mapping[ObjectKind, str]:
+        """The row of each object that a key's requests are charged to, as `spend_micro` names it.
+
+        Only rows that exist.
+        """
+
+    async def spend_micro(
+        self, connection: asyncpg.Connection
+    ) -> Mapping[ObjectKind, Mapping[str, int]]:
+        """Spend by object and row, in millionths of a US dollar."""
 
     async def truth(
         self,
@@ -130,6 +156,10 @@ class Target(Protocol):
     """Equations of the ledger that cannot be checked for it, by name, each with the reason."""
     findings: frozenset[str] = frozenset()
     """Equations whose failure is a finding about the target and does not invalidate the run."""
+    loses_spend: frozenset[ObjectKind] = frozenset()
+    """Objects whose rows are known to miss spend: that is a finding about the target."""
+    reads_again: frozenset[int] = frozenset()
+    """Statuses after which it reads the key from Postgres once more, without a lookup."""
     overridden: tuple[str, ...] = ()
     """Switches that the command line changed."""
     hard_coded: tuple[str, ...] = ()
@@ -154,6 +184,18 @@ class Target(Protocol):
 
     def container(self, context: ContainerContext) -> ContainerSpec:
         """The command of every replica in a container. Raises SetupError where there is none."""
+
+    def lookups(
+        self, key: VirtualKey, settings: RunSettings
+    ) -> Mapping[tuple[str, str], int] | None:
+        """As `KeyPath.lookups`."""
+        del key, settings
+        return None
+
+    def path(self, key: VirtualKey, settings: RunSettings) -> KeyPath:
+        """What an admitted request with a key comes to."""
+        rows = {kind.value: row for kind, row in self.database.rows(key).items()}
+        return KeyPath(key_scope(key.user_id, key.team_id), rows, self.lookups(key, settings))
 
     def describe(self) -> Mapping[str, Any]:
         """Switches as written to ``result.json``."""

@@ -80,6 +80,31 @@ class CounterFamily(_Family):
                 family.add_metric(labels[key], number)
 
 
+class CommandFamily(_Family):
+    """A counter by command, whose numbers and names are kept elsewhere, as in a Redis client."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        name: str,
+        text: str,
+        variant: str,
+        numbers: Mapping[str, int],
+    ) -> None:
+        super().__init__(registry, name, text, ("command", "variant"))
+        self._variant = variant
+        self._numbers = numbers
+
+    def empty(self) -> Any:
+        """The family without samples."""
+        return CounterMetricFamily(self._name, self._text, labels=self._labels)
+
+    def fill(self, family: Any) -> None:
+        """Add every sample."""
+        for command, number in self._numbers.items():
+            family.add_metric([command, self._variant], number)
+
+
 class Distribution:
     """One histogram."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from harness.authcache import logs
-from harness.authcache.events import Events, Lookup, SourceRead, Wait
+from harness.authcache.events import Asked, Events, Lookup, SourceRead, Wait
 from harness.authcache.logs import Signature
 from harness.authcache.words import (
     Coalesced,
@@ -25,7 +25,7 @@ from harness.authcache.words import (
 )
 from harness.domain import series
 from harness.domain.series import OTHER_STATUS, ROUTES, STATUSES
-from harness.targets.counters import CounterFamily, Gauge, Histograms
+from harness.targets.counters import CommandFamily, CounterFamily, Gauge, Histograms
 from harness.targets.page import PageWriter
 
 CODEC_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
@@ -65,7 +65,9 @@ class Metrics:
 
     def commit(self, trace: Events) -> None:
         """Count a finished trace under its scope."""
-        lookups, reads, waits = self._scopes[trace.scope]
+        asked, lookups, reads, waits = self._scopes[trace.scope]
+        for one in trace.asked:
+            asked[one] += 1
         for lookup in trace.lookups:
             lookups[lookup] += 1
         for read in trace.source_reads:
@@ -98,6 +100,10 @@ class Metrics:
         """One decode."""
         self._decodes[kind].observe(seconds)
 
+    def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
+        """A value was not the object that was looked up."""
+        self._failed_reads[kind, logged, scope] += 1
+
     def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
         """Callbacks by object that record the seconds since an answer's read from Postgres."""
         return {kind: ages.observe for kind, ages in self._ages[tier].items()}
@@ -105,6 +111,12 @@ class Metrics:
     def redis_get(self, purpose: str) -> None:
         """Redis was asked for one key."""
         self._gets[purpose] += 1
+
+    def redis_sends(self, sent: Mapping[str, int]) -> None:
+        """Export the commands that the worker's Redis client counts, by name."""
+        CommandFamily(
+            self.registry, series.REDIS_SENT, "Commands sent to Redis.", self._variant, sent
+        )
 
     def redis_outage(self, error: BaseException) -> None:
         """Redis stopped answering."""
@@ -150,6 +162,11 @@ class Metrics:
         return Histograms(self.registry, name, text, (*labels, "variant"), bounds)
 
     def _bind_scopes(self) -> dict[KeyScope, _Scope]:
+        asked = self._counters(
+            series.ASKED,
+            "Lookups, counted when they begin.",
+            *("op", "object", "key_scope"),
+        )
         lookups = self._counters(
             series.LOOKUPS,
             "Lookups by tier and outcome.",
@@ -168,6 +185,9 @@ class Metrics:
         variant = self._variant
         return {
             scope: _Scope(
+                asked.table(
+                    {Asked(*key): (*key, scope, variant) for key in product(Op, ObjectKind)}
+                ),
                 lookups.table(
                     {
                         Lookup(*key): (*key, scope, variant)
@@ -191,6 +211,17 @@ class Metrics:
         variant = self._variant
         errors = self._counters(series.READ_ERRORS, "Source reads that failed.", "object")
         self._read_errors = errors.table({kind: (kind, variant) for kind in ObjectKind})
+        failed = self._counters(
+            series.FAILED_READS,
+            "Values that were not the object looked up, by what is logged of them.",
+            *("object", "logged", "key_scope"),
+        )
+        self._failed_reads = failed.table(
+            {
+                key: (*key, variant)
+                for key in product(ObjectKind, ("pair", "warning", "nothing"), KeyScope)
+            }
+        )
         writes = self._counters(series.WRITES, "Writes by tier.", "tier", "outcome", "object")
         self._writes = writes.table(
             {key: (*key, variant) for key in product(Tier, WriteOutcome, ObjectKind)}
@@ -251,6 +282,7 @@ class Metrics:
 class _Scope(NamedTuple):
     """What is counted under one key scope."""
 
+    asked: dict[Asked, int]
     lookups: dict[Lookup, int]
     reads: dict[SourceRead, int]
     waits: dict[Wait, int]

@@ -19,7 +19,7 @@ from harness.observe.counters import Counters
 from harness.observe.evidence import Evidence
 from harness.plan.plan import Arm
 from harness.scenario.schema import Scenario
-from tests.observe.build import BALANCED, evidence, series
+from tests.observe.build import BALANCED, DECODED, evidence, series
 from tests.plan.build import DescribedTarget, planned
 
 BEFORE_THE_CODEC, WITH_CODEC = "litellm==1.83.14", "litellm==1.94.0"
@@ -28,19 +28,13 @@ REFERENCE = "litellm_1_94"
 
 def release_window(name: str, *unwrapped: str, failing: bool = False) -> Evidence:
     """A balanced window of a release, whose failures are seen or not."""
-    kept = [item for item in BALANCED if failing or "deserialize_failure" not in str(item[0])]
-    reads = series(
-        "authcache_source_reads_total", 5 if failing else 3, object="key", reason="miss",
-        key_scope="team",
-    )  # fmt: skip
     points = [
         series("authcache_instrumented", 0 if point in unwrapped else 1, point=point, variant=name)
         for point in ("auth_cache", "codec", "log_records", "statements")
     ]
-    values = dict(kept) | dict([reads, *points])
-    whole = evidence(
-        counted=tuple(values.items()), calls={ObjectKind.KEY: 6 if failing else 4}, variant=name
-    )
+    counted = (*(BALANCED if failing else DECODED), *points)
+    calls = {ObjectKind.KEY: 6 if failing else 4}
+    whole = evidence(counted=counted, calls=calls, variant=name)
     return replace(whole, name=f"05-measured-{name}")
 
 

@@ -19,13 +19,13 @@ from harness.authcache.words import ObjectKind
 from harness.domain.population import MembershipRow
 from harness.domain.result import VariantResult
 from harness.domain.samples import Sample, SampleWriter
-from harness.domain.window import ServedCount
+from harness.domain.window import KeyCount, ServedCount
 from harness.observe.counters import Series
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
 from harness.plan.plan import Arm, RunPlan
 from harness.scenario.schema import Scenario
-from harness.targets.base import KeyTruth
+from harness.targets.base import KeyPath, KeyTruth
 from tests.observe.build import evidence, page, series
 from tests.plan.build import DescribedTarget, planned
 
@@ -150,69 +150,39 @@ def test_a_row_of_the_combined_view_for_each_checkpoint_of_each_variants_first_r
 
 # Spend.
 
-EVEN = {scope: {"200": 10} for scope in ("team", "user", "shared_id", "member")}
+ALICE, BOB = {"user": "alice", "team": "t"}, {"user": "bob", "team": "t"}
 
 
-def _spent(statuses: Mapping[str, Mapping[str, int]], cost: int, **gained: int) -> Evidence:
-    window = evidence(generator={"statuses": statuses, "cost_micro": cost})
-    spend = {kind: gained.get(kind.value, 0) for kind in ObjectKind}
-    return replace(window, after=replace(window.after, spend=spend))
+def _spent(cost: int, rows: Mapping[str, str], *more: Mapping[str, str], **got: int) -> Evidence:
+    """Keys of one cost each, the rows that each of them is charged to, and what a row got."""
+    keys = [
+        KeyCount(scope="team", key_index=i, answered=1, admitted=1, cost_micro=cost, named={})
+        for i in range(1 + len(more))
+    ]
+    window = evidence(generator={"keys": keys})
+    paths = {i: KeyPath("team", row) for i, row in enumerate((rows, *more))}
+    after = dict.fromkeys(ObjectKind, got)
+    return replace(window, paths=paths, after=replace(window.after, spend=after))
 
 
-@pytest.mark.parametrize(
-    ("row", "member"), [("budget", 2_000), ("cleared", 2_000), ("none", 1_000)]
-)
-def test_who_pays_for_which_scope(row: MembershipRow, member: int) -> None:
-    """A membership without a row has nothing that could be charged."""
-    drift = spend_drift(_run(row), [_spent(EVEN, 4_000)])
-    assert drift == {"user": 3_000, "team": 3_000, "membership": member}
+def test_a_row_that_keys_share_is_due_the_cost_of_all_of_them() -> None:
+    drift = spend_drift([_spent(250, ALICE, BOB)])
+    assert drift == {"user": 500, "team": 500, "membership": 0}
 
 
-@pytest.mark.parametrize("kind", ["user", "team", "membership"])
-def test_what_postgres_gained_does_not_drift(kind: str) -> None:
-    due = {"user": 3_000, "team": 3_000, "membership": 2_000}
-    assert spend_drift(_run(), [_spent(EVEN, 4_000, **due)]) == dict.fromkeys(due, 0)
-    gained = due | {kind: due[kind] - 7}
-    assert spend_drift(_run(), [_spent(EVEN, 4_000, **gained)]) == dict.fromkeys(due, 0) | {kind: 7}
+def test_what_postgres_gained_does_not_drift() -> None:
+    window = _spent(250, {"user": "u"}, {"team": "u"}, {"membership": "u"}, u=250)
+    assert spend_drift([window]) == {"user": 0, "team": 0, "membership": 0}
 
 
-@pytest.mark.parametrize(
-    ("scope", "payers"),
-    [
-        ("team", {"team"}),
-        ("user", {"user"}),
-        ("shared_id", {"user", "team", "membership"}),
-        ("member", {"user", "team", "membership"}),
-    ],
-)
-def test_each_scope_charges_its_own_objects(scope: str, payers: set[str]) -> None:
-    drift = spend_drift(_run(), [_spent({scope: {"200": 4}}, 1_000)])
-    assert {kind for kind, micro in drift.items() if micro} == payers
-    assert set(drift.values()) <= {0, 1_000}
-
-
-def test_only_answers_with_a_2xx_cost_something() -> None:
-    statuses = {"user": {"200": 3, "201": 1, "429": 6, "502": 2}, "team": {"200": 4, "401": 4}}
-    drift = spend_drift(_run(), [_spent(statuses, 800)])
-    assert drift == {"user": 400, "team": 400, "membership": 0}
-
-
-def test_a_window_in_which_nothing_was_paid_drifts_by_what_postgres_gained() -> None:
-    drift = spend_drift(_run(), [_spent({"user": {"401": 5}}, 0, user=30)])
-    assert drift == {"user": -30, "team": 0, "membership": 0}
-    single = spend_drift(_run(), [_spent({"user": {"200": 1}}, 250)])
-    assert single["user"] == 250
+def test_a_row_that_gained_what_another_was_due_does_not_drift() -> None:
+    """The drift is what was lost in all; the ledger looks at each row."""
+    assert spend_drift([_spent(250, {"user": "u"}, u=0, other=250)])["user"] == 0
 
 
 def test_the_drifts_of_all_windows_add_up() -> None:
-    windows = [_spent({"user": {"200": 1}}, 100, user=90), _spent({"user": {"200": 2}}, 30)]
-    assert spend_drift(_run(), windows) == {"user": 40, "team": 0, "membership": 0}
-
-
-def test_half_a_millionth_is_rounded_and_not_carried() -> None:
-    statuses = {"user": {"200": 1}, "team": {"200": 2}}
-    drift = spend_drift(_run(), [_spent(statuses, 100)])
-    assert drift == {"user": 33, "team": 67, "membership": 0}
+    windows = [_spent(100, {"user": "u"}, u=90), _spent(30, {"user": "u"})]
+    assert spend_drift(windows)["user"] == 40
 
 
 # The whole result.
@@ -539,7 +509,7 @@ def test_latency_is_that_of_the_samples_of_the_measured_windows(tmp_path: Path) 
 
 
 def test_spend_drifts_over_the_measured_windows_alone(tmp_path: Path) -> None:
-    paid = _spent({"team": {"200": 100}}, 500)
+    paid = _spent(500, {"team": "t"})
     windows = [
         replace(paid, name="00", phase="cold_fill"),
         replace(paid, name="01"),

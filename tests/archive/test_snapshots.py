@@ -19,7 +19,10 @@ def test_a_snapshot_holds_every_workers_series_but_those_at_0(tmp_path: Path) ->
     assert body["after"]["workers"] == [{'reads_total{a="b",object="key"}': 3}, {}]
     assert body["before"]["workers"] == [{}]
     # A count that is 0 is a count; only series are left out.
-    assert body["before"]["redis"] == {"keys_read": 0}
-    assert body["before"]["spend_micro"] == {"key": 0, "user": 0, "team": 0, "membership": 0}
+    assert body["before"]["redis"] == {"keys_read": 0, "calls": {}}
+    assert body["before"]["spend_micro"] == {"key": {}, "user": {}, "team": {}, "membership": {}}
+    assert body["after"]["spend_micro"]["key"] == {"k0": 25_000}
+    assert body["rows"] == {"0": {"key": "k0"}}
+    assert body["after"]["statements"]["named"] == {"transaction": 8}
     assert body["truth"] == {"0": {"digests": {"key": "right"}, "status": 200}}
     assert body["generator"]["answered"] == 100

@@ -162,6 +162,7 @@ class Recording:
         self.gets: Counter[str] = Counter()
         self.sizes: list[int] = []
         self.decodes = 0
+        self.failed: Counter[tuple[ObjectKind, str, KeyScope]] = Counter()
         self.served: list[tuple[Tier, ObjectKind, float]] = []
         self.outages: list[BaseException] = []
         self.pending = 0
@@ -184,6 +185,9 @@ class Recording:
         assert kind in ObjectKind
         assert seconds >= 0
         self.decodes += 1
+
+    def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
+        self.failed[kind, logged, scope] += 1
 
     def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
         def bound(kind: ObjectKind) -> Callable[[float], None]:

@@ -74,6 +74,7 @@ async def test_a_live_object_of_another_kind_is_a_silent_failure(
     assert one.source_reads == [(USER, ReadReason.DESERIALIZE_FAILURE)]
     assert found is not None
     assert isinstance(found.value, User)
+    assert world.recorder.failed == {(USER, "nothing", KeyScope.TEAM): 1}
     assert caplog.records == []
 
 
@@ -114,6 +115,7 @@ async def test_what_a_reader_says_about_a_value_that_does_not_decode(
 
     assert await world.cache.peek(TEAM, "t", trace(), on_failure) is None
 
+    assert world.recorder.failed == {(TEAM, on_failure.value, KeyScope.TEAM): 1}
     assert [record.levelname for record in caplog.records] == levels
 
 
@@ -131,6 +133,7 @@ async def test_an_untyped_read_without_a_net_raises(
         await world.cache.peek(TEAM, "t", one, OnFailure.RAISE)
 
     assert seen(one)[-1].endswith("peek deserialize_failure")
+    assert world.recorder.failed[TEAM, "nothing", KeyScope.TEAM] == 1
     assert caplog.records == []
 
 
@@ -145,6 +148,7 @@ async def test_a_foreign_payload_is_counted_and_not_logged(
     assert seen(one) == ["memory load deserialize_failure"]
     assert found is not None
     assert isinstance(found.value, User)
+    assert world.recorder.failed == {(USER, "nothing", KeyScope.TEAM): 1}
     assert caplog.records == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,14 +22,14 @@ from harness.experiment.measure import Windows
 from harness.load.client import LoadDriver
 from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
-from harness.observe.postgres import StatementCount
+from harness.observe.postgres import StatementCount, Statements
 from harness.observe.snapshots import Observer, RedisCount, Snapshot
 from harness.plan.arms import reference_arm
 from harness.plan.commands import commands
 from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet, Stack
-from tests.observe.build import evidence, page, series
+from tests.observe.build import NO_SPEND, NOTHING, evidence, page, series
 from tests.silence import Silence
 
 HOSTS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
@@ -142,9 +142,7 @@ class World:
         lookups = series(
             "authcache_lookups_total", 7.0 * len(self.snapshots), tier="memory", outcome="hit"
         )
-        counts = dict.fromkeys(ObjectKind, StatementCount())
-        spend = dict.fromkeys(ObjectKind, 0)
-        snapshot = Snapshot((page(reads, lookups),), counts, RedisCount(0), spend)
+        snapshot = Snapshot((page(reads, lookups),), NOTHING, RedisCount(0, {}), NO_SPEND)
         self.snapshots.append(snapshot)
         return snapshot
 
@@ -152,7 +150,7 @@ class World:
         self.looks += 1
         return page(series("authcache_source_reads_total", 3.0 * self.looks))
 
-    async def statements(self) -> Mapping[ObjectKind, StatementCount] | None:
+    async def statements(self) -> Statements | None:
         self.events.append("statements")
         if self.statements_fail is not None:
             raise self.statements_fail
@@ -160,7 +158,7 @@ class World:
             return None
         n = self.events.count("statements")
         other = dict.fromkeys(ObjectKind, StatementCount(99, 99.0, 99))
-        return other | {ObjectKind.KEY: StatementCount(10 * n, 1.0 * n, 20 * n)}
+        return Statements(other | {ObjectKind.KEY: StatementCount(10 * n, 1.0 * n, 20 * n)})
 
 
 def _plan(**load: Any) -> RunPlan:
@@ -229,6 +227,9 @@ async def test_the_evidence_holds_what_every_side_says(tmp_path: Path) -> None:
     assert found.not_counted == {"redis": "others use it"}
     target = world.fleet.spec.target
     assert (found.not_checked, found.findings) == (target.not_checked, target.findings)
+    assert (found.loses_spend, found.reads_again) == (target.loses_spend, target.reads_again)
+    settings = world.fleet.spec.settings
+    assert found.paths == {key.index: target.path(key, settings) for key in world.plan.keys}
     assert found.started_s > 0
     assert list(found.truths) == [key.index for key in world.plan.keys]
     assert {truth.status for truth in found.truths.values()} == {200}

@@ -37,7 +37,7 @@ def exit_codes(folder: Path) -> str:
 def _ends() -> dict[str, dict[str, Any]]:
     windows = stored.load(RUN)["windows"]
     wrong = [{"kind": "cell", "variant": "litellm_1_84", "scope": "team", "is": "healthy"}]
-    unbalanced = _generator(windows, cost_micro=1)
+    unbalanced = _generator(windows, unanswered={"timeout": 1})
     return {
         "every expectation holds": {},
         "no expectation": {"expect": []},

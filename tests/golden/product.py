@@ -10,21 +10,23 @@ from harness.authcache.variants import load_variants, pick
 from harness.authcache.words import ObjectKind
 from harness.cli import main
 from harness.domain.result import Result
+from harness.domain.samples import read_samples
 from harness.domain.window import WindowCommand, WindowResult
 from harness.exporter.families import merge_all
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import GeneratorCount, RunState
 from harness.load.plan import Arrival, choices, open_plan
+from harness.load.recorder import RequestOutcome, RequestRecorder
 from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
-from harness.observe.postgres import StatementCount
+from harness.observe.postgres import StatementCount, Statements
 from harness.observe.snapshots import RedisCount, Snapshot
 from harness.plan.arms import reference_arm
 from harness.plan.commands import commands
 from harness.plan.plan import RunPlan, make_plan
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
-from harness.targets.base import KeyTruth
+from harness.targets.base import KeyPath, KeyTruth
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.settings import Settings as InsideSettings
 from harness.targets.metrics import Metrics
@@ -50,10 +52,13 @@ __all__ = [
     "GeneratorCount",
     "InsideSettings",
     "Instruments",
+    "KeyPath",
     "KeyTruth",
     "Metrics",
     "ObjectKind",
     "RedisCount",
+    "RequestOutcome",
+    "RequestRecorder",
     "Result",
     "RunPlan",
     "RunState",
@@ -61,6 +66,7 @@ __all__ = [
     "ServerReader",
     "Snapshot",
     "StatementCount",
+    "Statements",
     "WindowCommand",
     "WindowResult",
     "analyse",
@@ -75,6 +81,7 @@ __all__ = [
     "merge_all",
     "open_plan",
     "pick",
+    "read_samples",
     "reference_arm",
     "write_result",
 ]

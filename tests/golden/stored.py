@@ -102,9 +102,13 @@ def analysed(name: str, folder: Path, **ends: Any) -> p.Result:
     expect = {"expect": ends.get("expect", settings["scenario"]["expect"])}
     scenario = p.Scenario.model_validate(settings["scenario"] | expect)
     plan = planned(scenario, list(settings["variants"]), then["stack"])
+    windows = [
+        {**window, "generator": {"keys": _keys(folder, window["window"]), **window["generator"]}}
+        for window in ends.get("windows", body["windows"])
+    ]
     return p.analyse(
         plan,
-        [_evidence(window, plan) for window in ends.get("windows", body["windows"])],
+        [_evidence(window, plan) for window in windows],
         folder,
         run_id=then["run_id"],
         started_at=then["started_at"],
@@ -115,6 +119,21 @@ def analysed(name: str, folder: Path, **ends: Any) -> p.Result:
         interrupted=ends.get("interrupted", 0),
         problem=ends.get("problem"),
     )
+
+
+_NOT_STORED = "the stored run is older than this equation"
+_NOT_CHECKED = dict.fromkeys(("memory", "redis_writes", "all_statements", "pairs"), _NOT_STORED)
+
+
+def _keys(folder: Path, window: str) -> list[dict[str, Any]]:
+    """What the driver counts by key today, of the samples."""
+    recorder = p.RequestRecorder(window, replicas=64, late_ms=0, samples=None)
+    for one in p.read_samples(folder / f"{window}.csv.gz"):
+        arrival = p.Arrival(one.intended_s, one.scope, one.key, one.replica)
+        cost = f"{one.cost_micro / 1_000_000:.6f}"
+        outcome = p.RequestOutcome(one.status, one.error, cost, one.served)
+        recorder.record(arrival, one.sent_s, one.done_s, outcome)
+    return [item.model_dump() for item in recorder.by_key()]
 
 
 def _evidence(body: Mapping[str, Any], plan: p.RunPlan) -> p.Evidence:
@@ -132,8 +151,15 @@ def _evidence(body: Mapping[str, Any], plan: p.RunPlan) -> p.Evidence:
         truths={int(index): p.KeyTruth(**truth) for index, truth in body["truth"].items()},
         has_redis=target.describe()["redis"] == "on",
         not_counted=body["not_counted"],
-        not_checked=dict(target.not_checked),
+        not_checked={**target.not_checked, **_NOT_CHECKED},
         findings=target.findings,
+        loses_spend=target.loses_spend,
+        reads_again=target.reads_again,
+        # It holds one sum an object: as if all keys shared one row.
+        paths={
+            key.index: p.KeyPath(key.scope, dict.fromkeys(target.database.rows(key), "all"))
+            for key in plan.keys
+        },
         checkpoints=tuple(
             p.Checkpoint(point["at_s"], p.StatementCount(**point["count"]))
             for point in body["checkpoints"]
@@ -151,9 +177,11 @@ def _snapshot(body: Mapping[str, Any]) -> p.Snapshot:
         ),
         None
         if statements is None
-        else {p.ObjectKind(kind): p.StatementCount(**count) for kind, count in statements.items()},
-        None if redis is None else p.RedisCount(**redis),
-        {p.ObjectKind(kind): micro for kind, micro in body["spend_micro"].items()},
+        else p.Statements(
+            {p.ObjectKind(kind): p.StatementCount(**count) for kind, count in statements.items()}
+        ),
+        None if redis is None else p.RedisCount(redis["keys_read"], {}),
+        {p.ObjectKind(kind): {"all": micro} for kind, micro in body["spend_micro"].items()},
     )
 
 

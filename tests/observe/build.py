@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from harness.authcache.words import ObjectKind
-from harness.domain.window import ServedCount, WindowResult
+from harness.domain.window import KeyCount, ServedCount, WindowResult
 from harness.observe.counters import Counters, Series
 from harness.observe.evidence import Evidence
-from harness.observe.postgres import StatementCount
+from harness.observe.postgres import StatementCount, Statements
 from harness.observe.snapshots import RedisCount, Snapshot
-from harness.targets.base import KeyTruth
+from harness.targets.base import KeyPath, KeyTruth
 
-NOTHING = dict.fromkeys(ObjectKind, StatementCount())
+NOTHING = Statements(dict.fromkeys(ObjectKind, StatementCount()))
+NO_SPEND: Mapping[ObjectKind, Mapping[str, int]] = {kind: {} for kind in ObjectKind}
 
 
 def series(name: str, value: float, **labels: str) -> tuple[Series, float]:
@@ -26,10 +27,16 @@ def page(*items: tuple[Series, float]) -> Counters:
 
 
 BALANCED = (
-    # 100 requests; 100 loads in memory: 90 hits, 8 misses (2 of them waited), 2 failures.
+    # 100 requests; 100 loads in memory: 90 hits, 8 misses (2 of them waited), 2 failures. Three
+    # objects written to Redis, of which two were claimed before.
     series(
         "http_requests_total", 100, route="/v1/chat/completions", status="200", key_scope="team"
     ),
+    series("authcache_lookups_asked_total", 100, op="load", object="key", key_scope="team"),
+    series("authcache_failed_reads_total", 2, object="key", logged="nothing", key_scope="team"),
+    series("authcache_writes_total", 3, tier="redis", outcome="ok", object="key"),
+    series("authcache_redis_sent_total", 4, command="get"),
+    series("authcache_redis_sent_total", 5, command="set"),
     *(
         series(
             "authcache_lookups_total",
@@ -57,8 +64,20 @@ BALANCED = (
     series("authcache_coalesced_total", 2, object="key", stage="before_redis", key_scope="team"),
     series("authcache_source_reads_total", 5, object="key", reason="miss", key_scope="team"),
     series("authcache_source_reads_total", 1, object="key", reason="refresh", key_scope="team"),
-    series("authcache_redis_gets_total", 6, purpose="lookup"),
+    series("authcache_redis_gets_total", 4, purpose="lookup"),
+    series("authcache_redis_gets_total", 2, purpose="claim"),
 )
+
+DECODED = tuple(
+    item
+    for item in (
+        *BALANCED,
+        series("authcache_lookups_asked_total", 98, op="load", object="key", key_scope="team"),
+        series("authcache_source_reads_total", 3, object="key", reason="miss", key_scope="team"),
+    )
+    if "deserialize_failure" not in str(item[0]) and "failed_reads" not in item[0][0]
+)
+"""The same without failures: 98 loads, 4 reads."""
 
 
 def evidence(
@@ -67,7 +86,9 @@ def evidence(
     more: tuple[tuple[Series, float], ...] = (),
     calls: Mapping[ObjectKind, int] | None = None,
     gets: int | None = 6,
-    key_spend: int = 25_000,
+    redis: Mapping[str, int] | None = None,
+    others: Mapping[str, int] | None = None,
+    spend: Mapping[str, Mapping[str, int]] | None = None,
     generator: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Evidence:
@@ -82,6 +103,16 @@ def evidence(
         delay_ms_max=1.0,
         statuses={"team": {"200": 100}},
         cost_micro=25_000,
+        keys=[
+            KeyCount(
+                scope="team",
+                key_index=0,
+                answered=100,
+                admitted=100,
+                cost_micro=25_000,
+                named={"key": 100},
+            )
+        ],
         served=[
             ServedCount(
                 scope="team",
@@ -100,14 +131,15 @@ def evidence(
     ran = {kind: StatementCount((calls or {}).get(kind, 0)) for kind in ObjectKind}
     if calls is None:
         ran[ObjectKind.KEY] = StatementCount(6, 1.0, 6)
+    gained = {"key": {"k0": 25_000}, **(spend or {})}
     values = dict(counted)
     values.update(more)
-    before = Snapshot((page(),), NOTHING, RedisCount(0), dict.fromkeys(ObjectKind, 0))
+    before = Snapshot((page(),), NOTHING, RedisCount(0, {}), NO_SPEND)
     after = Snapshot(
         (Counters(values),),
-        ran,
-        None if gets is None else RedisCount(gets),
-        {**dict.fromkeys(ObjectKind, 0), ObjectKind.KEY: key_spend},
+        Statements(ran, {"transaction": 8}, others or {}),
+        None if gets is None else RedisCount(gets, {"get": 4, "set": 5, **(redis or {})}),
+        {kind: gained.get(kind.value, {}) for kind in ObjectKind},
     )
     whole = Evidence(
         name="05-measured-a",
@@ -121,6 +153,7 @@ def evidence(
         after=after,
         truths={0: KeyTruth({"key": "right"}, 200)},
         has_redis=True,
+        paths={0: KeyPath("team", {"key": "k0"})},
         cpu_s={"fleet:a": 0.3, "postgres": 0.1},
     )
     return replace(whole, **changes)

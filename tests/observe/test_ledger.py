@@ -11,6 +11,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain.result import Equation
 from harness.observe.counters import Series
 from harness.observe.ledger import RULES, ledger, reconcile
+from harness.targets.base import KeyPath
 from tests.observe.build import BALANCED, evidence, series
 
 
@@ -25,7 +26,7 @@ def test_a_whole_window_balances() -> None:
     assert set(equations) == {rule.name for rule in RULES}
 
 
-EXTRA_GET = series("authcache_redis_gets_total", 7, purpose="lookup")
+EXTRA_GET = series("authcache_redis_gets_total", 5, purpose="lookup")
 EXTRA_READ = series(
     "authcache_source_reads_total", 6, object="key", reason="miss", key_scope="team"
 )
@@ -62,36 +63,118 @@ def test_statuses_that_replicas_do_not_name_are_reconciled_together(
     assert _by_name(generator=generator, more=UNUSUAL)["requests"].status == status
 
 
+def _one(**changes: Any) -> dict[str, Any]:
+    """The generator, whose one key came to something else."""
+    key = evidence().generator.keys[0]
+    return {"generator": {"keys": [key.model_copy(update=changes)]}}
+
+
+def _failed(n: int, logged: str) -> tuple[Series, float]:
+    return series("authcache_failed_reads_total", n, object="key", logged=logged, key_scope="team")
+
+
+PAIR = series(
+    "authcache_log_records_total",
+    2,
+    level="error",
+    signature="typed_read_failed",
+    key_scope="team",
+)
+HALF_OF_THE_HITS = series(
+    "authcache_lookups_total",
+    45,
+    tier="memory",
+    op="load",
+    outcome="hit",
+    object="key",
+    key_scope="team",
+)
+ANOTHERS_LOOKUP = (
+    series("authcache_lookups_asked_total", 1, op="load", object="user", key_scope="team"),
+    series("authcache_lookups_asked_total", 99, op="load", object="key", key_scope="team"),
+)
+DIRECT = series("authcache_source_reads_total", 1, object="user", reason="direct", key_scope="team")
+PLANTS: tuple[tuple[str, dict[str, Any], set[str]], ...] = (
+    (
+        "a surplus request",
+        {"generator": {"statuses": {"team": {"200": 99}}}},
+        {"requests", "served"},
+    ),
+    (
+        "another scope",
+        {"generator": {"statuses": {"user": {"200": 100}}}},
+        {"requests", "served"},
+    ),
+    ("another status", {"more": (OTHER_STATUS,)}, {"requests"}),
+    (
+        "a request of another status that no replica saw",
+        {"generator": {"statuses": {"team": {"200": 100, "401": 1}}}},
+        {"requests"},
+    ),
+    ("no answer", {"generator": {"unanswered": {"timeout": 1}}}, {"unanswered"}),
+    ("a Redis lookup without a memory miss", {"more": (EXTRA_REDIS,)}, {"redis_lookups"}),
+    ("a GET that Redis did not see", {"more": (EXTRA_GET,)}, {"redis_gets"}),
+    ("a GET that no client counted", {"gets": 7}, {"redis_gets"}),
+    ("a read that no lookup called for", {"more": (EXTRA_READ,)}, {"source_reads", "statements"}),
+    ("a statement that no worker counted", {"calls": {ObjectKind.KEY: 7}}, {"statements"}),
+    (
+        "two objects' mistakes of opposite sign",
+        {"calls": {ObjectKind.KEY: 5, ObjectKind.USER: 1}},
+        {"statements"},
+    ),
+    # Plant 5, and its two relatives.
+    ("a reply without a header", _one(named={"key": 99}), {"served"}),
+    ("a reply that names another object", _one(named={"key": 100, "user": 1}), {"served"}),
+    ("a reply under no key", _one(admitted=99, named={"key": 99}), {"served"}),
+    # Plant 3: 45 memory hits are not counted; loads without an outcome look like hits to the rest.
+    ("half of the memory hits", {"more": (HALF_OF_THE_HITS,)}, {"memory"}),
+    ("a lookup under another object", {"more": ANOTHERS_LOOKUP}, {"memory"}),
+    # Plant 12, and what no pattern of an object's statement looks like.
+    ("a WITH query", {"others": {"WITH u AS (SELECT …": 100}}, {"all_statements"}),
+    ("a statement that Postgres discarded", {"others": {"select $1": -1}}, {"all_statements"}),
+    # Plant 14: through the worker's own client, and past it.
+    (
+        "ten more SETs a request",
+        {
+            "redis": {"set": 1005},
+            "more": (series("authcache_redis_sent_total", 1005, command="set"),),
+        },
+        {"redis_writes"},
+    ),
+    ("SETs of another client", {"redis": {"set": 6}}, {"redis_writes"}),
+    ("a DEL that no worker counted", {"redis": {"del": 1}}, {"redis_writes"}),
+    (
+        "a SETEX in place of a SET",
+        {"redis": {"set": 4, "setex": 1}},
+        {"redis_writes"},
+    ),
+    (
+        "a claim that is not counted",
+        {"more": (series("authcache_redis_gets_total", 1, purpose="claim"),), "gets": 5},
+        {"redis_writes"},
+    ),
+    (
+        "a read that no lookup came before",
+        {"more": (DIRECT,), "calls": {ObjectKind.KEY: 6, ObjectKind.USER: 1}},
+        {"direct"},
+    ),
+    (
+        "a typed read that is not logged",
+        {"more": (_failed(0, "nothing"), _failed(2, "pair"))},
+        {"pairs"},
+    ),
+    ("a record of a read that did not fail", {"more": (PAIR,)}, {"pairs"}),
+    ("a failure that is counted as none", {"more": (_failed(1, "nothing"),)}, {"pairs"}),
+    # Plants 20, 9, 8 and 10.
+    ("a lost millionth", {"spend": {"key": {"k0": 24_999}}}, {"key_spend"}),
+    ("another key is billed", {"spend": {"key": {"k0": 0, "k1": 25_000}}}, {"key_spend"}),
+)
+
+
 @pytest.mark.parametrize(
     ("changes", "spoiled"),
-    [
-        ({"generator": {"statuses": {"team": {"200": 99}}}}, {"requests"}),
-        ({"generator": {"statuses": {"user": {"200": 100}}}}, {"requests"}),
-        ({"more": (OTHER_STATUS,)}, {"requests"}),
-        ({"generator": {"statuses": {"team": {"200": 100, "401": 1}}}}, {"requests"}),
-        ({"generator": {"unanswered": {"timeout": 1}}}, {"unanswered"}),
-        ({"more": (EXTRA_REDIS,)}, {"redis_lookups"}),
-        ({"more": (EXTRA_GET,)}, {"redis_gets"}),
-        ({"gets": 7}, {"redis_gets"}),
-        ({"more": (EXTRA_READ,)}, {"source_reads", "statements"}),
-        ({"calls": {ObjectKind.KEY: 7}}, {"statements"}),
-        ({"calls": {ObjectKind.KEY: 5, ObjectKind.USER: 1}}, {"statements"}),
-        ({"key_spend": 24_999}, {"key_spend"}),
-    ],
-    ids=[
-        "a request nobody sent",
-        "another scope",
-        "another status",
-        "a request of another status that no replica saw",
-        "no answer",
-        "a Redis lookup without a memory miss",
-        "a GET that Redis did not see",
-        "a GET that nobody sent",
-        "a read that no lookup called for",
-        "a statement that nobody sent",
-        "two objects' mistakes of opposite sign",
-        "a lost millionth",
-    ],
+    [plant[1:] for plant in PLANTS],
+    ids=[plant[0] for plant in PLANTS],
 )
 def test_each_equation_can_fail(changes: dict[str, Any], spoiled: set[str]) -> None:
     equations = _by_name(**changes)
@@ -149,9 +232,13 @@ def test_peeks_ask_redis_and_never_postgres() -> None:
         _lookup(3, "peek", "memory", "miss"),
         _lookup(2, "peek", "redis", "hit"),
         _lookup(1, "peek", "redis", "miss"),
-        series("authcache_redis_gets_total", 3, purpose="peek"),
+        *(
+            series("authcache_lookups_asked_total", 8, op="peek", object="team"),
+            series("authcache_redis_gets_total", 7, purpose="lookup"),
+            series("authcache_redis_sent_total", 7, command="get"),
+        ),
     )
-    equations = _by_name(more=peeks, gets=9)
+    equations = _by_name(more=peeks, gets=9, redis={"get": 7})
     assert {equation.status for equation in equations.values()} == {"balanced"}
 
 
@@ -161,13 +248,16 @@ def test_what_was_not_counted_says_so_even_where_no_one_gave_a_reason() -> None:
     reasons = {e.name: e.reason for e in reconcile(window) if e.status == "not_checked"}
     assert reasons == {
         "redis_gets": "Redis is not the fleet's own",
+        "redis_writes": "Redis is not the fleet's own",
         "statements": "Postgres has no pg_stat_statements",
+        "all_statements": "Postgres has no pg_stat_statements",
     }
 
 
 def test_an_unbalanced_equation_says_by_how_much() -> None:
-    spend = _by_name(key_spend=24_990)["key_spend"]
+    spend = _by_name(spend={"key": {"k0": 24_990}})["key_spend"]
     assert (spend.left, spend.right, spend.residual) == (25_000, 24_990, 10)
+    assert spend.reason == "key -10"
 
 
 def test_what_cannot_be_counted_is_not_checked_and_says_why() -> None:
@@ -189,18 +279,105 @@ def test_what_a_target_cannot_be_held_to_is_not_checked() -> None:
 
 
 def test_spend_that_a_release_loses_is_a_finding_about_it() -> None:
-    lost = _by_name(key_spend=24_000, findings=frozenset({"key_spend"}))
+    less = {"key": {"k0": 24_000}}
+    lost = _by_name(spend=less, findings=frozenset({"key_spend"}))
     assert lost["key_spend"].status == "unbalanced"
     assert lost["key_spend"].kind == "finding"
     assert ledger(list(lost.values())).balanced
-    assert not ledger(list(_by_name(key_spend=24_000).values())).balanced
+    assert not ledger(list(_by_name(spend=less).values())).balanced
 
 
-def test_a_read_that_no_lookup_came_before_is_counted_with_the_statements() -> None:
-    direct = series(
-        "authcache_source_reads_total", 1, object="key", reason="direct", key_scope="team"
-    )
-    equations = _by_name(more=(direct,), calls={ObjectKind.KEY: 7})
+def test_a_read_that_no_lookup_came_before_stands_on_one_side_and_goes_by_its_object() -> None:
+    calls = {ObjectKind.KEY: 6, ObjectKind.USER: 1}
+    equations = _by_name(more=(DIRECT,), calls=calls, findings=frozenset({"direct"}))
     assert equations["source_reads"].status == "balanced"
     assert equations["statements"].status == "balanced"
-    assert _by_name(more=(direct,))["statements"].status == "unbalanced"
+    direct = equations["direct"]
+    assert (direct.status, direct.kind, direct.reason) == ("unbalanced", "finding", "user +1")
+
+
+def test_a_refusal_is_read_again_for_the_log_where_the_target_does_so() -> None:
+    read = series(
+        "authcache_source_reads_total", 1, object="key", reason="direct", key_scope="team"
+    )
+    refused = {
+        "generator": {"statuses": {"team": {"200": 100, "401": 1}}},
+        "more": (OTHER_STATUS, read),
+        "calls": {ObjectKind.KEY: 7},
+    }
+    assert _by_name(**refused, reads_again=frozenset({401}))["direct"].status == "balanced"
+    assert _by_name(**refused)["direct"].status == "unbalanced"
+    refused["more"], refused["calls"] = (OTHER_STATUS,), {ObjectKind.KEY: 6}
+    assert _by_name(**refused, reads_again=frozenset({401}))["direct"].status == "unbalanced"
+
+
+@pytest.mark.parametrize(
+    ("answered", "admitted", "asks", "status"),
+    [
+        (100, 100, 1, "balanced"),
+        (100, 100, 2, "unbalanced"),
+        (99, 99, 1, "unbalanced"),
+        (101, 101, 1, "unbalanced"),
+        # A request that was refused may have asked, or not.
+        (101, 99, 1, "balanced"),
+        (102, 101, 1, "unbalanced"),
+    ],
+)
+def test_lookups_are_those_that_the_auth_path_makes(
+    answered: int, admitted: int, asks: int, status: str
+) -> None:
+    changes = _one(answered=answered, admitted=admitted)
+    paths = {0: KeyPath("team", {"key": "k0"}, {("key", "load"): asks})}
+    assert _by_name(**changes, paths=paths)["memory"].status == status
+
+
+def test_a_scope_in_which_a_key_cannot_say_what_it_asks_is_left_out() -> None:
+    asks = KeyPath("team", {}, {("key", "load"): 7})
+    paths = {0: asks, 1: KeyPath("team", {}, None)}
+    assert _by_name(paths=paths)["memory"].status == "balanced"
+    assert _by_name(paths={0: asks})["memory"].status == "unbalanced"
+
+
+OWNERS = KeyPath("member", {"key": "k0", "user": "u", "team": "t", "membership": "u/t"})
+BILLED = {"user": {"u": 25_000}, "team": {"t": 25_000}, "membership": {"u/t": 25_000}}
+
+
+@pytest.mark.parametrize("kind", BILLED)
+def test_every_owners_row_is_held_against_the_replies(kind: str) -> None:
+    paths = {0: OWNERS}
+    assert _by_name(paths=paths, spend=BILLED)["spend_by_row"].status == "balanced"
+    for rows in ({}, {"previous": 25_000}):
+        lost = _by_name(paths=paths, spend=BILLED | {kind: rows})["spend_by_row"]
+        assert (lost.status, lost.kind) == ("unbalanced", "validity")
+        assert lost.reason == ("" if rows else f"{kind} -25,000")
+
+
+def test_only_what_the_target_is_known_to_lose_is_a_finding() -> None:
+    losing: dict[str, Any] = {"paths": {0: OWNERS}, "loses_spend": frozenset({ObjectKind.USER})}
+    user = _by_name(spend=BILLED | {"user": {}}, **losing)["spend_by_row"]
+    assert (user.status, user.kind) == ("unbalanced", "finding")
+    team = _by_name(spend=BILLED | {"team": {}}, **losing)["spend_by_row"]
+    assert (team.status, team.kind) == ("unbalanced", "validity")
+
+
+def test_rows_that_keys_share_are_due_the_sum() -> None:
+    key = evidence().generator.keys[0].model_copy(update={"cost_micro": 100})
+    keys = [key, key.model_copy(update={"key_index": 1, "admitted": 0, "named": {}})]
+    paths = {
+        0: KeyPath("team", {"key": "k0", "team": "t"}),
+        1: KeyPath("team", {"key": "k1", "team": "t"}),
+    }
+    spend = {"key": {"k0": 100, "k1": 100}, "team": {"t": 200}}
+    equations = _by_name(generator={"keys": keys}, paths=paths, spend=spend)
+    assert {e.status for e in equations.values()} == {"balanced"}
+
+
+def test_what_a_target_does_not_name_goes_by_its_text() -> None:
+    others = {"WITH x AS …": 3, "select 1": 2}
+    found = _by_name(others=others)["all_statements"]
+    assert (found.left, found.right, found.residual) == (19, 14, 5)
+    assert found.reason == "WITH x AS … +3, select 1 +2"
+
+
+def test_every_rule_says_what_it_cannot_see() -> None:
+    assert all(rule.cannot_see for rule in RULES)

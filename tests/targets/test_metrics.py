@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.utils import floatToGoString
 
 from harness.authcache import logs
-from harness.authcache.events import Lookup, SourceRead, Wait
+from harness.authcache.events import Asked, Lookup, SourceRead, Wait
 from harness.authcache.logs import Signature
 from harness.authcache.trace import Trace
 from harness.authcache.words import (
@@ -74,6 +74,12 @@ LABELS: Mapping[str, Mapping[str, Any]] = {
         "key_scope": KeyScope,
     },
     "authcache_redis_gets_total": {"purpose": ("lookup", "claim", "lease_poll", "script")},
+    "authcache_lookups_asked_total": {"op": Op, "object": ObjectKind, "key_scope": KeyScope},
+    "authcache_failed_reads_total": {
+        "object": ObjectKind,
+        "logged": ("pair", "warning", "nothing"),
+        "key_scope": KeyScope,
+    },
     "authcache_pending": {},
     "http_requests_total": {
         "route": ROUTES,
@@ -178,6 +184,7 @@ def test_a_bucket_counts_what_is_at_most_its_bound(
 
 def test_a_trace_is_counted_under_its_scope() -> None:
     one, trace = metrics(), Trace(KeyScope.MEMBER)
+    trace.asked.append(Asked(Op.LOAD, ObjectKind.USER))
     trace.lookups += [Lookup(Tier.REDIS, Op.LOAD, Outcome.HIT, ObjectKind.USER)] * 2
     trace.source_reads.append(SourceRead(ObjectKind.USER, ReadReason.REFRESH))
     trace.waits.append(Wait(ObjectKind.USER, Coalesced.BEFORE_SOURCE))
@@ -186,6 +193,7 @@ def test_a_trace_is_counted_under_its_scope() -> None:
 
     counted = page(one)
     labels = {"key_scope": "member", "object": "user"}
+    assert counted.sum("authcache_lookups_asked_total", op="load", **labels) == 1
     assert counted.sum("authcache_lookups_total") == 2
     assert counted.sum("authcache_lookups_total", tier="redis", outcome="hit", **labels) == 2
     assert counted.sum("authcache_source_reads_total", reason="refresh", **labels) == 1
@@ -209,6 +217,22 @@ def test_what_belongs_to_no_trace_is_counted_at_once() -> None:
     assert counted.sum("authcache_codec_seconds_count", op="encode", object="key") == 1
     assert counted.sum("authcache_redis_gets_total", purpose="lease_poll") == 1
     assert counted.sum("authcache_pending") == one.pending == 3
+
+
+def test_commands_show_as_the_client_counts_them() -> None:
+    one, sent = metrics(), {"get": 0}
+    one.redis_sends(sent)
+    assert page(one).sum("authcache_redis_sent_total") == 0
+    sent["get"], sent["evalsha"] = 2, 1
+    counted = page(one).by("authcache_redis_sent_total", "command", variant="mine")
+    assert counted == {("get",): 2, ("evalsha",): 1}
+
+
+def test_failed_reads_count_by_what_is_logged_of_them() -> None:
+    one = metrics()
+    one.failed_read(ObjectKind.TEAM, "pair", KeyScope.MEMBER)
+    counted = page(one).by("authcache_failed_reads_total", "object", "logged", "key_scope")
+    assert counted == {("team", "pair", "member"): 1}
 
 
 def test_records_are_counted_by_level_signature_and_scope() -> None:

@@ -18,8 +18,10 @@ from harness.authcache.digest import hash_token
 from harness.authcache.events import SourceRead
 from harness.authcache.layout import KeyLayout
 from harness.authcache.objects import Key, Membership, Team, User
+from harness.authcache.switches import Switches
 from harness.authcache.trace import Trace
-from harness.authcache.words import ObjectKind, ReadReason, key_scope
+from harness.authcache.words import ObjectKind, Op, ReadReason, key_scope
+from harness.domain.population import VirtualKey
 from harness.domain.served import Served
 from harness.errors import DecodeError
 from harness.targets.reference.problems import (
@@ -31,8 +33,51 @@ from harness.targets.reference.problems import (
 )
 from harness.targets.reference.request_lookups import ABSENT, RequestLookups
 from harness.targets.reference.store import Store
+from harness.targets.settings import RunSettings
 
 _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
+
+
+_REFUSALS = (AuthError, ModelNotAllowedError, BudgetExceededError)
+
+
+def reads_again(switches: Switches) -> frozenset[int]:
+    """Statuses after which the key is read from Postgres once more, for the log."""
+    repeated = switches.lookups == "repeated"
+    return frozenset(error.status for error in _REFUSALS) if repeated else frozenset()
+
+
+def lookups_of(
+    switches: Switches, key: VirtualKey, settings: RunSettings
+) -> dict[tuple[str, str], int]:
+    """Lookups of an admitted request by object and op, the spend path's included.
+
+    A refused request makes no more than these. A pair that depends on what was found is missing:
+    with repeated lookups, the load of a key that the peek did not find, and the peek at the team
+    of one that it found.
+    """
+    repeated, load, peek = switches.lookups == "repeated", Op.LOAD.value, Op.PEEK.value
+    times = 2 if repeated else 1
+    has_user, has_team = key.user_id is not None, key.team_id is not None
+    planted = settings.planted_null_user and has_team and not has_user
+    in_team = has_user and has_team
+    # Upstream looks a membership up for the key's check, if the key's row found it spending, then
+    # twice for the common checks, and peeks at it for the reservation, if there is a user.
+    member = (key.membership != "none") + 2 if repeated else 1
+    reserved = repeated and key.user_limits is not None
+    updates = settings.spend_tracking and switches.spend_path == "read_modify_write"
+    counts = {
+        (_KEY, load): 1,
+        (_KEY, peek): repeated + updates,
+        (_USER, load): times * (has_user or planted),
+        (_USER, peek): 2 * (has_user and updates),
+        (_TEAM, load): times * has_team,
+        (_TEAM, peek): int(has_team and updates),
+        (ObjectKind.MEMBERSHIP, load): member * in_team,
+        (ObjectKind.MEMBERSHIP, peek): int(reserved and in_team),
+    }
+    unknown = {(_KEY, load), (_TEAM, peek)} if repeated else set()
+    return {(pair[0].value, pair[1]): n for pair, n in counts.items() if pair not in unknown}
 
 
 class Grant(msgspec.Struct, frozen=True):

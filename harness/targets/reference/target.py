@@ -12,6 +12,8 @@ import asyncpg
 
 import harness
 from harness.authcache.variants import Variant
+from harness.authcache.words import ObjectKind
+from harness.domain.population import VirtualKey
 from harness.errors import SetupError
 from harness.targets.base import (
     ContainerContext,
@@ -20,8 +22,10 @@ from harness.targets.base import (
     ReplicaContext,
     Target,
 )
+from harness.targets.reference.auth import lookups_of, reads_again
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.schema.database import LiteLLMDatabase
+from harness.targets.schema.statements import REFERENCE_OTHERS
 from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
 
 
@@ -32,12 +36,17 @@ class ReferenceTarget(Target):
     version = harness.__version__
     readiness_path = "/health/readiness"
     ready_timeout_s = 60.0
-    database = LiteLLMDatabase()
+    database = LiteLLMDatabase(REFERENCE_OTHERS)
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
         self.overridden = variant.overridden
-        self.uses_redis = variant.switches.redis == "on"
+        switches = variant.switches
+        self.uses_redis = switches.redis == "on"
+        self.reads_again = reads_again(switches)
+        if switches.spend_path == "read_modify_write":
+            # Where a team is cached under the user's id, the user's increment is dropped.
+            self.loses_spend = frozenset({ObjectKind.USER})
 
     async def prepare_database(self, dsn: str) -> None:
         """Create the tables. Raises SetupError."""
@@ -73,6 +82,10 @@ class ReferenceTarget(Target):
         command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
         command += ["--workers", str(context.workers)]
         return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.encode()})
+
+    def lookups(self, key: VirtualKey, settings: RunSettings) -> Mapping[tuple[str, str], int]:
+        """As the auth path says."""
+        return lookups_of(self._variant.switches, key, settings)
 
     def describe(self) -> Mapping[str, Any]:
         """The variant's switches."""

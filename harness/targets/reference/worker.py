@@ -117,4 +117,6 @@ async def open_worker(settings: ProxySettings) -> Worker:
     if settings.switches.redis == "on" and settings.redis_url is not None:
         redis = BatchingClient(settings.redis_url, timeout_s=settings.redis_timeout_s)
         await redis.open()
+        if metrics is not None:
+            metrics.redis_sends(redis.sent)
     return Worker(settings, metrics, pool, redis)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.authcache.words import ObjectKind
 from harness.domain.population import VirtualKey
 from harness.targets.base import Database, KeyTruth
-from harness.targets.schema.statements import classify
+from harness.targets.schema.statements import Others, classify, name_other
 from harness.targets.schema.truth import Table, Tables, key_truths
 
 if TYPE_CHECKING:
@@ -40,10 +40,12 @@ _KEY = (
 
 
 _SPEND = {
-    ObjectKind.KEY: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_VerificationToken"',
-    ObjectKind.USER: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_UserTable"',
-    ObjectKind.TEAM: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_TeamTable"',
-    ObjectKind.MEMBERSHIP: 'SELECT COALESCE(SUM(spend), 0) FROM "LiteLLM_TeamMembership"',
+    ObjectKind.KEY: 'SELECT token AS row, spend FROM "LiteLLM_VerificationToken"',
+    ObjectKind.USER: 'SELECT user_id AS row, spend FROM "LiteLLM_UserTable"',
+    ObjectKind.TEAM: 'SELECT team_id AS row, spend FROM "LiteLLM_TeamTable"',
+    ObjectKind.MEMBERSHIP: (
+        "SELECT user_id || '/' || team_id AS row, spend FROM \"LiteLLM_TeamMembership\""
+    ),
 }
 _MEMBERSHIPS = """
 SELECT m.*, b.max_budget AS budget_max
@@ -53,7 +55,14 @@ LEFT JOIN "LiteLLM_BudgetTable" AS b ON b.budget_id = m.budget_id
 
 
 class LiteLLMDatabase(Database):
-    """The database of both targets."""
+    """The database of both targets.
+
+    Args:
+        others: patterns of the statements that read no object, by name, as `name_other` gives it.
+    """
+
+    def __init__(self, others: Others = ()) -> None:
+        self._others = others
 
     async def seed(self, connection: asyncpg.Connection, keys: Sequence[VirtualKey]) -> None:
         """Insert all rows in one transaction, then bring the planner's statistics up to date."""
@@ -72,12 +81,30 @@ class LiteLLMDatabase(Database):
         """See `harness.targets.schema.statements`."""
         return classify(statement)
 
-    async def spend_micro(self, connection: asyncpg.Connection) -> dict[ObjectKind, int]:
-        """The sums of the ``spend`` columns."""
-        sums = {}
-        for kind, statement in _SPEND.items():
-            sums[kind] = round(float(await connection.fetchval(statement)) * 1_000_000)
-        return sums
+    def name_other(self, statement: str) -> str | None:
+        """See `harness.targets.schema.statements`."""
+        return name_other(statement, self._others)
+
+    def rows(self, key: VirtualKey) -> dict[ObjectKind, str]:
+        """Rows by token, ``user_id``, ``team_id``, and ``user_id/team_id`` of a membership."""
+        rows = {ObjectKind.KEY: key.token}
+        if key.user_id is not None and key.user_limits is not None:
+            rows[ObjectKind.USER] = key.user_id
+        if key.team_id is not None and key.team_limits is not None:
+            rows[ObjectKind.TEAM] = key.team_id
+        if key.membership != "none":
+            rows[ObjectKind.MEMBERSHIP] = f"{key.user_id}/{key.team_id}"
+        return rows
+
+    async def spend_micro(self, connection: asyncpg.Connection) -> dict[ObjectKind, dict[str, int]]:
+        """The ``spend`` columns, rounded to micro-units."""
+        return {
+            kind: {
+                row["row"]: round(float(row["spend"] or 0.0) * 1_000_000)
+                for row in await connection.fetch(statement)
+            }
+            for kind, statement in _SPEND.items()
+        }
 
     async def truth(
         self,

@@ -7,7 +7,7 @@ release on those about to be sent.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.authcache.words import ObjectKind
 
@@ -36,3 +36,27 @@ def classify(query: str) -> ObjectKind | None:
         if pattern.match(text):
             return kind
     return None
+
+
+Others = Sequence[tuple[str, re.Pattern[str]]]
+"""Statements that read no object: a name, and what the whole text looks like."""
+
+REFERENCE_OTHERS: Others = (
+    (
+        "spend",
+        re.compile(
+            r'UPDATE "LiteLLM_(?:VerificationToken|UserTable|TeamTable|TeamMembership)"'
+            r" SET spend = spend \+ \$1 WHERE"
+            r" (?:token|user_id|team_id) = \$2(?: AND team_id = \$3)?"
+        ),
+    ),
+    ("transaction", re.compile(r"(?:BEGIN|COMMIT|ROLLBACK);?")),
+    ("health check", re.compile(r"SELECT \$1")),
+)
+"""What the reference proxy sends besides: writes of spend, and what its driver adds."""
+
+
+def name_other(query: str, others: Others) -> str | None:
+    """The name of a statement that reads no object, None for one that is unknown."""
+    text = query.strip()
+    return next((name for name, pattern in others if pattern.fullmatch(text)), None)

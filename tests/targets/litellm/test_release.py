@@ -117,7 +117,7 @@ class Measured:
     def calls(self, kind: ObjectKind) -> int:
         assert self.after.statements is not None
         assert self.before.statements is not None
-        return self.after.statements[kind].since(self.before.statements[kind]).calls
+        return self.after.statements.since(self.before.statements).reads[kind].calls
 
     def check_ledger(self) -> None:
         """Equations 1, 4 and 5, and 2."""
@@ -209,8 +209,8 @@ async def test_spend_reaches_postgres(release: Release) -> None:
     key = await one_key(release.fleet.dsn, "member")
     seen = await release.measured(key, 5)
     assert seen.statuses == [200] * 5
-    gained = seen.after.spend[ObjectKind.KEY] - seen.before.spend[ObjectKind.KEY]
-    assert gained == 5 * COST_MICRO
+    after, before = (s.spend[ObjectKind.KEY][key.token] for s in (seen.after, seen.before))
+    assert after - before == 5 * COST_MICRO
     assert [float(a.headers["x-litellm-response-cost"]) for a in seen.answers] == [0.00025] * 5
     found = await spent(release.fleet.dsn, key)
     assert found == dict.fromkeys(("key", "user", "team", "membership"), 35 * COST_MICRO)

@@ -33,6 +33,8 @@ from harness.targets.base import (
 
 SERVE = Path(__file__).with_name("serve.py")
 SETTINGS_VARIABLE = "TOY_SETTINGS"
+RESET = ("SELECT pg_advisory_unlock_all()", "CLOSE ALL", "UNLISTEN *", "RESET ALL")
+"""What asyncpg's pool sends when it takes back a connection."""
 _READS = re.compile(r"SELECT body FROM toy_(\w+) WHERE id = \$1")
 
 
@@ -84,9 +86,22 @@ class ToyDatabase(Database):
         found = _READS.fullmatch(statement)
         return ObjectKind(found[1]) if found else None
 
-    async def spend_micro(self, connection: asyncpg.Connection) -> dict[ObjectKind, int]:
-        total = "SELECT COALESCE(sum(spent_micro), 0)::bigint FROM toy_"
-        return {kind: await connection.fetchval(total + kind) for kind in ObjectKind}
+    def name_other(self, statement: str) -> str | None:
+        if statement.startswith("WITH c2 AS (UPDATE toy_key "):
+            return "charge"
+        return "reset" if statement in RESET else None
+
+    def rows(self, key: VirtualKey) -> dict[ObjectKind, str]:
+        return {kind: ids(key)[kind] for kind, _ in _fields(key)}
+
+    async def spend_micro(self, connection: asyncpg.Connection) -> dict[ObjectKind, dict[str, int]]:
+        return {
+            kind: {
+                row["id"]: row["spent_micro"]
+                for row in await connection.fetch(f"SELECT id, spent_micro FROM toy_{kind}")
+            }
+            for kind in ObjectKind
+        }
 
     async def truth(
         self,

@@ -19,7 +19,7 @@ import asyncpg
 import uvicorn
 
 from harness.authcache.digest import digest, hash_token
-from harness.authcache.events import Lookup, SourceRead
+from harness.authcache.events import Asked, Lookup, SourceRead
 from harness.authcache.trace import Trace
 from harness.authcache.words import KeyScope, ObjectKind, Op, Outcome, ReadReason, Tier, key_scope
 from harness.domain.series import CHAT_ROUTE
@@ -114,6 +114,7 @@ class Toy:
     async def _look(
         self, kind: ObjectKind, id_: str, trace: Trace, served: list[Served]
     ) -> dict[str, Any] | None:
+        trace.asked.append(Asked(Op.LOAD, kind))
         read_at, body = self._cache.get((kind, id_), (0.0, None))
         tier = "memory"
         if time.monotonic() - read_at < self._settings["ttl_s"]:

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from harness.authcache.digest import digest
-from harness.authcache.events import Lookup, SourceRead, Wait
+from harness.authcache.events import Asked, Lookup, SourceRead, Wait
 from harness.authcache.words import (
     KeyScope,
     ObjectKind,
@@ -37,10 +37,11 @@ _REASONS = {
 class UncountedEvents:
     """Events that have not been counted yet."""
 
-    __slots__ = ("lookups", "scope", "source_reads", "waits")
+    __slots__ = ("asked", "lookups", "scope", "source_reads", "waits")
 
     def __init__(self, scope: KeyScope = KeyScope.UNKNOWN) -> None:
         self.scope = scope
+        self.asked: list[Asked] = []
         self.lookups: list[Lookup] = []
         self.source_reads: list[SourceRead] = []
         self.waits: list[Wait] = []
