@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,6 +70,12 @@ def role_of(dsn: str) -> str:
     return unquote(urlsplit(dsn).username or "")
 
 
+def _shown(query: str) -> str:
+    text = " ".join(query.split())
+    # A list of columns says less than the table that they are of.
+    return re.sub(r"^(SELECT) .{40,}? (FROM) ", r"\1 … \2 ", text)[:_SHOWN]
+
+
 async def statement_counts(
     connection: asyncpg.Connection,
     role: str,
@@ -97,5 +104,5 @@ async def statement_counts(
         elif (known := name(query)) is not None:
             named[known] += calls
         else:
-            unnamed[" ".join(query.split())[:_SHOWN]] += calls
+            unnamed[_shown(query)] += calls
     return Statements(reads, dict(named), dict(unnamed))

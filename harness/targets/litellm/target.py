@@ -21,6 +21,7 @@ from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.releases import Release, covers
 from harness.targets.schema.database import LiteLLMDatabase
+from harness.targets.schema.statements import RELEASE_OTHERS
 from harness.targets.settings import SETTINGS_VARIABLE
 
 _SHARED_REDIS = (
@@ -68,7 +69,7 @@ class LiteLLMTarget(Target):
     ready_timeout_s = 300.0
     """Sixteen replicas that start at once on two cores import 2,800 modules each."""
 
-    database = LiteLLMDatabase()
+    database = LiteLLMDatabase(RELEASE_OTHERS)
     findings = frozenset({"key_spend", "served", "direct", "all_statements"})
     """A release can lose spend: 1.84.0rc1 does where flushes of two replicas deadlock. What it
     serves is seen at its caches, where a reply may use what none of them held; it may read

@@ -8,14 +8,13 @@ from harness.authcache.variants import Variant, load_variants, pick
 from harness.domain.progress import Progress
 from harness.targets.base import Target, TargetKind
 from harness.targets.schema.database import LiteLLMDatabase
-from harness.targets.schema.statements import REFERENCE_OTHERS
 
 
 class ReferenceKind(TargetKind[Variant]):
     """Variants of `harness.authcache.variants`, those of a user's file included."""
 
     name = "reference"
-    database = LiteLLMDatabase(REFERENCE_OTHERS)
+    database = LiteLLMDatabase()
 
     def owns(self, variant: str) -> bool:
         """Every name: the registry asks the other kinds first."""

@@ -41,6 +41,7 @@ def classify(query: str) -> ObjectKind | None:
 Others = Sequence[tuple[str, re.Pattern[str]]]
 """Statements that read no object: a name, and what the whole text looks like."""
 
+_TRANSACTION = ("transaction", re.compile(r"(?:BEGIN|COMMIT|ROLLBACK);?"))
 REFERENCE_OTHERS: Others = (
     (
         "spend",
@@ -50,10 +51,20 @@ REFERENCE_OTHERS: Others = (
             r" (?:token|user_id|team_id) = \$2(?: AND team_id = \$3)?"
         ),
     ),
-    ("transaction", re.compile(r"(?:BEGIN|COMMIT|ROLLBACK);?")),
+    _TRANSACTION,
     ("health check", re.compile(r"SELECT \$1")),
 )
 """What the reference proxy sends besides: writes of spend, and what its driver adds."""
+RELEASE_OTHERS: Others = (
+    (
+        "write",
+        re.compile(
+            r'(?:INSERT INTO|UPDATE|DELETE FROM) (?:"public"\.)?"LiteLLM_\w+" .*', re.DOTALL
+        ),
+    ),
+    _TRANSACTION,
+)
+"""What any release sends besides. Its reads of other tables have no name: they are listed."""
 
 
 def name_other(query: str, others: Others) -> str | None:
