@@ -1,7 +1,8 @@
 """Snapshots on disk: one compressed JSON file per window, to check the arithmetic.
 
 ``snapshots/<window>.json.gz`` holds every worker's counters before and after the window (series
-that are not 0), what Postgres and Redis counted, what the generator counted, and the truth by key.
+that are not 0), what Postgres and Redis counted, what the generator counted, the truth by key, and
+every source read (`harness.domain.reads.ObjectRead`) of the window and of its warm-up.
 docs/method.md describes the fields.
 """
 
@@ -36,6 +37,9 @@ def write_window(folder: Path, evidence: Evidence) -> Path:
         "rows": {str(i): dict(path.rows) for i, path in evidence.paths.items()},
         "checkpoints": [dataclasses.asdict(c) for c in evidence.checkpoints],
         "cpu_s": dict(evidence.cpu_s),
+        "reads": evidence.reads,
+        "warmup_reads": evidence.warmup_reads,
+        "pause_s": evidence.pause_s,
         "not_counted": dict(evidence.not_counted),
     }
     with gzip.open(path, "wt", encoding="utf-8") as file:

@@ -14,6 +14,7 @@ import asyncpg
 from harness.archive.directory import KEYS, SAMPLES
 from harness.authcache.words import ObjectKind
 from harness.domain.progress import Progress, Tick
+from harness.domain.reads import owned_objects, resolve
 from harness.domain.series import LOOKUPS, READS
 from harness.domain.window import LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
@@ -60,10 +61,12 @@ class Windows:
             self.run_dir / KEYS,
             self.run_dir / SAMPLES,
         )
+        warm_until = None
         if load.warmup is not None:
             self.progress.window(slot.number, total, slot.variant, "warm-up")
             with self.companions.stretch(slot.variant, WARMUP, slot.round):
                 await self._drive(observer, load.warmup)
+            warm_until = time.monotonic()
         self.progress.window(slot.number, total, slot.variant, slot.phase)
         duration_s = load.window.duration_s
         before = await observer.at_rest()
@@ -74,16 +77,19 @@ class Windows:
         try:
             with self.companions.stretch(slot.variant, slot.phase, slot.round):
                 result = await self._drive(observer, load.window)
+            begun = time.monotonic() - result.elapsed_s
             points = await checkpoints
         finally:
             checkpoints.cancel()
         after = await observer.at_rest()
         now_used = self.stack.cpu_s()
         spec = observer.fleet.spec
+        planted = spec.settings.planted_null_user
+        known = owned_objects(self.plan.keys, planted_null_user=planted)
         truths = await spec.target.database.truth(
             observer.postgres,
             self.plan.keys,
-            planted_null_user=spec.settings.planted_null_user,
+            planted_null_user=planted,
         )
         evidence = Evidence(
             name=slot.name,
@@ -105,6 +111,9 @@ class Windows:
             paths={key.index: spec.target.path(key, spec.settings) for key in self.plan.keys},
             checkpoints=points,
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
+            reads=None if after.reads is None else resolve(after.reads, known),
+            warmup_reads=() if warm_until is None else resolve(before.reads or (), known),
+            pause_s=0.0 if warm_until is None else max(0.0, begun - warm_until),
         )
         rate = result.answered / result.elapsed_s if result.elapsed_s else 0.0
         self.progress.tick(

@@ -12,7 +12,8 @@ One HTTP port, by default ``127.0.0.1:9464``, with
 ``GET /workers/VARIANT/ADDRESS``
     That worker's ``/metrics`` page, passed through with its query (``?name[]=authcache_pending``).
     An address that no discovery returned is refused. A harness outside the containers' network
-    uses it as `harness.stack.base.WorkerAddress.metrics_url` and needs no other port.
+    uses it as `harness.stack.base.WorkerAddress.metrics_url` and needs no other port. Its log of
+    source reads (`harness.domain.reads`) is passed through below it.
 ``GET /snapshots``
     JSON: the pages of all workers at once, ``{"fleets": {VARIANT: {"workers": [{"replica",
     "worker", "address", "page"}], "problems": []}}}``; ``?variant=A`` and ``?name[]=N`` narrow it.

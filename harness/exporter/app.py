@@ -12,11 +12,19 @@ from urllib.parse import parse_qs, unquote
 import httpx
 from pydantic import ValidationError
 
+from harness.domain.reads import LOG_PATH
 from harness.errors import explain
 from harness.exporter.families import merge_all, render
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import RunState
-from harness.exporter.workers import Discovery, WatchedWorker, WorkerPage, fetch
+from harness.exporter.workers import (
+    METRICS_PATH,
+    Discovery,
+    WatchedWorker,
+    WorkerPage,
+    fetch,
+    forward,
+)
 
 MOST_BODY = 4 * 1024 * 1024
 """Limit of the body of ``PUT /state`` in bytes; a hundred times what a long run needs."""
@@ -84,7 +92,9 @@ class Exporter:
             case ("GET", "workers"):
                 page = await self._workers()
             case ("GET", "workers", variant, address):
-                page = await self._worker(variant, address, query)
+                page = await self._worker(variant, address, METRICS_PATH, query)
+            case ("GET", "workers", variant, address, name) if f"/{name}" == LOG_PATH:
+                page = await self._worker(variant, address, METRICS_PATH + LOG_PATH, query)
             case ("GET", "snapshots"):
                 page = await self._snapshots(query)
             case ("GET", "state") if self._takes_state:
@@ -113,14 +123,15 @@ class Exporter:
             ]
         return _json({"fleets": rows})
 
-    async def _worker(self, variant: str, address: str, query: Query) -> WorkerPage:
+    async def _worker(self, variant: str, address: str, path: str, query: Query) -> WorkerPage:
         fleet = self._fleets.get(variant)
         if fleet is None:
             return _text(404, f"There is no fleet [{variant}]. GET /workers lists them.")
         try:
             for worker in await fleet.discovery.workers():
                 if worker.address == address:
-                    return await fetch(self._http, worker, query.get("name[]", ()))
+                    pairs = [(name, value) for name, values in query.items() for value in values]
+                    return await forward(self._http, worker, path, pairs)
         except (OSError, httpx.HTTPError) as error:
             return _text(502, f"Worker [{address}] does not answer: {type(error).__name__}.")
         return _text(404, f"Fleet [{variant}] has no worker [{address}]. GET /workers lists them.")

@@ -90,8 +90,14 @@ class Resolved:
 
 async def fetch(http: httpx.AsyncClient, worker: WatchedWorker, names: Sequence[str]) -> WorkerPage:
     """A worker's page, limited to the named series if any. Raises httpx.HTTPError."""
-    url = f"http://{worker.address}{METRICS_PATH}"
-    reply = await http.get(url, params=[("name[]", name) for name in names])
+    return await forward(http, worker, METRICS_PATH, [("name[]", name) for name in names])
+
+
+async def forward(
+    http: httpx.AsyncClient, worker: WatchedWorker, path: str, query: Sequence[tuple[str, str]]
+) -> WorkerPage:
+    """Any page of a worker. Raises httpx.HTTPError."""
+    reply = await http.get(f"http://{worker.address}{path}", params=list(query))
     return WorkerPage(
         reply.status_code, reply.content, reply.headers.get("content-type", "text/plain")
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from harness.authcache.words import ObjectKind
+from harness.domain.reads import ObjectRead
 from harness.domain.window import WindowResult
 from harness.observe.counters import Counters
 from harness.observe.postgres import StatementCount, Statements
@@ -53,6 +54,12 @@ class Evidence:
     checkpoints: tuple[Checkpoint, ...] = ()
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     """CPU by group in the window, as `Stack.cpu_s` names them."""
+    reads: tuple[ObjectRead, ...] | None = None
+    """The window's source reads in order of time; None where no worker logs them."""
+    warmup_reads: tuple[ObjectRead, ...] = ()
+    """Those of its warm-up."""
+    pause_s: float = 0.0
+    """Time without load between the warm-up and the window; 0 without a warm-up."""
 
     @cached_property
     def counted(self) -> Counters:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.authcache.words import ObjectKind, ReadReason
+from harness.authcache.words import KeyScope, ObjectKind, ReadReason
 from harness.domain.result import Equation, Ledger
 from harness.domain.series import (
     ASKED,
@@ -131,6 +131,26 @@ def _direct(e: Evidence) -> Sides:
 
 def _direct_reads(e: Evidence) -> dict[str, float]:
     return {kind: n for (kind,), n in e.counted.by(READS, "object", reason=_DIRECT).items()}
+
+
+def _reads_by_scope(e: Evidence) -> Sides:
+    assert e.reads is not None
+    counted = e.counted.by(READS, "key_scope", "object")
+    logged = Counter((read.scope, read.kind) for read in e.reads)
+    residual = 0.0
+    for kind in ObjectKind:
+        more = {
+            scope: logged[scope, kind] - counted.get((scope, kind), 0.0)
+            for scope in KeyScope
+            if scope != KeyScope.UNKNOWN
+        }
+        # A worker counts a read under scope unknown if its request ended before the key was known.
+        # The log knows the scope all the same, so only the sum over the scopes must agree.
+        unknown = (KeyScope.UNKNOWN, kind)
+        surplus = sum(n for n in more.values() if n > 0) + logged[unknown]
+        residual += abs(surplus - counted.get(unknown, 0.0))
+        residual -= sum(n for n in more.values() if n < 0)
+    return float(len(e.reads)), sum(counted.values()), residual
 
 
 def _statements(e: Evidence) -> Sides:
@@ -360,6 +380,16 @@ RULES: tuple[Rule, ...] = (
         "a refused request that reads another key again",
         _direct,
         details=lambda e: _off(_direct_reads(e), {}),
+    ),
+    Rule(
+        "reads_by_scope",
+        "source reads that the workers logged, by the scope and kind of the object that was read = "
+        "source reads that they counted, by scope and object",
+        "validity",
+        "replicas",
+        "a read that neither counter nor log of a worker has; all_statements sees it",
+        _reads_by_scope,
+        lambda e: "" if e.reads is not None else "the target keeps no log of its source reads",
     ),
     Rule(
         "statements",

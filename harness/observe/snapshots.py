@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from harness.authcache.words import ObjectKind
+from harness.domain.reads import LOG_PATH, LoggedRead
 from harness.domain.series import LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError, NotQuiescentError
 from harness.observe.counters import Counters
@@ -75,6 +76,8 @@ class Snapshot:
     redis: RedisCount | None
     spend: Mapping[ObjectKind, Mapping[str, int]]
     """Micro-units by object and row."""
+    reads: tuple[tuple[LoggedRead, ...], ...] | None = None
+    """Source reads since the snapshot before, by worker; None where no log is kept."""
 
     @property
     def total(self) -> Counters:
@@ -98,6 +101,7 @@ class Observer:
         self._redis = redis
         self._role = role_of(fleet.dsn)
         self._database = fleet.spec.target.database
+        self._reads_seen: dict[str, int] = {}
 
     async def at_rest(self, timeout_s: float = 20.0) -> Snapshot:
         """Wait until nothing is pending, then take a snapshot.
@@ -124,6 +128,7 @@ class Observer:
                 await self.statements(),
                 await self._redis_count(),
                 await self._database.spend_micro(self.postgres),
+                await self._read_logs(),
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
             raise InvalidRunError(
@@ -144,11 +149,29 @@ class Observer:
         )
 
     async def _pages(self, names: tuple[str, ...]) -> list[Counters]:
-        urls = [worker.metrics_url for worker in self.fleet.workers]
         params: Any = [("name[]", name) for name in names]
+        replies = await self._ask({worker.metrics_url: params for worker in self.fleet.workers})
+        return [Counters.parse(reply.text) for reply in replies]
+
+    async def _read_logs(self) -> tuple[tuple[LoggedRead, ...], ...] | None:
+        if not self.fleet.spec.target.logs_reads:
+            return None
+        urls = [worker.metrics_url + LOG_PATH for worker in self.fleet.workers]
+        replies = await self._ask({url: {"after": self._reads_seen.get(url, 0)} for url in urls})
+        logs = []
+        for url, reply in zip(urls, replies, strict=True):
+            page = reply.json()
+            self._reads_seen[url] = page["count"]
+            logs.append(tuple(LoggedRead(*read) for read in page["reads"]))
+        return tuple(logs)
+
+    async def _ask(self, pages: Mapping[str, Any]) -> list[httpx.Response]:
+        """Every worker's reply, by URL and parameters. Raises InvalidRunError."""
         try:
-            replies = await asyncio.gather(*(self._http.get(url, params=params) for url in urls))
-            return [Counters.parse(reply.raise_for_status().text) for reply in replies]
+            replies = await asyncio.gather(
+                *(self._http.get(url, params=params) for url, params in pages.items())
+            )
+            return [reply.raise_for_status() for reply in replies]
         except httpx.HTTPError as error:
             raise InvalidRunError(
                 f"A worker of fleet [{self.fleet.name}] cannot be scraped: "

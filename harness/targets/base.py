@@ -166,6 +166,8 @@ class Target(Protocol):
     """What no setting of a scenario changes, in sentences."""
     takes_premises: bool = True
     """False where nothing can be planted in it."""
+    logs_reads: bool = False
+    """Whether its workers keep a log of their source reads (`harness.domain.reads`)."""
     pace_share: float | None = None
     """The share of its sustainable rate in a closed loop at which it is driven; the rest is left
     for the bursts of an open one. None where the scenario's rate is not checked against it."""

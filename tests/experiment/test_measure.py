@@ -15,6 +15,7 @@ from harness.authcache.digest import digest
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
 from harness.domain.progress import Tick
+from harness.domain.reads import LoggedRead, ObjectRead, object_id
 from harness.domain.window import LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.experiment.companions import Companions
@@ -142,7 +143,12 @@ class World:
         lookups = series(
             "authcache_lookups_total", 7.0 * len(self.snapshots), tier="memory", outcome="hit"
         )
-        snapshot = Snapshot((page(reads, lookups),), NOTHING, RedisCount(0, {}), NO_SPEND)
+        key = self.plan.keys[0]
+        name = object_id("key", key.token)
+        logged = LoggedRead(float(len(self.snapshots)), name, "")
+        snapshot = Snapshot(
+            (page(reads, lookups),), NOTHING, RedisCount(0, {}), NO_SPEND, ((logged,),)
+        )
         self.snapshots.append(snapshot)
         return snapshot
 
@@ -199,7 +205,26 @@ async def test_a_cold_fill_is_measured_from_the_first_request_on(tmp_path: Path)
         "at rest",
     ]
     assert (found.phase, found.round, found.duration_s) == ("cold_fill", 0, 0.01)
+    assert (found.warmup_reads, found.pause_s) == ((), 0.0), "what went before is not its own"
     assert found.checkpoints == ()
+
+
+async def test_the_pause_before_a_window_is_the_time_without_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the end of the warm-up to the first moment of the window, as the driver counts it."""
+    world = World(_plan(), tmp_path)
+    now = [100.0]
+    monkeypatch.setattr("harness.experiment.measure.time.monotonic", lambda: now[0])
+
+    async def drive() -> None:
+        now[0] += 10.0
+
+    world.until = drive
+    world.result = world.result.model_copy(update={"elapsed_s": 9.25})
+    found = await world.measure("measured")
+    # The warm-up ends at 110 and the window at 120; its clock started 9.25 s before that.
+    assert found.pause_s == 0.75
 
 
 @pytest.mark.parametrize("phase", ["cold_fill", "measured"])
@@ -231,6 +256,10 @@ async def test_the_evidence_holds_what_every_side_says(tmp_path: Path) -> None:
     settings = world.fleet.spec.settings
     assert found.paths == {key.index: target.path(key, settings) for key in world.plan.keys}
     assert found.started_s > 0
+    # Those that were logged before the first snapshot are the warm-up's.
+    scope, name = world.plan.keys[0].scope, object_id("key", world.plan.keys[0].token)
+    assert found.warmup_reads == (ObjectRead(0.0, 0, name, "key", "", scope),)
+    assert found.reads == (ObjectRead(1.0, 0, name, "key", "", scope),)
     assert list(found.truths) == [key.index for key in world.plan.keys]
     assert {truth.status for truth in found.truths.values()} == {200}
 

@@ -65,8 +65,9 @@ async def test_workers_are_listed_with_the_way_to_their_pages(worker: Worker) ->
         rows = (await http.get("/workers")).json()["fleets"]["a"]
         assert [(row["replica"], row["worker"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
         reply = await http.get(rows[0]["path"], params=[("name[]", "authcache_pending")])
-    assert reply.text == PAGE
-    assert worker.asked == ["/metrics?name%5B%5D=authcache_pending"]
+        log = await http.get(f"{rows[0]['path']}/reads", params={"after": 7})
+    assert reply.text == log.text == PAGE
+    assert worker.asked == ["/metrics?name%5B%5D=authcache_pending", "/metrics/reads?after=7"]
     await exporter.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.authcache.words import ObjectKind
 from harness.domain.window import KeyCount, ServedCount, WindowResult
+from harness.domain.reads import ObjectRead
 from harness.observe.counters import Counters, Series
 from harness.observe.evidence import Evidence
 from harness.observe.postgres import StatementCount, Statements
@@ -24,6 +25,11 @@ def series(name: str, value: float, **labels: str) -> tuple[Series, float]:
 
 def page(*items: tuple[Series, float]) -> Counters:
     return Counters(dict(items))
+
+
+def logged(n: int, kind: str = "key", scope: str = "team") -> tuple[ObjectRead, ...]:
+    """So many reads of one object in a read log."""
+    return tuple(ObjectRead(float(i), 0, f"{kind}:1", kind, "", scope) for i in range(n))
 
 
 BALANCED = (
@@ -78,6 +84,16 @@ DECODED = tuple(
     if "deserialize_failure" not in str(item[0]) and "failed_reads" not in item[0][0]
 )
 """The same without failures: 98 loads, 4 reads."""
+
+
+def _reads_of(values: Mapping[Series, float]) -> tuple[ObjectRead, ...]:
+    """The log of workers that counted so many reads."""
+    return tuple(
+        read
+        for (name, labels), n in values.items()
+        if name == "authcache_source_reads_total"
+        for read in logged(int(n), dict(labels)["object"], dict(labels)["key_scope"])
+    )
 
 
 def evidence(
@@ -155,5 +171,6 @@ def evidence(
         has_redis=True,
         paths={0: KeyPath("team", {"key": "k0"})},
         cpu_s={"fleet:a": 0.3, "postgres": 0.1},
+        reads=_reads_of(values),
     )
     return replace(whole, **changes)

@@ -12,7 +12,7 @@ from harness.domain.result import Equation
 from harness.observe.counters import Series
 from harness.observe.ledger import RULES, ledger, reconcile
 from harness.targets.base import KeyPath
-from tests.observe.build import BALANCED, evidence, series
+from tests.observe.build import BALANCED, evidence, logged, series
 
 
 def _by_name(**changes: Any) -> dict[str, Equation]:
@@ -116,6 +116,23 @@ PLANTS: tuple[tuple[str, dict[str, Any], set[str]], ...] = (
     ("a GET that Redis did not see", {"more": (EXTRA_GET,)}, {"redis_gets"}),
     ("a GET that no client counted", {"gets": 7}, {"redis_gets"}),
     ("a read that no lookup called for", {"more": (EXTRA_READ,)}, {"source_reads", "statements"}),
+    ("a read that is not in the log", {"reads": logged(5)}, {"reads_by_scope"}),
+    ("a logged read that is not counted", {"reads": logged(7)}, {"reads_by_scope"}),
+    (
+        "a logged read of another object",
+        {"reads": (*logged(5), *logged(1, "user"))},
+        {"reads_by_scope"},
+    ),
+    (
+        "logged reads of another scope",
+        {"reads": (*logged(4), *logged(2, scope="user"))},
+        {"reads_by_scope"},
+    ),
+    (
+        "a logged read of no scope",
+        {"reads": (*logged(5), *logged(1, scope="unknown"))},
+        {"reads_by_scope"},
+    ),
     ("a statement that no worker counted", {"calls": {ObjectKind.KEY: 7}}, {"statements"}),
     (
         "two objects' mistakes of opposite sign",
@@ -192,6 +209,21 @@ def test_a_ledger_that_checked_nothing_is_neither_balanced_nor_unbalanced() -> N
         is None
     )
     assert ledger([*unseen, reconcile(evidence())[0]]).balanced is True
+
+
+def test_a_read_before_the_key_was_known_is_counted_under_no_scope() -> None:
+    unknown = series(
+        "authcache_source_reads_total", 1, object="key", reason="miss", key_scope="unknown"
+    )
+    reads = {"more": (unknown,), "calls": {ObjectKind.KEY: 7}}
+    assert _by_name(**reads, reads=logged(7))["reads_by_scope"].status == "balanced"
+    assert _by_name(**reads, reads=logged(6))["reads_by_scope"].residual == 1
+    assert _by_name(**reads, reads=logged(8))["reads_by_scope"].residual == 1
+
+
+def test_without_a_log_reads_are_not_reconciled_by_object() -> None:
+    equation = _by_name(reads=None)["reads_by_scope"]
+    assert (equation.status, equation.left) == ("not_checked", None)
 
 
 def test_a_failed_source_read_is_no_statement() -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from harness.authcache.trace import Trace
 from harness.authcache.words import KeyScope
+from harness.domain.reads import LOG_PATH
 from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE
 from harness.domain.served import SERVED_HEADER, Served, format_served
 from harness.targets.reference.mock_model import ChatRequest, parse_chat
@@ -63,6 +64,7 @@ class App:
             ("GET", "/health/liveliness"): _guarded(_liveliness),
             ("GET", "/health/readiness"): _guarded(_readiness),
             ("GET", "/metrics"): _guarded(_metrics),
+            ("GET", f"/metrics{LOG_PATH}"): _guarded(_read_log),
         }
         self._paths = {path for _, path in self._routes}
         self._no_route = _guarded(self._lost)
@@ -197,6 +199,16 @@ async def _metrics(worker: Worker, scope: Scope, receive: Receive, send: Send) -
     query = parse_qs(scope["query_string"].decode())
     body, content_type = worker.metrics.render(query.get("name[]", ()))
     await _send(send, 200, [(b"content-type", content_type.encode())], body)
+
+
+async def _read_log(worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
+    """The source reads after the first ``after`` ones, for the harness."""
+    del receive
+    after = parse_qs(scope["query_string"].decode()).get("after", ["0"])[0]
+    if not (after.isascii() and after.isdigit()):
+        raise BadRequestError(f"after is [{after}]. Give the number of reads already seen.")
+    count, reads = worker.store.read_log(int(after))
+    await _send(send, 200, [_JSON], msgspec.json.encode({"count": count, "reads": reads}))
 
 
 async def _nothing() -> None:

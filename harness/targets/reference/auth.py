@@ -180,7 +180,7 @@ class Authenticator:
         if key.user_id is None or key.team_id is None:
             return
         cache_key = self._layout.member(key.user_id, key.team_id)
-        member = await self._membership(cache_key, key.user_id, key.team_id, asked)
+        member = await self._membership(cache_key, key.user_id, key.team_id, asked, "member")
         if member is not None:
             _check_budget("Team member", spend, member.budget_max)
 
@@ -255,13 +255,12 @@ class Authenticator:
         await self._cache.put(Entry(_TEAM, copy_key, team, read_at))
 
     async def _membership(
-        self, cache_key: str, user_id: str, team_id: str, asked: RequestLookups
+        self, cache_key: str, user_id: str, team_id: str, asked: RequestLookups, entry: str = ""
     ) -> Membership | None:
         found = asked.membership
         if found is None or self._repeated:
-            found = asked.load(
-                ObjectKind.MEMBERSHIP, cache_key, self._store.membership, user_id, team_id
-            )
+            ids = (user_id, team_id, entry)
+            found = asked.load(ObjectKind.MEMBERSHIP, cache_key, self._store.membership, *ids)
             asked.membership = found = found or await asked.beyond()
         member: Membership | None = found.value
         return member

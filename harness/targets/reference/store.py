@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ import msgspec
 
 from harness.authcache.cache import SourceUnavailableError
 from harness.authcache.objects import Key, Membership, Team, User
+from harness.authcache.words import ObjectKind
+from harness.domain.reads import LOG_SIZE, LoggedRead, object_id
 from harness.targets.reference.readers import Readers
 
 COMBINED_VIEW = """
@@ -108,10 +111,17 @@ class Store:
         self._readers = Readers(pool)
         self._membership = membership
         self._latency_s = latency_s
+        self._log: deque[LoggedRead] = deque(maxlen=LOG_SIZE)
+        self._logged = 0
+
+    def read_log(self, after: int) -> tuple[int, list[LoggedRead]]:
+        """The number of reads ever logged, and those after the first ``after`` that are left."""
+        new = min(max(0, self._logged - after), len(self._log))
+        return self._logged, list(self._log)[len(self._log) - new :]
 
     async def key(self, token: str) -> Key | None:
         """A virtual key with its team's columns, by its hashed token."""
-        row = await self._row(COMBINED_VIEW, token)
+        row = await self._row(ObjectKind.KEY, COMBINED_VIEW, token)
         if row is None:
             return None
         fields = {name: value for name, value in row.items() if value is not None}
@@ -121,7 +131,7 @@ class Store:
 
     async def user(self, user_id: str) -> User | None:
         """A user by id."""
-        row = await self._row(USER, user_id)
+        row = await self._row(ObjectKind.USER, USER, user_id)
         return None if row is None else User.model_validate({**row, **_USER_EMPTY})
 
     async def planted_user(self, alias: str) -> User | None:
@@ -130,12 +140,12 @@ class Store:
         No release does this. It is the only way to get the object that issue #27874 describes: a
         validated user with ``user_id=None`` cannot exist.
         """
-        row = await self._row(PLANTED_USER, alias)
+        row = await self._row(ObjectKind.USER, PLANTED_USER, alias)
         return None if row is None else User.model_construct(**row)
 
     async def team(self, team_id: str) -> Team | None:
         """A team by id."""
-        row = await self._row(TEAM, team_id)
+        row = await self._row(ObjectKind.TEAM, TEAM, team_id)
         if row is None:
             return None
         row["models"] = row["models"] or []
@@ -143,9 +153,15 @@ class Store:
         row["last_refreshed_at"] = time.time()
         return Team.model_validate(row)
 
-    async def membership(self, user_id: str, team_id: str) -> Membership | None:
-        """A membership with its budget, by user and team."""
-        row = await self._row(MEMBERSHIP, user_id, team_id)
+    async def membership(self, user_id: str, team_id: str, entry: str = "") -> Membership | None:
+        """A membership with its budget, by user and team.
+
+        Args:
+            user_id: of the user.
+            team_id: of the team.
+            entry: for the read log: which of the membership's two cache entries was missing.
+        """
+        row = await self._row(ObjectKind.MEMBERSHIP, MEMBERSHIP, user_id, team_id, entry=entry)
         if row is None:
             return None
         budget = None
@@ -186,9 +202,13 @@ class Store:
         """Release all connections to the pool, which the caller closes."""
         await self._readers.close()
 
-    async def _row(self, statement: str, *arguments: str) -> dict[str, Any] | None:
+    async def _row(
+        self, kind: ObjectKind, statement: str, *ids: str, entry: str = ""
+    ) -> dict[str, Any] | None:
+        self._logged += 1
+        self._log.append(LoggedRead(time.time(), object_id(kind, *ids), entry))
         try:
-            row = await self._readers.fetchrow(statement, *arguments)
+            row = await self._readers.fetchrow(statement, *ids)
         except _AWAY as error:
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
         if self._latency_s:

@@ -37,6 +37,7 @@ class ReferenceTarget(Target):
     readiness_path = "/health/readiness"
     ready_timeout_s = 60.0
     database = LiteLLMDatabase(REFERENCE_OTHERS)
+    logs_reads = True
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
