@@ -1,11 +1,11 @@
-"""Answered requests, and what is counted per 1,000 of them.
+"""Shares of requests: how many a key gets, how many were answered, and what is counted per 1,000.
 
 Per 1,000 means per 1,000 answered requests of a key scope, whatever their status (docs/method.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from harness.domain.series import ALL
@@ -36,3 +36,14 @@ def answered(requests: Mapping[str, Mapping[str, int]], scope: str = ALL) -> int
 def per_answered(count: float, requests: float, per: float = PER) -> float | None:
     """A count per 1,000 answered requests, or per another number; None without a request."""
     return count / requests * per if requests else None
+
+
+def key_shares(count: int, weights: Sequence[float]) -> list[float]:
+    """The share of its scope's requests that each key gets; they add up to 1.
+
+    Args:
+        count: keys of the scope.
+        weights: of the keys in order, over and over; empty for equal shares.
+    """
+    each = [weights[place % len(weights)] if weights else 1.0 for place in range(count)]
+    return [weight / sum(each) for weight in each]

@@ -11,6 +11,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 
+def warmup_name(window: str) -> str:
+    """The name of the stretch of load before a window; also names its samples."""
+    return f"{window}-warmup"
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,10 +34,14 @@ class WindowCommand(_Message):
     duration_s: float
     mix: dict[str, float]
     """Weight by key scope."""
+    key_weights: list[float] = []
+    """Weights of a scope's keys, by `harness.domain.rates.key_shares`."""
     users: int
     """Locust users: the pool that takes arrivals (open model), or the load (closed model)."""
     rate_per_s: float = 0.0
     """Open model: arrivals per second over all scopes, a seeded Poisson process."""
+    stagger_s: float = 0.0
+    """Open model: the requests of each key begin at a moment of its own, within this time."""
     ramp_s: float = 0.0
     """Closed model: time over which the users start."""
     seed: int
@@ -40,7 +49,7 @@ class WindowCommand(_Message):
     """A request that starts later than this after its intended time counts as late."""
     timeout_s: float = 10.0
     samples_file: str | None = None
-    """Where the raw samples go (gzip CSV); None keeps none (warm-up)."""
+    """Where the raw samples go (gzip CSV); None keeps none."""
 
 
 class Shutdown(_Message):

@@ -187,10 +187,14 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
             duration_s=command.duration_s,
             replicas=replicas,
             seed=command.seed,
+            weights=command.key_weights,
+            stagger_s=command.stagger_s,
         )
         last_start_s = command.duration_s + command.late_ms / 1000
         return PlannedFeed(plan, last_start_s=last_start_s), len(plan)
-    picks = choices(command.mix, indices, replicas=replicas, seed=command.seed)
+    picks = choices(
+        command.mix, indices, replicas=replicas, seed=command.seed, weights=command.key_weights
+    )
     feed = ClosedFeed(
         picks, users=command.users, ramp_s=command.ramp_s, duration_s=command.duration_s
     )

@@ -23,6 +23,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from harness.domain.rates import key_shares
 from harness.errors import UsageError
 
 OPEN = "open"
@@ -58,7 +59,12 @@ def _rounds(count: int, rng: random.Random) -> Iterator[int]:
 
 
 def choices(
-    mix: Mapping[str, float], keys: Mapping[str, Sequence[int]], *, replicas: int, seed: int
+    mix: Mapping[str, float],
+    keys: Mapping[str, Sequence[int]],
+    *,
+    replicas: int,
+    seed: int,
+    weights: Sequence[float] = (),
 ) -> Iterator[Arrival]:
     """Endless requests without intended times.
 
@@ -67,25 +73,39 @@ def choices(
         keys: indices of the keys by scope.
         replicas: number of hosts.
         seed: of everything drawn.
+        weights: of a scope's keys, by `harness.domain.rates.key_shares`.
 
     Raises:
         UsageError: for an empty mix, a weight that is not a positive number, a scope without keys,
             or no replica.
     """
     check_mix(mix, keys)
-    return _choices(mix, keys, shuffled_rounds(replicas, _stream(seed, "replicas")), seed)
+    places = shuffled_rounds(replicas, _stream(seed, "replicas"))
+    return _choices(mix, keys, places, seed, weights)
 
 
 def _choices(
-    mix: Mapping[str, float], keys: Mapping[str, Sequence[int]], replicas: Iterator[int], seed: int
+    mix: Mapping[str, float],
+    keys: Mapping[str, Sequence[int]],
+    replicas: Iterator[int],
+    seed: int,
+    weights: Sequence[float],
 ) -> Iterator[Arrival]:
     scopes = list(mix)
+    shares = {
+        scope: list(itertools.accumulate(key_shares(len(keys[scope]), weights))) for scope in mix
+    }
     cumulative = list(itertools.accumulate(mix.values()))
     scope_rng = _stream(seed, "scopes")
     key_rng = _stream(seed, "keys")
     for replica in replicas:
         scope = scope_rng.choices(scopes, cum_weights=cumulative)[0]
-        yield Arrival(None, scope, key_rng.choice(keys[scope]), replica)
+        key = (
+            key_rng.choices(keys[scope], cum_weights=shares[scope])[0]
+            if weights
+            else key_rng.choice(keys[scope])
+        )
+        yield Arrival(None, scope, key, replica)
 
 
 def check_mix(mix: Mapping[str, float], keys: Mapping[str, Sequence[int]]) -> None:
@@ -139,18 +159,31 @@ def open_plan(
     duration_s: float,
     replicas: int,
     seed: int,
+    weights: Sequence[float] = (),
+    stagger_s: float = 0.0,
 ) -> list[Arrival]:
     """All arrivals of one window of the open model, in the order of their intended times.
 
-    The same arguments make the same plan, in any process on any machine, so that every variant
+    With ``stagger_s`` a key gets no requests before a moment of its own, drawn from this time. The
+    same arguments make the same plan, in any process on any machine, so that every variant
     of a run meets the same requests.
 
     Raises:
         UsageError: see `choices` and `poisson_times`.
     """
-    picks = choices(mix, keys, replicas=replicas, seed=seed)
+    picks = choices(mix, keys, replicas=replicas, seed=seed, weights=weights)
     times = poisson_times(rate_per_s, duration_s, seed=seed)
-    return [pick._replace(intended_s=moment) for moment, pick in zip(times, picks, strict=False)]
+    starts = _stream(seed, "starts")
+    begins = {
+        key: starts.uniform(0.0, stagger_s) if stagger_s else 0.0
+        for scope in mix
+        for key in keys[scope]
+    }
+    return [
+        pick._replace(intended_s=moment)
+        for moment, pick in zip(times, picks, strict=False)
+        if moment >= begins[pick.key]
+    ]
 
 
 def open_stream(

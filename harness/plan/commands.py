@@ -1,8 +1,8 @@
 """The load driver's command for each window, which depends on plan and slot alone.
 
 docs/method.md promises: all variants of a round get the same arrivals, each round gets different
-ones, a warm-up gets different ones from its window, a cold fill lasts one TTL, and a window lasts a
-whole number of TTLs.
+ones, a warm-up gets different ones from its window and lasts equally long for all variants of a
+round, a cold fill lasts one TTL, and a window lasts a whole number of TTLs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.domain.window import WindowCommand
+from harness.domain.window import WindowCommand, warmup_name
 from harness.plan.plan import RunPlan, Slot
 
 
@@ -44,6 +44,7 @@ def commands(
         model=load.model,
         duration_s=plan.ttl_s if cold else plan.window_s,
         mix={str(scope): weight for scope, weight in load.mix.items()},
+        key_weights=load.key_weights,
         users=load.users,
         rate_per_s=load.rate_per_s,
         ramp_s=load.ramp_s * plan.scenario.time_scale,
@@ -53,14 +54,16 @@ def commands(
         timeout_s=load.timeout_s,
         samples_file=str(samples_dir / f"{slot.name}.csv.gz"),
     )
-    if cold or not load.warmup_ttls:
+    if not plan.warmup_s(slot):
         return SlotCommands(None, common)
     warmup = common.model_copy(
         update={
-            "window": f"{slot.name}-warmup",
-            "duration_s": load.warmup_ttls * plan.ttl_s,
+            "window": warmup_name(slot.name),
+            "duration_s": plan.warmup_s(slot),
+            # Else all objects of a cold fleet are read at once, and would expire together.
+            "stagger_s": plan.ttl_s,
             "seed": common.seed + 1,
-            "samples_file": None,
+            "samples_file": str(samples_dir / f"{warmup_name(slot.name)}.csv.gz"),
         }
     )
     return SlotCommands(warmup, common)

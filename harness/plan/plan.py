@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,13 +66,27 @@ class RunPlan:
         """Length of a measured window: a whole number of TTLs."""
         return self.scenario.load.window_ttls * self.ttl_s
 
+    def warmup_s(self, slot: Slot) -> float:
+        """Length of the load before a slot's window, in s; 0 for none.
+
+        The first load finds cold caches and reads every object at once, after which they expire
+        together. A window that began a whole number of TTLs later would hold window / TTL reads of
+        each object whatever the cache does. So each round adds a part of a TTL, drawn from the
+        seed, and the same for all its variants.
+        """
+        ttls = self.scenario.load.warmup_ttls
+        if slot.phase == "cold_fill" or not ttls:
+            return 0.0
+        phase = random.Random(f"{self.scenario.seed}:phase:{slot.round}").random()
+        return (ttls + phase) * self.ttl_s
+
     @property
     def load_s(self) -> float:
         """Length of all windows and warm-ups together, in s, without starts and waits for rest."""
-        load = self.scenario.load
-        cold = sum(slot.phase == "cold_fill" for slot in self.slots)
-        measured = len(self.slots) - cold
-        return (cold + measured * (load.warmup_ttls + load.window_ttls)) * self.ttl_s
+        return sum(
+            self.ttl_s if slot.phase == "cold_fill" else self.warmup_s(slot) + self.window_s
+            for slot in self.slots
+        )
 
     @property
     def premises(self) -> list[str]:

@@ -77,9 +77,9 @@ def test_a_closed_load_has_a_line_once_its_rate_is_known() -> None:
         companions.result(
             "recommended", _result(statuses={"user": {"200": 300, "401": 100}}, elapsed_s=4.0)
         )
-    # One key and one user, each read once in two seconds, by a hundred requests a second.
+    # One key and one user, each read once a second, by a hundred requests a second.
     assert companions.state.reference_line_per_1000["recommended"] == pytest.approx(
-        {"user": 10.0, "all": 10.0}
+        {"user": 20.0, "all": 20.0}
     )
 
 

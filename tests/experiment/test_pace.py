@@ -74,20 +74,22 @@ def test_a_fast_machine_is_not_driven_harder_than_planned() -> None:
 
 def test_too_slow_a_release_gets_a_longer_ttl_and_so_does_everything_beside_it() -> None:
     plan = _plan("litellm==1.94.0")
-    pace = decide(plan, {"litellm==1.94.0": 33.0})
-    # 26 requests/s are needed at 10 s; 19.8 are 60 % of 33.
-    assert (pace.rate_per_s, pace.planned_ttl_s, pace.ttl_s) == (19.8, 10.0, 14.0)
+    pace = decide(plan, {"litellm==1.94.0": 16.5})
+    # 13 requests/s are needed at 10 s; 9.9 are 60 % of 16.5.
+    assert (pace.rate_per_s, pace.planned_ttl_s, pace.ttl_s) == (9.9, 10.0, 14.0)
     paced = at_pace(plan, pace)
     assert {paced.fleet(arm).settings.ttl_s for arm in paced.arms} == {14.0}
-    assert paced.ttl_s == paced.scenario.ttl_s == paced.window_s == 14.0
+    assert paced.ttl_s == paced.scenario.ttl_s == paced.window_s / 3 == 14.0
     check_sizing(paced.scenario, paced.sizing)
     assert paced.load_s == pytest.approx(1.4 * plan.load_s)
     text = " ".join(sentences(plan, pace))
-    assert "sustains 33 requests/s" in text
-    assert "26 requests/s that this population needs at a TTL of 10 s" in text
+    assert "sustains 16 requests/s" in text
+    assert "13 requests/s that this population needs at a TTL of 10 s" in text
     assert "TTL of every variant is 14 s" in text
-    # Two variants, a cold fill and three rounds of warm-up and window: 14 TTLs.
-    assert "about 3.3 min instead of 2.3 min" in text
+    # Two variants: a cold fill of a TTL, and two rounds of a warm-up of 2 to 3 and a window of 3.
+    least, most = (2 * (1 + 2 * n) * 10 / 60 for n in (5, 6))
+    assert least < plan.load_s / 60 < most
+    assert f"about {paced.load_s / 60:.1f} min instead of {plan.load_s / 60:.1f} min" in text
     assert sentences(paced, pace) == sentences(plan, pace)
 
 
@@ -96,7 +98,7 @@ def test_less_than_five_requests_a_second_are_refused() -> None:
     words = r"\[litellm==1.94.0\] sustains \[4.9\].*at least \[5\].*fewer variants"
     with pytest.raises(InvalidRunError, match=words):
         decide(plan, {"litellm==1.94.0": 4.94})
-    assert decide(plan, {"litellm==1.94.0": 5.0}).ttl_s == 87.0
+    assert decide(plan, {"litellm==1.94.0": 5.0}).ttl_s == 44.0
 
 
 @given(
@@ -120,7 +122,7 @@ def test_requests_per_object_and_ttl_hold_whatever_is_sustained(
 def test_a_scaled_plan_keeps_its_scale() -> None:
     plan = _plan("litellm==1.94.0")
     scaled = replace(plan, scenario=plan.scenario.model_copy(update={"time_scale": 0.5}))
-    paced = at_pace(scaled, decide(scaled, {"litellm==1.94.0": 33.0}))
+    paced = at_pace(scaled, decide(scaled, {"litellm==1.94.0": 16.5}))
     assert (paced.ttl_s, paced.scenario.ttl_s) == (14.0, 28.0)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.domain.rates import key_shares
 from harness.errors import UsageError
 from harness.load.plan import (
     Arrival,
@@ -201,3 +202,43 @@ def test_a_stream_is_a_plan_without_end(load: Load) -> None:
 def test_a_stream_without_a_rate_is_refused_at_once(rate: float) -> None:
     with pytest.raises(UsageError, match="Give a positive number"):
         open_stream({"team": 1.0}, {"team": [0]}, rate_per_s=rate, replicas=1, seed=1)
+
+
+WEIGHTS = st.lists(st.floats(0.1, 10), min_size=1, max_size=3)
+
+
+@given(loads(), WEIGHTS)
+def test_keys_get_the_share_that_their_weights_give_them(load: Load, weights: list[float]) -> None:
+    scope = next(iter(load["keys"]))
+    keys = load["keys"][scope]
+    picks = choices({scope: 1.0}, {scope: keys}, replicas=1, seed=load["seed"], weights=weights)
+    counts = Counter(pick.key for pick in itertools.islice(picks, 2000))
+    for key, share in zip(keys, key_shares(len(keys), weights), strict=True):
+        # Six standard deviations, over some thousand draws of this test.
+        assert abs(counts[key] - 2000 * share) <= 6 * (2000 * share * (1 - share)) ** 0.5 + 1e-6
+
+
+@given(st.integers(1, 9), st.one_of(st.just([]), WEIGHTS))
+def test_shares_repeat_the_weights_in_order_and_add_up(count: int, weights: list[float]) -> None:
+    shares = key_shares(count, weights)
+    assert sum(shares) == pytest.approx(1.0)
+    each = weights or [1.0]
+    for place, share in enumerate(shares):
+        assert share / shares[0] == pytest.approx(each[place % len(each)] / each[0])
+
+
+@given(loads(), st.floats(0.1, 1.0))
+def test_staggered_keys_begin_one_by_one_and_then_get_what_they_get_anyway(
+    load: Load, stagger_s: float
+) -> None:
+    options = {"rate_per_s": 500.0, "duration_s": 1.0, "replicas": load["replicas"]}
+    args = (load["mix"], load["keys"])
+    whole = open_plan(*args, **options, seed=load["seed"])
+    plan = open_plan(*args, **options, seed=load["seed"], stagger_s=stagger_s)
+    began: dict[int, float] = {}
+    for arrival in plan:
+        assert arrival.intended_s is not None
+        began.setdefault(arrival.key, arrival.intended_s)
+    assert plan == [a for a in whole if a.key in began and (a.intended_s or 0.0) >= began[a.key]]
+    late = [a for a in whole if (a.intended_s or 0.0) >= stagger_s]
+    assert [a for a in plan if (a.intended_s or 0.0) >= stagger_s] == late

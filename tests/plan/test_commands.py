@@ -67,6 +67,8 @@ def _arrivals(plan: RunPlan, command: WindowCommand) -> list[Arrival]:
         duration_s=command.duration_s,
         replicas=len(command.hosts),
         seed=command.seed,
+        weights=command.key_weights,
+        stagger_s=command.stagger_s,
     )
 
 
@@ -117,13 +119,32 @@ def test_a_cold_fill_lasts_a_ttl_and_has_no_warm_up() -> None:
             assert load.warmup is None
 
 
-def test_a_window_and_its_warm_up_last_whole_ttls_as_the_scenario_says() -> None:
-    measured = [load for slot, load in _all(_plan()) if slot.phase == "measured"]
+def test_a_window_lasts_whole_ttls_and_its_warm_up_a_part_of_one_longer() -> None:
+    measured = [(slot, load) for slot, load in _all(_plan()) if slot.phase == "measured"]
     assert len(measured) == 8
-    for load in measured:
+    phases: dict[int, set[float]] = {}
+    for slot, load in measured:
         assert load.window.duration_s == 6.0
         assert load.warmup is not None
-        assert load.warmup.duration_s == 4.0
+        assert 4.0 <= load.warmup.duration_s < 6.0
+        phases.setdefault(slot.round, set()).add(load.warmup.duration_s)
+    assert all(len(one) == 1 for one in phases.values()), "the same for all variants of a round"
+    assert len(set.union(*phases.values())) == 4, "another in each round"
+
+
+def test_the_phases_of_many_rounds_cover_a_ttl_evenly() -> None:
+    plan = _plan(rounds=100)
+    phases = sorted(
+        plan.warmup_s(slot) / plan.ttl_s - 2 for slot in plan.slots if slot.variant == NAMES[0]
+    )[1:]
+    assert all(abs(phase - i / 100) < 0.15 for i, phase in enumerate(phases)), phases
+
+
+def test_the_keys_of_a_warm_up_begin_one_by_one() -> None:
+    """Else all objects of a cold fleet would be read, and expire, together."""
+    for _, load in _all(_plan()):
+        assert load.window.stagger_s == 0
+        assert load.warmup is None or load.warmup.stagger_s == 2.0
 
 
 def test_without_warm_up_ttls_there_is_none() -> None:
@@ -131,7 +152,7 @@ def test_without_warm_up_ttls_there_is_none() -> None:
     assert any(load.warmup is not None for _, load in _all(_plan(warmup_ttls=1)))
 
 
-def test_only_a_window_keeps_its_samples() -> None:
+def test_a_window_and_its_warm_up_keep_their_samples() -> None:
     plan = _plan()
     slot = next(slot for slot in plan.slots if slot.phase == "measured")
     load = commands(plan, slot, HOSTS, KEYS, SAMPLES)
@@ -139,20 +160,21 @@ def test_only_a_window_keeps_its_samples() -> None:
     assert load.window.window == slot.name == "03-measured-litellm_1_84"
     assert load.window.samples_file == f"runs/one/samples/{slot.name}.csv.gz"
     assert load.warmup.window == f"{slot.name}-warmup"
-    assert load.warmup.samples_file is None
+    assert load.warmup.samples_file == f"runs/one/samples/{slot.name}-warmup.csv.gz"
 
 
 @pytest.mark.parametrize("phase", ["warmup", "window"])
 def test_a_command_says_what_the_scenario_does(phase: str) -> None:
     plan = _plan()
     command = getattr(commands(plan, plan.slots[-1], HOSTS, KEYS, SAMPLES), phase)
-    common = {"window", "duration_s", "seed", "samples_file"}
+    common = {"window", "duration_s", "seed", "samples_file", "stagger_s"}
     assert command.model_dump(exclude=common) == {
         "command": "window",
         "hosts": list(HOSTS),
         "keys_file": "runs/one/keys.json",
         "model": "open",
         "mix": {"team": 2.0, "user": 1.0},
+        "key_weights": [1.0, 4.0],
         "users": 7,
         "rate_per_s": 90.0,
         # A ramp is a time of the scenario's, so it scales.
