@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.analysis.expectations import applicable, hold
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
-from harness.domain.result import Generator, Result, VariantResult
+from harness.domain.result import Generator, LoadSettings, Result, VariantResult
 from harness.observe.evidence import Evidence
 from harness.observe.ledger import ledger, reconcile
 from harness.plan.plan import RunPlan
@@ -82,6 +82,13 @@ def analyse(
         time_scale=plan.scenario.time_scale,
         rounds=plan.scenario.rounds,
         seed=plan.scenario.seed,
+        load=LoadSettings(
+            rate_per_s=plan.scenario.load.rate_per_s,
+            seed=plan.scenario.seed,
+            rounds=plan.scenario.rounds,
+            window_ttls=plan.scenario.load.window_ttls,
+            population=plan.scenario.population.counts(),
+        ),
         complete=complete,
         verdict=judgement.word,
         exit_code=judgement.exit_code,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from harness.domain.result import Cell
-
-WASTEFUL_ABOVE = 5.0
-"""Times the reference line."""
+from harness.analysis.reads import WASTEFUL_SLOPE
+from harness.domain.result import Cell, Estimate
 
 CELLS: Mapping[Cell, str] = {
     "broken": (
@@ -16,7 +14,8 @@ CELLS: Mapping[Cell, str] = {
     ),
     "hidden": "none of that, but wrong data served",
     "wasteful": (
-        f"right data, no failure, source reads above {WASTEFUL_ABOVE:g} times the reference line"
+        "right data, no failure, but source reads grow with requests: over keys of different "
+        f"weight, the slope of log reads on log requests has a lower bound above {WASTEFUL_SLOPE:g}"
     ),
     "healthy": "none of the above",
 }
@@ -38,6 +37,7 @@ def judge(
     wrong: Mapping[str, int],
     reads_per_1000: float,
     reference_per_1000: float,
+    elasticity: Mapping[str, Estimate],
 ) -> Verdict:
     """The cell of one scope.
 
@@ -48,6 +48,7 @@ def judge(
         wrong: wrong objects served, by object.
         reads_per_1000: source reads per 1,000 requests.
         reference_per_1000: the reference line in the same unit.
+        elasticity: by object, as `harness.analysis.reads.elasticity` has it.
     """
     if failures or unexpected:
         parts = [
@@ -63,7 +64,12 @@ def judge(
         return Verdict("hidden", "no failure, but " + "; ".join(parts))
     times = reads_per_1000 / reference_per_1000 if reference_per_1000 else 0.0
     text = f"{reads_per_1000:.1f} source reads per 1,000, {times:.2f} x the reference line"
-    return Verdict("wasteful" if times > WASTEFUL_ABOVE else "healthy", text)
+    grows = [
+        f"reads of the {kind} grow with requests: slope {slope.value:.2f}, at least {slope.low:.2f}"
+        for kind, slope in elasticity.items()
+        if slope.low is not None and slope.low > WASTEFUL_SLOPE
+    ]
+    return Verdict("wasteful" if grows else "healthy", "; ".join([text, *grows]))
 
 
 def _rate(count: int, requests: int) -> str:

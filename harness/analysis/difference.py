@@ -33,7 +33,7 @@ class RoundedFigure:
     """One figure of one variant."""
 
     value: float
-    """Median over the rounds, or the figure of all rounds together. Not negative."""
+    """The figure of all rounds together. Not negative."""
     events_per_unit: float | None = None
     """Counted events per unit of ``value``; None if it is not a count, such as a mean size."""
     rounds: tuple[float, ...] = ()

@@ -137,15 +137,24 @@ def _source_reads(result: VariantResult, scope: str, kind: ObjectKind | None) ->
 
 
 def _source_reads_of_all(result: VariantResult, kind: ObjectKind) -> float | None:
-    """Median over the rounds, including reads for keys that were never resolved."""
-    values = rounds.per_round(result, ALL, lambda w: rounds.source_reads(w, ALL, kind))
-    return rounds.median(values)
+    """Including reads for keys that were never resolved."""
+    return rounds.of_all(result, ALL, lambda w: rounds.source_reads(w, ALL, kind))
 
 
 def _over_reference(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
     reads = _source_reads(result, scope, kind)
     line = result.reference_line_per_1000.get(scope)
     return reads / line if reads is not None and line else None
+
+
+def _ttl_kept(result: VariantResult, scope: str, _: ObjectKind | None) -> float | None:
+    kept = result.ttl_kept.get(scope)
+    return None if kept is None else kept.value
+
+
+def _over_expected(result: VariantResult, scope: str, _: ObjectKind | None) -> float | None:
+    over = result.reads_over_expected.get(scope)
+    return None if over is None else over.value
 
 
 def _log_pairs(result: VariantResult, scope: str, _: ObjectKind | None) -> float | None:
@@ -190,5 +199,7 @@ METRICS: Mapping[str, Metric] = {
     "wrong_values": Metric(_wrong_values, "wrong_values"),
     "deserialize_failures_per_1000": Metric(_failures, "deserialize_failures"),
     "entry_age_max_s": Metric(_entry_age, "wrong_values", scales=True),
+    "ttl_kept": Metric(_ttl_kept, "reads_by_object"),
+    "reads_per_object_and_ttl": Metric(_over_expected, "source_reads_by_scope", "source_reads"),
 }
 """By its name in a scenario file."""

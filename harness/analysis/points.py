@@ -46,6 +46,8 @@ SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
     "source_reads": (_STATEMENTS,),
     # A request's key scope comes from the key object that the auth cache returned or received.
     "source_reads_by_scope": _READS_BY_SCOPE,
+    # Replies name the objects that were read for them.
+    "reads_by_object": tuple(dict.fromkeys((*_WRONG_VALUES, *_READS_BY_SCOPE))),
     # A value found counts as a hit unless a failure is seen, so hits need the points of failures.
     "lookups": (*_FAILURES, _REDIS_CLIENT),
     "deserialize_failures": _FAILURES,
@@ -62,7 +64,14 @@ SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
 
 _NOTHING: Mapping[str, Mapping[str, object]] = {
     "source_reads": {"source_reads": None, "cold_fill_source_reads": None},
-    "source_reads_by_scope": {"source_reads_per_1000_by_object": {}},
+    "source_reads_by_scope": {
+        "source_reads_per_1000_by_object": {},
+        "reads_per_object_and_ttl": {},
+        "expected_reads_per_object_and_ttl": {},
+        "reads_over_expected": {},
+        "other_reads_per_request": {},
+    },
+    "reads_by_object": {"ttl_kept": {}, "elasticity": {}},
     "lookups": {"lookups": {}, "lookups_by_scope": {}},
     "deserialize_failures": {"deserialize_failures": None},
     "wrong_values": {"wrong_values": None},

@@ -1,8 +1,7 @@
-"""Figures of one variant by window, for the medians and ranges over the rounds."""
+"""Figures of one variant by window, and of all its windows together."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
 from harness.domain.rates import PER, answered, of_scope, per_answered
@@ -14,7 +13,7 @@ Count = Callable[[Window], int | None]
 
 
 def measured(variant: VariantResult) -> list[Window]:
-    """The measured windows, in order of time; no median includes the cold fill."""
+    """The measured windows, in order of time; no figure includes the cold fill."""
     return [window for window in variant.windows if window.phase == "measured"]
 
 
@@ -47,6 +46,8 @@ def per_round(variant: VariantResult, scope: str, count: Count, per: float = PER
     ]
 
 
-def median(values: list[float]) -> float | None:
-    """The median; None for an empty list."""
-    return statistics.median(values) if values else None
+def of_all(variant: VariantResult, scope: str, count: Count, per: float = PER) -> float | None:
+    """The figure of all windows that `per_round` has: a ratio of sums; None without any."""
+    seen = [(window, n) for window in measured(variant) if (n := count(window)) is not None]
+    requests = sum(answered(window.requests, scope) for window, _ in seen)
+    return per_answered(sum(n for _, n in seen), requests, per)

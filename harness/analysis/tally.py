@@ -72,6 +72,13 @@ class Tally:
                         odd.setdefault(scope, Counter())[status] += n
         return {scope: dict(counts) for scope, counts in odd.items()}
 
+    def reads_per_1000(self, scope: str, kind: ObjectKind | None = None) -> float | None:
+        """Source reads per 1,000 answered requests of all windows; None without requests."""
+        where = ({} if scope == ALL else {"key_scope": scope}) | (
+            {} if kind is None else {"object": kind.value}
+        )
+        return per_answered(self.total(READS, **where), answered(self.requests(), scope))
+
     def per_round(self, scope: str, kind: ObjectKind | None = None) -> Range | None:
         """Source reads per 1,000 answered requests: median and range over the windows."""
         values = [

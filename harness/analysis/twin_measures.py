@@ -122,12 +122,12 @@ def _payload(variant: VariantResult, _: str, part: str) -> Reading:
 
 
 def _by_round(variant: VariantResult, scope: str, count: rounds.Count, per: float = PER) -> Reading:
-    values = rounds.per_round(variant, scope, count, per)
-    middle = rounds.median(values)
-    if middle is None:
+    figure = rounds.of_all(variant, scope, count, per)
+    if figure is None:
         return None
     requests = answered(variant.requests, scope)
-    return RoundedFigure(middle, requests / per, tuple(values))
+    values = rounds.per_round(variant, scope, count, per)
+    return RoundedFigure(figure, requests / per, tuple(values))
 
 
 MEASURES = (

@@ -9,6 +9,7 @@ from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
 from harness.analysis.latency import latency
 from harness.analysis.points import mask_unseen
+from harness.analysis.read_figures import ReadFigures, read_figures
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import answered
@@ -45,16 +46,17 @@ def variant_result(
     tally = Tally(measured, {key.index: key.scope for key in plan.keys})
     requests = tally.requests()
     line = measured_line(plan, arm, measured, requests)
-    ranges = {scope: tally.per_round(scope) for scope in (ALL, *requests)}
+    reads = {s: n for s in (ALL, *requests) if (n := tally.reads_per_1000(s)) is not None}
     by_object = {
         scope: {
-            kind.value: round(found.median, 3)
+            kind.value: round(found, 3)
             for kind in ObjectKind
-            if (found := tally.per_round(scope, kind)) is not None and found.max > 0
+            if (found := tally.reads_per_1000(scope, kind))
         }
         for scope in requests
     }
-    verdicts = _cells(tally, requests, {s: r.median for s, r in ranges.items() if r}, line)
+    figures = read_figures(plan, arm, measured, samples_dir)
+    verdicts = _cells(tally, requests, reads, line, figures)
     cold = [e for e in evidence if e.phase == "cold_fill"]
     unseen = _not_instrumented(evidence)
     whole = VariantResult(
@@ -69,10 +71,16 @@ def variant_result(
         requests=requests,
         unexpected_statuses=tally.unexpected_statuses(),
         source_reads=round(tally.total(READS)),
-        source_reads_per_1000={s: round(r.median, 3) for s, r in ranges.items() if r},
-        source_reads_per_1000_range={s: r for s, r in ranges.items() if r},
+        source_reads_per_1000={s: round(n, 3) for s, n in reads.items()},
+        source_reads_per_1000_range={s: r for s in reads if (r := tally.per_round(s))},
         source_reads_per_1000_by_object=by_object,
         reference_line_per_1000={scope: round(value, 3) for scope, value in line.items()},
+        ttl_kept=figures.ttl_kept,
+        reads_per_object_and_ttl=figures.per_object_and_ttl,
+        expected_reads_per_object_and_ttl=figures.expected,
+        reads_over_expected=figures.over_expected,
+        other_reads_per_request=figures.other_per_request,
+        elasticity=figures.elasticity,
         cold_fill_source_reads=round(sum(e.counted.sum(READS) for e in cold)) if cold else None,
         lookups=nested(tally.by(LOOKUPS, "tier", "outcome")),
         lookups_by_scope=_lookups_by_scope(tally),
@@ -159,6 +167,7 @@ def _cells(
     requests: Mapping[str, Mapping[str, int]],
     reads: Mapping[str, float],
     line: Mapping[str, float],
+    figures: ReadFigures,
 ) -> dict[str, Verdict]:
     failures = nested(tally.by(LOOKUPS, "key_scope", "object", **FAILURE))
     unexpected = tally.unexpected_statuses()
@@ -171,6 +180,7 @@ def _cells(
             wrong=wrong.get(scope, {}),
             reads_per_1000=reads[scope],
             reference_per_1000=line[scope],
+            elasticity=figures.elasticity.get(scope, {}),
         )
         for scope, statuses in requests.items()
     }

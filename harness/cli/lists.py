@@ -35,6 +35,7 @@ def report() -> None:
 @click.command(cls=LazyCommand, body="harness.cli.commands.reports:compare")
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
+@click.option("--anyway", is_flag=True, help="Also runs whose load differs; says in what.")
 @RUNS_DIR
 def compare() -> None:
     """Show two or more runs side by side."""

@@ -4,8 +4,8 @@
 their names, types and docstrings.
 
 Per 1,000 means per 1,000 answered requests of that scope, whatever their status. A scope that
-had no request is absent, not 0. A count that is None was not seen. Figures of several rounds are
-medians over the rounds, with their range; counts are sums over all measured windows.
+had no request is absent, not 0. A count that is None was not seen. Figures and counts are of all
+measured windows together: a rate is a ratio of sums, never a median of ratios.
 """
 
 from __future__ import annotations
@@ -42,16 +42,29 @@ class _Part(BaseModel):
 
 
 class Range(_Part):
-    """A figure of several rounds: median and range over the rounds of one variant."""
+    """A figure by round: median and range over the rounds of one variant."""
 
     median: float
-    """Median over the rounds."""
+    """Median over the rounds; the figure itself is that of all rounds together."""
     min: float
     """Least."""
     max: float
     """Greatest."""
     rounds: int
     """Number of rounds; reports print no range for a single one."""
+
+
+class Estimate(_Part):
+    """An estimate with its bounds at 95 %."""
+
+    value: float
+    """The estimate."""
+    low: float | None
+    """Lower bound; null where there is none."""
+    high: float | None
+    """Upper bound; null where there is none."""
+    n: int
+    """What it rests on: intervals, keys or reads, as the field says."""
 
 
 class Percentiles(_Part):
@@ -154,14 +167,33 @@ class VariantResult(_Part):
     source_reads: int | None
     """Queries to Postgres for an object, all scopes; null where they were not seen."""
     source_reads_per_1000: dict[ScopeOrAll, float]
-    """Median over the rounds; scopes without requests, or not seen, are absent."""
+    """Source reads over answered requests of all windows; scopes without requests, or not seen, are
+    absent."""
     source_reads_per_1000_range: dict[ScopeOrAll, Range]
-    """The same with its range."""
+    """The same by round."""
     source_reads_per_1000_by_object: dict[Scope, dict[ObjectName, float]]
-    """Medians by object, which need not add up to the median of all; objects that were never read
-    and scopes that were not seen are absent."""
+    """The same by object; objects that were never read and scopes that were not seen are absent."""
     reference_line_per_1000: dict[ScopeOrAll, float]
     """One read for each object and TTL. Not a floor."""
+    ttl_kept: dict[ScopeOrAll, Estimate] = {}
+    """Tenth percentile of the time between two source reads of one object, over the TTL, of what
+    expires: 1 where entries live one TTL; ``n`` intervals. Per fleet with Redis, per worker
+    without. Absent with fewer than eight intervals, or where reads were not seen one by one."""
+    reads_per_object_and_ttl: dict[ScopeOrAll, float] = {}
+    """Source reads of what expires (reasons ``miss`` and ``refresh``), over objects and TTLs: a
+    ratio of sums. Scopes without requests, or not seen, are absent."""
+    expected_reads_per_object_and_ttl: dict[ScopeOrAll, float] = {}
+    """The same of a correct cache of these workers at this rate."""
+    reads_over_expected: dict[ScopeOrAll, Estimate] = {}
+    """The first over the second, with bounds by key; ``n`` keys. Bounds are null where there is a
+    single key, or where reads were not seen one by one."""
+    other_reads_per_request: dict[ScopeOrAll, float] = {}
+    """Source reads per answered request of what does not expire: a value that does not decode, a
+    tier that does not answer, a read past the cache."""
+    elasticity: dict[Scope, dict[ObjectName, Estimate]] = {}
+    """Slope of log source reads on log requests over the keys of a scope, which are requested at
+    different rates; 0 where a TTL causes the reads, 1 where requests do; bounds one-sided at 99 %,
+    ``n`` reads. Absent without reads, for a single key, or where keys have equal weights."""
     cold_fill_source_reads: int | None = None
     """Source reads of the cold fill; null where it was not measured or not seen."""
     lookups: dict[TierName, dict[OutcomeName, int]]
@@ -293,6 +325,21 @@ class ExpectationResult(_Part):
         return not self.passed and not self.not_instrumented
 
 
+class LoadSettings(_Part):
+    """The load that was driven. Figures of runs that differ in it cannot be compared."""
+
+    rate_per_s: float
+    """Requests per second over all scopes, as driven; 0 for a closed load."""
+    seed: int
+    """Seed of population and arrivals."""
+    rounds: int
+    """Measured windows planned for each variant."""
+    window_ttls: int
+    """Length of a window in TTLs."""
+    population: dict[Scope, int]
+    """Keys by scope."""
+
+
 class Sizing(_Part):
     """Load for each object of one scope: the rule that population and rate follow.
 
@@ -309,7 +356,8 @@ class Sizing(_Part):
     requests_per_ttl: float
     """Requests in one TTL, by plan."""
     requests_per_object: float
-    """The same, for each object."""
+    """The same for the objects of the key that gets the fewest: a request asks for all objects of
+    its key."""
 
 
 class Result(_Part):
@@ -344,6 +392,8 @@ class Result(_Part):
     """Measured windows planned for each variant."""
     seed: int
     """Seed of population and arrivals."""
+    load: LoadSettings | None = None
+    """The load that was driven; null in runs before schema fields had it."""
     complete: bool
     """False when the run was cut short; completed windows are kept."""
     verdict: Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]

@@ -80,6 +80,22 @@ def labels(results: Sequence[Result]) -> list[str]:
     return [letters[i] if i < len(letters) else f"run {i + 1}" for i in range(len(results))]
 
 
+def check_load(results: Sequence[Result]) -> None:
+    """Raise UsageError if the runs were driven differently: their figures are not comparable."""
+    names = labels(results)
+    lines = [
+        f"{name} differs from {names[0]} in {setting}: {theirs}, not {ours}"
+        for name, result in zip(names[1:], results[1:], strict=True)
+        for setting, ours, theirs in _paired(results[0], result, _load)
+        if ours != theirs
+    ]
+    if lines:
+        raise UsageError(
+            f"These runs had different loads: {'; '.join(lines)}. Repeat one of them with the load "
+            "of the other, or give --anyway to see their figures side by side."
+        )
+
+
 def warnings(results: Sequence[Result]) -> list[str]:
     """Why figures of these runs may not be comparable, one line each."""
     names = labels(results)
@@ -94,7 +110,7 @@ def warnings(results: Sequence[Result]) -> list[str]:
         if not result.complete:
             lines.append(f"{name} was cut short")
     for name, result in zip(names[1:], results[1:], strict=True):
-        for setting, ours, theirs in _settings(base, result):
+        for setting, ours, theirs in _paired(base, result, _settings):
             if ours != theirs:
                 lines.append(f"{name} differs from {names[0]} in {setting}: {theirs}, not {ours}")
         lines += [f"{name}: {line}" for line in _switches(base, result)]
@@ -107,20 +123,37 @@ def tables(results: Sequence[Result]) -> list[Table]:
     return [table for table in whole if table.rows]
 
 
-def _settings(base: Result, other: Result) -> list[tuple[str, str, str]]:
-    def texts(result: Result) -> list[tuple[str, str]]:
-        return [
-            ("scenario", f"[{result.scenario}]"),
-            ("replicas", f"[{result.replicas}]"),
-            ("workers", f"[{result.workers}]"),
-            ("TTL", f"[{plain(result.ttl_s)} s]"),
-            ("time scale", f"[{plain(result.time_scale)}]"),
-            ("stack", f"[{result.stack}]"),
-            ("premises", f"[{'; '.join(sorted(result.premises)) or 'nothing planted'}]"),
-        ]
+def _paired(
+    base: Result, other: Result, texts: Callable[[Result], Mapping[str, str]]
+) -> list[tuple[str, str, str]]:
+    theirs = texts(other)
+    return [(name, f"[{ours}]", f"[{theirs[name]}]") for name, ours in texts(base).items()]
 
-    pairs = zip(texts(base), texts(other), strict=True)
-    return [(setting, ours, theirs) for (setting, ours), (_, theirs) in pairs]
+
+def _settings(result: Result) -> dict[str, str]:
+    return {
+        **_load(result),
+        "scenario": result.scenario,
+        "replicas": str(result.replicas),
+        "workers": str(result.workers),
+        "TTL": f"{plain(result.ttl_s)} s",
+        "time scale": plain(result.time_scale),
+        "stack": result.stack,
+        "premises": "; ".join(sorted(result.premises)) or "nothing planted",
+    }
+
+
+def _load(result: Result) -> dict[str, str]:
+    """The load; older runs recorded only a part of it."""
+    load = result.load
+    keys = {} if load is None else load.population
+    return {
+        "rate": "not recorded" if load is None else f"{plain(load.rate_per_s)} requests/s",
+        "seed": str(result.seed),
+        "rounds": str(result.rounds),
+        "window": "not recorded" if load is None else f"{load.window_ttls} TTLs",
+        "population": ", ".join(f"{scope} {n}" for scope, n in keys.items()) or "not recorded",
+    }
 
 
 def _switches(base: Result, other: Result) -> list[str]:
@@ -191,7 +224,8 @@ def _reads(results: Sequence[Result]) -> Table:
             rows.append(_row(f"{name}, {scope}", found, read, rate, ranged=ranged))
     columns = tuple(Column(label) for label in labels(results))
     foot = (
-        "Median, range over the rounds, difference in percent of the larger figure. Same: at most "
+        "All rounds together, range over the rounds, difference in percent of the larger figure. "
+        "Same: at most "
         f"{LIMIT_PERCENT:g} %. Within noise: fewer than {LEAST_EVENTS} reads, or the ranges "
         "overlap. This is not a test of significance."
     )
@@ -259,12 +293,13 @@ def _spread(scope: str, variant: VariantResult) -> str:
 
 
 def _source_reads(scope: str, variant: VariantResult) -> RoundedFigure | None:
-    figures = variant.source_reads_per_1000_range.get(scope)
-    if figures is None:
+    figure = variant.source_reads_per_1000.get(scope)
+    if figure is None:
         return None
     # The rule needs only the least and the greatest round, and whether there are several.
-    rounds = (figures.min, figures.max) if figures.rounds > 1 else (figures.median,)
-    return RoundedFigure(figures.median, answered(variant.requests, scope) / PER, rounds)
+    by_round = variant.source_reads_per_1000_range.get(scope)
+    rounds = (by_round.min, by_round.max) if by_round and by_round.rounds > 1 else (figure,)
+    return RoundedFigure(figure, answered(variant.requests, scope) / PER, rounds)
 
 
 def _log_pairs(variant: VariantResult) -> RoundedFigure | None:

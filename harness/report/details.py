@@ -7,11 +7,23 @@ from dataclasses import replace
 
 from harness.analysis.points import missing
 from harness.authcache.words import LOAD_SCOPES, Tier
-from harness.domain.result import Result, VariantResult, Window, in_order
+from harness.domain.rates import of_scope
+from harness.domain.result import Estimate, Result, VariantResult, Window, in_order
+from harness.domain.series import ALL
 from harness.report.instrumented import NOTE
 from harness.report.matrix import scopes_of
 from harness.report.measures import counted, objects_of, outcomes_of, tiers_of, total, words
-from harness.report.numbers import NOT_MEASURED, TIMES, count, rate, seconds, share, time_ms
+from harness.report.numbers import (
+    MINUS,
+    NOT_MEASURED,
+    TIMES,
+    between,
+    count,
+    rate,
+    seconds,
+    share,
+    time_ms,
+)
 from harness.report.table import Cell, Column, Row, Table
 
 
@@ -48,6 +60,69 @@ def _reads_by_scope(variant: VariantResult, objects: list[str]) -> Iterator[tupl
         times = NOT_MEASURED if whole is None or not line else f"{whole / line:,.2f} {TIMES}"
         figures = [*(by.get(o, 0.0) for o in objects), whole, line]
         yield (Cell(scope), *(Cell(rate(n)) for n in figures), Cell(times))
+
+
+def expiry_table(result: Result, *, scopes: bool) -> Table:
+    """What expires and what grows with requests, by variant, or by variant and scope."""
+    rows = [
+        Row(
+            Cell(name), (Cell(scope), *_expiry(variant, scope)) if scopes else _expiry(variant, ALL)
+        )
+        for name, variant in result.variants.items()
+        for scope in ((*in_order(variant.requests, LOAD_SCOPES), ALL) if scopes else (ALL,))
+    ]
+    columns = (
+        *([Column("scope", numeric=False)] if scopes else []),
+        Column("TTL kept"),
+        Column("reads/TTL", "per object"),
+        Column("expected"),
+        Column("ratio"),
+        Column("other", "per request"),
+        Column("elasticity"),
+    )
+    return Table(
+        "expiry",
+        "Source reads: what expires, and what grows with requests",
+        "variant",
+        columns,
+        tuple(rows),
+        "TTL kept: tenth percentile of the time between two reads of one object, over the TTL; a "
+        "correct cache lies between 0.99 and 1.03. Reads/TTL: reads per object and TTL of what "
+        "expires; expected: those of a correct cache of these workers at this rate; ratio: the "
+        "first over the second. Other: reads per request of what does not decode or was read past "
+        "the cache. Elasticity: 0 where a TTL causes the reads, 1 where requests do; the steepest. "
+        "Bounds at 95 %, of the elasticity one-sided at 99 %.",
+    )
+
+
+def _expiry(variant: VariantResult, scope: str) -> tuple[Cell, ...]:
+    slopes = [
+        one
+        for by_object in of_scope(variant.elasticity, scope)
+        for one in by_object.values()
+        if one.low is not None
+    ]
+    steepest = max(slopes, key=lambda one: one.low or 0.0, default=None)
+    return (
+        _estimate(variant.ttl_kept.get(scope)),
+        Cell(_two(variant.reads_per_object_and_ttl.get(scope))),
+        Cell(_two(variant.expected_reads_per_object_and_ttl.get(scope))),
+        _estimate(variant.reads_over_expected.get(scope)),
+        Cell(_two(variant.other_reads_per_request.get(scope))),
+        Cell(_two(steepest.value), f"≥ {_two(steepest.low)}") if steepest else Cell(NOT_MEASURED),
+    )
+
+
+def _estimate(one: Estimate | None) -> Cell:
+    if one is None:
+        return Cell(NOT_MEASURED)
+    bounds = "" if one.low is None or one.high is None else between(_two(one.low), _two(one.high))
+    return Cell(_two(one.value), bounds)
+
+
+def _two(value: float | None) -> str:
+    """A ratio near 1: two decimals tell what a run can tell."""
+    return NOT_MEASURED if value is None else f"{value:,.2f}".replace("-", MINUS)
 
 
 Flat = Mapping[str, float] | None

@@ -182,7 +182,7 @@ def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
         "Source reads over time",
         "Over time",
         "One point per window, per 1,000 requests, at the middle of the window. Hollow points are "
-        "the cold fill, which the medians exclude.",
+        "the cold fill, which the figures exclude.",
         tuple(panels),
         (*_variants(result, "line"), LegendKey("reference", "reference line", "dash")),
         details.windows_table(result),

@@ -58,18 +58,16 @@ def require_releases(result: Result) -> None:
 
 
 def log_pairs(variant: VariantResult, scope: str) -> float | None:
-    """Log pairs per 1,000 answered requests of a scope, median over the rounds.
+    """Log pairs per 1,000 answered requests of a scope.
 
     None without requests, and if they could not be seen.
     """
-    values = rounds.per_round(variant, scope, lambda w: rounds.log_pairs(w, scope))
-    return rounds.median(values)
+    return rounds.of_all(variant, scope, lambda w: rounds.log_pairs(w, scope))
 
 
 def source_reads(variant: VariantResult, scope: str, kind: str) -> float | None:
-    """Reads of an object per 1,000 answered requests of a scope, median over the rounds."""
-    values = rounds.per_round(variant, scope, lambda w: rounds.source_reads(w, scope, kind))
-    return rounds.median(values)
+    """Reads of an object per 1,000 answered requests of a scope."""
+    return rounds.of_all(variant, scope, lambda w: rounds.source_reads(w, scope, kind))
 
 
 def history_table(result: Result) -> Table:
@@ -85,8 +83,8 @@ def history_table(result: Result) -> Table:
             Row(Cell(r.version, r.variant.title), tuple(field.cell(r) for field in fields))
             for r in releases
         ),
-        "Log pairs and source reads are per 1,000 answered requests, median of "
-        f"{rounds_text(result)}; reads without a scope are those of all scopes together. "
+        "Log pairs and source reads are per 1,000 answered requests, "
+        f"{rounds_text(result)} together; reads without a scope are those of all scopes together. "
         "Backfill TTL: how long a value read from Redis stays in memory. User spend lost: the cost "
         "of the users' replies that Postgres did not record, as a share of that cost.",
     )

@@ -105,6 +105,7 @@ def _tables(result: Result) -> dict[str, Any]:
     return {
         "matrix": matrix_table(result),
         "headline": headline_table(result),
+        "expiry": details.expiry_table(result, scopes=True),
         "combined_view": combined_view_table(result),
         "faults": check_combined_view(result.combined_view),
         "measures": measures_table(result),
@@ -180,8 +181,8 @@ GLOSSARY = (
         "cell",
         "The finding for one variant and scope, the first that applies of: broken (any deserialize "
         "failure, or a status other than the one that Postgres' state calls for), hidden (none of "
-        "that, but wrong data served), wasteful (right data, no failure, source reads more than "
-        "5 times the reference line), healthy.",
+        "that, but wrong data served), wasteful (right data, no failure, but source reads grow "
+        "with requests), healthy.",
     ),
     GlossaryEntry(
         "not measured",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
+from harness.report.details import expiry_table
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
 from harness.report.measures import measures_table
@@ -34,6 +35,7 @@ def _measured(result: Result) -> list[str]:
         _verdict(result),
         _premises(result),
         markdown_table(headline_table(result)),
+        markdown_table(expiry_table(result, scopes=False)),
         *_combined_view(result),
         _trust(result),
         _fold("Other measures", markdown_table(measures_table(result))),

@@ -105,7 +105,7 @@ def rounds_text(result: Result) -> str:
 def _what_figures_are(result: Result) -> str:
     if result.rounds == 1:
         return "One round: a single figure, no range."
-    return f"Median of {rounds_text(result)}, range below it."
+    return f"All {rounds_text(result)} together, range over them below."
 
 
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:

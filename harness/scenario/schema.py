@@ -55,10 +55,17 @@ class Load(_Table):
     ramp_s: UpToAnHour = 0.0
     """Closed model; scales with time."""
     mix: dict[ScopeName, Weight] = Field(min_length=1)
+    key_weights: list[Weight] = [1.0, 4.0]
+    """Weights of a scope's keys in order, over and over: some are requested more often than others,
+    so that a run shows whether source reads grow with requests. Empty for equal weights."""
     cold_fill: bool = True
     """Measure the first TTL on cold caches as a phase of its own."""
-    warmup_ttls: int = Field(1, ge=0, le=10)
-    window_ttls: int = Field(2, ge=1, le=100)
+    warmup_ttls: int = Field(2, ge=0, le=10)
+    """Least length of the load before a window; each round adds a random part of a TTL to it, so
+    that no window begins at a phase of the caches that the load itself has set. 0 for no warm-up.
+    """
+    window_ttls: int = Field(5, ge=3, le=100)
+    """At least 3: a shorter window holds hardly any time between two reads of one object."""
     checkpoints_ttls: list[int] = []
     """Moments within a window at which pg_stat_statements is read as well."""
     timeout_s: Annotated[UpToAnHour, Field(gt=0)] = 10.0
@@ -98,7 +105,7 @@ class RunLimits(_Table):
     late_share_max: NonNegative = 0.01
     sent_share_min: Annotated[float, Field(ge=0, le=1)] = 0.98
     min_requests_per_object: NonNegative = 20.0
-    """Requests per TTL and scope, for each object of that scope."""
+    """Requests per TTL for the objects of each scope's least requested key."""
 
 
 class WithReleases(_Table):
@@ -114,7 +121,7 @@ class WithReleases(_Table):
     rounds: int | None = Field(None, ge=1, le=100)
     rate_per_s: RatePerS | None = None
     users: int | None = Field(None, ge=1, le=2000)
-    window_ttls: int | None = Field(None, ge=1, le=100)
+    window_ttls: int | None = Field(None, ge=3, le=100)
     keys: dict[ScopeName, Keys] = {}
     """Keys by scope, instead of the population's."""
 
@@ -147,6 +154,8 @@ Metric = Literal[
     "wrong_values",
     "deserialize_failures_per_1000",
     "entry_age_max_s",
+    "ttl_kept",
+    "reads_per_object_and_ttl",
 ]
 
 

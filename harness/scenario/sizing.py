@@ -1,7 +1,9 @@
 """The rule that population and rate follow: enough requests for every object and TTL.
 
-An object that is requested fewer than twenty times per TTL is absent from the cache for much of it,
-and its source reads say more about the load than about the variant.
+An object that is requested fewer than twenty times per TTL is absent from the cache for much of
+it, and its source reads say more about the load than about the variant. A request asks for all
+objects of its key, so an object gets as many requests as its key. The rule is about the key with
+the fewest.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.domain.population import VirtualKey, make_population, objects_in_scope
+from harness.domain.rates import key_shares
 from harness.domain.result import Sizing
 from harness.errors import ScenarioError
 from harness.scenario.schema import Scenario
@@ -39,10 +42,16 @@ def sizing(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> list
                 keys=sum(key.scope == scope for key in keys),
                 objects=objects,
                 requests_per_ttl=round(requests, 1),
-                requests_per_object=round(requests / objects, 1),
+                requests_per_object=round(requests * least_share(scenario, keys, scope), 1),
             )
         )
     return rows
+
+
+def least_share(scenario: Scenario, keys: Sequence[VirtualKey], scope: str) -> float:
+    """The share of a scope's requests that its least requested key gets."""
+    count = sum(key.scope == scope for key in keys)
+    return min(key_shares(count, scenario.load.key_weights))
 
 
 def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
@@ -54,7 +63,8 @@ def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
         if row.requests_per_object < least:
             raise ScenarioError(
                 f"Scope [{row.scope}] of scenario [{scenario.name}] gets [{row.requests_per_ttl}] "
-                f"requests a TTL for [{row.objects}] objects; [{least:g}] per object are needed. "
+                f"requests a TTL for [{row.keys}] keys, and the objects of one of them "
+                f"[{row.requests_per_object}]; [{least:g}] are needed. "
                 "Raise load.rate_per_s or its share of the mix, use fewer keys, or a longer TTL."
             )
 
@@ -63,11 +73,9 @@ def least_rate(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> 
     """The lowest arrival rate, per second, at which every object is requested often enough."""
     weights = scenario.load.mix
     total = sum(weights.values())
-    planted = scenario.premises.null_user_for_team_keys
     return max(
         scenario.limits.min_requests_per_object
-        * objects_in_scope(list(keys), scope, planted_null_user=planted)
         * total
-        / (weight * ttl_s)
+        / (weight * least_share(scenario, keys, scope) * ttl_s)
         for scope, weight in weights.items()
     )

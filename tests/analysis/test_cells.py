@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.cells import judge
+from harness.domain.result import Estimate
 
 CLEAN: dict[str, Any] = {
     "requests": 1000,
@@ -13,16 +14,32 @@ CLEAN: dict[str, Any] = {
     "wrong": {},
     "reads_per_1000": 40.0,
     "reference_per_1000": 50.0,
+    "elasticity": {},
 }
+
+
+def slope(value: float, low: float | None) -> Estimate:
+    return Estimate(value=value, low=low, high=None, n=100)
 
 
 @pytest.mark.parametrize(
     ("changes", "cell", "words"),
     [
         ({}, "healthy", "0.80 x"),
-        ({"reads_per_1000": 250.0}, "healthy", "5.00 x"),
+        ({"reads_per_1000": 9000.0}, "healthy", "180.00 x"),
         ({"reference_per_1000": 0.0}, "healthy", "0.00 x"),
-        ({"reads_per_1000": 251.0}, "wasteful", "5.02 x"),
+        ({"elasticity": {"user": slope(0.9, 0.5)}}, "healthy", "0.80 x"),
+        ({"elasticity": {"user": slope(0.9, None)}}, "healthy", "0.80 x"),
+        (
+            {"elasticity": {"key": slope(0, -1), "user": slope(0.9, 0.51)}},
+            "wasteful",
+            "reads of the user grow with requests: slope 0.90, at least 0.51",
+        ),
+        (
+            {"elasticity": {"user": slope(1, 0.9)}, "wrong": {"user": 1}},
+            "hidden",
+            "0.001 wrong user",
+        ),
         ({"wrong": {"user": 500}}, "hidden", "0.50 wrong user"),
         ({"wrong": {"user": 1}, "reads_per_1000": 9000.0}, "hidden", "0.001 wrong user"),
         ({"failures": {"user": 1}}, "broken", "0.001 user"),

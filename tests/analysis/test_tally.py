@@ -36,6 +36,18 @@ def test_rates_per_round_are_a_median_with_its_range() -> None:
     assert tally.per_round("team") == Range(median=60.0, min=20.0, max=90.0, rounds=3)
     assert tally.per_round("team", ObjectKind.USER) == Range(median=0, min=0, max=0, rounds=3)
     assert tally.per_round("member") is None
+
+
+def test_a_rate_is_a_ratio_of_sums_and_no_median_of_ratios() -> None:
+    """Equal counts are an equal figure, however the requests fell into the rounds."""
+    few = evidence(
+        counted=(series(READS, 4, key_scope="team", object="key", reason="miss"),),
+        generator={"statuses": {"team": {"200": 60}}},
+    )
+    tally = Tally((reads(4), few, few), {0: "team"})
+    assert tally.reads_per_1000("team") == pytest.approx(12 / 220 * 1000)
+    assert tally.reads_per_1000("team", ObjectKind.USER) == 0
+    assert tally.reads_per_1000("member") is None
     assert reads_per_1000(reads(6), "all") == pytest.approx(60.0)
 
 

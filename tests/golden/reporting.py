@@ -13,8 +13,9 @@ from tests.golden import stored
 SCREEN = {"COLUMNS": "120", "LINES": "50", "TERM": "dumb", "NO_COLOR": "1", "FORCE_COLOR": None}
 COMMANDS: dict[str, tuple[str, ...]] = {
     **{f"report-{name}": ("report", name) for name in stored.names()},
-    "compare": ("compare", "issue-27874", "sample", "smoke"),
-    "compare-markdown": ("compare", "--markdown", "issue-27874", "sample"),
+    "compare": ("compare", "--anyway", "issue-27874", "sample", "smoke"),
+    "compare-markdown": ("compare", "--anyway", "--markdown", "issue-27874", "sample"),
+    "compare-refused": ("compare", "issue-27874", "smoke"),
     "compare-one": ("compare", "smoke"),
     "twins": ("twins", "--from", "sample-twins"),
     "twins-of-no-pair": ("twins", "--from", "sample-twins", "--only", "litellm_1_91"),

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from harness.authcache.words import ObjectKind
-from harness.domain.window import KeyCount, ServedCount, WindowResult
 from harness.domain.reads import ObjectRead
+from harness.domain.window import KeyCount, ServedCount, WindowResult
 from harness.observe.counters import Counters, Series
 from harness.observe.evidence import Evidence
 from harness.observe.postgres import StatementCount, Statements

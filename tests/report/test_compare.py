@@ -1,11 +1,12 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from harness.domain.result import Range, Result
+from harness.domain.result import LoadSettings, Range, Result
 from harness.errors import UsageError
-from harness.report.compare import compare_markdown, compare_terminal
+from harness.report.compare import check_load, compare_markdown, compare_terminal
 from tests.report.behaviours import MATRIX
 from tests.report.reading import ReadTable, markdown_tables
 from tests.report.sample import issue_27874, refused
@@ -26,7 +27,13 @@ def with_reads(median: float, low: float, high: float) -> Result:
     result = other()
     ranges = dict(result.variants["litellm_1_84"].source_reads_per_1000_range)
     ranges["team"] = Range(median=median, min=low, max=high, rounds=3)
-    return with_variant(result, "litellm_1_84", source_reads_per_1000_range=ranges)
+    reads = result.variants["litellm_1_84"].source_reads_per_1000 | {"team": median}
+    return with_variant(
+        result,
+        "litellm_1_84",
+        source_reads_per_1000=reads,
+        source_reads_per_1000_range=ranges,
+    )
 
 
 def tables(*results: Result) -> dict[str, ReadTable]:
@@ -163,6 +170,7 @@ def test_other_measures_are_per_1000_requests() -> None:
             "B is invalid, its figures prove nothing: late",
         ),
         ({"complete": False}, "B was cut short"),
+        ({"seed": 43}, "seed: \\[43\\], not \\[42\\]"),
     ],
 )
 def test_runs_that_are_not_alike_are_warned_about(
@@ -171,6 +179,40 @@ def test_runs_that_are_not_alike_are_warned_about(
     lines = warned(issue_27874(), other(**changes))
     assert len(lines) == 1
     assert expected in lines[0]
+
+
+LOAD = LoadSettings(
+    rate_per_s=400, seed=42, rounds=3, window_ttls=5, population={"team": 3, "user": 2}
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"rate_per_s": 200.0}, r"rate: \[200 requests/s\], not \[400 requests/s\]"),
+        ({"window_ttls": 3}, r"window: \[3 TTLs\], not \[5 TTLs\]"),
+        ({"population": {"team": 3}}, r"population: \[team 3\], not \[team 3, user 2\]"),
+    ],
+)
+def test_runs_with_another_load_are_refused_and_shown_anyway_with_the_difference(
+    changes: dict[str, object], expected: str
+) -> None:
+    pair = (other(load=LOAD), other(load=LOAD.model_copy(update=changes)))
+    with pytest.raises(UsageError, match=rf"B differs from A in {expected}\. .*--anyway"):
+        check_load(pair)
+    (line,) = warned(*pair)
+    assert re.search(expected, line.replace("\\", ""))
+
+
+@pytest.mark.parametrize(("changes", "word"), [({"seed": 7}, "seed"), ({"rounds": 9}, "rounds")])
+def test_older_runs_are_refused_by_what_they_recorded(
+    changes: dict[str, object], word: str
+) -> None:
+    check_load([issue_27874(), other()])
+    with pytest.raises(UsageError, match=f"in {word}"):
+        check_load([issue_27874(), other(**changes)])
+    with pytest.raises(UsageError, match=r"rate: \[400 requests/s\], not \[not recorded\]"):
+        check_load([issue_27874(), other(load=LOAD)])
 
 
 def test_an_invalid_baseline_is_warned_about() -> None:

@@ -55,7 +55,7 @@ def test_every_column_says_what_it_is_called() -> None:
         "user reads": ["19.0", "219", "219", "19.0"],
         "team reads": ["4"] * 4,
         "membership reads": ["5", "405", "5", "5"],
-        "user reads, shared_id": ["10.0", "1,010", "1,010", "10.0"],
+        "user reads, shared_id": ["10.0", "1,011", "1,011", "10.0"],
         "status, member": ["200: 100.0 %", "401: 100.0 %", "200: 100.0 %", "200: 100.0 %"],
         "key payload, bytes": ["\u2013", "733", "733", "2,322"],
         "backfill TTL, s": ["\u2013", "600", "600", "key 60<br>membership 600"],

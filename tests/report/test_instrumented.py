@@ -70,7 +70,11 @@ def whole() -> Page:
             "Not measured: cells that are not broken, lookups, deserialize failures",
         ),
         (OLD, "codec", "No figure is missing because of this."),
-        (HEALTHY, "statements", "Not measured: cells, source reads, wrong values."),
+        (
+            HEALTHY,
+            "statements",
+            "Not measured: cells, source reads, reads by object, wrong values.",
+        ),
         (HEALTHY, "getters", "No figure is missing because of this."),
     ],
 )

@@ -66,11 +66,11 @@ def test_the_headline_has_medians_with_ranges_and_the_reference_line() -> None:
     ]
 
 
-def test_a_single_round_is_no_median() -> None:
-    assert "Median of 3 rounds, range below it." in printed(issue_27874())
+def test_a_single_round_has_no_range() -> None:
+    assert "All 3 rounds together, range over them below." in printed(issue_27874())
     text = printed(issue_27874().model_copy(update={"rounds": 1}))
     assert "One round: a single figure, no range." in text
-    assert "Median" not in text
+    assert "range over them" not in text
 
 
 def test_every_premise_is_named_as_planted() -> None:

@@ -47,7 +47,7 @@ is = "healthy"
 """
 
 
-def tiny_scenario(folder: Path, window_ttls: int = 1) -> Path:
+def tiny_scenario(folder: Path, window_ttls: int = 3) -> Path:
     """A scenario file whose window lasts ``window_ttls`` seconds."""
     path = folder / "tiny.toml"
     path.write_text(TINY.replace("WINDOW", str(window_ttls)), encoding="utf-8")

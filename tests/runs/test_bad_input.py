@@ -71,7 +71,7 @@ def test_a_wrong_word(tmp_path: Path, arguments: tuple[str, ...], words: list[st
 )
 def test_a_wrong_scenario_file(tmp_path: Path, change: tuple[str, str], words: list[str]) -> None:
     path = tmp_path / "mine.toml"
-    text = TINY.replace("WINDOW", "1")
+    text = TINY.replace("WINDOW", "3")
     assert change[0] in text
     path.write_text(text.replace(*change))
     ended = invoke("loadtest", "--scenario", str(path))

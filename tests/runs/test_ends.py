@@ -79,7 +79,7 @@ def test_a_server_that_dies_makes_the_run_invalid(tmp_path: Path, victim: str, n
 
 
 def test_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
-    scenario = tiny_scenario(tmp_path, window_ttls=1)
+    scenario = tiny_scenario(tmp_path, window_ttls=3)
     with started(tmp_path, "loadtest", "--scenario", str(scenario), "--rounds", "50") as running:
         running.wait_for(
             "two windows", lambda: len(list(running.runs_dir.glob("*/snapshots/*"))) >= 2
@@ -95,7 +95,7 @@ def test_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
 @pytest.mark.alone
 def test_a_run_passes_and_its_report_is_made_again(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
-    scenario = str(tiny_scenario(tmp_path, window_ttls=1))
+    scenario = str(tiny_scenario(tmp_path, window_ttls=3))
     first = harness(runs_dir, "loadtest", "--scenario", scenario, "--runs-dir", str(runs_dir))
     assert first.code == 0, first.output
     assert first.result["ledger"]["balanced"] is True

@@ -32,7 +32,7 @@ ONE_SCOPE = f"""
 name = "release"
 title = "One replica of a release, one key scope"
 replicas = 1
-ttl_s = 10.0
+ttl_s = 4.0
 rounds = 1
 variants = ["{RELEASE}"]
 
@@ -45,7 +45,7 @@ users = 8
 mix = {{ shared_id = 1 }}
 cold_fill = false
 warmup_ttls = 0
-window_ttls = 1
+window_ttls = 3
 """
 UV = Path(sys.executable).with_name("uv")
 PATIENCE_S = 120.0

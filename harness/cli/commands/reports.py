@@ -9,7 +9,7 @@ from rich.console import Console
 
 from harness.archive.directory import load_result, resolve_run
 from harness.errors import UsageError
-from harness.report.compare import compare_markdown, compare_terminal
+from harness.report.compare import check_load, compare_markdown, compare_terminal
 from harness.report.terminal import print_result
 from harness.report.write import write_reports
 
@@ -22,11 +22,13 @@ def report(run: str, runs_dir: Path) -> None:
     print_result(result, Console(), run_dir)
 
 
-def compare(runs: tuple[str, ...], *, markdown: bool, runs_dir: Path) -> None:
+def compare(runs: tuple[str, ...], *, markdown: bool, anyway: bool, runs_dir: Path) -> None:
     """Show two or more runs side by side."""
     if len(runs) < 2:  # noqa: PLR2004 - a comparison takes two
         raise UsageError("A comparison takes two runs or more. Name them by id, path or latest.")
     results = [load_result(resolve_run(run, runs_dir)) for run in runs]
+    if not anyway:
+        check_load(results)
     if markdown:
         click.echo(compare_markdown(results))
     else:

@@ -1,0 +1,206 @@
+"""What the windows of one variant say about its source reads, by scope and for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.analysis.reads import (
+    elasticity,
+    expected_reads,
+    intervals,
+    per_object_and_ttl,
+    ttl_kept,
+)
+from harness.analysis.tally import Tally
+from harness.authcache.words import ObjectKind, ReadReason
+from harness.domain.rates import answered, key_shares
+from harness.domain.reads import ObjectRead, Owned, objects_of, owned_objects
+from harness.domain.result import Estimate
+from harness.domain.samples import read_samples
+from harness.domain.series import ALL, LOOKUPS, READS
+from harness.domain.served import parse_served
+from harness.domain.window import warmup_name
+from harness.observe.evidence import Evidence
+from harness.plan.plan import Arm, RunPlan
+
+EXPIRES = (ReadReason.MISS, ReadReason.REFRESH)
+"""Reasons of a read that a TTL causes, early or on time."""
+OTHER_SHARE_MAX = 0.05
+"""If more of the reads of an object have other reasons, its intervals say nothing about its TTL."""
+SOURCE = "source"
+"""The tier of an entry in the served header that was read for this reply."""
+
+
+@dataclass
+class ReadFigures:
+    """Fields of `harness.domain.result.VariantResult`, which describes them."""
+
+    ttl_kept: dict[str, Estimate] = field(default_factory=dict)
+    per_object_and_ttl: dict[str, float] = field(default_factory=dict)
+    expected: dict[str, float] = field(default_factory=dict)
+    over_expected: dict[str, Estimate] = field(default_factory=dict)
+    other_per_request: dict[str, float] = field(default_factory=dict)
+    elasticity: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+
+
+def read_figures(
+    plan: RunPlan, arm: Arm, windows: Sequence[Evidence], samples_dir: Path
+) -> ReadFigures:
+    """The figures of one variant's measured windows.
+
+    Args:
+        plan: of the run, with the rate and TTL that were driven.
+        arm: the variant.
+        windows: measured windows of the variant.
+        samples_dir: folder of the raw samples. Where no worker logs its reads, those that replies
+            name count, at the time of the reply.
+    """
+    planted = plan.arm_settings(arm).planted_null_user
+    objects = owned_objects(plan.keys, planted_null_user=planted)
+    tally = Tally(tuple(windows), {key.index: key.scope for key in plan.keys})
+    answers, counts = tally.requests(), tally.by(READS, "key_scope", "object", "reason")
+    requests = _requests_by_object(plan, answers, objects)
+    stretches = [_stretches(plan, window, samples_dir, planted) for window in windows]
+    seen = Counter(read.object for _, in_window in stretches for read in in_window)
+    loaded_ttls = sum(window.duration_s for window in windows) / plan.ttl_s
+    # Entries expire in the pause before a window too, and are read at its beginning.
+    ttls = loaded_ttls + sum(min(window.pause_s / plan.ttl_s, 1.0) for window in windows)
+    # Not by a switch: a release can have a Redis that its auth cache does not ask.
+    shared = any(window.after.total.sum(LOOKUPS, tier="redis") for window in windows)
+    workers = plan.scenario.replicas * plan.scenario.workers
+    figures = ReadFigures()
+    for scope in (ALL, *answers):
+        ours = {place: n for place, n in counts.items() if scope in (ALL, place[0])}
+        whole = answered(answers, scope)
+        if whole:
+            other = sum(n for (*_, reason), n in ours.items() if reason not in EXPIRES)
+            figures.other_per_request[scope] = round(other / whole, 4)
+        if scope != ALL:
+            figures.elasticity[scope] = _elasticities(scope, objects, requests, seen)
+        expiring = {
+            name: one
+            for name, one in objects.items()
+            if scope in (ALL, one.scope) and name in requests and _expires(one, counts)
+        }
+        if not expiring:
+            continue
+        places = {(one.scope, one.kind) for one in expiring.values()}
+        reads = sum(n for (where, kind, _), n in ours.items() if (where, kind) in places)
+        expected = {
+            name: ttls * expected_reads(workers, requests[name] / loaded_ttls, shared=shared)
+            for name in expiring
+        }
+        by_key = _by_key(expected, expiring)
+        _, low, high = per_object_and_ttl(_by_key(seen, expiring), by_key)
+        if sum(seen[name] for name in expiring) != reads:
+            low = high = None
+        over = reads / sum(expected.values())
+        figures.per_object_and_ttl[scope] = round(reads / len(expiring) / ttls, 4)
+        figures.expected[scope] = round(sum(expected.values()) / len(expiring) / ttls, 4)
+        figures.over_expected[scope] = _rounded(
+            Estimate(value=over, low=low, high=high, n=len(by_key))
+        )
+        found = intervals(
+            (
+                [read for read in reads_of_stretch if read.object in expiring]
+                for both in stretches
+                for reads_of_stretch in both
+            ),
+            plan.ttl_s,
+            per_worker=not shared,
+        )
+        kept = ttl_kept(found, together=len(expiring) / len(by_key))
+        if kept is not None:
+            figures.ttl_kept[scope] = _rounded(kept)
+    return figures
+
+
+def _stretches(
+    plan: RunPlan, window: Evidence, samples_dir: Path, planted: bool
+) -> tuple[Sequence[ObjectRead], Sequence[ObjectRead]]:
+    """The reads of the warm-up and of the window."""
+    if window.reads is not None:
+        return window.warmup_reads, window.reads
+    names = {key.index: objects_of(key, planted_null_user=planted) for key in plan.keys}
+    files = (samples_dir / f"{name}.csv.gz" for name in (warmup_name(window.name), window.name))
+    before, during = (_named_reads(file, names) if file.is_file() else () for file in files)
+    return before, during
+
+
+def _named_reads(
+    file: Path, names: Mapping[int, Mapping[ObjectKind, str]]
+) -> tuple[ObjectRead, ...]:
+    """The reads that replies name, at the time of the reply, in order of time.
+
+    Args:
+        file: of raw samples.
+        names: by key and kind, as `objects_of` has them.
+    """
+    reads = [
+        ObjectRead(sample.done_s, sample.replica, name, entry.object, "", sample.scope)
+        for sample in read_samples(file)
+        for entry in parse_served(sample.served)
+        if entry.tier == SOURCE
+        and (name := names[sample.key].get(ObjectKind(entry.object))) is not None
+    ]
+    return tuple(sorted(reads))
+
+
+def _requests_by_object(
+    plan: RunPlan, answers: Mapping[str, Mapping[str, int]], objects: Mapping[str, Owned]
+) -> dict[str, float]:
+    """Answered requests for each object that got any, by the planned shares of its keys."""
+    each: dict[int, float] = {}
+    for scope in answers:
+        keys = [key.index for key in plan.keys if key.scope == scope]
+        shares = key_shares(len(keys), plan.scenario.load.key_weights)
+        each |= {k: s * answered(answers, scope) for k, s in zip(keys, shares, strict=True)}
+    sums = {name: sum(each.get(key, 0.0) for key in one.keys) for name, one in objects.items()}
+    return {name: count for name, count in sums.items() if count}
+
+
+def _expires(one: Owned, counts: Mapping[tuple[str, ...], int]) -> bool:
+    """Whether a TTL causes the reads of this kind of object in this scope."""
+    reads = {
+        reason: n
+        for (scope, kind, reason), n in counts.items()
+        if (scope, kind) == (one.scope, one.kind)
+    }
+    other = sum(n for reason, n in reads.items() if reason not in EXPIRES)
+    return other <= OTHER_SHARE_MAX * sum(reads.values())
+
+
+def _by_key(counts: Mapping[str, float], objects: Mapping[str, Owned]) -> dict[int, float]:
+    """Sums by the first key of each object: what requests of one key read at once."""
+    sums: dict[int, float] = {}
+    for name, one in objects.items():
+        sums[one.keys[0]] = sums.get(one.keys[0], 0.0) + counts.get(name, 0)
+    return sums
+
+
+def _elasticities(
+    scope: str,
+    objects: Mapping[str, Owned],
+    requests: Mapping[str, float],
+    seen: Mapping[str, int],
+) -> dict[str, Estimate]:
+    """`elasticity` of a scope by kind of object; kinds that were never read are left out."""
+    found = {}
+    for kind in ObjectKind:
+        names = [
+            name
+            for name, one in objects.items()
+            if (one.scope, one.kind) == (scope, kind) and name in requests
+        ]
+        slope = elasticity([requests[name] for name in names], [seen.get(n, 0) for n in names])
+        if slope is not None:
+            found[kind.value] = _rounded(slope)
+    return found
+
+
+def _rounded(one: Estimate) -> Estimate:
+    low, high = (None if bound is None else round(bound, 4) for bound in (one.low, one.high))
+    return Estimate(value=round(one.value, 4), low=low, high=high, n=one.n)

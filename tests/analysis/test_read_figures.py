@@ -1,0 +1,165 @@
+"""The figures of a variant's source reads, from windows and logs made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.analysis.read_figures import ReadFigures, read_figures
+from harness.domain.reads import ObjectRead, object_id
+from harness.domain.samples import Sample, SampleWriter
+from harness.observe.counters import Series
+from harness.observe.evidence import Evidence
+from harness.plan.plan import Arm, RunPlan
+from harness.scenario.schema import Scenario
+from tests.observe.build import evidence, series
+from tests.plan.build import DescribedTarget, planned
+
+ARM = Arm("a", "", DescribedTarget())
+TTL_S, WINDOW_S = 2.0, 10.0
+REQUESTS = {"user": {"200": 500}}
+
+
+def plan(**population: int) -> RunPlan:
+    """One worker; keys of users, in weights 1 : 4."""
+    scenario = Scenario.model_validate(
+        {
+            "name": "made-up",
+            "title": "Made up",
+            "ttl_s": TTL_S,
+            "replicas": 1,
+            "variants": ["a"],
+            "population": {"user": 2} | population,
+            "load": {"rate_per_s": 50, "mix": {"user": 1}, "window_ttls": 5},
+        }
+    )
+    return planned(scenario, ARM)
+
+
+def reads(
+    run: RunPlan, interval_s: float, *, kind: str = "user", key: int = 0, until_s: float = WINDOW_S
+) -> list[ObjectRead]:
+    """Reads of one object every so often."""
+    one = run.keys[key]
+    ids = (one.token,) if kind == "key" else (one.user_id or "",)
+    name = object_id(kind, *ids)
+    count = int(until_s / interval_s)
+    return [ObjectRead(i * interval_s, 0, name, kind, "", one.scope) for i in range(count)]
+
+
+def counted(n: int, kind: str = "user", reason: str = "miss") -> tuple[Series, float]:
+    return series("authcache_source_reads_total", n, object=kind, reason=reason, key_scope="user")
+
+
+REDIS = series("authcache_lookups_total", 1, tier="redis", outcome="miss")
+
+
+def window(
+    log: list[ObjectRead] | None, *counts: tuple[Series, float], name: str = "w", pause_s: float = 0
+) -> Evidence:
+    made = evidence(
+        counted=(REDIS, *counts), duration_s=WINDOW_S, generator={"statuses": REQUESTS}, name=name
+    )
+    return replace(made, reads=None if log is None else tuple(sorted(log)), pause_s=pause_s)
+
+
+def figures(run: RunPlan, *windows: Evidence, folder: Path = Path("nowhere")) -> ReadFigures:
+    return read_figures(run, ARM, windows, folder)
+
+
+def test_the_ttl_kept_is_that_of_what_expires_in_all_windows() -> None:
+    run = plan()
+    log = reads(run, 1.8) + reads(run, 1.8, key=1)
+    found = figures(run, window(log, counted(10)), window(log, counted(10)))
+    assert found.ttl_kept["user"].value == found.ttl_kept["all"].value == 0.9
+    assert found.ttl_kept["user"].n == 2 * 2 * 4
+    assert found.elasticity["user"]["user"].value == 0.0
+
+
+def test_a_warm_up_has_intervals_too_but_none_into_the_window() -> None:
+    run = plan()
+    log = reads(run, 1.8)
+    one = window(log, counted(5))
+    assert "user" not in figures(run, one).ttl_kept, "four intervals are not judged"
+    warm = replace(one, warmup_reads=tuple(read._replace(at_s=read.at_s - 100) for read in log))
+    assert figures(run, warm).ttl_kept["user"].n == 8
+
+
+def test_reads_per_object_and_ttl_are_those_of_the_counters_over_all_ttls() -> None:
+    run = plan()
+    log = reads(run, 2.5) + reads(run, 2.5, kind="key")
+    found = figures(run, window(log, counted(4), counted(4, "key")))
+    # Two keys with two objects each, five TTLs.
+    assert found.per_object_and_ttl == {"all": 0.4, "user": 0.4}
+    # A worker reads after a TTL and the wait for a request: 20 and 80 requests a TTL.
+    expected = (1 / (1 + 1 / 20) + 1 / (1 + 1 / 80)) / 2
+    assert found.expected["user"] == pytest.approx(expected, abs=1e-4)
+    over = found.over_expected["user"]
+    assert over.value == pytest.approx(0.4 / expected, abs=1e-3)
+    assert over.n == 2
+    assert over.low == 0.0, "one of two keys was never read"
+
+
+def test_what_expires_in_the_pause_before_a_window_is_no_surplus() -> None:
+    run = plan()
+    with_pause = figures(run, window([], counted(20), pause_s=1.0))
+    assert with_pause.per_object_and_ttl["user"] == pytest.approx(20 / 4 / 5.5, abs=1e-4)
+    long = figures(run, window([], counted(20), pause_s=60.0))
+    assert long.per_object_and_ttl["user"] == pytest.approx(20 / 4 / 6, abs=1e-4), "once at most"
+
+
+def test_bounds_need_every_read_with_its_object() -> None:
+    run = plan()
+    over = figures(run, window(reads(run, 2.0), counted(6))).over_expected["user"]
+    assert (over.low, over.high) == (None, None)
+    assert over.value > 0
+
+
+def test_what_does_not_decode_is_read_per_request_and_no_entry_of_its_kind_expires() -> None:
+    run = plan()
+    log = reads(run, 0.3, until_s=9.0) + reads(run, 1.8, kind="key", key=1)
+    counts = (counted(30, reason="deserialize_failure"), counted(5, "key"), counted(2, "user"))
+    found = figures(run, window(log, *counts), window(log, *counts))
+    assert found.other_per_request == {"all": 0.06, "user": 0.06}
+    # Only the keys are left: two of them, of which one was read.
+    assert found.per_object_and_ttl["user"] == 0.5
+    assert found.ttl_kept["user"].value == 0.9
+    assert found.elasticity["user"]["user"].n == 60, "what grows is judged all the same"
+
+
+def test_without_redis_every_worker_has_its_own_entries() -> None:
+    run = plan()
+    log = [
+        read._replace(worker=worker, at_s=read.at_s + 0.7 * worker)
+        for worker in range(2)
+        for read in reads(run, 1.8)
+    ]
+    alone = evidence(counted=(counted(10),), duration_s=WINDOW_S, generator={"statuses": REQUESTS})
+    alone = replace(alone, reads=tuple(sorted(log)))
+    assert figures(run, alone).ttl_kept["user"].value == 0.9
+    shared = window(log, counted(10))
+    assert figures(run, shared).ttl_kept["user"].value == pytest.approx(0.35)
+
+
+def test_where_no_log_is_kept_reads_are_those_that_replies_name(tmp_path: Path) -> None:
+    run = plan()
+
+    def served(tier: str) -> str:
+        return f"user;{tier};0123;-,key;memory;0123;-"
+
+    for name in ("w", "w-warmup"):
+        with SampleWriter(tmp_path / f"{name}.csv.gz") as samples:
+            for i in range(5):
+                for key in (0, 1):
+                    for tier, at_s in (("source", 1.8 * i), ("memory", 1.8 * i + 0.3)):
+                        sample = Sample(
+                            name, "user", key, 0, at_s, at_s, at_s, 200, "", 0, served(tier)
+                        )
+                        samples.write(sample)
+    found = figures(run, window(None, counted(10)), folder=tmp_path)
+    assert found.ttl_kept["user"].value == 0.9
+    assert found.ttl_kept["user"].n == 2 * 2 * 4
+    assert found.elasticity["user"]["user"].value == 0.0
+    assert found.over_expected["user"].low is not None, "all ten reads are named"

@@ -1,0 +1,285 @@
+"""The estimators of source reads, tried on simulated caches."""
+
+from __future__ import annotations
+
+import random
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.analysis.cells import judge
+from harness.analysis.reads import (
+    BURST_TTLS,
+    KEPT_QUANTILE,
+    LEAST_INTERVALS,
+    WASTEFUL_SLOPE,
+    elasticity,
+    expected_reads,
+    intervals,
+    per_object_and_ttl,
+    ttl_kept,
+)
+from harness.domain.rates import key_shares
+from harness.domain.reads import ObjectRead
+from harness.domain.result import Estimate
+from harness.load.plan import open_plan
+from tests.analysis.simulated import Asked, cached, poisson
+
+TTL_S = 2.0
+BAND = (0.98, 1.04)
+"""As in the default scenario."""
+RATES = {
+    f"{scope} {key}": 400 * weight / 13 * share
+    for scope, weight in (("team", 3), ("user", 2), ("shared_id", 4), ("member", 4))
+    for key, share in enumerate(key_shares(3, [1, 4]))
+}
+"""Requests per second for each key of the default scenario."""
+
+
+def read(at_s: float, name: str = "a", worker: int = 0, entry: str = "") -> ObjectRead:
+    return ObjectRead(at_s, worker, name, "key", entry, "team")
+
+
+def window(factor: float, seed: int, *, workers: int = 8, times: float = 1.0) -> list[float]:
+    """Intervals of one object of each key, in a warm-up of 2.5 TTLs and in a window of 5."""
+    rng = random.Random(seed)
+    rates = {name: rate * times for name, rate in RATES.items()}
+    starts = {name: rng.random() * TTL_S for name in RATES}
+    asked = poisson(rates, workers, 7.5 * TTL_S, rng)
+    begun = (one for one in asked if one.at_s >= starts[one.object])
+    reads = cached(begun, factor * TTL_S, shared=True)
+    middle = 2.5 * TTL_S
+    halves = ([r for r in reads if r.at_s < middle], [r for r in reads if r.at_s >= middle])
+    return intervals(halves, TTL_S, per_worker=False)
+
+
+# Intervals.
+
+
+def test_reads_that_follow_closely_are_one_burst() -> None:
+    gap = BURST_TTLS * TTL_S
+    reads = [read(0.0), read(0.9 * gap), read(1.8 * gap), read(2.5)]
+    assert intervals([reads], TTL_S, per_worker=False) == [pytest.approx((2.5 - 1.8 * gap) / TTL_S)]
+
+
+def test_there_is_no_interval_across_a_pause_objects_or_entries() -> None:
+    stretches = [[read(0.0), read(1.0, "b"), read(2.0, entry="member")], [read(3.0), read(5.0)]]
+    assert intervals(stretches, TTL_S, per_worker=False) == [1.0]
+
+
+def test_without_redis_each_worker_has_a_clock_of_its_own() -> None:
+    reads = [read(0.0), read(1.0, worker=1), read(2.0), read(3.5, worker=1)]
+    assert intervals([reads], TTL_S, per_worker=True) == [1.0, 1.25]
+    assert intervals([reads], TTL_S, per_worker=False) == [0.5, 0.5, 0.75]
+
+
+@given(
+    gaps=st.lists(st.floats(0.0, 5.0), max_size=30),
+    cut=st.integers(0, 30),
+    ttl_s=st.floats(0.5, 10.0),
+)
+def test_intervals_are_as_long_as_the_time_between_the_reads_that_they_join(
+    gaps: list[float], cut: int, ttl_s: float
+) -> None:
+    reads = [read(at) for at in accumulate(gaps, initial=0.0)]
+    found = intervals([reads], ttl_s, per_worker=False)
+    assert all(one > BURST_TTLS for one in found)
+    gap_s = BURST_TTLS * ttl_s
+    assert len(found) == sum(b.at_s - a.at_s > gap_s for a, b in pairwise(reads))
+    assert sum(found) * ttl_s <= sum(gaps) + 1e-9
+    parts = intervals([reads[:cut], reads[cut:]], ttl_s, per_worker=False)
+    assert len(parts) in (len(found), len(found) - 1), "a cut loses the interval that it cuts"
+
+
+# TTL kept.
+
+
+def test_fewer_than_eight_intervals_are_not_judged() -> None:
+    assert ttl_kept([1.0] * (LEAST_INTERVALS - 1)) is None
+    assert ttl_kept([1.0] * LEAST_INTERVALS) == Estimate(value=1.0, low=1.0, high=1.0, n=8)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_correct_cache_keeps_its_ttl(seed: int) -> None:
+    kept = ttl_kept(window(1.0, seed))
+    assert kept is not None
+    assert 1.0 <= kept.value <= 1.03
+    assert kept.low is not None
+    assert kept.high is not None
+    assert BAND[0] <= kept.low <= kept.value <= kept.high <= BAND[1]
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.95, 1.05, 1.1])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_ttl_that_is_off_by_a_twentieth_is_found(factor: float, seed: int) -> None:
+    kept = ttl_kept(window(factor, seed))
+    assert kept is not None
+    assert not BAND[0] <= kept.value <= BAND[1]
+    assert kept.value == pytest.approx(factor, abs=0.03)
+
+
+@pytest.mark.parametrize(("workers", "times"), [(1, 1.0), (2, 1.0), (8, 0.5), (16, 1.0), (8, 4.0)])
+def test_neither_workers_nor_rate_move_it(workers: int, times: float) -> None:
+    kept = ttl_kept(window(1.0, 1, workers=workers, times=times))
+    assert kept is not None
+    assert 0.99 <= kept.value <= 1.03
+
+
+def test_without_redis_it_is_the_workers_ttl() -> None:
+    rng = random.Random(3)
+    reads = cached(poisson({"a": 60.0, "b": 60.0}, 4, 20.0, rng), TTL_S, shared=False)
+    kept = ttl_kept(intervals([reads], TTL_S, per_worker=True))
+    assert kept is not None
+    assert 0.99 <= kept.value <= 1.03
+    mixed = ttl_kept(intervals([reads], TTL_S, per_worker=False))
+    assert mixed is not None
+    assert mixed.value < 0.5, "of several clocks at once it says nothing"
+
+
+@given(st.lists(st.floats(0.1, 3.0), min_size=LEAST_INTERVALS, max_size=200), st.floats(1.0, 4.0))
+def test_bounds_enclose_the_estimate_and_are_wider_where_objects_are_read_together(
+    found: list[float], together: float
+) -> None:
+    alone, grouped = ttl_kept(found), ttl_kept(found, together=together)
+    assert alone is not None
+    assert grouped is not None
+    assert alone.value == grouped.value == sorted(found)[-(-len(found) // 10) - 1]
+    for one in (alone, grouped):
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low <= one.value <= one.high
+
+
+def test_the_bounds_hold_the_true_quantile_nineteen_times_of_twenty() -> None:
+    rng = random.Random(5)
+    held = 0
+    for _ in range(400):
+        kept = ttl_kept([rng.random() for _ in range(60)])
+        assert kept is not None
+        assert kept.low is not None
+        assert kept.high is not None
+        held += kept.low <= KEPT_QUANTILE <= kept.high
+    assert held >= 0.94 * 400
+
+
+# Reads per object and TTL.
+
+
+@pytest.mark.parametrize(
+    ("workers", "rate", "shared"),
+    [(8, 30.0, True), (8, 10.0, True), (2, 30.0, True), (1, 30.0, True), (8, 30.0, False)],
+)
+def test_what_is_expected_is_what_a_cache_asked_one_by_one_reads(
+    workers: int, rate: float, shared: bool
+) -> None:
+    rng = random.Random(2)
+    ttls = 1500
+    reads = cached(poisson({"a": rate}, workers, ttls * TTL_S, rng), TTL_S, shared=shared)
+    expected = expected_reads(workers, rate * TTL_S, shared=shared)
+    assert expected == pytest.approx(len(reads) / ttls, rel=0.015)
+
+
+def test_what_is_expected_of_eight_workers_at_thirty_requests_a_second() -> None:
+    """docs/decisions/0023 quotes it."""
+    assert expected_reads(8, 60.0, shared=True) == pytest.approx(0.925, abs=0.005)
+    assert expected_reads(8, 0.0, shared=True) == 0.0
+
+
+def test_reads_over_expected_is_a_ratio_of_sums_with_bounds_by_key() -> None:
+    assert per_object_and_ttl({0: 5, 1: 20}, {0: 10, 1: 10})[0] == 1.25
+    assert per_object_and_ttl({0: 5}, {0: 10}) == (0.5, None, None)
+    assert per_object_and_ttl({}, {0: 10, 1: 10}) == (0.0, 0.0, 0.0)
+    ratio, low, high = per_object_and_ttl({0: 9, 1: 10, 2: 11}, {0: 10, 1: 10, 2: 10})
+    assert low is not None
+    assert high is not None
+    # Student's t for two degrees of freedom is 4.30; the standard error is 0.1 / 3 ** 0.5.
+    assert ratio == 1.0
+    assert high - ratio == pytest.approx(4.30 * 0.1 / 3**0.5, rel=0.04)
+    assert ratio - low == pytest.approx(high - ratio)
+
+
+# Elasticity.
+
+
+def slope_of(reads: list[ObjectRead], requests: dict[str, float]) -> Estimate:
+    counts = [sum(r.object == name for r in reads) for name in requests]
+    slope = elasticity(list(requests.values()), counts)
+    assert slope is not None
+    return slope
+
+
+def cell(slope: Estimate) -> str:
+    return judge(
+        requests=1000,
+        failures={},
+        unexpected={},
+        wrong={},
+        reads_per_1000=40.0,
+        reference_per_1000=50.0,
+        elasticity={"key": slope},
+    ).cell
+
+
+def arrivals(scope_rate: float, replicas: int, seed: int) -> list[Asked]:
+    """One scope of the default scenario, as the load driver plans it: three keys, weights 1 : 4."""
+    plan = open_plan(
+        {"team": 1},
+        {"team": [0, 1, 2]},
+        rate_per_s=scope_rate,
+        duration_s=7 * TTL_S,
+        replicas=replicas,
+        seed=seed,
+        weights=[1, 4],
+        stagger_s=TTL_S,
+    )
+    return [Asked(a.intended_s or 0.0, a.replica, str(a.key)) for a in plan]
+
+
+@pytest.mark.parametrize("replicas", [4, 5, 8])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("scope_rate", [61.5, 92.3, 123.1])
+def test_a_cache_without_redis_is_wasteful_with_no_number_of_replicas_and_no_seed(
+    replicas: int, seed: int, scope_rate: float
+) -> None:
+    """`memory_only`, whose cells flipped with both while wasteful was 5 times the line."""
+    asked = arrivals(scope_rate, replicas, seed)
+    requests = {str(key): share for key, share in enumerate(key_shares(3, [1, 4]))}
+    reads = cached(asked, TTL_S, shared=False)
+    assert len(reads) > 3 * 4 * 6, "more than five times the line of one read per object and TTL"
+    assert cell(slope_of(reads, requests)) == "healthy"
+    assert cell(slope_of(cached(asked, TTL_S, shared=True), requests)) == "healthy"
+    assert cell(slope_of(cached(asked, TTL_S, shared=True, never=True), requests)) == "wasteful"
+
+
+def test_there_is_no_slope_without_reads_or_without_different_weights() -> None:
+    assert elasticity([1, 4], [0, 0]) is None
+    assert elasticity([2, 2, 2], [1, 5, 3]) is None
+    assert elasticity([2], [5]) is None
+
+
+def test_the_slope_of_two_keys_is_that_of_the_line_through_them() -> None:
+    for slope in (0.0, 0.5, 1.0, 2.0):
+        found = elasticity([1, 4], [1000, round(1000 * 4**slope)])
+        assert found is not None
+        assert found.value == pytest.approx(slope, abs=1e-3)
+
+
+@pytest.mark.parametrize("counts", [[0, 50], [50, 0]])
+def test_reads_of_one_key_alone_have_a_slope_too(counts: list[int]) -> None:
+    found = elasticity([1, 4], counts)
+    assert found is not None
+    assert abs(found.value) == pytest.approx(5.0)
+
+
+@given(st.integers(0, 10_000))
+def test_the_lower_bound_of_random_reads_is_below_their_slope(seed: int) -> None:
+    rng = random.Random(seed)
+    requests = [1.0, 4.0, 1.0, 4.0]
+    counts = [sum(rng.random() < 0.5 for _ in range(int(60 * n))) for n in requests]
+    found = elasticity(requests, counts)
+    assert found is not None
+    assert found.low is not None
+    assert found.low < found.value
+    assert found.low < 1.0 + WASTEFUL_SLOPE
