@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.analysis.expectations import applicable, hold
+from harness.analysis.expectations import applicable, bounds, hold
+from harness.analysis.intervals import per_bound
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
 from harness.domain.result import Generator, LoadSettings, Result, VariantResult
@@ -28,6 +29,7 @@ def analyse(
     complete: bool,
     interrupted: int,
     problem: str | None,
+    strict: bool = False,
 ) -> Result:
     """The result of a run.
 
@@ -42,6 +44,7 @@ def analyse(
         complete: whether all planned windows were measured.
         interrupted: the exit code of the signal that stopped it, 0 without one.
         problem: what ended it early.
+        strict: whether a run of which nothing was asked is inconclusive.
     """
     windows = {arm.name: [e for e in evidence if e.variant == arm.name] for arm in plan.arms}
     variants = {
@@ -59,13 +62,18 @@ def analyse(
         premises=bool(plan.premises),
         time_scale=plan.scenario.time_scale,
     )
-    expectations = hold([e for e in wanted if _can_be_held(e, variants)], variants)
+    held = [e for e in wanted if _can_be_held(e, variants)]
+    error = per_bound(bounds(held), plan.scenario.looks)
+    expectations = hold(
+        held, variants, error=error, bad_share_max=plan.scenario.limits.bad_share_max
+    )
     judgement = judge(
         interrupted=interrupted,
         problem=problem,
         invalid=invalidities(evidence, book, generator, plan.scenario.limits),
         unmeasured=unmeasured,
         expectations=expectations,
+        strict=strict,
     )
     spoken_of = {e.variant for e in wanted}
     return Result(
@@ -80,7 +88,9 @@ def analyse(
         workers=plan.scenario.workers,
         ttl_s=plan.ttl_s,
         time_scale=plan.scenario.time_scale,
-        rounds=plan.scenario.rounds,
+        rounds=_rounds(plan, evidence, complete=complete),
+        rounds_max=plan.scenario.rounds_max,
+        bound_error=error,
         seed=plan.scenario.seed,
         load=LoadSettings(
             rate_per_s=plan.scenario.load.rate_per_s,
@@ -106,6 +116,12 @@ def analyse(
             *([f"Not measured: {', '.join(unmeasured)}."] if variants and unmeasured else []),
         ],
     )
+
+
+def _rounds(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> int:
+    """Measured rounds of a complete run, which may have gone on; else those planned at least."""
+    measured = max((e.round for e in evidence), default=0)
+    return measured if complete and measured else plan.scenario.rounds
 
 
 def _can_be_held(expectation: Expectation, variants: Mapping[str, VariantResult]) -> bool:
@@ -136,6 +152,8 @@ def generator_health(evidence: Sequence[Evidence]) -> Generator:
         unanswered=dict(unanswered),
         late=sum(r.late for r in results),
         max_delay_ms=max((r.delay_ms_max for r in results), default=0.0),
+        late_share_max=round(max((e.late_share for e in evidence), default=0.0), 4),
+        median_delay_ms=round(max((r.delay_ms_median for r in results), default=0.0), 3),
         cpu_share=round(own / everyone, 4) if everyone else 0.0,
         replica_share_min=round(min(shares, default=0.0), 4),
         replica_share_max=round(max(shares, default=0.0), 4),

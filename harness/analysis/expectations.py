@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.analysis import rounds
+from harness.analysis.intervals import (
+    LEAST_EVENTS,
+    LEAST_ROUNDS,
+    Interval,
+    never_needs,
+    proportion,
+    rate,
+    ratio_of_sums,
+)
 from harness.analysis.points import because, missing
 from harness.authcache.words import ObjectKind
-from harness.domain.rates import answered, of_scope, per_answered
-from harness.domain.result import ExpectationResult, VariantResult
+from harness.domain.rates import PER, answered, of_scope, per_answered
+from harness.domain.result import Estimate, ExpectationResult, State, VariantResult
 from harness.domain.series import ALL
 from harness.scenario.schema import (
     CellExpectation,
@@ -19,7 +29,34 @@ from harness.scenario.schema import (
 )
 from harness.targets.registry import matches
 
+_MOST_ROUNDS = 1000
+"""An expectation that this many rounds would not decide is one that no run decides."""
+
 Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
+
+
+class MeasuredFigure(NamedTuple):
+    """A figure with its interval."""
+
+    value: float
+    low: float
+    high: float
+    rounds: int
+    """Measured windows that it rests on."""
+    events: float = 0.0
+    """Counted events; 0 with 0 requests if it is not a count."""
+    requests: float = 0.0
+    """Requests in which they were counted."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is a number of events per request."""
+        return self.requests > 0
+
+
+Interpreted = Callable[[VariantResult, str, ObjectKind | None, float], MeasuredFigure | None]
+"""Estimates a figure of a variant, scope and object; the last argument is the ``error`` of each end
+of its interval. None without a figure."""
 
 
 class Metric(NamedTuple):
@@ -30,8 +67,26 @@ class Metric(NamedTuple):
     """Its name in `harness.analysis.points`."""
     measure_of_all: str | None = None
     """The measure over all scopes, if that one depends on fewer points."""
+    estimate: Interpreted | None = None
+    """The figure with its interval; None if it has no noise, such as a greatest age."""
     scales: bool = False
     """Whether it is a time, whose bounds scale with the run's."""
+
+    def read(
+        self, result: VariantResult, scope: str, kind: ObjectKind | None, error: float
+    ) -> MeasuredFigure | None:
+        """The figure with its interval."""
+        if self.estimate is not None:
+            return self.estimate(result, scope, kind, error)
+        value = self.figure(result, scope, kind)
+        if value is None:
+            return None
+        return MeasuredFigure(value, value, value, len(rounds.measured(result)))
+
+    def blind(self, result: VariantResult, scope: str) -> tuple[str, ...]:
+        """The points of a release that are missing for it."""
+        over_all = self.measure_of_all if scope == ALL else None
+        return missing(result, over_all or self.measure)
 
 
 def applicable(
@@ -65,67 +120,240 @@ def _scaled(e: Expectation, time_scale: float) -> dict[str, float]:
     return {name: bound * time_scale for name, bound in bounds.items() if bound is not None}
 
 
+def bounds(expectations: Sequence[Expectation]) -> int:
+    """The limits that they assert: a band has two, everything else one."""
+    return sum(
+        (e.min is not None) + (e.max is not None) if isinstance(e, LimitExpectation) else 1
+        for e in expectations
+    )
+
+
 def hold(
-    expectations: Sequence[Expectation], variants: Mapping[str, VariantResult]
+    expectations: Sequence[Expectation],
+    variants: Mapping[str, VariantResult],
+    *,
+    error: float,
+    bad_share_max: float,
 ) -> list[ExpectationResult]:
-    """Every expectation with the measured figure; without a figure it has not passed.
+    """Every expectation with its estimate and interval; without a figure it is undecided.
 
-    If the figure is missing because a release was not instrumented, it has not failed either.
+    Args:
+        expectations: about measured variants.
+        variants: the measured variants.
+        error: of each bound, from `harness.analysis.intervals.per_bound`.
+        bad_share_max: the scenario's, for what must never happen.
     """
-    return [_hold_one(expectation, variants) for expectation in expectations]
+    level = Level(error, bad_share_max)
+    return [_hold_one(expectation, variants, level) for expectation in expectations]
 
 
-def _hold_one(e: Expectation, variants: Mapping[str, VariantResult]) -> ExpectationResult:
+class Level(NamedTuple):
+    """How sure a verdict must be."""
+
+    error: float
+    bad_share_max: float
+
+
+def _hold_one(
+    e: Expectation, variants: Mapping[str, VariantResult], level: Level
+) -> ExpectationResult:
     result = variants[e.variant]
     if isinstance(e, CellExpectation):
-        cell = result.cells.get(e.scope)
-        blind = missing(result, "cells") if cell is None else ()
-        return _outcome(e, f"cell in {e.scope}", cell, e.is_, cell == e.is_, blind)
+        return _hold_cell(e, result, level)
+    metric = METRICS[e.metric]
     kind = e.object if isinstance(e, LimitExpectation) else None
-    figure, blind = _read(e, result, kind)
     subject = f"{kind} " if kind else ""
     name = f"{subject}{e.metric} in {e.scope}"
     if isinstance(e, RatioExpectation):
-        other, blind_there = _read(e, variants[e.to], None)
-        ratio = figure / other if figure is not None and other else None
-        text = f"{ratio:.4f}" if ratio is not None else None
-        passed = ratio is not None and ratio <= e.max
-        blind = tuple(dict.fromkeys((*blind, *blind_there)))
-        return _outcome(e, f"{name} / {e.to}'s", text, f"<= {e.max:g}", passed, blind)
-    passed = (
-        figure is not None
-        and (e.min is None or figure >= e.min)
-        and (e.max is None or figure <= e.max)
+        other = variants[e.to]
+        # Each of the two may be wrong with half the chance: then their quotient is with all of it.
+        figures = [metric.read(v, e.scope, None, level.error / 2) for v in (result, other)]
+        blind = dict.fromkeys(p for v in (result, other) for p in metric.blind(v, e.scope))
+        ratio = _quotient(*figures)
+        text = f"{ratio.value:.4f}" if ratio is not None else None
+        found = _Found(f"{name} / {e.to}'s", text, f"<= {e.max:g}", tuple(blind))
+        return _judged(e, found, ratio, None, e.max)
+    figure = metric.read(result, e.scope, kind, level.error)
+    limits = [f">= {e.min:g}"] if e.min is not None else []
+    limits += [f"<= {e.max:g}"] if e.max is not None else []
+    text = f"{figure.value:.4g}" if figure is not None else None
+    found = _Found(name, text, " and ".join(limits), metric.blind(result, e.scope))
+    if figure is not None and figure.counted and e.max == 0 and e.min is None:
+        share = f" (at most {level.bad_share_max:.3g} a request)"
+        found = found._replace(limit=found.limit + share)
+        return _outcome(e, found, figure, never(figure, level))
+    return _judged(e, found, figure, e.min, e.max)
+
+
+class _Found(NamedTuple):
+    """An expectation's words."""
+
+    name: str
+    text: str | None
+    """The measured figure; None without one."""
+    limit: str
+    blind: tuple[str, ...] = ()
+    """Points of a release that are missing for it."""
+
+
+class Decision(NamedTuple):
+    """Of one expectation."""
+
+    state: State
+    reason: str = ""
+    more_rounds: int | None = None
+
+
+def never(figure: MeasuredFigure, level: Level) -> Decision:
+    """Whether something that must never happen does not.
+
+    0 of any number does not prove 0: it holds once no more than the scenario's share is possible.
+    One event is suspect: a time-out on a busy machine, or a fault. A second one is a finding.
+    """
+    if figure.events > 1:
+        return Decision("fails")
+    if figure.events:
+        return Decision(
+            "undecided",
+            f"suspect: once in {figure.requests:,.0f} requests. Run again, with more rounds: a "
+            "second time it fails",
+        )
+    needed = math.ceil(never_needs(level.error, level.bad_share_max))
+    if figure.requests >= needed:
+        return Decision("holds")
+    more = _times_more(needed / figure.requests, figure.rounds) if figure.requests else None
+    return Decision(
+        "undecided",
+        f"0 in {figure.requests:,.0f} requests, and {needed:,} are needed" + _would_decide(more),
+        more,
     )
-    bounds = [f">= {e.min:g}"] if e.min is not None else []
-    bounds += [f"<= {e.max:g}"] if e.max is not None else []
-    text = f"{figure:.4g}" if figure is not None else None
-    return _outcome(e, name, text, " and ".join(bounds), passed, blind)
 
 
-def _read(
-    e: LimitExpectation | RatioExpectation, result: VariantResult, kind: ObjectKind | None
-) -> tuple[float | None, tuple[str, ...]]:
-    """The figure, and the points that are missing for it."""
-    metric = METRICS[e.metric]
-    over_all = metric.measure_of_all if e.scope == ALL else None
-    return metric.figure(result, e.scope, kind), missing(result, over_all or metric.measure)
+def within(figure: MeasuredFigure, least: float | None, greatest: float | None) -> Decision:
+    """Whether the whole interval is within two limits, or all of it outside of one."""
+    inside = (least is None or figure.low >= least) and (
+        greatest is None or figure.high <= greatest
+    )
+    if inside:
+        return Decision("holds")
+    if (least is not None and figure.high < least) or (
+        greatest is not None and figure.low > greatest
+    ):
+        return Decision("fails")
+    # An end of the interval comes closer to the estimate as the root of the number of rounds.
+    times = 0.0
+    for limit in (least, greatest):
+        if limit is None:
+            continue
+        end = figure.low if figure.value > limit else figure.high
+        gap = abs(limit - figure.value)
+        times = max(times, (abs(end - figure.value) / gap) ** 2 if gap else math.inf)
+    more = _times_more(times, figure.rounds)
+    return Decision("undecided", "the limit is within the interval" + _would_decide(more), more)
+
+
+def _times_more(times: float, rounds: int) -> int | None:
+    """Further rounds for so many times the load; None beyond any run."""
+    if not times * rounds < _MOST_ROUNDS:
+        return None
+    return max(1, math.ceil(times * rounds) - rounds)
+
+
+def _would_decide(more: int | None) -> str:
+    if more is None:
+        return f"; fewer than {_MOST_ROUNDS:,} rounds would not decide it"
+    return f"; about {more} more round{'s' if more != 1 else ''} would decide it"
+
+
+def _quotient(above: MeasuredFigure | None, below: MeasuredFigure | None) -> MeasuredFigure | None:
+    if above is None or below is None or not below.value:
+        return None
+    return MeasuredFigure(
+        above.value / below.value,
+        above.low / below.high,
+        above.high / below.low if below.low else math.inf,
+        min(above.rounds, below.rounds),
+    )
+
+
+def _judged(
+    e: Expectation,
+    found: _Found,
+    figure: MeasuredFigure | None,
+    least: float | None,
+    greatest: float | None,
+) -> ExpectationResult:
+    decision = Decision("undecided") if figure is None else within(figure, least, greatest)
+    return _outcome(e, found, figure, decision)
 
 
 def _outcome(
-    e: Expectation, name: str, text: str | None, limit: str, passed: bool, blind: Sequence[str]
+    e: Expectation, found: _Found, figure: MeasuredFigure | None, decision: Decision
 ) -> ExpectationResult:
-    """Args: text: the measured figure; ``blind``: points of a release that are missing for it."""
-    measured = because(blind) if blind else text or "not measured"
+    measured = because(found.blind) if found.blind else found.text or "not measured"
+    if found.blind or found.text is None:
+        figure, decision = None, Decision("undecided", measured)
     return ExpectationResult(
-        name=name,
+        name=found.name,
         variant=e.variant,
         scope=e.scope,
         measured=measured,
-        limit=limit,
-        passed=passed and not blind,
-        not_instrumented=list(blind),
+        limit=found.limit,
+        estimate=None if figure is None else round(figure.value, 6),
+        low=None if figure is None else round(figure.low, 6),
+        # An end that is not known, as of a ratio to what may be 0, has no number in JSON.
+        high=None if figure is None or math.isinf(figure.high) else round(figure.high, 6),
+        rounds=0 if figure is None else figure.rounds,
+        state=decision.state,
+        reason=decision.reason,
+        more_rounds=decision.more_rounds,
+        not_instrumented=list(found.blind),
     )
+
+
+def _hold_cell(e: CellExpectation, result: VariantResult, level: Level) -> ExpectationResult:
+    cell = result.cells.get(e.scope)
+    limit = f"{e.is_} (at most {level.bad_share_max:.3g} bad)" if e.is_ == "healthy" else e.is_
+    blind = missing(result, "cells") if cell is None else ()
+    found = _Found(f"cell in {e.scope}", cell, limit, blind)
+    if cell is None:
+        return _outcome(e, found, None, Decision("undecided"))
+    decision = Decision("holds" if cell == e.is_ else "fails")
+    figure = bad_replies(result, e.scope, cell if cell in BAD else e.is_, level.error)
+    if cell in BAD and not figure.events:
+        # A release's failures were seen, and their number was not.
+        return _outcome(e, found, None, decision)
+    sure = never(figure, level)
+    return _outcome(e, found, figure, sure if sure.state == "undecided" else decision)
+
+
+def bad_replies(result: VariantResult, scope: str, cell: str, error: float) -> MeasuredFigure:
+    """Replies that speak for a cell (against it, for ``healthy``), per 1,000.
+
+    Failures and wrong values are counted by object: a reply with two of them counts as two, up to
+    one a request.
+    """
+    counts = [part for name, parts in BAD.items() if cell in (name, *_GOOD) for part in parts]
+    requests = answered(result.requests, scope)
+    events = min(requests, sum(total_in(part(result), scope) for part in counts))
+    low, high = proportion(events, requests, error) if requests else Interval(0.0, 1.0)
+    value = events / requests if requests else 0.0
+    return MeasuredFigure(
+        value * PER, low * PER, high * PER, len(rounds.measured(result)), events, requests
+    )
+
+
+def total_in(counts: Mapping[str, Mapping[str, int]] | None, scope: str) -> int:
+    """The sum of a nested counter in one scope, or in `ALL`."""
+    return sum(sum(by.values()) for by in of_scope(counts or {}, scope))
+
+
+_GOOD = ("wasteful", "healthy")
+BAD: Mapping[str, tuple[Callable[[VariantResult], Mapping[str, Mapping[str, int]] | None], ...]] = {
+    "broken": (lambda v: v.deserialize_failures, lambda v: v.unexpected_statuses),
+    "hidden": (lambda v: v.wrong_values,),
+}
+"""The counts that speak for each cell; all of them speak against a healthy one."""
 
 
 def _source_reads(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
@@ -190,16 +418,106 @@ def _per_1000(result: VariantResult, scope: str, counts: Mapping[str, int] | Non
     return per_answered(sum(of_scope(counts, scope)), answered(result.requests, scope))
 
 
+def _by_window(
+    result: VariantResult, scope: str, count: rounds.Count, error: float, scale: float = PER
+) -> MeasuredFigure | None:
+    """Events per request, the ratio of the sums over the windows, times ``scale``.
+
+    Rounds are the unit where there are enough, else requests.
+    """
+    parts = rounds.parts(result, scope, count)
+    events, requests = (sum(part[i] for part in parts) for i in (0, 1))
+    if not requests:
+        return None
+    found = None
+    if len(parts) >= LEAST_ROUNDS and events >= LEAST_EVENTS:
+        found = ratio_of_sums(parts, error)
+    low, high = (found or rate(events, requests, error)).times(scale)
+    return MeasuredFigure(events / requests * scale, low, high, len(parts), events, requests)
+
+
+def _reads(
+    result: VariantResult, scope: str, kind: ObjectKind | None, error: float
+) -> MeasuredFigure | None:
+    if scope not in result.source_reads_per_1000:
+        return None
+    return _by_window(result, scope, lambda w: rounds.source_reads(w, scope, kind), error)
+
+
+def _reads_over_line(
+    result: VariantResult, scope: str, kind: ObjectKind | None, error: float
+) -> MeasuredFigure | None:
+    line = result.reference_line_per_1000.get(scope)
+    reads = _reads(result, scope, kind, error)
+    if reads is None or not line:
+        return None
+    # Reads of the line are not events of a request: 0 of them is no proof of anything.
+    return MeasuredFigure(reads.value / line, reads.low / line, reads.high / line, reads.rounds)
+
+
+def _pairs(
+    result: VariantResult, scope: str, _: ObjectKind | None, error: float
+) -> MeasuredFigure | None:
+    return _by_window(result, scope, lambda w: rounds.log_pairs(w, scope), error)
+
+
+def _of_sum(figure: Figure, scale: float | None = PER) -> Interpreted:
+    """An estimate from events of all windows together, for counts that no window has.
+
+    Args:
+        figure: events per ``scale`` requests, or, without a scale, their number.
+        scale: see ``figure``.
+    """
+
+    def estimate(
+        result: VariantResult, scope: str, kind: ObjectKind | None, error: float
+    ) -> MeasuredFigure | None:
+        value, requests = figure(result, scope, kind), answered(result.requests, scope)
+        if value is None or not requests:
+            return None
+        per = requests if scale is None else scale
+        events = round(value * requests / per)
+        low, high = rate(events, requests, error).times(per)
+        return MeasuredFigure(value, low, high, len(rounds.measured(result)), events, requests)
+
+    return estimate
+
+
+def _of_reads(figures: Callable[[VariantResult], Mapping[str, Estimate]]) -> Interpreted:
+    """An estimate of `harness.analysis.reads`, whose bounds are at 95 % each."""
+
+    def estimate(
+        result: VariantResult, scope: str, _: ObjectKind | None, __: float
+    ) -> MeasuredFigure | None:
+        found = figures(result).get(scope)
+        if found is None:
+            return None
+        low = found.value if found.low is None else found.low
+        high = found.value if found.high is None else found.high
+        return MeasuredFigure(found.value, low, high, len(rounds.measured(result)))
+
+    return estimate
+
+
 METRICS: Mapping[str, Metric] = {
-    "source_reads_per_1000": Metric(_source_reads, "source_reads_by_scope", "source_reads"),
+    "source_reads_per_1000": Metric(_source_reads, "source_reads_by_scope", "source_reads", _reads),
     "source_reads_over_reference_line": Metric(
-        _over_reference, "source_reads_by_scope", "source_reads"
+        _over_reference, "source_reads_by_scope", "source_reads", _reads_over_line
     ),
-    "log_pairs_per_1000": Metric(_log_pairs, "log_pairs"),
-    "wrong_values": Metric(_wrong_values, "wrong_values"),
-    "deserialize_failures_per_1000": Metric(_failures, "deserialize_failures"),
+    "log_pairs_per_1000": Metric(_log_pairs, "log_pairs", estimate=_pairs),
+    "wrong_values": Metric(_wrong_values, "wrong_values", estimate=_of_sum(_wrong_values, None)),
+    "deserialize_failures_per_1000": Metric(
+        _failures, "deserialize_failures", estimate=_of_sum(_failures)
+    ),
     "entry_age_max_s": Metric(_entry_age, "wrong_values", scales=True),
-    "ttl_kept": Metric(_ttl_kept, "reads_by_object"),
-    "reads_per_object_and_ttl": Metric(_over_expected, "source_reads_by_scope", "source_reads"),
+    "ttl_kept": Metric(
+        _ttl_kept, "reads_by_object", estimate=_of_reads(lambda result: result.ttl_kept)
+    ),
+    "reads_per_object_and_ttl": Metric(
+        _over_expected,
+        "source_reads_by_scope",
+        "source_reads",
+        _of_reads(lambda result: result.reads_over_expected),
+    ),
 }
 """By its name in a scenario file."""

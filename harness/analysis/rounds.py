@@ -17,15 +17,16 @@ def measured(variant: VariantResult) -> list[Window]:
     return [window for window in variant.windows if window.phase == "measured"]
 
 
-def source_reads(window: Window, scope: str, kind: str) -> int | None:
-    """Queries to Postgres for an object; scope ``all`` includes those of unresolved keys.
+def source_reads(window: Window, scope: str, kind: str | None = None) -> int | None:
+    """Queries to Postgres for an object, or for all; scope ``all`` includes unresolved keys.
 
     None if they were not counted, or not by scope.
     """
     by_scope = window.source_reads
     if by_scope is None or (scope != ALL and scope not in window.source_reads_per_1000):
         return None
-    return sum(objects.get(kind, 0) for objects in of_scope(by_scope, scope))
+    tables = of_scope(by_scope, scope)
+    return sum(n for objects in tables for k, n in objects.items() if kind in (None, k))
 
 
 def log_pairs(window: Window, scope: str) -> int | None:
@@ -33,16 +34,15 @@ def log_pairs(window: Window, scope: str) -> int | None:
     return None if window.log_pairs is None else sum(of_scope(window.log_pairs, scope))
 
 
-def per_round(variant: VariantResult, scope: str, count: Count, per: float = PER) -> list[float]:
-    """A count per ``per`` answered requests of a scope, for each window that had any.
+def parts(variant: VariantResult, scope: str, count: Count) -> list[tuple[int, int]]:
+    """A count and the answered requests of a scope, for each window that had any.
 
     Windows that could not see what is counted are left out.
     """
     return [
-        value
+        (counted, requests)
         for window in measured(variant)
-        if (counted := count(window)) is not None
-        and (value := per_answered(counted, answered(window.requests, scope), per)) is not None
+        if (counted := count(window)) is not None and (requests := answered(window.requests, scope))
     ]
 
 
@@ -51,3 +51,8 @@ def of_all(variant: VariantResult, scope: str, count: Count, per: float = PER) -
     seen = [(window, n) for window in measured(variant) if (n := count(window)) is not None]
     requests = sum(answered(window.requests, scope) for window, _ in seen)
     return per_answered(sum(n for _, n in seen), requests, per)
+
+
+def per_round(variant: VariantResult, scope: str, count: Count, per: float = PER) -> list[float]:
+    """The count of each of the `parts` per ``per`` answered requests."""
+    return [counted / requests * per for counted, requests in parts(variant, scope, count)]

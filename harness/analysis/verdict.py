@@ -17,12 +17,16 @@ from harness.errors import (
 from harness.observe.evidence import Evidence
 from harness.scenario.schema import RunLimits
 
-Word = Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
+Word = Literal["pass", "regression", "inconclusive", "invalid", "interrupted", "observed"]
 
 
 _LESS_LOAD = (
     "The machine is too busy for this load: stop other programs that use the CPUs, use fewer "
     "replicas, or lower load.rate_per_s in the scenario; then run again."
+)
+_NOTHING_ASKED = (
+    "Nothing was asked of these variants: no expectation applies, so the run neither passes nor "
+    "fails. Add [[expect]] to the scenario for a verdict."
 )
 
 
@@ -58,12 +62,14 @@ def invalidities(
             f"The generator sent {generator.sent} of {generator.planned} planned requests; "
             f"at least {limits.sent_share_min:.0%} are needed. {_LESS_LOAD}"
         )
-    if generator.sent and generator.late / generator.sent > limits.late_share_max:
-        reasons.append(
-            f"The generator was late: {generator.late} of {generator.sent} requests started more "
-            f"than {limits.late_ms:.0f} ms after their time; at most {limits.late_share_max:.0%} "
-            f"may. {_LESS_LOAD}"
+    reasons += [
+        text
+        for text in (
+            _late([w for w in windows if w.phase == "measured"], limits),
+            _delayed([w for w in windows if w.phase == "measured"], limits),
         )
+        if text
+    ]
     return reasons
 
 
@@ -84,6 +90,37 @@ def _instrument_errors(windows: Sequence[Evidence]) -> list[str]:
     ]
 
 
+def _late(windows: Sequence[Evidence], limits: RunLimits) -> str:
+    """The window with the greatest share of late requests, if that is too great."""
+    over = [w for w in windows if w.late_share > limits.late_share_max]
+    if not over:
+        return ""
+    worst = max(over, key=lambda w: w.late_share)
+    return (
+        f"The generator was late in {_windows(over)}, most in {worst.name}: "
+        f"{worst.generator.late} of {worst.generator.sent} requests started more than "
+        f"{limits.late_ms:.0f} ms after their time; at most {limits.late_share_max:.0%} of a "
+        f"window may. {_LESS_LOAD}"
+    )
+
+
+def _delayed(windows: Sequence[Evidence], limits: RunLimits) -> str:
+    """The window with the greatest median delay, if that is too great."""
+    over = [w for w in windows if w.generator.delay_ms_median > limits.late_median_ms]
+    if not over:
+        return ""
+    worst = max(over, key=lambda w: w.generator.delay_ms_median)
+    return (
+        f"The generator lagged in {_windows(over)}, most in {worst.name}: half of its requests "
+        f"started {worst.generator.delay_ms_median:.0f} ms or more after their time; at most "
+        f"{limits.late_median_ms:.0f} ms may be the median of a window. {_LESS_LOAD}"
+    )
+
+
+def _windows(over: Sequence[Evidence]) -> str:
+    return f"{len(over)} window{'s' if len(over) != 1 else ''}"
+
+
 def judge(
     *,
     interrupted: int,
@@ -91,6 +128,7 @@ def judge(
     invalid: Sequence[str],
     unmeasured: Sequence[str],
     expectations: Sequence[ExpectationResult],
+    strict: bool = False,
 ) -> Judgement:
     """Merge everything into one verdict; the worst wins.
 
@@ -100,6 +138,7 @@ def judge(
         invalid: from `invalidities`.
         unmeasured: variants without a completed measured window.
         expectations: checked against the results.
+        strict: whether a run of which nothing was asked is inconclusive.
     """
     if interrupted:
         text = "The run was stopped by a signal before its end. Run it again for a verdict."
@@ -112,19 +151,21 @@ def judge(
         for e in expectations
         if e.failed
     )
-    # A release that was not fully instrumented has neither regressed nor passed.
-    unseen = tuple(
-        f"{e.variant}: {e.name}, expected {e.limit}, was {e.measured}."
-        for e in expectations
-        if e.not_instrumented
-    )
+    # What was not seen in a release, or not often enough, has neither regressed nor passed.
+    undecided = tuple(_undecided(e) for e in expectations if e.state == "undecided")
     if failed:
-        return Judgement("regression", EXIT_REGRESSION, (*failed, *unseen))
-    if unmeasured:
-        text = f"Not measured: {', '.join(unmeasured)}. See logs/ for the reason, then run again."
-        return Judgement("inconclusive", EXIT_INCONCLUSIVE, (text,))
-    if unseen:
-        return Judgement("inconclusive", EXIT_INCONCLUSIVE, unseen)
+        return Judgement("regression", EXIT_REGRESSION, (*failed, *undecided))
+    unseen = f"Not measured: {', '.join(unmeasured)}. See logs/ for the reason, then run again."
+    open_questions = (*([unseen] if unmeasured else []), *undecided)
+    if open_questions:
+        return Judgement("inconclusive", EXIT_INCONCLUSIVE, open_questions)
+    if not expectations:
+        code = EXIT_INCONCLUSIVE if strict else EXIT_PASS
+        return Judgement("observed", code, (_NOTHING_ASKED,))
     count = len(expectations)
-    text = f"{count} of {count} expectations hold." if count else "No expectation was set."
-    return Judgement("pass", EXIT_PASS, (text,))
+    return Judgement("pass", EXIT_PASS, (f"{count} of {count} expectations hold.",))
+
+
+def _undecided(e: ExpectationResult) -> str:
+    measured = e.measured if e.not_instrumented else f"{e.measured}: undecided, {e.reason}"
+    return f"{e.variant}: {e.name}, expected {e.limit}, was {measured}."

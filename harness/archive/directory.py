@@ -77,6 +77,8 @@ def load_result(run_dir: Path) -> Result:
     """The result in a run's folder. Raises UsageError if it is missing or cannot be read."""
     path = run_dir / RESULT
     data = _parsed(path, _text(run_dir, path))
+    if isinstance(data, dict) and data.get("schema_version") == 1:
+        data = _from_version_1(data)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise UsageError(
@@ -94,6 +96,28 @@ def load_result(run_dir: Path) -> Result:
             f"{count:,} {'place' if count == 1 else 'places'}, first at [{place}]: "
             f"{first['msg']}. It was changed or cut short; run the scenario again."
         ) from error
+
+
+def _from_version_1(data: dict[str, Any]) -> dict[str, Any]:
+    """A result of version 1 as version 2 has it; what version 1 did not record is left out.
+
+    Anything of another shape is left as it is: validation says where.
+    """
+    later = data | {"schema_version": SCHEMA_VERSION}
+    expectations = data.get("expectations")
+    if isinstance(expectations, list) and all(isinstance(e, dict) for e in expectations):
+        later["expectations"] = [_expectation_of_version_1(e) for e in expectations]
+        if data.get("verdict") == "pass" and not expectations:
+            later["verdict"] = "observed"
+    return later
+
+
+def _expectation_of_version_1(e: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in e.items() if name != "passed"}
+    if "passed" in e:
+        blind = e.get("not_instrumented")
+        kept["state"] = "holds" if e["passed"] else "undecided" if blind else "fails"
+    return kept
 
 
 def load_manifest(run_dir: Path) -> dict[str, Any] | None:

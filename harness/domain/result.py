@@ -1,4 +1,4 @@
-"""The schema of ``result.json``, version 1.
+"""The schema of ``result.json``, version 2.
 
 `make docs` writes docs/result-schema.md and docs/result.schema.json from the models here: from
 their names, types and docstrings.
@@ -32,9 +32,11 @@ from harness.domain.series import (
     VariantName,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Cell = Literal["broken", "hidden", "wasteful", "healthy"]
+State = Literal["holds", "fails", "undecided"]
+"""Of an expectation."""
 
 
 class _Part(BaseModel):
@@ -86,7 +88,9 @@ class Latency(_Part):
     service: Percentiles
     """From its actual start."""
     samples: int
-    """Answered requests."""
+    """Answered requests, without the first of each connection."""
+    first_of_connection: int = 0
+    """Answered requests that opened their connection: they are in no percentile."""
 
 
 class Window(_Part):
@@ -292,6 +296,10 @@ class Generator(_Part):
     """Requests that started later than their time by more than the scenario's limit."""
     max_delay_ms: float
     """Greatest delay of a start."""
+    late_share_max: float = 0.0
+    """Greatest share of late requests in one window; 0 to 1."""
+    median_delay_ms: float = 0.0
+    """Greatest median delay of one window."""
     cpu_share: float
     """The generator's share of the CPU time of generator, replicas and servers; 0 to 1."""
     replica_share_min: float
@@ -301,7 +309,7 @@ class Generator(_Part):
 
 
 class ExpectationResult(_Part):
-    """One expectation and what was measured."""
+    """One expectation, what was measured, and what the noise leaves of it."""
 
     name: str
     """What the expectation is about, in words."""
@@ -313,16 +321,36 @@ class ExpectationResult(_Part):
     """Cell or figure, or ``not measured``, with the points that hid it."""
     limit: str
     """Cell or bounds."""
-    passed: bool
-    """Whether it holds; false where it was not measured."""
+    estimate: float | None = None
+    """The figure; of a cell the replies per 1,000 that speak for it, of ``healthy`` those that
+    speak against it. Null where it was not measured."""
+    low: float | None = None
+    """Lower end of the interval; equal to ``high`` for a figure without noise, such as a greatest
+    age."""
+    high: float | None = None
+    """Upper end of the interval."""
+    rounds: int = 0
+    """Measured windows that it rests on."""
+    state: State
+    """``holds``: the whole interval is within the limit; ``fails``: all of it is outside;
+    ``undecided``: neither, or it was not measured."""
+    reason: str = ""
+    """Why it is undecided; empty otherwise."""
+    more_rounds: int | None = None
+    """Further rounds that would decide it, if the estimate stays; null where it is decided, or
+    where no number of rounds is known."""
     not_instrumented: list[str] = []
-    """Points of a release that hid it: the expectation neither holds nor fails, and without a
-    failure elsewhere the run is inconclusive."""
+    """Points of a release that hid it: then it is undecided."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it holds."""
+        return self.state == "holds"
 
     @property
     def failed(self) -> bool:
         """Whether the measured value breaks the expectation."""
-        return not self.passed and not self.not_instrumented
+        return self.state == "fails"
 
 
 class LoadSettings(_Part):
@@ -363,7 +391,7 @@ class Sizing(_Part):
 class Result(_Part):
     """The run."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     """Version of this schema."""
     run_id: str
     """Name of the run's folder."""
@@ -389,17 +417,23 @@ class Result(_Part):
     time_scale: float
     """Factor on all times of the scenario; 1 is as written."""
     rounds: int
-    """Measured windows planned for each variant."""
+    """Measured windows of each variant; those planned at least where the run was cut short."""
+    rounds_max: int | None = None
+    """Most rounds that the run could have measured; null where it could not go on."""
+    bound_error: float = 0.05
+    """Chance, at most, that a given end of an interval is wrong: 5 % for the whole run, shared
+    among the bounds that it asserts and the looks that it may take."""
     seed: int
     """Seed of population and arrivals."""
     load: LoadSettings | None = None
     """The load that was driven; null in runs before schema fields had it."""
     complete: bool
     """False when the run was cut short; completed windows are kept."""
-    verdict: Literal["pass", "regression", "inconclusive", "invalid", "interrupted"]
-    """Outcome of the run."""
+    verdict: Literal["pass", "regression", "inconclusive", "invalid", "interrupted", "observed"]
+    """Outcome of the run; ``observed`` where nothing was asked."""
     exit_code: int
-    """0 pass, 1 regression, 2 usage, 3 inconclusive, 4 invalid, 130 Ctrl-C, 143 SIGTERM."""
+    """0 pass or observed, 1 regression, 2 usage, 3 inconclusive (with ``--strict`` also observed),
+    4 invalid, 130 Ctrl-C, 143 SIGTERM."""
     reasons: list[str]
     """Reasons for the verdict, the most important first; empty where it needs none."""
     sizing: list[Sizing]
@@ -414,7 +448,7 @@ class Result(_Part):
     generator: Generator
     """Health of the load generator."""
     expectations: list[ExpectationResult]
-    """Those about a measured variant."""
+    """Those about a measured variant, each with its interval."""
     observed: list[str] = []
     """Variants without an expectation: neither pass nor fail."""
     notes: list[str] = []

@@ -118,6 +118,8 @@ class WindowResult(_Message):
     late: int
     delay_ms_max: float
     """Greatest distance between intended and actual start."""
+    delay_ms_median: float = 0.0
+    """Median of that distance over all requests sent; 0 in results without it."""
     statuses: dict[str, dict[str, int]]
     """Answered requests by scope and HTTP status."""
     cost_micro: int

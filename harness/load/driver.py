@@ -165,6 +165,7 @@ def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -
         unanswered=dict(sorted(recorder.unanswered.items())),
         late=recorder.late,
         delay_ms_max=recorder.delay_s_max * 1000,
+        delay_ms_median=recorder.delay_s_median * 1000,
         statuses=recorder.statuses(),
         cost_micro=recorder.cost_micro,
         served=recorder.served(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -74,6 +76,7 @@ class RequestRecorder:
         """Requests without an answer, or with a status from 400 on."""
         self.late = 0
         self.delay_s_max = 0.0
+        self._delays_s = array("d")
         self.cost_micro = 0
         self.unanswered: Counter[str] = Counter()
         self.replicas = [0] * replicas
@@ -92,6 +95,7 @@ class RequestRecorder:
         intended_s = sent_s if arrival.intended_s is None else arrival.intended_s
         delay_s = sent_s - intended_s
         self.delay_s_max = max(self.delay_s_max, delay_s)
+        self._delays_s.append(delay_s)
         self.late += delay_s > self._late_s
         cost_micro = 0
         if outcome.error:
@@ -119,6 +123,11 @@ class RequestRecorder:
                     outcome.served or "",
                 )
             )
+
+    @property
+    def delay_s_median(self) -> float:
+        """Median time between a request's intended and its actual start; 0 without requests."""
+        return statistics.median(self._delays_s) if self._delays_s else 0.0
 
     def statuses(self) -> dict[str, dict[str, int]]:
         """Answered requests by scope and status."""

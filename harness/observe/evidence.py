@@ -67,6 +67,11 @@ class Evidence:
         return self.after.total.since(self.before.total)
 
     @property
+    def late_share(self) -> float:
+        """Share of the sent requests that started too late; 0 to 1."""
+        return self.generator.late / self.generator.sent if self.generator.sent else 0.0
+
+    @property
     def fallen(self) -> list[str]:
         """Counters that fell within the window, by name: none unless a worker was replaced."""
         if len(self.before.workers) != len(self.after.workers):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.analysis.points import missing
 from harness.authcache.words import LOAD_SCOPES, Tier
-from harness.domain.rates import of_scope
+from harness.domain.rates import answered, of_scope
 from harness.domain.result import Estimate, Result, VariantResult, Window, in_order
 from harness.domain.series import ALL
 from harness.report.instrumented import NOTE
@@ -19,6 +19,7 @@ from harness.report.numbers import (
     TIMES,
     between,
     count,
+    nothing_in,
     rate,
     seconds,
     share,
@@ -179,6 +180,8 @@ def latency_table(result: Result) -> Table:
         ]
         texts = [*map(time_ms, figures), count(latency.samples)]
         rows.append(Row(Cell(name), tuple(Cell(text) for text in texts)))
+    firsts = sum(v.latency_ms.first_of_connection for v in result.variants.values())
+    left = f"The first request of each connection is in none of them: {firsts:,} are left out."
     parts = ("from intended", "service")
     columns = [Column(p, part) for part in parts for p in ("p50", "p95", "p99")]
     return Table(
@@ -187,7 +190,7 @@ def latency_table(result: Result) -> Table:
         "variant",
         (*columns, Column("samples")),
         tuple(rows),
-        "A percentile with fewer than ten samples beyond it is not printed.",
+        f"A percentile with fewer than ten samples beyond it is not printed. {left}",
     )
 
 
@@ -235,9 +238,22 @@ def long_tables(result: Result) -> list[Table]:
         ("wrong", "Wrong values served, by scope and object", lambda v: v.wrong_values),
         ("failures", "Deserialize failures by scope and object", lambda v: v.deserialize_failures),
     ]
+
+    def none_of(variant: str, scope: str) -> str:
+        requests = answered(result.variants[variant].requests, scope)
+        return nothing_in(requests, result.bound_error)
+
     tables = [
         # Counters leave out zeros: in a scope with requests, a missing count is 0.
-        _nested(result, name, caption, "scope", _every_scope(part), _whole, absent="0")
+        _nested(
+            result,
+            name,
+            caption,
+            "scope",
+            _every_scope(part),
+            _whole,
+            absent=(lambda *_: "0") if name == "statuses" else none_of,
+        )
         for name, caption, part in scoped
     ]
     tables.append(_nested(result, "codec", "Mean codec time, µs", "object", _by_object, rate))
@@ -276,12 +292,12 @@ def _nested(
     second: str,
     part: Nested,
     text: Callable[[float], str],
-    absent: str = NOT_MEASURED,
+    absent: Callable[[str, str], str] = lambda *_: NOT_MEASURED,
 ) -> Table:
     maps = {variant: part(v) for variant, v in result.variants.items()}
     labels = objects_of([by for outer in maps.values() for by in outer.values() if by is not None])
     rows = [
-        Row(Cell(variant), (Cell(key), *_figures(by, labels, text, absent)))
+        Row(Cell(variant), (Cell(key), *_figures(by, labels, text, absent(variant, key))))
         for variant, outer in maps.items()
         for key, by in outer.items()
     ]

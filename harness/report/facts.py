@@ -9,7 +9,7 @@ from typing import Any
 from harness.domain.result import ExpectationResult, Generator, Result, VariantResult
 from harness.report.instrumented import NOTE
 from harness.report.matrix import rounds_text
-from harness.report.numbers import NOT_MEASURED, TIMES, count, plain, plural, rate, share
+from harness.report.numbers import NOT_MEASURED, TIMES, between, count, plain, plural, rate, share
 from harness.report.table import Cell, Column, Row, Table
 
 VERDICT_WORDS = {
@@ -18,6 +18,7 @@ VERDICT_WORDS = {
     "inconclusive": "Inconclusive",
     "invalid": "Invalid run",
     "interrupted": "Interrupted",
+    "observed": "Observed",
 }
 NOTHING_PLANTED = "Nothing is planted in this run."
 
@@ -86,7 +87,9 @@ def generator_table(result: Result) -> Table:
         "answered": Cell(count(g.answered), share(g.answered, g.sent)),
         "unanswered": Cell(count(sum(g.unanswered.values())), unanswered),
         "late": Cell(count(g.late), share(g.late, g.sent)),
+        "late, in the worst window": Cell(share(g.late_share_max, 1)),
         "greatest delay, ms": Cell(rate(g.max_delay_ms)),
+        "median delay, in the worst window, ms": Cell(rate(g.median_delay_ms)),
         "share of all CPU": Cell(share(g.cpu_share, 1)),
         "least loaded replica, times its fair share": Cell(f"{g.replica_share_min:.2f}"),
         "most loaded replica, times its fair share": Cell(f"{g.replica_share_max:.2f}"),
@@ -100,6 +103,11 @@ def failed_expectations(result: Result) -> list[ExpectationResult]:
     return [e for e in result.expectations if e.failed]
 
 
+def undecided_expectations(result: Result) -> list[ExpectationResult]:
+    """Expectations that neither hold nor fail."""
+    return [e for e in result.expectations if e.state == "undecided"]
+
+
 def expectation_summary(result: Result) -> str:
     """One line: how many expectations hold."""
     n = len(result.expectations)
@@ -109,8 +117,8 @@ def expectation_summary(result: Result) -> str:
         return "Expectations: none applies to a measured variant."
     holding = sum(e.passed for e in result.expectations)
     failed = len(failed_expectations(result))
-    unseen = n - holding - failed
-    tail = f", {unseen:,} not measured" if unseen else ""
+    undecided = len(undecided_expectations(result))
+    tail = f", {undecided:,} undecided" if undecided else ""
     line = f"Expectations: {holding:,} of {n:,} hold, {failed:,} failed{tail}."
     observed = ", ".join(result.observed)
     return f"{line} Observed only: {observed}." if observed else line
@@ -118,11 +126,23 @@ def expectation_summary(result: Result) -> str:
 
 def expectation_text(e: ExpectationResult) -> str:
     """One expectation in full."""
-    return f"{e.variant}, scope {e.scope}, {e.name}: measured {e.measured}, expected {e.limit}"
+    known = f" ({interval_text(e)})" if e.estimate is not None and e.low != e.high else ""
+    text = f"{e.variant}, scope {e.scope}, {e.name}: measured {e.measured}{known}"
+    why = f"; {e.reason}" if e.reason and e.reason != e.measured else ""
+    return f"{text}, expected {e.limit}{why}"
+
+
+def interval_text(e: ExpectationResult) -> str:
+    """The interval of an expectation's estimate; a dash where it has none."""
+    if e.estimate is None or e.low is None or e.low == e.high:
+        return NOT_MEASURED
+    if e.high is None:
+        return f"above {rate(e.low)}"
+    return f"below {rate(e.high)}" if not e.estimate else between(rate(e.low), rate(e.high))
 
 
 def expectation_table(result: Result) -> Table:
-    """All expectations, the failed ones first, then those that were not measured."""
+    """All expectations, the failed ones first, then the undecided ones."""
     ordered = sorted(result.expectations, key=lambda e: (e.passed, not e.failed))
     rows = tuple(
         Row(
@@ -131,26 +151,30 @@ def expectation_table(result: Result) -> Table:
                 Cell(e.scope),
                 Cell(e.name),
                 Cell(e.measured),
+                Cell(interval_text(e)),
                 Cell(e.limit),
                 _outcome(e),
             ),
         )
         for e in ordered
     )
-    labels = ("scope", "expectation", "measured", "limit", "outcome")
+    labels = ("scope", "expectation", "measured", "interval", "limit", "outcome")
     return Table(
         "expectations",
         "Expectations",
         "variant",
         tuple(Column(label, numeric=False) for label in labels),
         rows,
+        "The chance that any interval of the run misses the truth on the side of its limit is at "
+        "most 5 %. A cell's interval counts, per 1,000 replies, those that speak for the cell, of "
+        "a healthy one those against it.",
     )
 
 
 def _outcome(e: ExpectationResult) -> Cell:
-    if e.passed:
-        return Cell("holds", tone="healthy")
-    return Cell("failed", tone="broken") if e.failed else Cell(NOTE, tone="wasteful")
+    if e.state != "undecided":
+        return Cell(e.state, tone="healthy" if e.passed else "broken")
+    return Cell(NOTE if e.not_instrumented else "undecided", e.reason, tone="wasteful")
 
 
 def sizing_table(result: Result) -> Table:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
+from harness.domain.rates import answered
 from harness.domain.result import Result, VariantResult, in_order
 from harness.report.instrumented import noted
-from harness.report.numbers import NOT_MEASURED, count, rate, seconds, time_ms
+from harness.report.numbers import NOT_MEASURED, count, nothing_in, rate, seconds, time_ms
 from harness.report.table import Cell, Column, Row, Table
 
 Measure = Callable[[VariantResult], Cell]
@@ -17,10 +19,10 @@ def measures_table(result: Result) -> Table:
     """Requests, log pairs, wrong values, bytes, outcomes, ages and latency of every variant."""
     rows = [
         _row(result, "requests by status", _statuses),
-        _row(result, "unexpected statuses", _unexpected),
-        _row(result, "log pairs", _pairs),
-        _row(result, "wrong values served", _wrong),
-        _row(result, "deserialize failures", _failures),
+        _row(result, "unexpected statuses", _bounded(result, _unexpected)),
+        _row(result, "log pairs", _bounded(result, _pairs)),
+        _row(result, "wrong values served", _bounded(result, _wrong)),
+        _row(result, "deserialize failures", _bounded(result, _failures)),
         *_outcome_rows(result),
         _row(result, "source reads", _reads),
         _row(result, "source reads, cold fill", _cold_reads),
@@ -35,7 +37,8 @@ def measures_table(result: Result) -> Table:
         "measure",
         tuple(Column(name) for name in result.variants),
         tuple(rows),
-        "Counts are sums over all measured windows, without the cold fill.",
+        "Counts are sums over all measured windows, without the cold fill. Beside a 0: the "
+        "greatest share of requests that it leaves possible.",
         code=False,
     )
 
@@ -82,6 +85,18 @@ def words(name: str) -> str:
 
 def _row(result: Result, label: str, measure: Measure) -> Row:
     return Row(Cell(label), tuple(measure(v) for v in result.variants.values()))
+
+
+def _bounded(result: Result, measure: Measure) -> Measure:
+    """The measure, with its bound beside a 0."""
+
+    def bounded(variant: VariantResult) -> Cell:
+        cell = measure(variant)
+        if cell.text != "0":
+            return cell
+        return replace(cell, text=nothing_in(answered(variant.requests), result.bound_error))
+
+    return bounded
 
 
 def _outcome_rows(result: Result) -> list[Row]:

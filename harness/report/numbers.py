@@ -5,6 +5,7 @@ A figure that was not measured is never a 0: it is the dash `NOT_MEASURED`.
 
 from __future__ import annotations
 
+from harness.analysis.intervals import proportion
 from harness.domain.result import Range
 
 NOT_MEASURED = "\u2013"
@@ -83,6 +84,18 @@ def spread(figures: Range | None) -> str:
     if figures is None or figures.rounds < _LEAST_ROUNDS:
         return ""
     return f"{rate(figures.min)}{_DASH}{rate(figures.max)}"
+
+
+def nothing_in(requests: int, error: float) -> str:
+    """A count of 0 with the greatest share of the requests that it leaves possible.
+
+    Args:
+        requests: in which nothing was counted; 0 gives a dash.
+        error: chance that the share is greater.
+    """
+    if not requests:
+        return NOT_MEASURED
+    return f"0 (<{100 * proportion(0, requests, error).high:.2g} %)"
 
 
 def between(low: str, high: str) -> str:

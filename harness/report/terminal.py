@@ -23,6 +23,7 @@ _VERDICT_STYLES = {
     "invalid": "bold red",
     "inconclusive": "bold yellow",
     "interrupted": "bold yellow",
+    "observed": "bold",
 }
 
 
@@ -123,6 +124,8 @@ def _expectations(result: Result, console: Console) -> None:
     say(console, facts.expectation_summary(result), "bold red" if failed else "")
     for expectation in failed:
         say(console, f"- failed: {facts.expectation_text(expectation)}", "red", indent=2)
+    for expectation in facts.undecided_expectations(result):
+        say(console, f"- undecided: {facts.expectation_text(expectation)}", "yellow", indent=2)
 
 
 def _files(result: Result, console: Console, run_dir: Path) -> None:

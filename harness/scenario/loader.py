@@ -83,7 +83,10 @@ def _of_command_line(changes: Changes) -> dict[str, Any]:
     """The fields that the command line sets instead of the scenario."""
     fields = ("replicas", "workers", "variants", "time_scale", "rounds", "seed")
     given = {field: getattr(changes, field) for field in fields}
-    found = {field: value for field, value in given.items() if value is not None}
+    found: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if changes.rounds is not None:
+        # So many were asked for, no fewer and no more.
+        found["rounds_max"] = None
     if changes.variants is not None:
         found["variants"] = list(changes.variants)
     if changes.premises is False:

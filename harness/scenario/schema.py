@@ -103,7 +103,13 @@ class RunLimits(_Table):
 
     late_ms: Positive = 250.0
     late_share_max: NonNegative = 0.01
+    """Of the requests of any one window."""
+    late_median_ms: Positive = 50.0
+    """Greatest median delay of any one window."""
     sent_share_min: Annotated[float, Field(ge=0, le=1)] = 0.98
+    bad_share_max: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Share of bad replies that must be ruled out before a cell is healthy, or before something
+    that must never happen counts as absent. It decides how many requests that takes."""
     min_requests_per_object: NonNegative = 20.0
     """Requests per TTL for the objects of each scope's least requested key."""
 
@@ -119,6 +125,7 @@ class WithReleases(_Table):
     workers: int | None = Field(None, ge=1, le=16)
     ttl_s: TtlSeconds | None = None
     rounds: int | None = Field(None, ge=1, le=100)
+    rounds_max: int | None = Field(None, ge=1, le=100)
     rate_per_s: RatePerS | None = None
     users: int | None = Field(None, ge=1, le=2000)
     window_ttls: int | None = Field(None, ge=3, le=100)
@@ -204,6 +211,8 @@ class Scenario(_Table):
     ttl_s: TtlSeconds
     time_scale: TimeScale = 1.0
     rounds: int = Field(3, ge=1, le=100)
+    rounds_max: int | None = Field(None, ge=1, le=100)
+    """Most rounds: while an expectation is undecided after ``rounds``, another round follows."""
     seed: int = Field(42, ge=-(2**63), lt=2**63)
     variants: list[VariantName] = Field(min_length=1)
     report: Literal["matrix", "pr-table"] = "matrix"
@@ -221,6 +230,10 @@ class Scenario(_Table):
         missing = [s for s in self.load.mix if s not in self.population.counts()]
         if missing:
             raise ValueError(f"load.mix drives scopes without keys: {', '.join(missing)}")
+        if self.rounds_max is not None and self.rounds_max < self.rounds:
+            raise ValueError(
+                f"rounds_max [{self.rounds_max}] must be at least rounds [{self.rounds}]"
+            )
         return self
 
     @model_validator(mode="after")
@@ -234,3 +247,8 @@ class Scenario(_Table):
                 f"{LIVES_PER_TTL} source reads; raise ttl_s to {least_s:g} or lower the latency"
             )
         return self
+
+    @property
+    def looks(self) -> int:
+        """How often the run may look whether it can stop: after ``rounds``, then each round."""
+        return 1 + (self.rounds_max or self.rounds) - self.rounds

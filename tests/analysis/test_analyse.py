@@ -28,6 +28,8 @@ SCENARIO: dict[str, Any] = {
     "variants": ["a"],
     "population": {"team": 1},
     "load": {"rate_per_s": 100, "mix": {"team": 1}},
+    # 59 requests without a bad reply are enough for one expectation.
+    "limits": {"bad_share_max": 0.05},
 }
 
 
@@ -101,6 +103,7 @@ def test_a_failed_expectation_is_a_regression(tmp_path: Path) -> None:
     result = _analyse(tmp_path, [_sound()], [BROKEN])
     assert (result.verdict, result.exit_code) == ("regression", 1)
     assert result.reasons == ["a: cell in team is healthy, expected broken."]
+    assert (result.expectations[0].state, result.expectations[0].passed) == ("fails", False)
 
 
 def test_a_deserialize_failure_breaks_a_cell(tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_a_late_cold_fill_is_noted_and_spoils_nothing(tmp_path: Path) -> None:
     late = evidence(generator={"late": 50, "planned": 110})
     cold = replace(late, name="01-cold_fill-a", phase="cold_fill", round=0)
     result = _analyse(tmp_path, [cold, _sound()])
-    assert result.verdict == "pass"
+    assert result.verdict == "observed"
     assert result.generator.late == 0
     assert "cold fill of a was driven late: 50 of 110" in result.notes[-1]
     spoiled = replace(evidence(gets=7), name="01-cold_fill-a", phase="cold_fill", round=0)
@@ -157,7 +160,10 @@ def test_nothing_measured_is_inconclusive(tmp_path: Path) -> None:
 def test_a_variant_nobody_expects_anything_of_is_observed(tmp_path: Path) -> None:
     result = _analyse(tmp_path, [_sound()])
     assert result.observed == ["a"]
-    assert result.verdict == "pass"
+    assert (result.verdict, result.exit_code) == ("observed", 0)
+    assert "Nothing was asked" in result.reasons[0]
+    strict = _analyse(tmp_path, [_sound()], strict=True)
+    assert (strict.verdict, strict.exit_code) == ("observed", 3)
 
 
 def test_expectations_by_premise(tmp_path: Path) -> None:
@@ -168,27 +174,52 @@ def test_expectations_by_premise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "passed"),
+    ("limit", "state"),
     [
-        ({"metric": "source_reads_per_1000", "min": 40, "max": 40}, True),
-        ({"metric": "source_reads_per_1000", "max": 39.9}, False),
-        ({"metric": "source_reads_per_1000", "object": "key", "min": 40}, True),
-        ({"metric": "source_reads_per_1000", "object": "user", "max": 0}, True),
-        ({"metric": "source_reads_over_reference_line", "max": 1.0}, True),
-        ({"metric": "source_reads_over_reference_line", "max": 0.99}, False),
-        ({"metric": "wrong_values", "max": 0}, True),
-        ({"metric": "wrong_values", "min": 1}, False),
-        ({"metric": "log_pairs_per_1000", "max": 0}, True),
-        ({"metric": "deserialize_failures_per_1000", "min": 1}, False),
-        ({"metric": "source_reads_per_1000", "scope": "member", "max": 1e9}, False),
-        ({"metric": "entry_age_max_s", "scope": "all", "min": 1.5, "max": 1.5}, True),
-        ({"metric": "entry_age_max_s", "scope": "all", "max": 1.4}, False),
+        # 4 reads in 100 requests: 40 per 1,000, and anything from 14 to 89 is as likely as not.
+        ({"metric": "source_reads_per_1000", "min": 10, "max": 100}, "holds"),
+        ({"metric": "source_reads_per_1000", "min": 40, "max": 40}, "undecided"),
+        ({"metric": "source_reads_per_1000", "max": 10}, "fails"),
+        ({"metric": "source_reads_per_1000", "object": "key", "min": 10}, "holds"),
+        ({"metric": "source_reads_per_1000", "object": "user", "max": 0}, "holds"),
+        ({"metric": "source_reads_per_1000", "object": "key", "max": 0}, "fails"),
+        ({"metric": "source_reads_over_reference_line", "max": 2.5}, "holds"),
+        ({"metric": "source_reads_over_reference_line", "max": 1.1}, "undecided"),
+        ({"metric": "source_reads_over_reference_line", "max": 0.3}, "fails"),
+        ({"metric": "wrong_values", "max": 0}, "holds"),
+        ({"metric": "wrong_values", "min": 20}, "fails"),
+        ({"metric": "log_pairs_per_1000", "max": 0}, "holds"),
+        ({"metric": "deserialize_failures_per_1000", "min": 100}, "fails"),
+        ({"metric": "source_reads_per_1000", "scope": "member", "max": 1e9}, "undecided"),
+        ({"metric": "entry_age_max_s", "scope": "all", "min": 1.5, "max": 1.5}, "holds"),
+        ({"metric": "entry_age_max_s", "scope": "all", "max": 1.4}, "fails"),
     ],
 )
-def test_limits(tmp_path: Path, limit: dict[str, Any], passed: bool) -> None:
+def test_limits(tmp_path: Path, limit: dict[str, Any], state: str) -> None:
     expectation = {"kind": "limit", "variant": "a", "scope": "team"} | limit
     result = _analyse(tmp_path, [_sound()], [expectation])
-    assert [e.passed for e in result.expectations] == [passed]
+    assert [e.state for e in result.expectations] == [state]
+    word = {"holds": "pass", "fails": "regression", "undecided": "inconclusive"}[state]
+    assert result.verdict == word
+
+
+def test_a_window_that_was_late_spoils_a_run_that_was_not(tmp_path: Path) -> None:
+    """Plant 22: 16 of 554 requests of one window, 16 of 5,358 of the run."""
+    late = evidence(generator={"planned": 554, "sent": 554, "answered": 554, "late": 16})
+    late = replace(late, name="late", generator=late.generator.model_copy(update={"statuses": {}}))
+    windows = [replace(_sound(), name=f"w{n}") for n in range(48)]
+    result = _analyse(tmp_path, [late, *windows])
+    assert result.verdict == "invalid"
+    assert any("late in 1 window, most in late: 16 of 554" in reason for reason in result.reasons)
+    assert result.generator.late_share_max == 0.0289
+
+
+def test_a_generator_that_lags_all_the_time_spoils_a_run(tmp_path: Path) -> None:
+    """Plant 21: every request 200 ms late, none of them by more than the limit of 250 ms."""
+    lagging = evidence(generator={"delay_ms_max": 203.0, "delay_ms_median": 200.0})
+    result = _analyse(tmp_path, [lagging])
+    assert (result.verdict, result.generator.median_delay_ms) == ("invalid", 200.0)
+    assert "lagged in 1 window" in result.reasons[0]
 
 
 def test_a_combined_view_row_for_each_checkpoint(tmp_path: Path) -> None:

@@ -9,29 +9,40 @@ from typing import Any
 import pytest
 
 from harness.analysis.verdict import Judgement, invalidities, judge
-from harness.domain.result import Equation, ExpectationResult, Generator, Ledger
+from harness.domain.result import Equation, ExpectationResult, Generator, Ledger, State
 from harness.observe.evidence import Evidence
 from harness.scenario.schema import RunLimits
 from tests.observe.build import evidence, page, series
 
 
-def _expectation(name: str, *, passed: bool, blind: Sequence[str] = ()) -> ExpectationResult:
+def _expectation(
+    name: str, state: State, *, reason: str = "", blind: Sequence[str] = ()
+) -> ExpectationResult:
     return ExpectationResult(
         name=name,
         variant="a",
         scope="team",
         measured="broken",
         limit="healthy",
-        passed=passed,
+        state=state,
+        reason=reason,
         not_instrumented=list(blind),
     )
 
 
-HELD = _expectation("cell in team", passed=True)
-FAILED = _expectation("cell in user", passed=False)
-UNSEEN = _expectation("log pairs", passed=False, blind=["codec"])
+HELD = _expectation("cell in team", "holds")
+FAILED = _expectation("cell in user", "fails")
+UNSEEN = _expectation("log pairs", "undecided", blind=["codec"])
+OPEN = _expectation("reads", "undecided", reason="about 3 more rounds would decide it")
 REGRESSION = "a: cell in user is broken, expected healthy."
 BLIND = "a: log pairs, expected healthy, was broken."
+UNDECIDED = (
+    "a: reads, expected healthy, was broken: undecided, about 3 more rounds would decide it."
+)
+NOTHING = (
+    "Nothing was asked of these variants: no expectation applies, so the run neither passes nor "
+    "fails. Add [[expect]] to the scenario for a verdict."
+)
 UNMEASURED = "Not measured: a, b. See logs/ for the reason, then run again."
 STOPPED = "The run was stopped by a signal before its end. Run it again for a verdict."
 LESS_LOAD = (
@@ -43,7 +54,12 @@ LESS_LOAD = (
 @pytest.mark.parametrize(
     ("facts", "verdict"),
     [
-        ({}, ("pass", 0, "No expectation was set.")),
+        ({}, ("observed", 0, NOTHING)),
+        ({"strict": True}, ("observed", 3, NOTHING)),
+        ({"strict": True, "expectations": [HELD]}, ("pass", 0, "1 of 1 expectations hold.")),
+        ({"expectations": [HELD, OPEN]}, ("inconclusive", 3, UNDECIDED)),
+        ({"expectations": [OPEN, FAILED]}, ("regression", 1, REGRESSION, UNDECIDED)),
+        ({"expectations": [OPEN], "invalid": ["late"]}, ("invalid", 4, "late")),
         ({"expectations": [HELD]}, ("pass", 0, "1 of 1 expectations hold.")),
         ({"expectations": [HELD, HELD]}, ("pass", 0, "2 of 2 expectations hold.")),
         ({"expectations": [HELD, FAILED]}, ("regression", 1, REGRESSION)),
@@ -53,7 +69,7 @@ LESS_LOAD = (
         ({"unmeasured": ["a", "b"]}, ("inconclusive", 3, UNMEASURED)),
         (
             {"unmeasured": ["a", "b"], "expectations": [UNSEEN]},
-            ("inconclusive", 3, UNMEASURED),
+            ("inconclusive", 3, UNMEASURED, BLIND),
         ),
         ({"unmeasured": ["a", "b"], "expectations": [FAILED]}, ("regression", 1, REGRESSION)),
         ({"invalid": ["late", "ledger"]}, ("invalid", 4, "late", "ledger")),
@@ -144,12 +160,33 @@ def test_at_least_98_in_100_of_the_plan_must_be_sent(planned: int, sent: int, va
     ("sent", "late", "valid"),
     [(1000, 10, True), (1000, 11, False), (1, 1, False), (0, 0, True)],
 )
-def test_at_most_1_in_100_may_be_late(sent: int, late: int, valid: bool) -> None:
+def test_at_most_1_in_100_of_a_window_may_be_late(sent: int, late: int, valid: bool) -> None:
     reason = (
-        f"The generator was late: {late} of {sent} requests started more than 200 ms after their "
-        f"time; at most 1% may. {LESS_LOAD}"
+        f"The generator was late in 1 window, most in 05-measured-a: {late} of {sent} requests "
+        f"started more than 200 ms after their time; at most 1% of a window may. {LESS_LOAD}"
     )
-    assert _reasons(planned=sent, sent=sent, late=late) == ([] if valid else [reason])
+    window = evidence(generator={"sent": sent, "late": late})
+    assert _reasons(windows=[window]) == ([] if valid else [reason])
+    cold = replace(window, phase="cold_fill")
+    assert _reasons(windows=[cold]) == [], "fresh processes fall behind in their first second"
+
+
+def test_late_requests_of_one_window_do_not_hide_among_those_of_others() -> None:
+    late = evidence(generator={"sent": 100, "late": 2})
+    worse = replace(late, name="worse", generator=late.generator.model_copy(update={"late": 3}))
+    (reason,) = _reasons(windows=[evidence(), late, worse, *[evidence()] * 100])
+    assert reason.startswith("The generator was late in 2 windows, most in worse: 3 of 100")
+
+
+@pytest.mark.parametrize(("median", "valid"), [(50.0, True), (50.1, False), (200.0, False)])
+def test_half_of_a_window_may_start_50_ms_late(median: float, valid: bool) -> None:
+    reason = (
+        f"The generator lagged in 1 window, most in 05-measured-a: half of its requests started "
+        f"{median:.0f} ms or more after their time; at most 50 ms may be the median of a window. "
+        f"{LESS_LOAD}"
+    )
+    window = evidence(generator={"delay_ms_median": median})
+    assert _reasons(windows=[window, evidence()]) == ([] if valid else [reason])
 
 
 @pytest.mark.parametrize(
@@ -186,10 +223,12 @@ def test_a_worker_that_was_replaced_spoils_a_run() -> None:
 def test_every_reason_is_given_the_replaced_worker_first() -> None:
     window = evidence()
     gone = replace(window, before=replace(window.before, workers=()))
-    reasons = _reasons(windows=[gone], equations=[_equation()], sent=900, late=900)
+    late = replace(evidence(generator={"late": 90, "delay_ms_median": 99}), name="late")
+    reasons = _reasons(windows=[gone, late], equations=[_equation()], sent=900)
     assert [reason.split()[0:3] for reason in reasons] == [
         ["Counters", "fell", "in"],
         ["The", "ledger", "does"],
         ["The", "generator", "sent"],
         ["The", "generator", "was"],
+        ["The", "generator", "lagged"],
     ]

@@ -80,15 +80,40 @@ def test_what_is_not_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "version"),
     [
-        ('{"schema_version": 2}', "2"),
+        ('{"schema_version": 3}', "3"),
         ("{}", "None"),
         ("[]", "None"),
         ('{"schema_version": "1"}', "1"),
     ],
 )
 def test_another_schema_version_is_named(tmp_path: Path, text: str, version: str) -> None:
-    with pytest.raises(UsageError, match=rf"schema_version \[{version}\], this harness reads 1"):
+    with pytest.raises(UsageError, match=rf"schema_version \[{version}\], this harness reads 2"):
         load_result(stored(tmp_path / "run", text))
+
+
+def test_a_run_of_version_1_is_read(tmp_path: Path) -> None:
+    data = json.loads(issue_27874().model_dump_json())
+    blind = {"state": "undecided", "not_instrumented": ["codec"]}
+    states = [
+        e | other
+        for e, other in zip(data["expectations"], ({}, {"state": "fails"}, blind), strict=False)
+    ]
+    data["expectations"] = [
+        {name: value for name, value in e.items() if name in FIRST}
+        | {"passed": e["state"] == "holds"}
+        for e in states
+    ]
+    run = load_result(stored(tmp_path / "a", json.dumps(data | {"schema_version": 1})))
+    assert [e.state for e in run.expectations] == ["holds", "fails", "undecided"]
+    assert (run.schema_version, run.verdict) == (2, "pass")
+    asked = data | {"schema_version": 1, "expectations": []}
+    assert load_result(stored(tmp_path / "b", json.dumps(asked))).verdict == "observed"
+    with pytest.raises(UsageError, match="expectations"):
+        load_result(stored(tmp_path / "c", json.dumps(asked | {"expectations": [1]})))
+
+
+FIRST = ("name", "variant", "scope", "measured", "limit", "not_instrumented")
+"""Fields of an expectation in version 1, besides ``passed``."""
 
 
 def test_content_that_does_not_fit_is_named_with_its_place(tmp_path: Path) -> None:

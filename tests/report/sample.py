@@ -227,7 +227,7 @@ def expectations(variants: dict[str, VariantResult]) -> list[ExpectationResult]:
     """One a cell, and the two limits on the recommended variant."""
     cells = [
         ExpectationResult(
-            name=f"cell is {cell}", variant=n, scope=s, measured=cell, limit=cell, passed=True
+            name=f"cell is {cell}", variant=n, scope=s, measured=cell, limit=cell, state="holds"
         )
         for n, variant in variants.items()
         for s, cell in variant.cells.items()
@@ -238,7 +238,7 @@ def expectations(variants: dict[str, VariantResult]) -> list[ExpectationResult]:
         scope="team",
         measured="0.98",
         limit="<= 1.5",
-        passed=True,
+        state="holds",
     )
     ratio = limit.model_copy(
         update={"name": "source_reads over litellm_1_84's", "measured": "0.024", "limit": "<= 0.05"}

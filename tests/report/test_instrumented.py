@@ -201,17 +201,22 @@ def test_compared_runs_have_a_dash_and_no_difference() -> None:
 def test_an_expectation_that_nobody_could_check_neither_holds_nor_failed() -> None:
     held = ExpectationResult(
         name="cell in user", variant=FAILING, scope="user", measured="healthy", limit="healthy",
-        passed=True,
+        state="holds",
     )  # fmt: skip
-    failed = held.model_copy(update={"scope": "team", "measured": "broken", "passed": False})
+    failed = held.model_copy(update={"scope": "team", "measured": "broken", "state": "fails"})
     unseen = failed.model_copy(
-        update={"measured": because(["codec"]), "not_instrumented": ["codec"], "scope": "member"}
+        update={
+            "measured": because(["codec"]),
+            "not_instrumented": ["codec"],
+            "scope": "member",
+            "state": "undecided",
+        }
     )
     result = releases_run().model_copy(update={"expectations": [held, unseen, failed]})
-    summary = "Expectations: 1 of 3 hold, 1 failed, 1 not measured."
+    summary = "Expectations: 1 of 3 hold, 1 failed, 1 undecided."
     assert expectation_summary(result) == summary
     rows = [[cell.text for cell in row.cells] for row in expectation_table(result).rows]
-    assert [row[-1] for row in rows] == ["failed", "not measured", "holds"]
+    assert [row[-1] for row in rows] == ["fails", "not measured", "holds"]
     assert rows[1][2] == "not measured: codec was not instrumented"
     read = page(result)
     assert "1 of 3 hold" in read.text

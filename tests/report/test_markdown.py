@@ -69,7 +69,7 @@ def test_names_keep_their_underscores() -> None:
 
 def test_a_healthy_cell_that_was_not_expected_says_so() -> None:
     result = issue_27874()
-    result.expectations[1] = result.expectations[1].model_copy(update={"passed": False})
+    result.expectations[1] = result.expectations[1].model_copy(update={"state": "fails"})
     assert "fails an expectation" in tables(result)[0].cell("litellm_1_84", "user")
 
 

@@ -39,6 +39,9 @@ cold_fill = false
 warmup_ttls = 0
 window_ttls = WINDOW
 
+[limits]
+bad_share_max = 0.05
+
 [[expect]]
 kind = "cell"
 variant = "recommended"
