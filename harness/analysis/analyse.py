@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.analysis.expectations import applicable, bounds, hold
 from harness.analysis.intervals import per_bound
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
-from harness.domain.result import Generator, LoadSettings, Result, VariantResult
+from harness.domain.result import (
+    ExpectationResult,
+    Generator,
+    Ledger,
+    LoadSettings,
+    Result,
+    VariantResult,
+)
 from harness.observe.evidence import Evidence
 from harness.observe.ledger import ledger, reconcile
 from harness.plan.plan import RunPlan
@@ -46,36 +54,17 @@ def analyse(
         problem: what ended it early.
         strict: whether a run of which nothing was asked is inconclusive.
     """
-    windows = {arm.name: [e for e in evidence if e.variant == arm.name] for arm in plan.arms}
-    variants = {
-        arm.name: variant_result(plan, arm, windows[arm.name], samples_dir)
-        for arm in plan.arms
-        if any(e.phase == "measured" for e in windows[arm.name])
-    }
-    book = ledger([equation for e in evidence for equation in reconcile(e)])
-    generator = generator_health(evidence)
-    names = [arm.name for arm in plan.arms]
-    unmeasured = [name for name in names if name not in variants]
-    wanted = applicable(
-        plan.scenario.expect,
-        names,
-        premises=bool(plan.premises),
-        time_scale=plan.scenario.time_scale,
-    )
-    held = [e for e in wanted if _can_be_held(e, variants)]
-    error = per_bound(bounds(held), plan.scenario.looks)
-    expectations = hold(
-        held, variants, error=error, bad_share_max=plan.scenario.limits.bad_share_max
-    )
+    found = _find(plan, evidence, samples_dir)
+    variants, generator, unmeasured = found.variants, found.generator, found.unmeasured
     judgement = judge(
         interrupted=interrupted,
         problem=problem,
-        invalid=invalidities(evidence, book, generator, plan.scenario.limits),
+        invalid=found.invalid,
         unmeasured=unmeasured,
-        expectations=expectations,
+        expectations=found.expectations,
         strict=strict,
     )
-    spoken_of = {e.variant for e in wanted}
+    spoken_of = {e.variant for e in found.wanted}
     return Result(
         run_id=run_id,
         started_at=started_at,
@@ -90,7 +79,7 @@ def analyse(
         time_scale=plan.scenario.time_scale,
         rounds=_rounds(plan, evidence, complete=complete),
         rounds_max=plan.scenario.rounds_max,
-        bound_error=error,
+        bound_error=found.error,
         seed=plan.scenario.seed,
         load=LoadSettings(
             rate_per_s=plan.scenario.load.rate_per_s,
@@ -106,16 +95,83 @@ def analyse(
         sizing=list(plan.sizing),
         variants=variants,
         combined_view=combined_view(plan, evidence),
-        ledger=book,
+        ledger=found.book,
         generator=generator,
-        expectations=expectations,
-        observed=[name for name in names if name not in spoken_of],
+        expectations=found.expectations,
+        observed=[arm.name for arm in plan.arms if arm.name not in spoken_of],
         notes=[
             *notes,
             *cold_notes(evidence),
+            *_stop_notes(plan, evidence, complete=complete),
             *([f"Not measured: {', '.join(unmeasured)}."] if variants and unmeasured else []),
         ],
     )
+
+
+def enough(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> bool:
+    """Whether no further round is needed: what the stopping rule asks after each round.
+
+    It looks at nothing but what the verdict looks at, with the same intervals, whose ``error`` is
+    shared among all looks: so it may look after each round (docs/decisions/0024).
+    """
+    found = _find(plan, evidence, samples_dir)
+    return bool(found.invalid or found.unmeasured) or not any(
+        e.state == "undecided" and e.estimate is not None for e in found.expectations
+    )
+
+
+class _Findings(NamedTuple):
+    """What the evidence says so far."""
+
+    variants: dict[str, VariantResult]
+    unmeasured: list[str]
+    book: Ledger
+    generator: Generator
+    invalid: list[str]
+    wanted: list[Expectation]
+    error: float
+    expectations: list[ExpectationResult]
+
+
+def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Findings:
+    windows = {arm.name: [e for e in evidence if e.variant == arm.name] for arm in plan.arms}
+    variants = {
+        arm.name: variant_result(plan, arm, windows[arm.name], samples_dir)
+        for arm in plan.arms
+        if any(e.phase == "measured" for e in windows[arm.name])
+    }
+    book = ledger([equation for e in evidence for equation in reconcile(e)])
+    generator = generator_health(evidence)
+    names = [arm.name for arm in plan.arms]
+    wanted = applicable(
+        plan.scenario.expect,
+        names,
+        premises=bool(plan.premises),
+        time_scale=plan.scenario.time_scale,
+    )
+    held = [e for e in wanted if _can_be_held(e, variants)]
+    error = per_bound(bounds(held), plan.scenario.looks)
+    limits = plan.scenario.limits
+    return _Findings(
+        variants=variants,
+        unmeasured=[name for name in names if name not in variants],
+        book=book,
+        generator=generator,
+        invalid=invalidities(evidence, book, generator, limits),
+        wanted=wanted,
+        error=error,
+        expectations=hold(held, variants, error=error, bad_share_max=limits.bad_share_max),
+    )
+
+
+def _stop_notes(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> list[str]:
+    """Why a complete run that could have gone on has the rounds that it has."""
+    most, rounds = plan.scenario.rounds_max, _rounds(plan, evidence, complete=complete)
+    if most is None or not complete:
+        return []
+    why = "no further round was needed" if rounds < most else "that was the last"
+    after = f"The run stopped after round {rounds} of {plan.scenario.rounds} to {most}: {why}."
+    return [f"{after} Its intervals are those of {plan.scenario.looks} looks."]
 
 
 def _rounds(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> int:

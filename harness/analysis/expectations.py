@@ -247,7 +247,8 @@ def within(figure: MeasuredFigure, least: float | None, greatest: float | None) 
             continue
         end = figure.low if figure.value > limit else figure.high
         gap = abs(limit - figure.value)
-        times = max(times, (abs(end - figure.value) / gap) ** 2 if gap else math.inf)
+        gaps = abs(end - figure.value) / gap if gap else math.inf
+        times = max(times, gaps * gaps)
     more = _times_more(times, figure.rounds)
     return Decision("undecided", "the limit is within the interval" + _would_decide(more), more)
 

@@ -28,6 +28,9 @@ from harness.cli.options import (
     show_default=True,
     help="Record the run; auto records it if prometheus is on PATH.",
 )
+@click.option(
+    "--strict", is_flag=True, help="Exit with 3 if nothing is expected of the variants (for CI)."
+)
 def loadtest() -> None:
     """Run a scenario and end with a verdict, a table and a report."""
 

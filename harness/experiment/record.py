@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,14 @@ from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find
 from harness.load.client import LoadDriver
 from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Observer, watch
-from harness.plan.plan import RunPlan
+from harness.plan.plan import RunPlan, Slot
 from harness.process.stop import Stop
 from harness.process.waiting import while_alive
 from harness.prometheus.binaries import Binary
 from harness.stack.base import Fleet, Stack
+
+Enough = Callable[[RunPlan, Sequence[Evidence]], bool]
+"""Whether these windows of a plan answer what was asked."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ async def record(
     progress: Progress,
     stop: Stop,
     prometheus: Binary | None = None,
+    enough: Enough | None = None,
 ) -> Recording:
     """Run a plan to its end, to the first problem, or until a signal stops it.
 
@@ -66,6 +70,8 @@ async def record(
         progress: receives phases, windows and notes.
         stop: stops the run.
         prometheus: records the run; None to record nothing.
+        enough: asked after the scenario's ``rounds`` and after each further round, with the plan
+            and the windows so far, whether to stop; None drives all planned rounds.
 
     Raises:
         UsageError: the stack cannot run this plan.
@@ -73,7 +79,7 @@ async def record(
     """
     start = time.monotonic()
     recording = Recording(plan)
-    run = _Run(new_stack, run_dir, progress, recording, prometheus)
+    run = _Run(new_stack, run_dir, progress, recording, prometheus, enough)
 
     def stopping() -> None:
         recording.interrupted = True
@@ -89,6 +95,24 @@ async def record(
     return recording
 
 
+async def rounds(
+    plan: RunPlan, measure: Callable[[Slot], Awaitable[Evidence]], enough: Enough | None
+) -> AsyncIterator[Evidence]:
+    """Measure the windows of a plan, and stop before a further round that is not needed.
+
+    All variants stop together, between two rounds.
+    """
+    done: list[Evidence] = []
+    asked = plan.scenario.rounds
+    for slot in plan.slots:
+        if slot.round > asked:
+            asked = slot.round
+            if enough is not None and enough(plan, done):
+                return
+        done.append(await measure(slot))
+        yield done[-1]
+
+
 class _Run:
     def __init__(
         self,
@@ -97,6 +121,7 @@ class _Run:
         progress: Progress,
         recording: Recording,
         prometheus: Binary | None,
+        enough: Enough | None,
     ) -> None:
         self._plan = recording.plan
         self._new_stack = new_stack
@@ -105,6 +130,7 @@ class _Run:
         self._progress = progress
         self._recording = recording
         self._prometheus = prometheus
+        self._enough = enough
         self._keys_file = run_dir / KEYS
         self._observers: dict[str, Observer] = {}
         self._start = 0.0
@@ -162,8 +188,7 @@ class _Run:
             progress=self._progress,
             start=self._start,
         )
-        for slot in self._plan.slots:
-            evidence = await windows.measure(slot)
+        async for evidence in rounds(self._plan, windows.measure, self._enough):
             self._recording.windows.append(evidence)
             write_window(self._dir / SNAPSHOTS, evidence)
 

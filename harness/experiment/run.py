@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.analysis.analyse import analyse
+from harness.analysis.analyse import analyse, enough
 from harness.archive.directory import (
     LOGS,
     SAMPLES,
@@ -41,6 +41,7 @@ async def run(
     stop: Stop,
     prometheus: Mode = "auto",
     stack_name: str = EMBEDDED,
+    strict: bool = False,
 ) -> tuple[Result, Path]:
     """Run a scenario and write its run directory.
 
@@ -53,6 +54,7 @@ async def run(
         stop: ends the run early.
         prometheus: whether Prometheus records the run.
         stack_name: a name in `harness.stack.registry.STACKS`.
+        strict: whether a run of which nothing was asked is inconclusive (exit 3).
 
     Returns:
         The result and the run directory. Interrupted and invalid runs have a result too.
@@ -69,7 +71,15 @@ async def run(
     before = manifest(facts(plan), scenario.seed)
     with kept_if_used(run_dir):
         new_stack = functools.partial(make_stack, stack_name, run_dir / LOGS, servers)
-        recording = await record(plan, new_stack, run_dir, progress, stop, binary)
+        recording = await record(
+            plan,
+            new_stack,
+            run_dir,
+            progress,
+            stop,
+            binary,
+            functools.partial(enough, samples_dir=run_dir / SAMPLES),
+        )
     recording.servers["prometheus"] = prometheus_fact(
         prometheus, binary, stack_name, run_dir, measured=bool(recording.windows)
     )
@@ -88,6 +98,7 @@ async def run(
         complete=recording.complete,
         interrupted=stop.exit_code if recording.interrupted else 0,
         problem=None if recording.problem is None else str(recording.problem),
+        strict=strict,
     )
     write_result(run_dir, result)
     write_reports(result, run_dir)

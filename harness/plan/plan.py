@@ -54,6 +54,7 @@ class RunPlan:
     keys: tuple[VirtualKey, ...]
     sizing: tuple[Sizing, ...]
     slots: tuple[Slot, ...]
+    """Up to the scenario's ``rounds_max``; a run that may stop early does not drive them all."""
     settings: RunSettings
 
     @property
@@ -143,7 +144,8 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
         cost_micro=scenario.mock.cost_micro,
     )
     names = [arm.name for arm in arms]
-    slots = order(names, scenario.rounds, cold_fill=scenario.load.cold_fill)
+    most = scenario.rounds_max or scenario.rounds
+    slots = order(names, most, cold_fill=scenario.load.cold_fill)
     return RunPlan(scenario, tuple(arms), stack, tuple(keys), tuple(rows), slots, settings)
 
 

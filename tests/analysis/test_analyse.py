@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.analyse import analyse
+from harness.analysis.analyse import analyse, enough
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Result
 from harness.domain.samples import Sample, SampleWriter
@@ -201,6 +201,37 @@ def test_limits(tmp_path: Path, limit: dict[str, Any], state: str) -> None:
     assert [e.state for e in result.expectations] == [state]
     word = {"holds": "pass", "fails": "regression", "undecided": "inconclusive"}[state]
     assert result.verdict == word
+
+
+def test_a_run_stops_when_every_expectation_is_decided(tmp_path: Path) -> None:
+    _analyse(tmp_path, [_sound()])
+    more = {"rounds": 1, "rounds_max": 3}
+
+    def asked(expect: dict[str, Any], windows: int = 1) -> tuple[bool, Result]:
+        plan = _plan([expect])
+        scenario = Scenario.model_validate(plan.scenario.model_dump(by_alias=True) | more)
+        plan = replace(plan, scenario=scenario)
+        found = [replace(_sound(), round=n) for n in range(1, windows + 1)]
+        result = analyse(
+            plan, found, tmp_path, run_id="id", started_at="", elapsed_s=1.0, complete=True,
+            interrupted=0, problem=None,
+        )  # fmt: skip
+        return enough(plan, found, tmp_path), result
+
+    reads = {"kind": "limit", "variant": "a", "scope": "team", "metric": "source_reads_per_1000"}
+    stop, result = asked(HEALTHY)
+    assert (stop, result.verdict) == (True, "pass")
+    assert result.bound_error == pytest.approx(0.05 / 3)
+    assert "stopped after round 1 of 1 to 3: no further round" in result.notes[-1]
+    assert asked(reads | {"max": 1})[0], "what fails is decided"
+    stop, result = asked(reads | {"max": 45})
+    assert (stop, result.verdict) == (False, "inconclusive")
+    assert "more rounds would decide it" in result.reasons[0]
+    _, last = asked(reads | {"max": 45}, windows=3)
+    assert (last.rounds, last.rounds_max) == (3, 3)
+    assert "stopped after round 3 of 1 to 3: that was the last" in last.notes[-1]
+    stop, _ = asked(reads | {"scope": "member", "max": 1})
+    assert stop, "no round measures a scope without requests"
 
 
 def test_a_window_that_was_late_spoils_a_run_that_was_not(tmp_path: Path) -> None:

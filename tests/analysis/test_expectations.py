@@ -232,6 +232,24 @@ def test_a_run_of_twenty_correct_expectations_is_wrong_in_5_of_100() -> None:
     assert alarms <= 0.05 * 300 + 2 * math.sqrt(0.05 * 0.95 * 300), alarms
 
 
+def test_looking_after_each_round_does_not_inflate_the_alarms() -> None:
+    """A run that looks ten times at a rate on its limit, and stops when it believes to be sure."""
+    draw = random.Random(11)
+    looks, alarms, once = 10, 0, 0
+    for _ in range(400):
+        events = requests = 0
+        shared = naive = False
+        for _ in range(looks):
+            requests += 150
+            events += sum(draw.random() < 0.05 for _ in range(150))
+            shared = shared or rate(events, requests, per_bound(1, looks)).low > 0.05
+            naive = naive or rate(events, requests, per_bound(1)).low > 0.05
+        alarms += shared
+        once += naive
+    assert alarms <= 0.05 * 400
+    assert once > 0.08 * 400, "without the rule the alarms pile up"
+
+
 def test_a_scenario_cannot_stop_before_it_may() -> None:
     body = {
         "name": "a", "title": "A", "ttl_s": 2.0, "variants": ["recommended"],

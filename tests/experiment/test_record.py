@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,12 +13,14 @@ from harness.archive.directory import KEYS
 from harness.authcache.variants import load_variants
 from harness.domain.population import read_keys
 from harness.errors import InvalidRunError, SetupError
-from harness.experiment.record import record
+from harness.experiment.record import record, rounds
+from harness.observe.evidence import Evidence
 from harness.plan.arms import reference_arm
-from harness.plan.plan import RunPlan, make_plan
+from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.process.stop import Stop
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Stack
+from tests.observe.build import evidence
 from tests.silence import Silence
 
 
@@ -64,3 +68,39 @@ async def test_what_ends_a_run_is_its_problem_and_no_exception(tmp_path: Path) -
     assert str(recording.problem) == "Valkey died."
     assert (recording.complete, recording.interrupted, recording.windows) == (False, False, [])
     assert _left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "enough_at", "driven"),
+    [
+        (2, None, 1, 2),  # a run without a choice is driven to its end
+        (2, 5, 1, 2),
+        (2, 5, 4, 4),
+        (2, 5, 9, 5),
+        (1, 2, 1, 1),
+    ],
+)
+async def test_a_run_goes_on_until_it_knows_enough(
+    least: int, most: int | None, enough_at: int, driven: int
+) -> None:
+    scenario = load_scenario("smoke").model_copy(update={"rounds": least, "rounds_max": most})
+    known = load_variants()
+    arms = [reference_arm(known[name]) for name in ("recommended", "litellm_1_84")]
+    plan = make_plan(scenario, arms, stack="embedded")
+    looks: list[int] = []
+
+    async def measure(slot: Slot) -> Evidence:
+        return replace(evidence(), variant=slot.variant, round=slot.round)
+
+    def enough(_: RunPlan, windows: Sequence[Evidence]) -> bool:
+        looks.append(windows[-1].round)
+        last = [w.variant for w in windows if w.round == looks[-1]]
+        assert sorted(last) == ["litellm_1_84", "recommended"], "a look between two rounds"
+        return looks[-1] >= enough_at
+
+    windows = [window async for window in rounds(plan, measure, enough)]
+    assert max(w.round for w in windows) == driven
+    assert len(looks) <= scenario.looks
+    assert looks == list(range(least, least + len(looks)))
+    both = [window async for window in rounds(plan, measure, None)]
+    assert max(w.round for w in both) == (most or least)

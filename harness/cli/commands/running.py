@@ -64,6 +64,7 @@ def run_to_end(
     redis_url: str | None = None,
     prometheus: Any = "auto",
     stack: str = EMBEDDED,
+    strict: bool = False,
 ) -> FinishedRun:
     """Run a scenario over its variants and write the usual reports.
 
@@ -83,6 +84,7 @@ def run_to_end(
                 stop=stop,
                 prometheus=prometheus,
                 stack_name=stack,
+                strict=strict,
             )
         finally:
             progress.close()

@@ -20,6 +20,7 @@ def loadtest(
     rounds: int | None,
     seed: int | None,
     prometheus: Any,
+    strict: bool,
     **chosen: Any,
 ) -> None:
     """Run a scenario and end with a verdict, a table and a report."""
@@ -35,6 +36,7 @@ def loadtest(
         redis_url=options.redis_url,
         prometheus=prometheus,
         stack=stack,
+        strict=strict,
     )
     print_result(done.result, console, done.run_dir)
     sys.exit(done.signal_code or done.result.exit_code)
