@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmarks.arms import FLOOR
 from benchmarks.codecs import LITELLM
@@ -116,7 +117,14 @@ class Judged:
     bar: Threshold
     measured: Summary
     floor: float | None
-    held: bool
+
+    @property
+    def state(self) -> Literal["held", "missed", "undecided"]:
+        """By the interval of the median: all of it within the bar, or beyond, or neither."""
+        low, high = self.measured.median_low, self.measured.median_high
+        if high is not None and high <= self.bar.limit:
+            return "held"
+        return "missed" if low is not None and low > self.bar.limit else "undecided"
 
     @property
     def above_floor(self) -> float | None:
@@ -125,7 +133,7 @@ class Judged:
 
 
 def judge(rounds: Rounds) -> list[Judged]:
-    """Every bar whose figures were measured; the median decides."""
+    """Every bar whose figures were measured."""
     judged = []
     for bar in BARS:
         over = bar.over
@@ -136,5 +144,5 @@ def judge(rounds: Rounds) -> list[Judged]:
         if bar.floor_figure:
             found = figure(rounds, bar.floor_figure)
             floor = None if found is None else found.median
-        judged.append(Judged(bar, measured, floor, held=measured.median <= bar.limit))
+        judged.append(Judged(bar, measured, floor))
     return judged

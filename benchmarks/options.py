@@ -13,6 +13,6 @@ GROUPS: tuple[Group, ...] = ("requests", "codecs", "start")
 class Options:
     """What to measure. ``quick`` is for tests: its figures mean nothing."""
 
-    rounds: int = 5
+    rounds: int = 8
     groups: tuple[Group, ...] = GROUPS
     quick: bool = False

@@ -17,22 +17,27 @@ from benchmarks.run import QUIET_BEFORE, QUIET_DURING, BenchResult
 from benchmarks.statistics import Summary, figure
 from benchmarks.tables import tables
 from harness.archive.manifest import manifest
+from harness.errors import EXIT_INCONCLUSIVE, EXIT_PASS, EXIT_REGRESSION
 from harness.report.grid import draw, say
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
-def finish(measured: BenchResult, console: Console, json_file: Path | None) -> bool:
-    """Print the tables and write the JSON; whether every bar was held.
+def finish(measured: BenchResult, console: Console, json_file: Path | None) -> int:
+    """Print the tables and write the JSON.
 
     Args:
         measured: one benchmark, whole or cut short.
         console: where the tables go.
         json_file: where the JSON goes; None makes a new file in ``runs/bench``.
+
+    Returns:
+        The exit code: 0 every bar was held, 1 one was missed, 3 one is undecided or nothing was
+        measured.
     """
     if not measured.rounds:
         say(console, "No round was completed: there is nothing to show.", "bold yellow")
-        return False
+        return EXIT_INCONCLUSIVE
     for table in tables(measured):
         draw(console, table)
     say(console, conditions(measured), "dim" if measured.quiet else "bold yellow")
@@ -42,7 +47,10 @@ def finish(measured: BenchResult, console: Console, json_file: Path | None) -> b
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(as_json(measured), indent=1) + "\n", encoding="utf-8")
     say(console, f"JSON: {path}", "dim")
-    return all(one.held for one in judge(measured.rounds))
+    states = {one.state for one in judge(measured.rounds)}
+    if "missed" in states:
+        return EXIT_REGRESSION
+    return EXIT_INCONCLUSIVE if "undecided" in states else EXIT_PASS
 
 
 def conditions(measured: BenchResult) -> str:
@@ -94,7 +102,7 @@ def as_json(measured: BenchResult) -> dict[str, Any]:
                 **_summary(one.measured),
                 "floor": one.floor,
                 "above_floor": one.above_floor,
-                "held": one.held,
+                "state": one.state,
             }
             for one in judge(rounds)
         ],

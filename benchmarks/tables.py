@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from benchmarks.arms import FLOOR
 from benchmarks.bars import Judged, judge
 from benchmarks.codecs import LITELLM
 from benchmarks.run import BenchResult
 from benchmarks.statistics import Rounds, Summary, figure, ratio
 from harness.report.numbers import NOT_MEASURED, TIMES
-from harness.report.table import Cell, Row, Table, cells, columns
+from harness.report.table import Cell, Row, Table, Tone, cells, columns
 
 _FINE, _COARSE = 10, 100
+_TONES: Mapping[str, Tone] = {"held": "healthy", "missed": "broken", "undecided": "wasteful"}
 
 
 def tables(measured: BenchResult) -> list[Table]:
@@ -34,9 +37,9 @@ def bars_table(judged: list[Judged]) -> Table:
         above = one.above_floor
         fields = (
             Cell(f"{_number(one.measured.median)}{unit}"),
-            Cell(_range(one.measured)),
+            Cell(_interval(one.measured)),
             Cell(f"{one.bar.limit:g}{unit}"),
-            Cell("held", tone="healthy") if one.held else Cell("missed", tone="broken"),
+            Cell(one.state, tone=_TONES[one.state]),
             Cell(NOT_MEASURED if one.floor is None else f"{_number(one.floor)}{unit}"),
             Cell(NOT_MEASURED if above is None else f"{_number(above)}{TIMES}"),
         )
@@ -45,9 +48,10 @@ def bars_table(judged: list[Judged]) -> Table:
         "bars",
         "Bars: CPU per request and call, start, memory",
         "",
-        columns(("median", "range", "bar", "", "floor", "above it")),
+        columns(("median", "interval", "bar", "", "floor", "above it")),
         tuple(rows),
-        "A ratio is taken in each round; the median over the rounds decides.",
+        "A ratio is taken in each round. The interval of the median over the rounds decides; it "
+        "needs five rounds, and where it crosses a bar, more of them.",
         code=False,
     )
 
@@ -147,6 +151,12 @@ def _median(found: Summary | None) -> str:
 
 def _range(found: Summary | None) -> str:
     return NOT_MEASURED if found is None else f"{_number(found.low)}-{_number(found.high)}"
+
+
+def _interval(found: Summary) -> str:
+    if found.median_low is None or found.median_high is None:
+        return NOT_MEASURED
+    return f"{_number(found.median_low)}-{_number(found.median_high)}"
 
 
 def _number(value: float) -> str:

@@ -44,7 +44,9 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
     assert code == 0, output
     result = json.loads((tmp_path / "out.json").read_text())
     assert [bar["name"] for bar in result["bars"]] == [bar.name for bar in BARS]
-    assert all(isinstance(bar["held"], bool) and bar["median"] > 0 for bar in result["bars"])
+    states = {bar["state"] for bar in result["bars"]}
+    assert states <= {"held", "missed", "undecided"}
+    assert all(bar["median"] > 0 for bar in result["bars"])
     figures = result["figures"]
     for arm in arms(QUICK):
         assert figures[f"{arm.name}.cpu_us"]["median"] > 0
@@ -62,11 +64,12 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
 def test_one_group_alone_starts_no_server(tmp_path: Path) -> None:
     code, output = bench(tmp_path, "--only", "codecs", timeout_s=60.0)
 
-    assert code in (0, 1), output
+    assert code in (0, 1, 3), output
     (written,) = (tmp_path / "runs" / "bench").iterdir()
     result: dict[str, Any] = json.loads(written.read_text())
     assert {bar["name"] for bar in result["bars"]} == {"encode", "decode"}
-    assert code == (0 if all(bar["held"] for bar in result["bars"]) else 1)
+    states = {bar["state"] for bar in result["bars"]}
+    assert code == (1 if "missed" in states else 3 if "undecided" in states else 0)
     assert all(name in output for name in codec_names())
 
 

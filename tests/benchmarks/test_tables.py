@@ -56,7 +56,7 @@ def row(table: Table, head: str) -> list[str]:
 
 
 def test_a_bar_that_is_missed_is_said_to_be() -> None:
-    table = bars_table(judge([ROUND]))
+    table = bars_table(judge([ROUND] * 5))
 
     assert row(table, "memory answers / raw handler") == [
         *("1.60x", "1.60-1.60", "1.8x", "held", "1.00x", "1.60x")
@@ -109,6 +109,8 @@ def test_the_json_has_every_round() -> None:
         "low": 40.0,
         "high": 44.0,
         "rounds": 2,
+        "median_low": None,
+        "median_high": None,
         "by_round": [40.0, 44.0, None],
     }
     assert result["bars"][0]["rounds"] == 2
@@ -141,15 +143,17 @@ def test_a_missed_bar_is_a_regression(tmp_path: Path) -> None:
     console = Console(file=(tmp_path / "out").open("w"), width=100)
     good = {**ROUND, "postgres.cpu_us": 300.0}
 
-    assert finish(measured(good), console, tmp_path / "good.json")
-    assert not finish(measured(ROUND), console, tmp_path / "new" / "bad.json")
+    assert finish(measured(*[good] * 5), console, tmp_path / "good.json") == 0
+    assert finish(measured(*[good] * 4), console, tmp_path / "few.json") == 3
+    assert finish(measured(*[ROUND] * 5), console, tmp_path / "new" / "bad.json") == 1
 
-    assert not json.loads((tmp_path / "new" / "bad.json").read_text())["bars"][2]["held"]
+    bars = json.loads((tmp_path / "new" / "bad.json").read_text())["bars"]
+    assert bars[2]["state"] == "missed"
 
 
 def test_a_benchmark_without_a_whole_round_has_nothing_to_show(tmp_path: Path) -> None:
     console = Console(file=(tmp_path / "out").open("w"), width=100)
 
-    assert not finish(BenchResult(Options()), console, tmp_path / "none.json")
+    assert finish(BenchResult(Options()), console, tmp_path / "none.json") == 3
 
     assert not (tmp_path / "none.json").exists()
