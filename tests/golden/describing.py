@@ -37,10 +37,14 @@ def exit_codes(folder: Path) -> str:
 def _ends() -> dict[str, dict[str, Any]]:
     windows = stored.load(RUN)["windows"]
     wrong = [{"kind": "cell", "variant": "litellm_1_84", "scope": "team", "is": "healthy"}]
+    healthy = wrong[0] | {"variant": "recommended"}
     unbalanced = _generator(windows, unanswered={"timeout": 1})
     return {
-        "every expectation holds": {},
+        "every expectation holds": {"limits": {"bad_share_max": 0.12}},
+        "too few requests for an expectation": {},
+        "too few requests for an expectation, another fails": {"expect": [*wrong, healthy]},
         "no expectation": {"expect": []},
+        "no expectation, strict": {"expect": [], "strict": True},
         "an expectation fails": {"expect": wrong},
         "a variant was not measured": {
             "windows": [w for w in windows if w["variant"] != "recommended"]

@@ -92,8 +92,8 @@ def analysed(name: str, folder: Path, **ends: Any) -> p.Result:
     Args:
         name: of the stored run.
         folder: where its samples are unpacked.
-        ends: ``interrupted`` and ``problem`` as `analyse` takes them, and, in place of what is
-            stored, ``expect`` of the scenario and ``windows``.
+        ends: ``interrupted``, ``problem`` and ``strict`` as `analyse` takes them, and, in place of
+            what is stored, ``expect`` and ``limits`` of the scenario and ``windows``.
     """
     body = load(name)
     settings, then = body["manifest"]["settings"], body["result"]
@@ -103,7 +103,8 @@ def analysed(name: str, folder: Path, **ends: Any) -> p.Result:
     drove = settings["scenario"]["load"]
     # What these runs were driven with is refused by now: windows of one or two TTLs.
     fits = {"load": drove | {"window_ttls": 3, "key_weights": []}, "with_releases": {}}
-    scenario = p.Scenario.model_validate(settings["scenario"] | expect | fits)
+    limits = {"limits": settings["scenario"].get("limits", {}) | ends.get("limits", {})}
+    scenario = p.Scenario.model_validate(settings["scenario"] | expect | limits | fits)
     driven = scenario.load.model_copy(update={"window_ttls": drove["window_ttls"]})
     scenario = scenario.model_copy(update={"load": driven})
     plan = planned(scenario, list(settings["variants"]), then["stack"])
@@ -123,6 +124,7 @@ def analysed(name: str, folder: Path, **ends: Any) -> p.Result:
         complete=True,
         interrupted=ends.get("interrupted", 0),
         problem=ends.get("problem"),
+        strict=ends.get("strict", False),
     )
 
 
