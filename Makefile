@@ -23,9 +23,9 @@ help: ## List targets and variables
 			variables = variables sprintf("  %-17s %s\n", part[1], part[2]) } \
 		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
 
-#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history)
+#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, aa)
 #= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up)
-#= SCENARIO=name    - what to run (loadtest, fleet, ui, up); default issue-27874
+#= SCENARIO=name    - what to run (loadtest, fleet, ui, up, aa); default issue-27874
 #= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up)
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
 #= STACK=name        - where the servers come from (loadtest): embedded or compose
@@ -38,7 +38,9 @@ help: ## List targets and variables
 #= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
 #= ONLY=a,b         - which pairs, by variant or release (twins); default all
 #= RELEASES=a,b     - which releases (history); default all known
-#= VARIANT=name     - show the switches of one variant (variants)
+#= VARIANT=name     - show the switches of one variant (variants); what to calibrate with (aa)
+#= PAIRS=n          - pairs of fleets to measure (aa); default 10
+#= STRICT=1         - exit with 3 where nothing is expected of the variants (loadtest)
 #= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
 #= RUN=id           - which run (report, prometheus), default latest; a finished run (twins, history)
 #= RUNS='a b'       - which runs (compare)
@@ -52,7 +54,7 @@ loadtest: runtime ## Run a scenario against several variants and give a verdict
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
 		$(call option,STACK,stack) $(call option,TIME_SCALE,time-scale) \
 		$(call option,PREMISE,premise) $(call option,ROUNDS,rounds) \
-		$(call option,OVERRIDE,override) $(call option,PROMETHEUS,prometheus)
+		$(call option,OVERRIDE,override) $(call option,PROMETHEUS,prometheus) $(if $(STRICT),--strict)
 
 .PHONY: fleet
 fleet: runtime ## Keep fleets up to drive them by hand
@@ -76,6 +78,11 @@ twins: runtime ## Compare reference variants with the LiteLLM releases they stan
 history: runtime ## Show what each LiteLLM release does, in a table and a chart
 	@exec $(BIN)/harness history $(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) \
 		$(call option,RELEASES,releases) $(call option,RUN,from)
+
+.PHONY: aa
+aa: runtime ## Calibrate: one variant twice, and with a planted TTL
+	@exec $(BIN)/harness aa $(call option,REPLICAS,replicas) $(call option,SCENARIO,scenario) \
+		$(call option,VARIANT,variant) $(call option,PAIRS,pairs) --write
 
 .PHONY: up
 up: runtime ## Start fleets, HAProxy, Prometheus, Grafana and Locust in Docker Compose

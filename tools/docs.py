@@ -16,11 +16,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from harness.analysis.calibration import known_calibration
 from harness.analysis.cells import CELLS
 from harness.analysis.points import SEEN_THROUGH, Need
 from harness.domain.result import Result
 from harness.domain.series import HookPoint
 from harness.observe.ledger import RULES
+from harness.report.calibration import PAGE, calibration_page
 
 ROOT = Path(__file__).parents[1]
 _SCALARS = {
@@ -38,6 +40,7 @@ _MINUS = "\u2212"
 def files() -> dict[str, str]:
     """Every generated file, whole or in part, with its expected text."""
     return {
+        PAGE: calibration_page(known_calibration()),
         "docs/method.md": _page("docs/method.md", {"cells": _cells(), "ledger": _ledger()}),
         "docs/result-schema.md": _page(
             "docs/result-schema.md",

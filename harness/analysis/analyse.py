@@ -146,7 +146,7 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
     wanted = applicable(
         plan.scenario.expect,
         names,
-        premises=bool(plan.premises),
+        premises=plan.planted_null_user,
         time_scale=plan.scenario.time_scale,
     )
     held = [e for e in wanted if _can_be_held(e, variants)]

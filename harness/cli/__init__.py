@@ -8,6 +8,7 @@ import harness
 from harness.cli.lazy import LazyGroup
 
 _COMMANDS = {
+    "aa": "runs",
     "codecs": "lists",
     "compare": "lists",
     "down": "compose",
@@ -37,6 +38,6 @@ _COMMANDS = {
 def main() -> None:
     """Load-test auth caches behind a multi-replica gateway, and reconcile all counts.
 
-    Exit codes: 0 pass, 1 regression, 2 usage, 3 inconclusive, 4 invalid run, 130 Ctrl-C,
-    143 SIGTERM.
+    Exit codes: 0 pass, or nothing was expected; 1 regression, 2 usage, 3 inconclusive, 4 invalid
+    run, 130 Ctrl-C, 143 SIGTERM.
     """

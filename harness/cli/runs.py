@@ -1,4 +1,4 @@
-"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`."""
+"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`, `aa`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import click
 from harness.cli.lazy import LazyCommand
 from harness.cli.options import (
     EMBEDDED,
+    POSTGRES_DSN,
+    REDIS_URL,
+    REPLICAS,
     ROUNDS,
+    RUNS_DIR,
+    SCENARIO,
     STACKS,
     names,
     run_options,
@@ -75,3 +80,28 @@ def twins() -> None:
 @study_options
 def history() -> None:
     """Show what releases of LiteLLM do, oldest first, in one table and one chart."""
+
+
+@click.command(cls=LazyCommand, body="harness.cli.commands.studies:aa")
+@SCENARIO
+@click.option("--variant", default="recommended", show_default=True, help="Measured twice.")
+@REPLICAS
+@click.option(
+    "--pairs",
+    type=click.IntRange(1, 100),
+    default=10,
+    show_default=True,
+    help="Pairs to measure; 100 pairs are made of their rounds.",
+)
+@click.option(
+    "--write", is_flag=True, help="In a checkout: let reports and docs/calibration.md name it."
+)
+@POSTGRES_DSN
+@REDIS_URL
+@RUNS_DIR
+def aa() -> None:
+    """Calibrate: one variant twice, and with a planted TTL; what differs, and what is found?
+
+    Exit codes: 0 at most 5 alarms in 100 pairs, and a TTL of 0.9 and 1.1 found in 80 each; 1 not
+    so; 4 invalid run.
+    """

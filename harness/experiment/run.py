@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.analysis.analyse import analyse, enough
+from harness.analysis.calibration import calibration_note, known_calibration
 from harness.archive.directory import (
     LOGS,
     SAMPLES,
@@ -23,7 +24,8 @@ from harness.domain.result import Result
 from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fact
 from harness.experiment.pace import sentences
 from harness.experiment.record import Recording, record
-from harness.plan.plan import Arm, driven, facts, make_plan
+from harness.observe.evidence import Evidence
+from harness.plan.plan import Arm, RunPlan, driven, facts, make_plan
 from harness.process.stop import Stop
 from harness.report.write import write_reports
 from harness.scenario.schema import Scenario
@@ -42,6 +44,7 @@ async def run(
     prometheus: Mode = "auto",
     stack_name: str = EMBEDDED,
     strict: bool = False,
+    also: Callable[[RunPlan, Sequence[Evidence], Path], None] | None = None,
 ) -> tuple[Result, Path]:
     """Run a scenario and write its run directory.
 
@@ -55,6 +58,7 @@ async def run(
         prometheus: whether Prometheus records the run.
         stack_name: a name in `harness.stack.registry.STACKS`.
         strict: whether a run of which nothing was asked is inconclusive (exit 3).
+        also: gets the plan, the windows and the folder of their samples, once all are measured.
 
     Returns:
         The result and the run directory. Interrupted and invalid runs have a result too.
@@ -93,13 +97,15 @@ async def run(
         run_dir / SAMPLES,
         run_id=run_dir.name,
         started_at=started.isoformat(timespec="seconds"),
-        notes=_notes(recording),
+        notes=[*_notes(recording), calibration_note(known_calibration())],
         elapsed_s=recording.elapsed_s,
         complete=recording.complete,
         interrupted=stop.exit_code if recording.interrupted else 0,
         problem=None if recording.problem is None else str(recording.problem),
         strict=strict,
     )
+    if also is not None:
+        also(recording.plan, recording.windows, run_dir / SAMPLES)
     write_result(run_dir, result)
     write_reports(result, run_dir)
     point_latest(runs_dir, run_dir)

@@ -92,18 +92,30 @@ class RunPlan:
     @property
     def premises(self) -> list[str]:
         """What is planted, in words; empty when nothing is."""
-        if not any(arm.target.takes_premises for arm in self.arms):
-            return []
-        planted = [NULL_USER] if self.settings.planted_null_user else []
-        if self.settings.source_latency_ms:
-            planted.append(SLOW_SOURCE.format(self.settings.source_latency_ms))
-        return planted
+        shifted = [
+            f"The TTL of {arm.name} is {times:g} times what it claims to be."
+            for arm in self.arms
+            if (times := self.scenario.premises.ttl_times.get(arm.name, 1.0)) != 1.0
+        ]
+        planted = [NULL_USER] if self.planted_null_user else []
+        latency_ms = self.settings.source_latency_ms
+        if latency_ms and any(arm.target.takes_premises for arm in self.arms):
+            planted.append(SLOW_SOURCE.format(latency_ms))
+        return [*planted, *shifted]
+
+    @property
+    def planted_null_user(self) -> bool:
+        """Whether the premise that expectations name is planted in any arm."""
+        planted = self.scenario.premises.null_user_for_team_keys
+        return planted and any(arm.target.takes_premises for arm in self.arms)
 
     def arm_settings(self, arm: Arm) -> RunSettings:
         """The settings of one arm, with premises if its target takes them."""
+        times = self.scenario.premises.ttl_times.get(arm.name, 1.0)
+        settings = replace(self.settings, ttl_s=self.settings.ttl_s * times)
         if arm.target.takes_premises:
-            return self.settings
-        return replace(self.settings, planted_null_user=False, source_latency_ms=0.0)
+            return settings
+        return replace(settings, planted_null_user=False, source_latency_ms=0.0)
 
     def fleet(self, arm: Arm) -> FleetSpec:
         """What the stack is to start for an arm."""

@@ -96,6 +96,8 @@ class Premises(_Table):
     source_latency_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] = 0.0
     """How much longer each read of an object from Postgres takes; scales with time. For the
     reference proxy only."""
+    ttl_times: dict[VariantName, Positive] = {}
+    """Factor on the TTL of a variant's fleet, which everything else takes for unchanged."""
 
 
 class RunLimits(_Table):

@@ -14,8 +14,9 @@ from harness.domain.progress import Progress
 from harness.domain.result import Result
 from harness.experiment.run import run
 from harness.live.keep import FleetRequest
+from harness.observe.evidence import Evidence
 from harness.plan.arms import make_arms
-from harness.plan.plan import Arm
+from harness.plan.plan import Arm, RunPlan
 from harness.process.stop import Stop, StoppedError, until_ctrl_c, with_signals
 from harness.report.progress import progress_for
 from harness.scenario.schema import Scenario
@@ -65,6 +66,7 @@ def run_to_end(
     prometheus: Any = "auto",
     stack: str = EMBEDDED,
     strict: bool = False,
+    also: Callable[[RunPlan, Sequence[Evidence], Path], None] | None = None,
 ) -> FinishedRun:
     """Run a scenario over its variants and write the usual reports.
 
@@ -85,6 +87,7 @@ def run_to_end(
                 prometheus=prometheus,
                 stack_name=stack,
                 strict=strict,
+                also=also,
             )
         finally:
             progress.close()

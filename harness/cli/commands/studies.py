@@ -1,25 +1,46 @@
-"""Studies of real releases: `twins` and `history`."""
+"""Studies: `twins` and `history` of real releases, `aa` of the harness itself."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from harness.analysis import studies
+from harness.analysis.calibration import (
+    FILE,
+    Calibration,
+    calibrate,
+    calibrating,
+    names_of,
+    pair_rounds,
+    round_figures,
+    to_json,
+)
 from harness.analysis.explained import known_explanations
 from harness.analysis.studies import Study
 from harness.analysis.twins import twin_test
 from harness.archive.directory import load_result, resolve_run
+from harness.authcache.variants import load_variants
 from harness.cli.commands.options import chosen_variants
 from harness.cli.commands.running import FinishedRun, run_to_end
-from harness.errors import UsageError
+from harness.errors import EXIT_INCONCLUSIVE, UnknownNameError, UsageError
+from harness.installation import PACKAGE, checkout
+from harness.observe.evidence import Evidence
+from harness.plan.plan import RunPlan
+from harness.report.calibration import PAGE, calibration_page, calibration_table
+from harness.report.grid import draw
 from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
+from harness.report.terminal import print_result
 from harness.report.twins_report import print_twins, twins_files
 from harness.report.write import write_texts
+from harness.scenario.loader import Changes, load_scenario
 
 
 def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
@@ -45,6 +66,66 @@ def history(*, releases: tuple[str, ...] | None, finished: str | None, **options
     print_history(done.result, console)
     _keep(done, history_files(done.result), console)
     sys.exit(done.signal_code or done.result.exit_code)
+
+
+def aa(
+    *,
+    scenario: str,
+    variant: str,
+    replicas: int | None,
+    pairs: int,
+    write: bool,
+    postgres_dsn: str | None,
+    redis_url: str | None,
+    runs_dir: Path,
+) -> None:
+    """Calibrate: one variant twice, and with a planted TTL; what differs, and what is found?"""
+    console = Console()
+    known = load_variants()
+    if variant not in known:
+        raise UnknownNameError("variant", variant, known, "Releases cannot be calibrated.")
+    root = checkout() if write else None
+    if write and root is None:
+        raise UsageError("The package is not in a checkout, which --write needs. Leave it out.")
+    given = load_scenario(scenario, Changes(replicas=replicas, variants=(variant,)))
+    names, rounds = names_of(variant), pair_rounds(given)
+    planned = calibrating(given, variant, pairs)
+    made: list[Calibration] = []
+
+    def also(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> None:
+        if {e.variant for e in evidence if e.phase == "measured"} == {*names}:
+            made.append(
+                calibrate(
+                    round_figures(plan, evidence, samples_dir),
+                    names,
+                    rounds,
+                    about=(planned.name, variant, planned.replicas),
+                    date=datetime.now(UTC).isoformat(timespec="seconds"),
+                    seed=planned.seed,
+                )
+            )
+
+    done = run_to_end(
+        planned,
+        [replace(known[variant], name=name) for name in names],
+        console,
+        runs_dir=runs_dir,
+        postgres_dsn=postgres_dsn,
+        redis_url=redis_url,
+        also=also,
+    )
+    print_result(done.result, console, done.run_dir)
+    if done.signal_code or done.result.verdict == "invalid" or not made:
+        sys.exit(done.signal_code or done.result.exit_code or EXIT_INCONCLUSIVE)
+    (calibration,) = made
+    draw(console, calibration_table(calibration))
+    write_texts(done.run_dir, {FILE: to_json(calibration)})
+    if root is not None and calibration.pairs:
+        # Every report names it from now on, and the docs have its table.
+        (PACKAGE / "analysis" / FILE).write_text(to_json(calibration), encoding="utf-8")
+        (root / PAGE).write_text(calibration_page(calibration), encoding="utf-8")
+        console.print(f"Written: {PAGE}", markup=False, highlight=False)
+    sys.exit(calibration.exit_code)
 
 
 def _done(

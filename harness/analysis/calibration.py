@@ -1,0 +1,287 @@
+"""What the instrument shows where nothing differs, and where a known fault is planted.
+
+`harness aa` drives one variant twice, under its name and under another, and twice more with its TTL
+shortened and lengthened, in the same rounds. Rounds of that run make pairs as a comparison of two
+variants has them: pairs without a difference count alarms, pairs with a planted TTL count how often
+it is found. A metric that cannot move has no alarms and finds nothing, so both counts belong
+together (docs/decisions/0024).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.analysis.expectations import METRICS
+from harness.analysis.intervals import LEAST_ROUNDS, mean, per_bound, student
+from harness.analysis.variant import variant_result
+from harness.domain.result import VariantResult
+from harness.domain.series import ALL
+from harness.errors import EXIT_INCONCLUSIVE, EXIT_PASS, EXIT_REGRESSION, UsageError
+from harness.observe.evidence import Evidence
+from harness.plan.plan import RunPlan
+from harness.scenario.schema import Scenario
+
+FILE = "calibration.json"
+"""In this package: the calibration that every report names."""
+PAIRS = 100
+"""Pairs that are made of the rounds of a run."""
+MOST_ALARMS = 5
+LEAST_FOUND = 80
+"""Of 100 pairs: the limits of a calibration that passes."""
+SHORTER, LONGER = 0.9, 1.1
+"""The planted TTLs, as factors."""
+_POWER = 0.2
+"""Chance to miss the least detectable difference."""
+_LATENCIES = ("p50", "p95")
+
+Rounds = Mapping[str, Sequence[float]]
+"""The figure of each round by metric, for one fleet."""
+
+
+class Names(NamedTuple):
+    """The fleets of a calibration."""
+
+    base: str
+    again: str
+    shorter: str
+    longer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """One metric over all pairs."""
+
+    alarms: int
+    found_shorter: int
+    found_longer: int
+    least_percent: float | None
+    """Least difference that four of five pairs find; None if the rounds did not vary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The outcome of `harness aa`."""
+
+    date: str
+    """Of the run, ISO 8601."""
+    scenario: str
+    variant: str
+    replicas: int
+    real_pairs: int
+    """Pairs whose rounds were measured; the others are drawn from the same rounds."""
+    real_alarms: int
+    rounds: tuple[int, int]
+    """Least and most rounds of a pair."""
+    pairs: int
+    alarms: int
+    """Pairs of equal fleets in which any metric differed."""
+    found_shorter: int
+    found_longer: int
+    metrics: dict[str, Calibrated]
+    """By name; a metric that was 0 in a round is left out."""
+
+    @property
+    def passed(self) -> bool:
+        """Few alarms, and both planted TTLs found."""
+        found = min(self.found_shorter, self.found_longer)
+        return self.alarms <= MOST_ALARMS and found >= LEAST_FOUND
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 not, 3 too few rounds for a pair."""
+        if not self.pairs:
+            return EXIT_INCONCLUSIVE
+        return EXIT_PASS if self.passed else EXIT_REGRESSION
+
+
+def names_of(variant: str) -> Names:
+    """The names of the fleets."""
+    return Names(variant, *(f"{variant}_{word}" for word in ("again", "shorter", "longer")))
+
+
+def calibrating(scenario: Scenario, variant: str, pairs: int) -> Scenario:
+    """The scenario of a calibration: so many pairs, nothing expected, the TTLs planted."""
+    names = names_of(variant)
+    planted = {names.shorter: SHORTER, names.longer: LONGER}
+    return scenario.model_copy(
+        update={
+            "variants": list(names),
+            "rounds": pairs * pair_rounds(scenario)[1],
+            "rounds_max": None,
+            "expect": [],
+            "premises": scenario.premises.model_copy(update={"ttl_times": planted}),
+        }
+    )
+
+
+def pair_rounds(scenario: Scenario) -> tuple[int, int]:
+    """Least and most rounds of a pair: the scenario's, and as many as an interval needs."""
+    least = max(LEAST_ROUNDS, scenario.rounds)
+    return least, max(least, scenario.rounds_max or 0)
+
+
+def calibrate(
+    fleets: Mapping[str, Rounds],
+    names: Names,
+    rounds: tuple[int, int],
+    *,
+    about: tuple[str, str, int],
+    date: str,
+    seed: int,
+) -> Calibration:
+    """Count alarms and findings over the pairs that the rounds make.
+
+    Args:
+        fleets: the figures of each fleet.
+        names: of the fleets.
+        rounds: least and most rounds of a pair.
+        about: scenario, variant and replicas.
+        date: of the run.
+        seed: of the drawn pairs.
+    """
+    metrics = [
+        metric
+        for metric in fleets[names.base]
+        if all(value > 0 for name in names for value in fleets[name].get(metric, [0.0]))
+    ]
+    logs = {
+        name: {m: [math.log(value) for value in fleets[name][m]] for m in metrics} for name in names
+    }
+    measured = min((len(values) for values in logs[names.base].values()), default=0)
+    real = measured // rounds[1]
+    draw = random.Random(seed)
+    drawn = [draw.sample(range(measured), rounds[1]) for _ in range(PAIRS if real else 0)]
+    error = per_bound(2 * max(len(metrics), 1), rounds[1] - rounds[0] + 1)
+
+    def finds(other: str, picked: Sequence[int]) -> set[str]:
+        return {
+            metric
+            for metric in metrics
+            if differs(
+                [logs[other][metric][r] - logs[names.base][metric][r] for r in picked],
+                rounds[0],
+                error,
+            )
+        }
+
+    found = {
+        name: [finds(name, picked) for picked in drawn]
+        for name in (names.again, names.shorter, names.longer)
+    }
+    blocks = [range(rounds[1] * n, rounds[1] * (n + 1)) for n in range(real)]
+
+    def times(name: str, metric: str) -> int:
+        return sum(metric in pair for pair in found[name])
+
+    return Calibration(
+        date=date,
+        scenario=about[0],
+        variant=about[1],
+        replicas=about[2],
+        real_pairs=real,
+        real_alarms=sum(bool(finds(names.again, block)) for block in blocks),
+        rounds=rounds,
+        pairs=len(drawn),
+        alarms=sum(map(bool, found[names.again])),
+        found_shorter=sum(map(bool, found[names.shorter])),
+        found_longer=sum(map(bool, found[names.longer])),
+        metrics={
+            metric: Calibrated(
+                times(names.again, metric),
+                times(names.shorter, metric),
+                times(names.longer, metric),
+                _least(logs[names.base][metric], logs[names.again][metric], rounds[1], error),
+            )
+            for metric in metrics
+            if drawn
+        },
+    )
+
+
+def differs(differences: Sequence[float], least: int, error: float) -> bool:
+    """Whether paired log ratios exclude 0 at any look, from ``least`` rounds to all of them."""
+    for rounds in range(least, len(differences) + 1):
+        found = mean(differences[:rounds], error)
+        if found is not None and (found.low > 0 or found.high < 0):
+            return True
+    return False
+
+
+def _least(
+    base: Sequence[float], again: Sequence[float], rounds: int, error: float
+) -> float | None:
+    """The difference in percent that a pair of so many rounds finds in four of five cases."""
+    spread = statistics.stdev(b - a for a, b in zip(base, again, strict=True))
+    if not spread:
+        return None
+    reach = student(rounds - 1, error) + student(rounds - 1, _POWER)
+    return round(math.expm1(reach * spread / math.sqrt(rounds)) * 100, 2)
+
+
+def round_figures(
+    plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path
+) -> dict[str, Rounds]:
+    """Every metric of an expectation over all scopes, and latencies, of each fleet and round."""
+    fleets: dict[str, Rounds] = {}
+    for arm in plan.arms:
+        windows = [e for e in evidence if e.variant == arm.name and e.phase == "measured"]
+        found = [variant_result(plan, arm, [window], samples_dir) for window in windows]
+        figures = {
+            **{name: [m.figure(v, ALL, None) for v in found] for name, m in METRICS.items()},
+            **{f"latency_{p}_ms": [_latency(v, p) for v in found] for p in _LATENCIES},
+        }
+        fleets[arm.name] = {
+            name: [value for value in values if value is not None]
+            for name, values in figures.items()
+            if None not in values
+        }
+    return fleets
+
+
+def _latency(variant: VariantResult, percentile: str) -> float | None:
+    value: float | None = getattr(variant.latency_ms.service, percentile)
+    return value
+
+
+def known_calibration() -> Calibration | None:
+    """The calibration that ships with the package; None without one."""
+    path = files("harness.analysis").joinpath(FILE)
+    return from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def to_json(calibration: Calibration) -> str:
+    """A calibration as its file has it."""
+    return json.dumps(asdict(calibration), indent=1) + "\n"
+
+
+def from_json(text: str) -> Calibration:
+    """A calibration from its file. Raises UsageError for anything else."""
+    try:
+        body = json.loads(text)
+        metrics = {name: Calibrated(**one) for name, one in body.pop("metrics").items()}
+        return Calibration(**{**body, "rounds": tuple(body["rounds"]), "metrics": metrics})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(
+            f"[{FILE}] is no calibration: {error}. Write it anew with: make aa."
+        ) from error
+
+
+def calibration_note(calibration: Calibration | None) -> str:
+    """When the instrument was calibrated and with which outcome, for every report."""
+    if calibration is None:
+        return "calibration: none; `make aa` shows what this instrument can tell apart"
+    c = calibration
+    word = "passed" if c.passed else "not passed"
+    return (
+        f"calibration: {c.date[:10]}, {word}: {c.alarms} alarms in {c.pairs} pairs of equal "
+        f"fleets, a TTL of {SHORTER:g} found in {c.found_shorter}, of {LONGER:g} in "
+        f"{c.found_longer} (docs/calibration.md)"
+    )

@@ -1,0 +1,140 @@
+"""A calibration: equal fleets raise few alarms, planted TTLs are found, and both must be shown."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from harness.analysis.calibration import (
+    Calibration,
+    calibrate,
+    calibrating,
+    calibration_note,
+    differs,
+    from_json,
+    known_calibration,
+    names_of,
+    pair_rounds,
+    to_json,
+)
+from harness.analysis.intervals import per_bound
+from harness.authcache.variants import load_variants
+from harness.errors import UsageError
+from harness.plan.arms import reference_arm
+from harness.plan.plan import make_plan
+from harness.report.calibration import calibration_page, calibration_table
+from harness.scenario.loader import Changes, load_scenario
+
+NAMES = names_of("recommended")
+
+
+def fleets(
+    rounds: int, spread: float, moves: float = 1.0, bias: float = 0.0
+) -> Mapping[str, Mapping[str, Sequence[float]]]:
+    """A metric ``reads`` that follows the TTL by ``moves``, and one that never moves."""
+    draw = random.Random(rounds)
+    shifts = {
+        NAMES.base: 1.0,
+        NAMES.again: 1.0 + bias,
+        NAMES.shorter: 1 - 0.1 * moves,
+        NAMES.longer: 1 + 0.1 * moves,
+    }
+    return {
+        name: {
+            "reads": [shift * draw.lognormvariate(0, spread) for _ in range(rounds)],
+            "fixed": [7.0] * rounds,
+            "wrong_values": [0.0] * rounds,
+        }
+        for name, shift in shifts.items()
+    }
+
+
+def calibrated(
+    found: Mapping[str, Mapping[str, Sequence[float]]], rounds: tuple[int, int] = (6, 6)
+) -> Calibration:
+    about = ("smoke", "recommended", 2)
+    return calibrate(found, NAMES, rounds, about=about, date="2026-11-28T10:00:00+00:00", seed=1)
+
+
+def test_an_instrument_that_moves_with_the_ttl_passes() -> None:
+    found = calibrated(fleets(60, spread=0.02))
+    assert (found.pairs, found.real_pairs, found.exit_code) == (100, 10, 0)
+    assert found.alarms <= 5
+    assert min(found.found_shorter, found.found_longer) >= 95
+    assert found.metrics.keys() == {"reads", "fixed"}, "a metric of 0 has no ratio"
+    least = found.metrics["reads"].least_percent
+    assert least is not None
+    assert 4 < least < 10
+
+
+def test_an_instrument_that_cannot_move_does_not_pass_for_want_of_alarms() -> None:
+    """Today's reads per 1,000 of windows that are locked to the caches: equal to the last digit."""
+    found = calibrated(fleets(60, spread=0.0, moves=0.0))
+    assert (found.alarms, found.found_shorter, found.found_longer) == (0, 0, 0)
+    assert (found.passed, found.exit_code) == (False, 1)
+    assert found.metrics["fixed"].least_percent is None
+
+
+def test_an_instrument_that_tells_equal_fleets_apart_does_not_pass() -> None:
+    found = calibrated(fleets(60, spread=0.02, bias=0.08))
+    assert found.alarms > 5
+    assert found.exit_code == 1
+
+
+def test_noise_hides_a_planted_ttl() -> None:
+    found = calibrated(fleets(60, spread=0.3))
+    assert found.alarms <= 5
+    assert found.found_shorter < 80
+    assert found.exit_code == 1
+
+
+def test_a_pair_needs_six_rounds() -> None:
+    found = calibrated(fleets(5, spread=0.02))
+    assert (found.pairs, found.exit_code, found.metrics) == (0, 3, {})
+    assert "Too few rounds: a pair takes 6" in calibration_table(found).foot
+
+
+def test_equal_fleets_alarm_in_5_of_100_pairs_at_most_at_any_look() -> None:
+    draw = random.Random(12)
+    error = per_bound(2, looks=7)
+    alarms = sum(differs([draw.gauss(0, 0.1) for _ in range(12)], 6, error) for _ in range(400))
+    once = sum(
+        differs([draw.gauss(0, 0.1) for _ in range(12)], 6, per_bound(2)) for _ in range(400)
+    )
+    assert alarms <= 0.05 * 400 < once
+
+
+def test_the_plan_plants_what_the_calibration_names() -> None:
+    given = load_scenario("smoke", Changes(variants=("recommended",)))
+    assert pair_rounds(given) == (6, 6)
+    longer = given.model_copy(update={"rounds": 8, "rounds_max": 12})
+    assert pair_rounds(longer) == (8, 12)
+    scenario = calibrating(longer, "recommended", 3)
+    assert (scenario.rounds, scenario.expect) == (36, [])
+    variant = load_variants()["recommended"]
+    arms = [reference_arm(replace(variant, name=name)) for name in NAMES]
+    plan = make_plan(scenario, arms, stack="embedded")
+    ttls = [plan.fleet(arm).settings.ttl_s for arm in arms]
+    assert ttls == pytest.approx([2.0, 2.0, 1.8, 2.2])
+    assert plan.ttl_s == 2.0, "the analysis does not know"
+    assert plan.premises[-1] == ("The TTL of recommended_longer is 1.1 times what it claims to be.")
+
+
+def test_a_file_holds_a_calibration_and_every_report_names_its_date() -> None:
+    found = calibrated(fleets(60, spread=0.02))
+    assert from_json(to_json(found)) == found
+    note = calibration_note(found)
+    assert "2026-11-28, passed" in note
+    assert f"{found.alarms} alarms in 100 pairs" in note
+    assert "calibration: none" in calibration_note(None)
+    page = calibration_page(found)
+    assert "| reads |" in page.replace("`", "")
+    assert "There is no calibration yet." in calibration_page(None)
+    for text in ("", "{}", "[]", '{"metrics": {"a": {}}}'):
+        with pytest.raises(UsageError, match="make aa"):
+            from_json(text)
+    known = known_calibration()
+    assert known is None or from_json(to_json(known)) == known
