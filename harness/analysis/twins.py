@@ -96,14 +96,16 @@ class TwinTest:
         return list(found.values())
 
     def exit_code(self, result: Result) -> int:
-        """The run's own code if it is worse than a regression, else the twin test's.
+        """The run's own code if it is invalid or was stopped, else the twin test's.
+
+        What the scenario's expectations leave undecided is not what the twin test asks.
 
         0: no unexplained difference. 1: an unexplained difference, or a failed expectation of the
         scenario. 3: a figure could not be compared.
         """
-        if result.exit_code not in (EXIT_PASS, EXIT_REGRESSION):
+        if result.exit_code not in (EXIT_PASS, EXIT_REGRESSION, EXIT_INCONCLUSIVE):
             return result.exit_code
-        if result.exit_code or self.unexplained:
+        if result.exit_code == EXIT_REGRESSION or self.unexplained:
             return EXIT_REGRESSION
         conclusive = all(comparison.conclusive for comparison in self.comparisons)
         return EXIT_PASS if conclusive else EXIT_INCONCLUSIVE

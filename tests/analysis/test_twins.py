@@ -299,11 +299,17 @@ def test_a_pair_without_one_side_is_inconclusive(gone: str) -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "code"),
-    [("invalid", 4), ("interrupted", 130), ("inconclusive", 3), ("regression", 1)],
+    [("invalid", 4), ("interrupted", 130), ("regression", 1)],
 )
 def test_the_run_s_own_verdict_is_not_bettered(verdict: str, code: int) -> None:
     for result in (twins_run(), fewer_log_pairs()):
         judged = result.model_copy(update={"verdict": verdict, "exit_code": code})
+        assert compared(judged).exit_code(judged) == code
+
+
+def test_what_the_scenario_leaves_undecided_is_another_question() -> None:
+    for result, code in ((twins_run(), 0), (fewer_log_pairs(), 1)):
+        judged = result.model_copy(update={"verdict": "inconclusive", "exit_code": 3})
         assert compared(judged).exit_code(judged) == code
 
 
