@@ -19,13 +19,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.analysis.analyse import generator_health
 from harness.analysis.expectations import METRICS
 from harness.analysis.intervals import LEAST_ROUNDS, mean, per_bound, student
 from harness.analysis.variant import variant_result
+from harness.analysis.verdict import invalidities, on_time
 from harness.domain.result import VariantResult
 from harness.domain.series import ALL
 from harness.errors import EXIT_INCONCLUSIVE, EXIT_PASS, EXIT_REGRESSION, UsageError
 from harness.observe.evidence import Evidence
+from harness.observe.ledger import ledger, reconcile
 from harness.plan.plan import RunPlan
 from harness.scenario.schema import Scenario
 
@@ -78,8 +81,12 @@ class Calibration:
     real_pairs: int
     """Pairs whose rounds were measured; the others are drawn from the same rounds."""
     real_alarms: int
+    biased: list[str]
+    """Metrics that tell the equal fleets apart over all rounds together."""
     rounds: tuple[int, int]
     """Least and most rounds of a pair."""
+    left_out: int
+    """Rounds of which a window was driven late: a run that had them would be invalid."""
     pairs: int
     alarms: int
     """Pairs of equal fleets in which any metric differed."""
@@ -90,9 +97,10 @@ class Calibration:
 
     @property
     def passed(self) -> bool:
-        """Few alarms, and both planted TTLs found."""
+        """Few alarms, no bias, and both planted TTLs found."""
         found = min(self.found_shorter, self.found_longer)
-        return self.alarms <= MOST_ALARMS and found >= LEAST_FOUND
+        few = self.real_alarms <= max(1, MOST_ALARMS * self.real_pairs / PAIRS)
+        return few and self.alarms <= MOST_ALARMS and not self.biased and found >= LEAST_FOUND
 
     @property
     def exit_code(self) -> int:
@@ -136,8 +144,11 @@ def calibrate(
     about: tuple[str, str, int],
     date: str,
     seed: int,
+    left_out: int = 0,
 ) -> Calibration:
     """Count alarms and findings over the pairs that the rounds make.
+
+    A pair is drawn from the measured rounds without replacement.
 
     Args:
         fleets: the figures of each fleet.
@@ -146,6 +157,7 @@ def calibrate(
         about: scenario, variant and replicas.
         date: of the run.
         seed: of the drawn pairs.
+        left_out: rounds that were driven late; the figures are without them.
     """
     metrics = [
         metric
@@ -161,21 +173,34 @@ def calibrate(
     drawn = [draw.sample(range(measured), rounds[1]) for _ in range(PAIRS if real else 0)]
     error = per_bound(2 * max(len(metrics), 1), rounds[1] - rounds[0] + 1)
 
-    def finds(other: str, picked: Sequence[int]) -> set[str]:
+    def ratios(other: str, metric: str, picked: Sequence[int]) -> list[float]:
+        return [logs[other][metric][r] - logs[names.base][metric][r] for r in picked]
+
+    def finds(other: str, picked: Sequence[int], signs: Sequence[int] = ()) -> set[str]:
+        signed = signs or [1] * len(picked)
         return {
-            metric
-            for metric in metrics
+            m
+            for m in metrics
             if differs(
-                [logs[other][metric][r] - logs[names.base][metric][r] for r in picked],
+                [s * d for s, d in zip(signed, ratios(other, m, picked), strict=True)],
                 rounds[0],
                 error,
             )
         }
 
+    # Either of two equal fleets may be the first one. Without that every drawn pair would repeat
+    # the chance difference of these rounds; whether it is chance is what `biased` says.
+    signs = [[draw.choice((-1, 1)) for _ in picked] for picked in drawn]
     found = {
-        name: [finds(name, picked) for picked in drawn]
-        for name in (names.again, names.shorter, names.longer)
+        names.again: [finds(names.again, *pair) for pair in zip(drawn, signs, strict=True)],
+        **{
+            name: [finds(name, picked) for picked in drawn]
+            for name in (names.shorter, names.longer)
+        },
     }
+    whole = per_bound(2 * max(len(metrics), 1))
+    every = range(measured)
+    biased = [m for m in metrics if differs(ratios(names.again, m, every), measured, whole)]
     blocks = [range(rounds[1] * n, rounds[1] * (n + 1)) for n in range(real)]
 
     def times(name: str, metric: str) -> int:
@@ -188,7 +213,9 @@ def calibrate(
         replicas=about[2],
         real_pairs=real,
         real_alarms=sum(bool(finds(names.again, block)) for block in blocks),
+        biased=biased if drawn else [],
         rounds=rounds,
+        left_out=left_out,
         pairs=len(drawn),
         alarms=sum(map(bool, found[names.again])),
         found_shorter=sum(map(bool, found[names.shorter])),
@@ -224,6 +251,14 @@ def _least(
         return None
     reach = student(rounds - 1, error) + student(rounds - 1, _POWER)
     return round(math.expm1(reach * spread / math.sqrt(rounds)) * 100, 2)
+
+
+def driven_on_time(plan: RunPlan, evidence: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
+    """The rounds that were driven on time, and what makes even those invalid."""
+    kept = on_time(evidence, plan.scenario.limits)
+    book = ledger([equation for e in evidence for equation in reconcile(e)])
+    generator = generator_health(kept)
+    return kept, invalidities(kept, book, generator, plan.scenario.limits)
 
 
 def round_figures(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 RUN_ERROR = 0.05
@@ -108,6 +109,7 @@ def never_needs(error: float, share: float) -> float:
     return math.log(error) / math.log1p(-share)
 
 
+@cache
 def student(degrees: int, error: float) -> float:
     """The value that Student's t exceeds with the chance ``error`` (less than a half)."""
 

@@ -62,14 +62,9 @@ def invalidities(
             f"The generator sent {generator.sent} of {generator.planned} planned requests; "
             f"at least {limits.sent_share_min:.0%} are needed. {_LESS_LOAD}"
         )
-    reasons += [
-        text
-        for text in (
-            _late([w for w in windows if w.phase == "measured"], limits),
-            _delayed([w for w in windows if w.phase == "measured"], limits),
-        )
-        if text
-    ]
+    measured = [w for w in windows if w.phase == "measured"]
+    late = (_late(measured, limits), _delayed(measured, limits))
+    reasons += [reason for reason in late if reason]
     return reasons
 
 
@@ -88,6 +83,12 @@ def _instrument_errors(windows: Sequence[Evidence]) -> list[str]:
         "and leave this variant out until then."
         for (variant, point), (count, types) in errors.items()
     ]
+
+
+def on_time(windows: Sequence[Evidence], limits: RunLimits) -> list[Evidence]:
+    """The windows of the rounds that the generator drove on time, in every variant."""
+    late = {w.round for w in windows if _late([w], limits) or _delayed([w], limits)}
+    return [w for w in windows if w.phase != "measured" or w.round not in late]
 
 
 def _late(windows: Sequence[Evidence], limits: RunLimits) -> str:

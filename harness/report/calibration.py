@@ -56,8 +56,21 @@ def outcome(calibration: Calibration) -> str:
     return (
         f"{said}: at most {MOST_ALARMS} alarms and at least {LEAST_FOUND} findings of each planted "
         f"TTL are asked for. {c.real_alarms} of the {c.real_pairs} pairs that were measured "
-        "alarmed; the others are drawn from their rounds."
+        f"alarmed; the others are drawn from their rounds.{_left_out(c)}"
+        f"{_biased(c)}"
     )
+
+
+def _biased(calibration: Calibration) -> str:
+    if not calibration.biased:
+        return " Over all rounds together the equal fleets do not differ."
+    return f" Over all rounds together the equal fleets differ: {', '.join(calibration.biased)}."
+
+
+def _left_out(calibration: Calibration) -> str:
+    if not calibration.left_out:
+        return ""
+    return f" Rounds left out, because a window was driven late: {calibration.left_out}."
 
 
 def calibration_page(calibration: Calibration | None) -> str:

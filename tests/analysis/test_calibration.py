@@ -14,6 +14,7 @@ from harness.analysis.calibration import (
     calibrating,
     calibration_note,
     differs,
+    driven_on_time,
     from_json,
     known_calibration,
     names_of,
@@ -27,6 +28,7 @@ from harness.plan.arms import reference_arm
 from harness.plan.plan import make_plan
 from harness.report.calibration import calibration_page, calibration_table
 from harness.scenario.loader import Changes, load_scenario
+from tests.observe.build import evidence
 
 NAMES = names_of("recommended")
 
@@ -79,9 +81,15 @@ def test_an_instrument_that_cannot_move_does_not_pass_for_want_of_alarms() -> No
 
 
 def test_an_instrument_that_tells_equal_fleets_apart_does_not_pass() -> None:
-    found = calibrated(fleets(60, spread=0.02, bias=0.08))
-    assert found.alarms > 5
-    assert found.exit_code == 1
+    found = calibrated(fleets(60, spread=0.02, bias=0.01))
+    assert (found.biased, found.exit_code) == (["reads"], 1)
+    assert "the equal fleets differ: reads" in calibration_table(found).foot
+    sound = calibrated(fleets(60, spread=0.02))
+    assert (sound.biased, sound.real_alarms) == ([], 0)
+    assert replace(sound, real_alarms=1).passed, "one measured pair in ten may alarm"
+    assert not replace(sound, real_alarms=2).passed
+    assert not replace(sound, alarms=6).passed
+    assert not replace(sound, found_longer=79).passed
 
 
 def test_noise_hides_a_planted_ttl() -> None:
@@ -105,6 +113,32 @@ def test_equal_fleets_alarm_in_5_of_100_pairs_at_most_at_any_look() -> None:
         differs([draw.gauss(0, 0.1) for _ in range(12)], 6, per_bound(2)) for _ in range(400)
     )
     assert alarms <= 0.05 * 400 < once
+
+
+def test_a_pair_alarms_at_any_of_its_looks() -> None:
+    early = [0.1, 0.11, 0.09, 0.1, 0.11, 0.09]
+    assert differs(early, 6, 0.005)
+    assert differs([*early, -0.5, 0.4, -0.6], 6, 0.005), "the run would have stopped after six"
+    assert not differs([*early, -0.5, 0.4, -0.6], 9, 0.005)
+
+
+def test_a_round_that_was_late_is_left_out_for_every_fleet() -> None:
+    windows = [
+        replace(evidence(), name=f"{name}-{n}", variant=name, round=n)
+        for n in (1, 2, 3)
+        for name in NAMES
+    ]
+    variant = load_variants()["recommended"]
+    arms = [reference_arm(replace(variant, name=name)) for name in NAMES]
+    plan = make_plan(load_scenario("smoke"), arms, stack="embedded")
+    assert driven_on_time(plan, windows) == (windows, [])
+    late = windows[5].generator.model_copy(update={"late": 9})
+    windows[5] = replace(windows[5], generator=late)
+    kept, problems = driven_on_time(plan, windows)
+    assert ({w.round for w in kept}, len(kept), problems) == ({1, 3}, 8, [])
+    fewer = windows[0].generator.model_copy(update={"cost_micro": 1})
+    windows[0] = replace(windows[0], generator=fewer)
+    assert "ledger does not balance" in driven_on_time(plan, windows)[1][0]
 
 
 def test_the_plan_plants_what_the_calibration_names() -> None:

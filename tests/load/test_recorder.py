@@ -43,6 +43,8 @@ def test_late_is_more_than_the_limit_after_the_intended_time() -> None:
         counts.record(TEAM, sent_s, 2.0, RequestOutcome(200))
     assert counts.late == 1
     assert counts.delay_s_max == pytest.approx(0.5)
+    assert counts.delay_s_median == pytest.approx(0.25)
+    assert recorder().delay_s_median == 0.0
 
 
 def test_a_request_without_an_intended_time_is_never_late() -> None:

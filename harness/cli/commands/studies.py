@@ -17,6 +17,7 @@ from harness.analysis.calibration import (
     Calibration,
     calibrate,
     calibrating,
+    driven_on_time,
     names_of,
     pair_rounds,
     round_figures,
@@ -93,17 +94,20 @@ def aa(
     made: list[Calibration] = []
 
     def also(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> None:
-        if {e.variant for e in evidence if e.phase == "measured"} == {*names}:
-            made.append(
-                calibrate(
-                    round_figures(plan, evidence, samples_dir),
-                    names,
-                    rounds,
-                    about=(planned.name, variant, planned.replicas),
-                    date=datetime.now(UTC).isoformat(timespec="seconds"),
-                    seed=planned.seed,
-                )
+        kept, problems = driven_on_time(plan, evidence)
+        if problems or {e.variant for e in kept if e.phase == "measured"} != {*names}:
+            return
+        made.append(
+            calibrate(
+                round_figures(plan, kept, samples_dir),
+                names,
+                rounds,
+                about=(planned.name, variant, planned.replicas),
+                date=datetime.now(UTC).isoformat(timespec="seconds"),
+                seed=planned.seed,
+                left_out=(len(evidence) - len(kept)) // len(names),
             )
+        )
 
     done = run_to_end(
         planned,
@@ -115,7 +119,7 @@ def aa(
         also=also,
     )
     print_result(done.result, console, done.run_dir)
-    if done.signal_code or done.result.verdict == "invalid" or not made:
+    if done.signal_code or not done.result.complete or not made:
         sys.exit(done.signal_code or done.result.exit_code or EXIT_INCONCLUSIVE)
     (calibration,) = made
     draw(console, calibration_table(calibration))
