@@ -25,7 +25,7 @@ def main() -> None:
     """Plant the fault, then start."""
     boot = runpy.run_path(str(BOOT), run_name="boot")
     sys.meta_path.insert(0, boot["Finder"]({"harness": boot["HARNESS"]}))
-    from harness.targets.litellm.inside import lookups  # noqa: PLC0415 - found only now
+    from harness.targets.litellm.inside import controls, lookups  # noqa: PLC0415 - found only now
     from harness.targets.litellm.inside.guard import Guard  # noqa: PLC0415 - as above
 
     wrap, run = Guard.wrap, Guard.run
@@ -38,16 +38,17 @@ def main() -> None:
         run(self, point, fail)
 
     class Blind(lookups.OpenLookup):
-        """Notices no failure."""
+        """Notices no failure, but in the control."""
 
         __slots__ = ()
-        failed = property(lambda _: False, lambda _, __: None)  # type: ignore[assignment]
+        failed = property(lambda _: False, lambda _, __: None)
 
     if FAULT == "without":
-        Guard.wrap = wrap_but_one  # type: ignore[method-assign]
+        Guard.wrap = wrap_but_one  # type: ignore[assignment,method-assign]
     elif FAULT == "failing":
-        Guard.run = run_nothing  # type: ignore[method-assign,assignment]
+        Guard.run = run_nothing  # type: ignore[method-assign]
     elif FAULT == "blind":
+        assert vars(controls)["OpenLookup"] is lookups.OpenLookup
         lookups.OpenLookup = Blind  # type: ignore[misc]
     boot["main"]()
 

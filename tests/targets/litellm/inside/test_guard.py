@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from harness.domain.series import HookPoint
-from harness.targets.litellm.inside import controls, instrument, kinds, lookups
+from harness.targets.litellm.inside import controls, instrument, kinds, lookups, serve
 from harness.targets.litellm.inside.guard import Ended, Guard, Watch
 from harness.targets.litellm.inside.instrument import Instruments, ScopedLogCounter
 from harness.targets.litellm.inside.lookups import Lookups
@@ -210,6 +210,7 @@ async def test_every_point_counts_in_its_control_and_nothing_of_that_is_counted(
     assert not counted.sum("authcache_pending")
     assert {command for command, *_ in release.redis.client.sent} == {"GET"}
     assert (release.reads, release.spend.qsize()) == (1, 0)
+    assert worker.instruments.requests.guard.seen == set(), "nothing was seen under load yet"
 
 
 async def test_instrumentation_changes_nothing_and_counts(
@@ -378,6 +379,18 @@ async def test_an_error_within_a_wrapper_is_counted_and_the_release_does_not_not
     counted = await worker.page()
     types = counted.by("authcache_instrument_error_types", "point", "error")
     assert types[point.value, "PlantedError"] == errors[(point.value,)]
+
+
+async def test_a_reply_goes_out_though_its_served_header_fails(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(release)
+    await worker.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(serve, "format_served", planted)
+        did = await watched(worker)
+    assert did == await plain(monkeypatch)
+    assert await worker.errors() == {("requests",): 2}
 
 
 async def test_a_request_that_raises_raises_the_same(release: Release) -> None:
