@@ -122,7 +122,7 @@ class Lab:
         await self.stack.stop_sidecars(f"fleet:{fleet.name}")
         assert before is not None
         assert after is not None
-        reads = {kind: after[kind].since(before[kind]).calls for kind in ObjectKind}
+        reads = {k: after.reads[k].since(before.reads[k]).calls for k in ObjectKind}
         log = fleet.log_files[0].read_text(encoding="utf-8")
         return Did(statuses, reads, log.count(PAIR), spend, end, end.since(start))
 
