@@ -152,6 +152,8 @@ class AuthCache:
         self._backfill_ttl_s = (
             BACKFILL_FIXED_S * time_scale if switches.backfill_ttl == "fixed_600s" else ttl_s
         )
+        self.copies_live_s = ttl_s + self._backfill_ttl_s
+        """The greatest age at which a copy is served that nothing writes again."""
 
     async def peek(
         self,

@@ -34,6 +34,11 @@ class Switches(BaseModel):
     """Time to live of what the spend pipeline writes; hard-coded to 60 s upstream."""
     spend_write_back: Literal["both_tiers", "memory"] = "both_tiers"
     """Where the spend pipeline writes; memory alone from 1.94."""
+    spend_counter: Literal["none", "per_worker", "redis_add", "redis_nx"] = "redis_add"
+    """Where the spend that budgets are checked against is counted: in the cached copies (``none``),
+    in each worker, or in Redis. ``redis_add``: each worker that misses a counter reads Postgres and
+    adds what it read (1.84.0rc1); ``redis_nx``: the first one sets it (1.91.0 on). Without a Redis
+    tier both count in each worker, as releases do."""
     coalescing: Literal["none", "single_flight", "lease", "early_refresh"] = "none"
     """How concurrent misses of one object are coalesced."""
     negative_caching: Literal["off", "on"] = "off"

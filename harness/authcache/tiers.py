@@ -7,14 +7,15 @@ value was read from Postgres, so its age is known however often it was rewritten
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import heapq
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from harness.authcache.batching import BatchingClient, Reply
 
@@ -136,6 +137,25 @@ class Breaker:
         first = self._failures == self.threshold
         self._open_until = self.clock() + self.open_s
         return first
+
+
+class Script:
+    """A Lua script that a server runs as one command.
+
+    Args:
+        text: in Lua.
+        reads: whether it reads its keys.
+        ran: the commands within it, by name in lower case, from its reply and its number of keys:
+            the server counts them too.
+    """
+
+    def __init__(
+        self, text: str, *, reads: bool, ran: Callable[[Reply, int], Mapping[str, int]]
+    ) -> None:
+        self.text = text
+        self.reads = reads
+        self.ran = ran
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisTier:
@@ -281,10 +301,30 @@ class RedisTier:
                 for key, arguments in calls
             )
         )
-        sent = self._client.sent
-        sent["get"] = sent.get("get", 0) + len(calls)
-        sent[last] = sent.get(last, 0) + sum(map(bool, answers))
+        self._add_ran({"get": len(calls), last: sum(map(bool, answers))})
         return answers
+
+    async def run(self, script: Script, keys: Sequence[str], *arguments: str | int) -> Reply:
+        """Run a script on keys of this tier, and return its reply.
+
+        Raises:
+            RedisUnavailableError: the script may have run.
+        """
+        self._check()
+        for _ in keys if script.reads else ():
+            self._observer.redis_get("spend")
+        words = (len(keys), *(self._namespace + key for key in keys), *arguments)
+        try:
+            (answer,) = await self._answers(self._client.send("EVALSHA", script.sha, *words))
+        except NoScriptError:  # A server that has started since the last time.
+            (answer,) = await self._answers(self._client.send("EVAL", script.text, *words))
+        self._add_ran(script.ran(answer, len(keys)))
+        return answer
+
+    def _add_ran(self, commands: Mapping[str, int]) -> None:
+        sent = self._client.sent
+        for name, n in commands.items():
+            sent[name] = sent.get(name, 0) + n
 
     def _check(self) -> None:
         if not self._breaker.allows():
@@ -293,6 +333,8 @@ class RedisTier:
     async def _answers(self, *futures: asyncio.Future[Reply]) -> list[Reply]:
         try:
             answers = [await future for future in futures]
+        except NoScriptError:
+            raise
         except (RedisError, OSError, TimeoutError) as error:
             if self._breaker.failed():
                 self._observer.redis_outage(error)

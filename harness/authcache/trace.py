@@ -62,7 +62,8 @@ class Recorder(Protocol):
         """Redis was asked for one key.
 
         By a GET, for a ``lookup`` or as a ``lease_poll``; by SET NX GET, to look up and ``claim``;
-        or by a GET within a ``script``. A script that stores ends with a SET.
+        or by a GET within a ``script``. A script that stores ends with a SET. A ``spend`` counter
+        is read by an MGET within a script.
         """
 
     def redis_outage(self, error: BaseException) -> None:

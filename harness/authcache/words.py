@@ -48,13 +48,15 @@ class Outcome(StrEnum):
 
 
 class ReadReason(StrEnum):
-    """Why Postgres was asked. ``direct`` is a read without a cache lookup before it."""
+    """Why Postgres was asked. ``direct`` is a read without a cache lookup before it, ``seed`` one
+    for the first value of a spend counter."""
 
     MISS = "miss"
     DESERIALIZE_FAILURE = "deserialize_failure"
     BACKEND_ERROR = "backend_error"
     REFRESH = "refresh"
     DIRECT = "direct"
+    SEED = "seed"
 
 
 class KeyScope(StrEnum):

@@ -37,6 +37,8 @@ from harness.observe.evidence import Evidence
 
 _NAMED = frozenset(map(str, STATUSES))
 _DIRECT = ReadReason.DIRECT.value
+_WITHOUT_LOOKUP = (_DIRECT, ReadReason.SEED.value)
+"""Reasons of reads that follow no lookup."""
 _OWNERS = (ObjectKind.USER, ObjectKind.TEAM, ObjectKind.MEMBERSHIP)
 _SETS = frozenset({"set", "setex", "psetex", "setnx", "getset", "mset", "msetnx"})
 
@@ -113,7 +115,8 @@ def _source_reads(e: Evidence) -> Sides:
             loads - c.sum(WAITS, object=kind) + c.sum(READS, reason="refresh", object=kind)
         )
     reads = {
-        kind: c.sum(READS, object=kind) - c.sum(READS, reason=_DIRECT, object=kind)
+        kind: c.sum(READS, object=kind)
+        - sum(c.sum(READS, reason=reason, object=kind) for reason in _WITHOUT_LOOKUP)
         for kind in opened
     }
     return _by_part(reads, opened)

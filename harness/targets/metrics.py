@@ -251,7 +251,7 @@ class Metrics:
             tier: ages.table({kind: (tier, kind, variant) for kind in ObjectKind}) for tier in Tier
         }
         gets = self._counters(series.REDIS_GETS, "Keys that Redis was asked for.", "purpose")
-        purposes = ("lookup", "claim", "lease_poll", "script")
+        purposes = ("lookup", "claim", "lease_poll", "script", "spend")
         self._gets = gets.table({p: (p, variant) for p in purposes})
         records = self._counters(
             series.LOGS,

@@ -32,13 +32,18 @@ LITELLM_1_84: Mapping[str, Any] = {
     "spend_path": "read_modify_write",
     "spend_ttl": "fixed_60s",
     "spend_write_back": "both_tiers",
+    "spend_counter": "redis_add",
     "coalescing": "none",
     "negative_caching": "off",
     "lookups": "repeated",
 }
 
 LITELLM_1_83 = {"codec": "raw", "redis": "off", "memory_payload": "object"}
-LITELLM_1_91 = {"key_layout": "team_prefixed", "membership_budget": "default_none"}
+LITELLM_1_91 = {
+    "key_layout": "team_prefixed",
+    "membership_budget": "default_none",
+    "spend_counter": "redis_nx",
+}
 LITELLM_1_93 = {**LITELLM_1_91, "codec": "keep_none"}
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     "litellm_1_84": {},

@@ -73,7 +73,7 @@ LABELS: Mapping[str, Mapping[str, Any]] = {
         "signature": Signature,
         "key_scope": KeyScope,
     },
-    "authcache_redis_gets_total": {"purpose": ("lookup", "claim", "lease_poll", "script")},
+    "authcache_redis_gets_total": {"purpose": ("lookup", "claim", "lease_poll", "script", "spend")},
     "authcache_lookups_asked_total": {"op": Op, "object": ObjectKind, "key_scope": KeyScope},
     "authcache_failed_reads_total": {
         "object": ObjectKind,

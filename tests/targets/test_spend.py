@@ -43,12 +43,13 @@ class StubStore:
         self.tries = 0
         self.taken: Counter[Any] = Counter()
 
-    async def add_spend(self, increments: Mapping[Any, int]) -> None:
+    async def add_spend(self, increments: Mapping[Any, int]) -> dict[Any, int]:
         self.tries += 1
         if self.away:
             raise SourceUnavailableError("Postgres is away")
         await asyncio.sleep(0)
         self.taken.update(increments)
+        return {owner: self.taken[owner] for owner in increments}
 
 
 class Pending:
@@ -103,10 +104,10 @@ async def test_an_increment_that_comes_while_another_is_written_is_not_lost() ->
     spend, pending = writer(store)
     write = store.add_spend
 
-    async def and_one_more(increments: Mapping[Any, int]) -> None:
+    async def and_one_more(increments: Mapping[Any, int]) -> dict[Any, int]:
         if late:
             spend.add("key", ("k",), late.pop())
-        await write(increments)
+        return await write(increments)
 
     store.add_spend = and_one_more  # type: ignore[method-assign]  # comes in between
     spend.start()

@@ -126,6 +126,25 @@ async def execute(dsn: str, statement: str, *arguments: Any) -> None:
         await connection.close()
 
 
+BUDGETS: Mapping[str, str] = {
+    "key": 'UPDATE "LiteLLM_VerificationToken" SET max_budget = $1 WHERE token = $2',
+    "user": 'UPDATE "LiteLLM_UserTable" SET max_budget = $1 WHERE user_id = $2',
+    "team": 'UPDATE "LiteLLM_TeamTable" SET max_budget = $1 WHERE team_id = $2',
+    "membership": 'UPDATE "LiteLLM_BudgetTable" SET max_budget = $1 WHERE budget_id = $2',
+}
+
+
+async def set_budget(dsn: str, key: VirtualKey, owner: str, dollars: float) -> None:
+    """Give one owner of a key another budget."""
+    ids = {
+        "key": key.token,
+        "user": key.user_id,
+        "team": key.team_id,
+        "membership": key.budget_id,
+    }
+    await execute(dsn, BUDGETS[owner], dollars, ids[owner])
+
+
 SPENT: Mapping[str, str] = {
     "key": 'SELECT spend FROM "LiteLLM_VerificationToken" WHERE token = $1',
     "user": 'SELECT spend FROM "LiteLLM_UserTable" WHERE user_id = $1',

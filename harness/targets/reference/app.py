@@ -20,6 +20,7 @@ from harness.authcache.words import KeyScope
 from harness.domain.reads import LOG_PATH
 from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE
 from harness.domain.served import SERVED_HEADER, Served, format_served
+from harness.targets.reference.auth import Grant
 from harness.targets.reference.mock_model import ChatRequest, parse_chat
 from harness.targets.reference.problems import (
     ApiError,
@@ -116,6 +117,8 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
     served: list[Served] | None = [] if worker.tells_served else None
     status = 500
     too_large = False
+    grant: Grant | None = None
+    given = False
     try:
         _check_announced(scope, worker.body_limit)
         message = await receive()
@@ -136,19 +139,30 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
             headers += (_JSON, (_LENGTH, b"%d" % len(body)))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
-        if worker.spend is not None:
-            worker.spend.charge(grant, trace.scope, worker.settings.cost_micro)
+        given = True
     except ApiError as error:
         status = error.status
         too_large = isinstance(error, TooLargeError)
         await _refuse(send, error, served, linger=too_large)
     finally:
+        if grant is not None:
+            _settle(worker, grant, trace.scope, given=given)
         if metrics is not None:
             metrics.commit(trace)
             seconds = time.perf_counter() - start
             metrics.request_done(CHAT_ROUTE, status, trace.scope, seconds)
     if too_large:
         await _linger(receive, send)
+
+
+def _settle(worker: Worker, grant: Grant, scope: KeyScope, *, given: bool) -> None:
+    """Charge an admitted request, or take its reservation back if the reply was not given."""
+    if worker.spend is None:
+        return
+    if given:
+        worker.spend.charge(grant, scope, worker.settings.cost_micro)
+    else:
+        worker.spend.release(grant)
 
 
 async def _models(worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:

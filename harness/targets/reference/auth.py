@@ -24,6 +24,7 @@ from harness.authcache.words import ObjectKind, Op, ReadReason, key_scope
 from harness.domain.population import VirtualKey
 from harness.domain.served import Served
 from harness.errors import DecodeError
+from harness.targets.reference.budgets import Allowance, Budgets, check
 from harness.targets.reference.problems import (
     ApiError,
     AuthError,
@@ -32,7 +33,7 @@ from harness.targets.reference.problems import (
     UnavailableError,
 )
 from harness.targets.reference.request_lookups import ABSENT, RequestLookups
-from harness.targets.reference.store import Store
+from harness.targets.reference.store import Owner, Store
 from harness.targets.settings import RunSettings
 
 _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
@@ -89,6 +90,8 @@ class Grant(msgspec.Struct, frozen=True):
     user: User | None
     team: Team | None
     membership: Membership | None
+    reserved: tuple[Owner, ...] = ()
+    """What `Budgets.release` gives back if the reply is not given."""
 
 
 class Authenticator:
@@ -98,15 +101,23 @@ class Authenticator:
         cache: the cache under study.
         layout: how its keys are built.
         store: Postgres.
+        budgets: what owners have spent.
         planted_null_user: whether to look up a user for a team key without one (the premise).
     """
 
     def __init__(
-        self, cache: AuthCache, layout: KeyLayout, store: Store, *, planted_null_user: bool
+        self,
+        cache: AuthCache,
+        layout: KeyLayout,
+        store: Store,
+        budgets: Budgets,
+        *,
+        planted_null_user: bool,
     ) -> None:
         self._cache = cache
         self._layout = layout
         self._store = store
+        self._budgets = budgets
         self._planted_null_user = planted_null_user
         self._repeated = cache.switches.lookups == "repeated"
         self._rewrite = cache.switches.key_rewrite == "on"
@@ -160,7 +171,8 @@ class Authenticator:
         user: User | None = (self._user(key, asked) or await asked.beyond()).value
         if key.team_member_spend is not None:
             await self._check_team_member(key, key.team_member_spend, asked)
-        _check_budget("Key", key.spend, key.max_budget)
+        allowances = [_allowance("Key", "key", (key.token or "",), key, key.max_budget)]
+        self._check_budget(allowances[0])
         found_team = self._team(key, asked) or await asked.beyond()
         team: Team | None = found_team.value
         if self._repeated and team is not None:
@@ -170,11 +182,21 @@ class Authenticator:
         if self._repeated:
             team = (self._team(key, asked) or await asked.beyond()).value
             user = (self._user(key, asked) or await asked.beyond()).value
-        _check_limits(team, user, model)
+        if team is not None:
+            _check_team(team, model)
+            allowances.append(_allowance("Team", "team", (team.team_id,), team, team.max_budget))
+            self._check_budget(allowances[-1])
+        if user is not None:
+            _check_model("user", user.models, model)
+            allowances.append(_allowance("User", "user", (user_id or "",), user, user.max_budget))
+            self._check_budget(allowances[-1])
         membership = None
         if user_id is not None and team_id is not None:
             membership = await self._check_membership(user_id, team_id, user, asked)
-        return Grant(found_key, user_id, team_id, user, team, membership)
+            if membership is not None:
+                allowances.append(_member_allowance(membership, membership.spend))
+        reserved = await self._budgets.reserve(allowances, trace)
+        return Grant(found_key, user_id, team_id, user, team, membership, reserved)
 
     async def _check_team_member(self, key: Key, spend: float, asked: RequestLookups) -> None:
         if key.user_id is None or key.team_id is None:
@@ -182,7 +204,16 @@ class Authenticator:
         cache_key = self._layout.member(key.user_id, key.team_id)
         member = await self._membership(cache_key, key.user_id, key.team_id, asked, "member")
         if member is not None:
-            _check_budget("Team member", spend, member.budget_max)
+            self._check_budget(_member_allowance(member, spend))
+
+    def _check_budget(self, allowance: Allowance) -> None:
+        """Check a budget against the owner's copy. Raises BudgetExceededError."""
+        if allowance.budget is not None:
+            check(
+                allowance.label,
+                self._budgets.seen(allowance.owner, allowance.copied),
+                allowance.budget,
+            )
 
     async def _check_membership(
         self, user_id: str, team_id: str, user: User | None, asked: RequestLookups
@@ -190,7 +221,7 @@ class Authenticator:
         cache_key = self._layout.membership(user_id, team_id)
         membership = await self._membership(cache_key, user_id, team_id, asked)
         if membership is not None:
-            _check_budget("Team member", membership.spend, membership.budget_max)
+            self._check_budget(_member_allowance(membership, membership.spend))
         if self._repeated:
             # Upstream looks it up again for the member's models, which no population restricts.
             membership = await self._membership(cache_key, user_id, team_id, asked)
@@ -311,15 +342,10 @@ def _check_alive(key: Key) -> None:
             raise AuthError(f"This virtual key expired at {expires.isoformat()}.")
 
 
-def _check_limits(team: Team | None, user: User | None, model: str) -> None:
-    if team is not None:
-        if team.blocked:
-            raise AuthError("The team of this key is blocked.")
-        _check_model("team", team.models, model)
-        _check_budget("Team", team.spend, team.max_budget)
-    if user is not None:
-        _check_model("user", user.models, model)
-        _check_budget("User", user.spend, user.max_budget)
+def _check_team(team: Team, model: str) -> None:
+    if team.blocked:
+        raise AuthError("The team of this key is blocked.")
+    _check_model("team", team.models, model)
 
 
 def _check_model(owner: str, allowed: list[str] | None, model: str) -> None:
@@ -329,8 +355,12 @@ def _check_model(owner: str, allowed: list[str] | None, model: str) -> None:
         )
 
 
-def _check_budget(owner: str, spend: float | None, budget: float | None) -> None:
-    if budget is not None and (spend or 0.0) >= budget:
-        raise BudgetExceededError(
-            f"{owner} budget exceeded: spent {spend or 0.0:.6f} of {budget:.6f} US dollars."
-        )
+def _allowance(
+    label: str, kind: str, ids: tuple[str, ...], copy: Key | User | Team, budget: float | None
+) -> Allowance:
+    return Allowance(label, (kind, ids), copy.spend, budget)
+
+
+def _member_allowance(member: Membership, spend: float | None) -> Allowance:
+    owner = ("membership", (member.user_id, member.team_id))
+    return Allowance("Team member", owner, spend, member.budget_max)

@@ -2,8 +2,9 @@
 
 ``read_modify_write`` is upstream's: cached copies of key, user and team are read, increased and
 written back in one pipeline, without a lock; two workers overwrite each other. ``write_behind``
-changes only the live object in this worker's memory. Either way Postgres gets increments, batched
-by a background writer that keeps those it could not write.
+changes no copy: what the worker charged is added to whatever copy it gets (`SpendWriter.spent`).
+Either way Postgres gets increments, batched by a background writer that keeps those it could not
+write. What a budget is checked against is a matter of its own: `harness.targets.reference.budgets`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -21,12 +23,11 @@ from harness.authcache.trace import Trace
 from harness.authcache.words import KeyScope, ObjectKind
 from harness.errors import DecodeError
 from harness.targets.reference.auth import Grant
-from harness.targets.reference.store import MICRO, Store
+from harness.targets.reference.budgets import Budgets, Recent
+from harness.targets.reference.store import MICRO, Owner, Store
 
 PIPELINE_TTL_S = 60.0
 """Hard-coded in LiteLLM's ``update_cache``."""
-
-Increment = tuple[str, tuple[str, ...]]
 
 
 class SpendWriter:
@@ -36,13 +37,25 @@ class SpendWriter:
         store: Postgres.
         interval_s: seconds between flushes.
         pending: called with +n for increments added and -n for increments written.
+        copies_live_s: the greatest age at which a copy of an object is served.
     """
 
-    def __init__(self, store: Store, interval_s: float, pending: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        interval_s: float,
+        pending: Callable[[int], None],
+        copies_live_s: float = math.inf,
+    ) -> None:
         self._store = store
         self._interval_s = interval_s
         self._pending = pending
-        self._waiting: Counter[Increment] = Counter()
+        self._waiting: Counter[Owner] = Counter()
+        self._writing: Counter[Owner] = Counter()
+        """The flush under way: Postgres may have it or not."""
+        self._totals = Recent(copies_live_s)
+        """What Postgres held after this worker's last increment. A copy that is served later than
+        that was read after it."""
         self._count = 0
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -52,6 +65,21 @@ class SpendWriter:
         self._waiting[kind, ids] += micro
         self._count += 1
         self._pending(+1)
+
+    def spent(self, owner: Owner, copied: int, *, at_least: bool = False) -> int:
+        """What an owner has spent as far as this worker knows, in micro-units.
+
+        A copy of the owner's object may be older than what this worker has charged since. So what
+        is not in Postgres yet is added to it, and a total that a flush brought back stands in for
+        a copy that is older. Spend in Postgres only grows, so the greater of the two is the newer.
+
+        Args:
+            owner: whose spend.
+            copied: the spend in the copy, which must be as Postgres held it.
+            at_least: leave out a flush under way, which the copy may contain already.
+        """
+        known = max(copied, self._totals.get(owner) or 0) + self._waiting[owner]
+        return known if at_least else known + self._writing[owner]
 
     def start(self) -> None:
         """Start flushing."""
@@ -83,13 +111,17 @@ class SpendWriter:
         if not self._waiting:
             return
         batch, count = self._waiting, self._count
-        self._waiting, self._count = Counter(), 0
+        self._waiting, self._count, self._writing = Counter(), 0, batch
         try:
-            await self._store.add_spend(batch)
+            totals = await self._store.add_spend(batch)
         except SourceUnavailableError:
             self._waiting.update(batch)
             self._count += count
             return
+        finally:
+            self._writing = Counter()
+        for owner, micro in totals.items():
+            self._totals.put(owner, micro)
         self._pending(-count)
 
 
@@ -97,11 +129,18 @@ class SpendPath:
     """Charges requests."""
 
     def __init__(
-        self, cache: AuthCache, layout: KeyLayout, writer: SpendWriter, *, time_scale: float
+        self,
+        cache: AuthCache,
+        layout: KeyLayout,
+        writer: SpendWriter,
+        budgets: Budgets,
+        *,
+        time_scale: float,
     ) -> None:
         self._cache = cache
         self._layout = layout
         self._writer = writer
+        self._budgets = budgets
         self._memory_only = cache.switches.spend_write_back == "memory"
         self._ttl_s = (
             PIPELINE_TTL_S * time_scale if cache.switches.spend_ttl == "fixed_60s" else cache.ttl_s
@@ -112,11 +151,19 @@ class SpendPath:
     def charge(self, grant: Grant, scope: KeyScope, micro: int) -> None:
         """Charge one reply, in micro-units. Returns at once; the work is counted as pending."""
         if not self._updates_caches:
-            self._charge_live(grant, micro)
             self._queue(grant, micro, user_too=True)
             return
         self._cache.recorder.background(+1)
         task = asyncio.create_task(self._read_modify_write(grant, scope, micro))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def release(self, grant: Grant) -> None:
+        """Take back what an admitted request reserved and was not charged for. Returns at once."""
+        if not grant.reserved:
+            return
+        self._cache.recorder.background(+1)
+        task = asyncio.create_task(self._release(grant))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -125,13 +172,11 @@ class SpendPath:
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _charge_live(self, grant: Grant, micro: int) -> None:
-        # Reaches the next request of this worker when memory holds live objects; other workers
-        # see it from Postgres within the sum of the TTLs.
-        cost = micro / MICRO
-        for value in (grant.key.value, grant.user, grant.team, grant.membership):
-            if value is not None:
-                value.spend = (value.spend or 0.0) + cost
+    async def _release(self, grant: Grant) -> None:
+        try:
+            await self._budgets.release(grant.reserved)
+        finally:
+            self._cache.recorder.background(-1)
 
     def _queue(self, grant: Grant, micro: int, *, user_too: bool) -> None:
         key = grant.key.value

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import asyncpg
@@ -62,12 +62,25 @@ LEFT JOIN "LiteLLM_BudgetTable" AS b ON m.budget_id = b.budget_id
 WHERE m.user_id = $1 AND m.team_id = $2
 """.strip()
 
+Owner = tuple[str, tuple[str, ...]]
+"""A row that has a spend: a kind, as in `ADD_SPEND`, and the ids of the row."""
+
 ADD_SPEND: Mapping[str, str] = {
-    "key": 'UPDATE "LiteLLM_VerificationToken" SET spend = spend + $1 WHERE token = $2',
-    "user": 'UPDATE "LiteLLM_UserTable" SET spend = spend + $1 WHERE user_id = $2',
-    "team": 'UPDATE "LiteLLM_TeamTable" SET spend = spend + $1 WHERE team_id = $2',
+    "key": (
+        'UPDATE "LiteLLM_VerificationToken" SET spend = spend + $1 WHERE token = $2 '
+        "RETURNING token, spend"
+    ),
+    "user": (
+        'UPDATE "LiteLLM_UserTable" SET spend = spend + $1 WHERE user_id = $2 '
+        "RETURNING user_id, spend"
+    ),
+    "team": (
+        'UPDATE "LiteLLM_TeamTable" SET spend = spend + $1 WHERE team_id = $2 '
+        "RETURNING team_id, spend"
+    ),
     "membership": (
         'UPDATE "LiteLLM_TeamMembership" SET spend = spend + $1 WHERE user_id = $2 AND team_id = $3'
+        " RETURNING user_id, team_id, spend"
     ),
 }
 
@@ -87,6 +100,11 @@ _TEAM_EMPTY: Mapping[str, Any] = {
 }
 
 MICRO = 1_000_000
+
+
+def to_micro(dollars: float | None) -> int:
+    """US dollars in micro-units. Sums of floats miss a budget by a rounding, integers do not."""
+    return round((dollars or 0.0) * MICRO)
 
 
 class _Connection(asyncpg.Connection):
@@ -170,11 +188,12 @@ class Store:
         fields = {name: row[name] for name in ("user_id", "team_id", "spend", "budget_id")}
         return self._membership(**fields, litellm_budget_table=budget)
 
-    async def add_spend(self, increments: Mapping[tuple[str, tuple[str, ...]], int]) -> None:
+    async def add_spend(self, increments: Mapping[Owner, int]) -> dict[Owner, int]:
         """Add increments, in micro-units, in one transaction.
 
-        Args:
-            increments: object and ids (as in `ADD_SPEND`) → micro-units.
+        Returns:
+            What each row has spent now, in micro-units: the increments of all workers so far. Rows
+            that do not exist are left out.
 
         Raises:
             SourceUnavailableError: nothing was written.
@@ -184,12 +203,31 @@ class Store:
         by_kind: dict[str, list[tuple[Any, ...]]] = {}
         for (kind, ids), micro in sorted(increments.items()):
             by_kind.setdefault(kind, []).append((micro / MICRO, *ids))
+        totals: dict[Owner, int] = {}
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 for kind, rows in by_kind.items():
-                    await connection.executemany(ADD_SPEND[kind], rows)
+                    for row in await connection.fetchmany(ADD_SPEND[kind], rows):
+                        totals[kind, tuple(row[:-1])] = to_micro(row[-1])
         except _AWAY as error:
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
+        return totals
+
+    async def spend(self, owner: Owner) -> int:
+        """What an owner has spent, in micro-units: one read of its object. 0 where it has no row.
+
+        Raises:
+            SourceUnavailableError: Postgres did not answer.
+        """
+        kind, ids = owner
+        reads: Mapping[str, Callable[..., Awaitable[Key | User | Team | Membership | None]]] = {
+            "key": self.key,
+            "user": self.user,
+            "team": self.team,
+            "membership": self.membership,
+        }
+        row = await reads[kind](*ids)
+        return to_micro(None if row is None else row.spend)
 
     async def answers(self) -> bool:
         """Whether Postgres answers now."""

@@ -18,10 +18,14 @@ from harness.domain.served import COST_HEADER
 from harness.errors import SetupError
 from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.auth import Authenticator
+from harness.targets.reference.budgets import Budgets
 from harness.targets.reference.mock_model import MockModel
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.spend import SpendPath, SpendWriter
 from harness.targets.reference.store import MICRO, Store, open_pool
+
+FLUSHES_KEPT = 10
+"""How many flushes a spend counter outlives the oldest copy of its owner's object."""
 
 
 class Worker:
@@ -61,15 +65,30 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
-        self.auth = Authenticator(
-            self.cache, self._layout, self.store, planted_null_user=settings.planted_null_user
+        self._writer = SpendWriter(
+            self.store, settings.spend_flush_s, recorder.background, self.cache.copies_live_s
         )
-        self._writer = SpendWriter(self.store, settings.spend_flush_s, recorder.background)
         self._writer.start()
+        budgets = Budgets(
+            switches,
+            self.cache.redis,
+            self.store,
+            recorder,
+            self._writer.spent,
+            price=settings.cost_micro if settings.spend_tracking else 0,
+            life_s=self.cache.copies_live_s + FLUSHES_KEPT * settings.spend_flush_s,
+        )
+        self.auth = Authenticator(
+            self.cache,
+            self._layout,
+            self.store,
+            budgets,
+            planted_null_user=settings.planted_null_user,
+        )
         self.spend: SpendPath | None = None
         if settings.spend_tracking:
             self.spend = SpendPath(
-                self.cache, self._layout, self._writer, time_scale=settings.time_scale
+                self.cache, self._layout, self._writer, budgets, time_scale=settings.time_scale
             )
 
     async def close(self) -> None:
