@@ -21,8 +21,12 @@ class Valkey:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         options = {"bind": "127.0.0.1", "port": self.port, "save": "", "dir": folder}
-        argv = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-        self.process = subprocess.Popen([find_valkey(), *argv], stdout=subprocess.DEVNULL)
+        self._argv = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        self.start()
+
+    def start(self) -> None:
+        """Start, and after `close` start again, empty and on the same port."""
+        self.process = subprocess.Popen([find_valkey(), *self._argv], stdout=subprocess.DEVNULL)
 
     @property
     def url(self) -> str:

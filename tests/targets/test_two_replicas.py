@@ -65,7 +65,7 @@ async def spend_seen(by: Node, variant: str, key: VirtualKey) -> dict[str, int]:
         keys[ObjectKind.USER] = layout.user(key.user_id), key.user_id
     if key.team_id is not None:
         keys[ObjectKind.TEAM] = layout.team(key.team_id), key.team_id
-    seen = {}
+    seen: dict[str, int] = {}
     for kind, (name, owner) in keys.items():
         found = await by.worker.cache.peek(kind, name, Trace())
         if found is not None:

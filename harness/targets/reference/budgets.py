@@ -169,10 +169,11 @@ class Budgets:
         self._seeding = asyncio.Lock()
 
     def seen(self, owner: Owner, copied: float | None) -> int:
-        """The spend of an owner whose copy was looked up, in micro-units."""
-        micro = to_micro(copied)
-        # With `read_modify_write` copies hold what was charged, or have lost it.
-        return self._spent(owner, micro) if self._copies_are_exact else micro
+        """The spend of an owner whose copy was looked up, in micro-units.
+
+        Where counters decide, it is the least: no request is refused for what is counted twice.
+        """
+        return self._known(owner, copied, at_least=self._counts)
 
     async def reserve(self, allowances: Sequence[Allowance], trace: Trace) -> tuple[Owner, ...]:
         """Take the price of a reply out of all budgets, or out of none.
@@ -267,10 +268,12 @@ class Budgets:
 
     def _least(self, allowance: Allowance) -> int:
         """What an owner has spent at least. It never counts anything twice."""
-        micro = to_micro(allowance.copied)
-        if not self._copies_are_exact:
-            return micro
-        return self._spent(allowance.owner, micro, at_least=True)
+        return self._known(allowance.owner, allowance.copied, at_least=True)
+
+    def _known(self, owner: Owner, copied: float | None, *, at_least: bool) -> int:
+        micro = to_micro(copied)
+        # With `read_modify_write` copies hold what was charged, or have lost it.
+        return self._spent(owner, micro, at_least=at_least) if self._copies_are_exact else micro
 
 
 def _counter(owner: Owner) -> str:
