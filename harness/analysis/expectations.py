@@ -19,7 +19,7 @@ from harness.analysis.intervals import (
 from harness.analysis.points import because, missing
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import PER, answered, of_scope, per_answered
-from harness.domain.result import Estimate, ExpectationResult, State, VariantResult
+from harness.domain.result import Estimate, ExpectationResult, OwnerBudget, State, VariantResult
 from harness.domain.series import ALL
 from harness.scenario.schema import (
     CellExpectation,
@@ -500,6 +500,28 @@ def _of_reads(figures: Callable[[VariantResult], Mapping[str, Estimate]]) -> Int
     return estimate
 
 
+def _overshoot(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
+    return _worst(result, scope, kind, lambda budget: budget.overshoot)
+
+
+def _beyond_open(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
+    return _worst(result, scope, kind, lambda budget: budget.overshoot - budget.open_at_once)
+
+
+def _worst(
+    result: VariantResult,
+    scope: str,
+    kind: ObjectKind | None,
+    figure: Callable[[OwnerBudget], int],
+) -> float | None:
+    figures = [
+        figure(budget)
+        for budget in result.budgets
+        if scope in (ALL, budget.scope) and (kind is None or budget.owner == kind.value)
+    ]
+    return float(max(figures)) if figures else None
+
+
 METRICS: Mapping[str, Metric] = {
     "source_reads_per_1000": Metric(_source_reads, "source_reads_by_scope", "source_reads", _reads),
     "source_reads_over_reference_line": Metric(
@@ -520,5 +542,7 @@ METRICS: Mapping[str, Metric] = {
         "source_reads",
         _of_reads(lambda result: result.reads_over_expected),
     ),
+    "overshoot": Metric(_overshoot, "budgets"),
+    "overshoot_beyond_open": Metric(_beyond_open, "budgets"),
 }
 """By its name in a scenario file."""

@@ -22,7 +22,13 @@ ANY = "any"
 CELLS = "cells"
 
 MeasureName = Literal[
-    "cells", "source_reads", "log_pairs", "statuses", "wrong_values", "payload_bytes"
+    "cells",
+    "source_reads",
+    "log_pairs",
+    "statuses",
+    "wrong_values",
+    "overshoot",
+    "payload_bytes",
 ]
 Scope = Literal["any", "team", "user", "shared_id", "member"]
 

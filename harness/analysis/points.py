@@ -59,6 +59,8 @@ SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
     "backfill_ttl": (_AUTH_CACHE, _REDIS_CACHE),
     # Without them, it is unknown when the last spend has been written.
     "spend_drift": (_SPEND_QUEUES, _TASKS),
+    # From the replies' statuses and the generator's samples.
+    "budgets": (),
 }
 """By measure. `getters` is in none: it separates loads from peeks, and no figure does."""
 

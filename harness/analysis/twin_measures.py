@@ -116,6 +116,15 @@ def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
     return None if value is None else RoundedFigure(value, requests / PER)
 
 
+def _budget_places(variant: VariantResult) -> Iterable[Place]:
+    return [(budget.scope, budget.owner) for budget in variant.budgets]
+
+
+def _overshoot(variant: VariantResult, scope: str, part: str) -> Reading:
+    beyond = [b.overshoot for b in variant.budgets if (b.scope, b.owner) == (scope, part)]
+    return RoundedFigure(float(max(beyond))) if beyond else None
+
+
 def _payload(variant: VariantResult, _: str, part: str) -> Reading:
     size = variant.payload_bytes.get(part)
     return None if size is None else RoundedFigure(size)
@@ -148,6 +157,7 @@ MEASURES = (
     Measure("log_pairs", "log pairs", _scope_places, _log_pairs, seen_as="log_pairs"),
     Measure("statuses", "status", _status_places, _statuses, percent=True),
     Measure("wrong_values", "wrong values", _wrong_places, _wrong_values, seen_as="wrong_values"),
+    Measure("overshoot", "replies over budget", _budget_places, _overshoot, seen_as="budgets"),
     Measure("payload_bytes", "payload, bytes", _payload_places, _payload, seen_as="payload_bytes"),
 )
 """In the order of the tables. Figures are per 1,000 answered requests of the scope, statuses in

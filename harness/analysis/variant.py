@@ -10,6 +10,7 @@ from harness.analysis.cells import judge as judge_cell
 from harness.analysis.latency import latency
 from harness.analysis.points import mask_unseen
 from harness.analysis.read_figures import ReadFigures, read_figures
+from harness.analysis.spend import owner_budgets
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import answered
@@ -43,7 +44,9 @@ def variant_result(
         samples_dir: folder of the raw samples, one file per window.
     """
     measured = tuple(e for e in evidence if e.phase == "measured")
-    tally = Tally(measured, {key.index: key.scope for key in plan.keys})
+    scopes = {key.index: key.scope for key in plan.keys}
+    spendable = {scope for scope in scopes.values() if plan.scenario.population.replies(scope)}
+    tally = Tally(measured, scopes, frozenset(spendable))
     requests = tally.requests()
     line = measured_line(plan, arm, measured, requests)
     reads = {s: n for s in (ALL, *requests) if (n := tally.reads_per_1000(s)) is not None}
@@ -93,6 +96,9 @@ def variant_result(
         payload_bytes=_means(tally, PAYLOAD_BYTES, 1.0),
         codec_us={op: _means(tally, CODEC_SECONDS, 1e6, op=op) for op in ("encode", "decode")},
         spend_drift_micro=spend_drift(measured),
+        budgets=owner_budgets(
+            plan.scenario, plan.keys, (samples_dir / f"{e.name}.csv.gz" for e in evidence)
+        ),
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
         cpu_ms_per_request=_cpu(arm.name, measured),
         hard_coded=list(arm.target.hard_coded),

@@ -145,6 +145,31 @@ class CombinedViewRow(_Part):
     """replicas x workers x keys x ``window_s`` / TTL: one read for each worker, key and TTL."""
 
 
+class OwnerBudget(_Part):
+    """What the budget of one owner let through, over all windows of a variant."""
+
+    owner: ObjectName
+    """Kind of the owner."""
+    scope: Scope
+    """Scope of its keys."""
+    keys: list[int]
+    """Indices of its keys in the population."""
+    affordable: int
+    """Replies that the budget allows."""
+    admitted: int
+    """2xx replies to its keys."""
+    refused: int
+    """Its keys' other answers."""
+    open_at_once: int
+    """The greatest number of its keys' requests that were under way at the same moment, from the
+    raw samples."""
+
+    @property
+    def overshoot(self) -> int:
+        """Replies beyond the budget; negative where the requests did not use it up."""
+        return self.admitted - self.affordable
+
+
 class VariantResult(_Part):
     """Everything measured of one variant."""
 
@@ -229,6 +254,8 @@ class VariantResult(_Part):
     """Cost of the answered requests minus what Postgres gained, of ``user``, ``team`` and
     ``membership``: a finding. The key's own spend is an equation of the ledger. Empty where it was
     not seen."""
+    budgets: list[OwnerBudget] = []
+    """Budgets within reach; empty where the scenario has none."""
     latency_ms: Latency
     """Latency of all answered requests."""
     cpu_ms_per_request: dict[Group, float] = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
 from harness.domain.rates import answered
-from harness.domain.result import Result, VariantResult, in_order
+from harness.domain.result import OwnerBudget, Result, VariantResult, in_order
 from harness.report.instrumented import noted
 from harness.report.numbers import NOT_MEASURED, count, nothing_in, rate, seconds, time_ms
 from harness.report.table import Cell, Column, Row, Table
@@ -23,6 +23,7 @@ def measures_table(result: Result) -> Table:
         _row(result, "log pairs", _bounded(result, _pairs)),
         _row(result, "wrong values served", _bounded(result, _wrong)),
         _row(result, "deserialize failures", _bounded(result, _failures)),
+        *_budget_rows(result),
         *_outcome_rows(result),
         _row(result, "source reads", _reads),
         _row(result, "source reads, cold fill", _cold_reads),
@@ -116,6 +117,27 @@ def _age_rows(result: Result) -> list[Row]:
 
     tiers = in_order((t for v in result.variants.values() for t in v.entry_age_max_s), Tier)
     return [_row(result, f"greatest entry age, {tier}, s", measure(tier)) for tier in tiers]
+
+
+def _budget_rows(result: Result) -> list[Row]:
+    def measure(scope: str, owner: str) -> Measure:
+        return lambda v: _budget([b for b in v.budgets if (b.scope, b.owner) == (scope, owner)])
+
+    places = dict.fromkeys((b.scope, b.owner) for v in result.variants.values() for b in v.budgets)
+    return [
+        _row(result, f"{owner} budget, scope {scope}: replies", measure(scope, owner))
+        for scope, owner in places
+    ]
+
+
+def _budget(owners: list[OwnerBudget]) -> Cell:
+    if not owners:
+        return Cell(NOT_MEASURED)
+    admitted, affordable = (sum(o.admitted for o in owners), sum(o.affordable for o in owners))
+    worst = max(owners, key=lambda owner: owner.overshoot)
+    at_once = f"{worst.open_at_once:,} open at once, {sum(o.refused for o in owners):,} refused"
+    note = f"worst {worst.overshoot:+,}; {at_once}" if len(owners) > 1 else at_once
+    return Cell(f"{admitted:,} of {affordable:,}", note)
 
 
 def _statuses(variant: VariantResult) -> Cell:

@@ -11,6 +11,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain.series import ALL
 
 ScopeName = Literal["team", "user", "shared_id", "member"]
+OwnerName = Literal["key", "user", "team", "membership"]
 Cell = Literal["broken", "hidden", "wasteful", "healthy"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -21,6 +22,7 @@ Keys = Annotated[int, Field(ge=0, le=100_000)]
 TtlSeconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 TimeScale = Annotated[float, Field(ge=0.001, le=1_000, allow_inf_nan=False)]
 RatePerS = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+Replies = Annotated[int, Field(ge=1, le=1_000_000)]
 Weight = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
 UpToAnHour = Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)]
 
@@ -38,11 +40,36 @@ class Population(_Table):
     member: Keys = 0
     member_row: Literal["budget", "cleared", "none"] = "budget"
     shared_id_row: Literal["budget", "cleared", "none"] = "budget"
+    budgets: dict[ScopeName, dict[OwnerName, Replies]] = {}
+    """Budgets within reach, in replies, by scope and owner. All others are out of reach."""
 
     def counts(self) -> dict[str, int]:
         """Keys by scope, scopes without keys left out."""
         scopes: tuple[ScopeName, ...] = ("team", "user", "shared_id", "member")
         return {scope: n for scope in scopes if (n := getattr(self, scope)) > 0}
+
+    def replies(self, scope: str) -> dict[str, int]:
+        """Budgets within reach of the keys of a scope, in replies, by owner."""
+        return {
+            owner: n
+            for name, owners in self.budgets.items()
+            if name == scope
+            for owner, n in owners.items()
+        }
+
+    @model_validator(mode="after")
+    def _owners_exist(self) -> Population:
+        for scope, owners in self.budgets.items():
+            row = self.member_row if scope == "member" else self.shared_id_row
+            has = {
+                "key": True,
+                "user": scope != "team",
+                "team": scope != "user",
+                "membership": scope in ("member", "shared_id") and row == "budget",
+            }
+            if missing := [owner for owner in owners if not has[owner]]:
+                raise ValueError(f"budgets: keys of scope {scope} have no {', '.join(missing)}")
+        return self
 
 
 class Load(_Table):
@@ -165,6 +192,8 @@ Metric = Literal[
     "entry_age_max_s",
     "ttl_kept",
     "reads_per_object_and_ttl",
+    "overshoot",
+    "overshoot_beyond_open",
 ]
 
 
@@ -254,3 +283,14 @@ class Scenario(_Table):
     def looks(self) -> int:
         """How often the run may look whether it can stop: after ``rounds``, then each round."""
         return 1 + (self.rounds_max or self.rounds) - self.rounds
+
+    @model_validator(mode="after")
+    def _budgets_are_counted(self) -> Scenario:
+        if self.population.budgets and self.load.warmup_ttls:
+            raise ValueError(
+                "population.budgets needs load.warmup_ttls = 0: a warm-up keeps no samples, so "
+                "what it admits would not be counted"
+            )
+        if self.population.budgets and not self.mock.cost_micro:
+            raise ValueError("population.budgets needs mock.cost_micro > 0")
+        return self

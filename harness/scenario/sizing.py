@@ -9,6 +9,8 @@ the fewest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from harness.domain.population import VirtualKey, make_population, objects_in_scope
 from harness.domain.rates import key_shares
@@ -23,7 +25,22 @@ def population(scenario: Scenario) -> list[VirtualKey]:
     """The scenario's keys."""
     people = scenario.population
     rows = {"member": people.member_row, "shared_id": people.shared_id_row}
-    return make_population(people.counts(), rows, seed=scenario.seed, model=MODEL)
+    keys = make_population(people.counts(), rows, seed=scenario.seed, model=MODEL)
+    return [_within_reach(key, scenario) for key in keys]
+
+
+def _within_reach(key: VirtualKey, scenario: Scenario) -> VirtualKey:
+    """The key with the scenario's budgets; a shared owner gets the budget of its last key."""
+    replies = scenario.population.replies(key.scope)
+    dollars = {owner: n * scenario.mock.cost_micro / 1_000_000 for owner, n in replies.items()}
+    changes: dict[str, Any] = {
+        f"{owner}_limits": replace(limits, max_budget=dollars[owner])
+        for owner in ("key", "user", "team")
+        if owner in dollars and (limits := getattr(key, f"{owner}_limits")) is not None
+    }
+    if "membership" in dollars:
+        changes["member_max_budget"] = dollars["membership"]
+    return replace(key, **changes)
 
 
 def sizing(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> list[Sizing]:
