@@ -48,8 +48,11 @@ class Outcome(StrEnum):
 
 
 class ReadReason(StrEnum):
-    """Why Postgres was asked. ``direct`` is a read without a cache lookup before it, ``seed`` one
-    for the first value of a spend counter."""
+    """Why Postgres was asked.
+
+    ``direct`` is a read without a cache lookup before it, ``seed`` one for the first value of a
+    spend counter.
+    """
 
     MISS = "miss"
     DESERIALIZE_FAILURE = "deserialize_failure"
