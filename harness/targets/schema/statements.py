@@ -49,6 +49,7 @@ REFERENCE_OTHERS: Others = (
             r'UPDATE "LiteLLM_(?:VerificationToken|UserTable|TeamTable|TeamMembership)"'
             r" SET spend = spend \+ \$1 WHERE"
             r" (?:token|user_id|team_id) = \$2(?: AND team_id = \$3)?"
+            r"(?: RETURNING [a-z_, ]+)?"
         ),
     ),
     _TRANSACTION,
