@@ -74,3 +74,40 @@ def test_a_broken_codec_under_a_healthy_name_fails(tmp_path: Path) -> None:
 
 def _cells(team: str, user: str, shared_id: str, member: str) -> dict[str, str]:
     return {"team": team, "user": user, "shared_id": shared_id, "member": member}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "measured"),
+    [
+        ("TtlTimes10", 0, (0.98, 1.04)),
+        ("TtlTimes09", 1, (0.89, 0.95)),
+        ("TtlTimes11", 1, (1.09, 1.15)),
+        ("TtlTimes100", 1, None),
+    ],
+)
+def test_the_default_scenario_finds_a_ttl_that_is_not_kept(
+    tmp_path: Path, fault: str, code: int, measured: tuple[float, float] | None
+) -> None:
+    runs_dir = tmp_path / "runs"
+    ended = harness(
+        runs_dir,
+        *("loadtest", "--replicas", "2", "--variants", "recommended", "--runs-dir", str(runs_dir)),
+        *("--override", f"recommended:codec=tests.runs.planted:{fault}"),
+    )
+    assert ended.code == code, ended.output
+    kept = ended.result["variants"]["recommended"]["ttl_kept"].get("all")
+    if measured is None:
+        assert kept is None, "no entry expired, so none was read twice"
+    else:
+        assert measured[0] <= kept["value"] <= measured[1]
+    failed = [e["name"] for e in ended.result["expectations"] if not e["passed"]]
+    assert ("ttl_kept in all" in failed) == (code == 1)
+
+
+def test_reads_that_are_booked_under_another_scope_make_a_run_invalid(tmp_path: Path) -> None:
+    override = "recommended:codec=tests.runs.planted:BookedUnderUser"
+    ended = _smoke(tmp_path, "--variants", "recommended", "--override", override)
+    assert ended.code == 4, ended.output
+    equations = ended.result["ledger"]["equations"]
+    unbalanced = {e["name"] for e in equations if e["status"] == "unbalanced"}
+    assert unbalanced == {"reads_by_scope"}
