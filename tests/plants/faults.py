@@ -1,0 +1,538 @@
+"""The faults that a run must notice, each with the detector that must speak.
+
+Standard library only: `site/sitecustomize.py` loads this file in every process of a run, also in a
+release's own environment. A patch gets the module that it changes, just imported, and a source of
+chance, from which it draws its size.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+Patch = Callable[[Any, random.Random], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One planted fault."""
+
+    name: str
+    what: str
+    kind: str
+    """Of: count, scope, ttl, data, authorisation, spend, latency, generator, snapshot, release."""
+    patches: dict[str, Patch]
+    """By the module that each changes."""
+    noticed_by: str
+    """What must speak: ``equation NAME``, ``cell CELL``, ``expectation WORDS``, ``reason WORDS``,
+    or ``let through``; ``nothing`` where no detector may speak."""
+    exit_code: int
+    also: tuple[str, ...] = ()
+    """Other equations that this fault unbalances by its nature."""
+    scenario: str = "smoke"
+    variants: str = "recommended"
+    quick: bool = field(default=False)
+    """Whether `make test` plants it too."""
+
+
+def patches(name: str) -> dict[str, Callable[[ModuleType], None]]:
+    """The patches of a fault, by module."""
+    fault = FAULTS[name]
+    chance = random.Random(os.environ.get("AUTHCACHE_PLANT_SEED", "0"))
+    found = {
+        module: functools.partial(_apply, patch, chance) for module, patch in fault.patches.items()
+    }
+    return {**found, "harness.process.processes": _pass_on}
+
+
+def _pass_on(module: Any) -> None:
+    """Have the servers of a run inherit the plant: their environment is a minimal one."""
+    module._PASSED_ON = (*module._PASSED_ON, "PYTHONPATH", "AUTHCACHE_PLANT", "AUTHCACHE_PLANT_SEED")
+
+
+def _apply(patch: Patch, chance: random.Random, module: ModuleType) -> None:
+    patch(module, chance)
+
+
+def _wrap(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    original = getattr(owner, name)
+    setattr(owner, name, functools.wraps(original)(make(original)))
+
+
+# Counts.
+
+
+def _every_tenth_get_uncounted(module: Any, chance: random.Random) -> None:
+    every, seen = chance.randint(8, 12), [0]
+
+    def make(count: Callable[..., Any]) -> Callable[..., Any]:
+        def redis_get(self: Any, purpose: str) -> None:
+            seen[0] += 1
+            if seen[0] % every:
+                count(self, purpose)
+
+        return redis_get
+
+    _wrap(module.Metrics, "redis_get", make)
+
+
+def _reads_counted_twice(module: Any, chance: random.Random) -> None:
+    every, seen = chance.randint(4, 6), [0]
+
+    def make(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def commit_some_twice(self: Any, trace: Any) -> None:
+            for read in list(trace.source_reads):
+                seen[0] += 1
+                if seen[0] % every == 0:
+                    trace.source_reads.append(read)
+            commit(self, trace)
+
+        return commit_some_twice
+
+    _wrap(module.Metrics, "commit", make)
+
+
+def _half_of_memory_hits_uncounted(module: Any, chance: random.Random) -> None:
+    share = chance.uniform(0.3, 0.6)
+    draw = random.Random(chance.random())
+
+    def make(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def commit_some(self: Any, trace: Any) -> None:
+            trace.lookups[:] = [
+                one
+                for one in trace.lookups
+                if not (one.tier == "memory" and one.outcome == "hit" and draw.random() < share)
+            ]
+            commit(self, trace)
+
+        return commit_some
+
+    _wrap(module.Metrics, "commit", make)
+
+
+def _ten_more_sets(module: Any, chance: random.Random) -> None:
+    more = chance.randint(5, 12)
+
+    def make(set_many: Callable[..., Any]) -> Callable[..., Any]:
+        async def more_sets(self: Any, items: Any, ttl_s: float) -> Any:
+            for _ in range(more):
+                await self._client.send("SET", self._namespace + "padding", b"x" * 2000)
+            return await set_many(self, items, ttl_s)
+
+        return more_sets
+
+    _wrap(module.RedisTier, "set_many", make)
+
+
+# Statements.
+
+
+def _one_more_query(text: str) -> Patch:
+    def patch(module: Any, _: random.Random) -> None:
+        def make(answer: Callable[..., Any]) -> Callable[..., Any]:
+            async def with_query(self: Any, token: str) -> Any:
+                await self._pool.fetch(text, token)
+                return await answer(self, token)
+
+            return with_query
+
+        _wrap(module.Store, "key", make)
+
+    return patch
+
+
+# Scopes.
+
+
+def _shared_id_booked_under_user(module: Any, _: random.Random) -> None:
+    def make(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def commit_elsewhere(self: Any, trace: Any) -> None:
+            scope = trace.scope
+            if scope == "shared_id" and trace.source_reads:
+                trace.scope = type(scope)("user")
+            commit(self, trace)
+            trace.scope = scope
+
+        return commit_elsewhere
+
+    _wrap(module.Metrics, "commit", make)
+
+
+# Data.
+
+
+def _no_header(module: Any, _: random.Random) -> None:
+    module.format_served = lambda _entries: ""
+
+
+def _another_team(one_in: int) -> Patch:
+    def patch(module: Any, chance: random.Random) -> None:
+        held: list[Any] = []
+        draw = random.Random(chance.random())
+
+        def make(team: Callable[..., Any]) -> Callable[..., Any]:
+            async def swapped(self: Any, team_id: str) -> Any:
+                value = await team(self, team_id)
+                held.append(value)
+                return held[0] if draw.random() < 1 / one_in else value
+
+            return swapped
+
+        _wrap(module.Store, "team", make)
+
+    return patch
+
+
+def _expires_lost(module: Any, _: random.Random) -> None:
+    def make(key: Callable[..., Any]) -> Callable[..., Any]:
+        async def without(self: Any, token: str) -> Any:
+            value = await key(self, token)
+            if value is not None:
+                value.expires = None
+                value.metadata = {}
+            return value
+
+        return without
+
+    _wrap(module.Store, "key", make)
+
+
+# Authorisation.
+
+
+def _no_checks(module: Any, _: random.Random) -> None:
+    for name in ("_check_alive", "_check_model", "_check_limits", "_check_budget"):
+        setattr(module, name, lambda *_: None)
+
+
+# Spend.
+
+
+def _only_keys_are_billed(module: Any, _: random.Random) -> None:
+    def make(add: Callable[..., Any]) -> Callable[..., Any]:
+        def add_keys(self: Any, kind: str, ids: Any, micro: int) -> None:
+            if kind == "key":
+                add(self, kind, ids, micro)
+
+        return add_keys
+
+    _wrap(module.SpendWriter, "add", make)
+
+
+def _billed_to_the_one_before(which: str) -> Patch:
+    def patch(module: Any, _: random.Random) -> None:
+        last: dict[str, Any] = {}
+
+        def make(add: Callable[..., Any]) -> Callable[..., Any]:
+            def add_late(self: Any, kind: str, ids: Any, micro: int) -> None:
+                if kind == which:
+                    ids, last[kind] = last.get(kind, ids), ids
+                add(self, kind, ids, micro)
+
+            return add_late
+
+        _wrap(module.SpendWriter, "add", make)
+
+    return patch
+
+
+def _spend_lost(module: Any, chance: random.Random) -> None:
+    every, seen = chance.randint(50, 150), [0]
+
+    def make(add: Callable[..., Any]) -> Callable[..., Any]:
+        def add_most(self: Any, kind: str, ids: Any, micro: int) -> None:
+            seen[0] += kind == "key"
+            if kind != "key" or seen[0] % every:
+                add(self, kind, ids, micro)
+
+        return add_most
+
+    _wrap(module.SpendWriter, "add", make)
+
+
+# Time to live.
+
+
+def _ttl_times(low: float, high: float) -> Patch:
+    def patch(module: Any, chance: random.Random) -> None:
+        factor = chance.uniform(low, high)
+
+        def make(init: Callable[..., Any]) -> Callable[..., Any]:
+            def longer(self: Any, **parts: Any) -> None:
+                init(self, **{**parts, "ttl_s": parts["ttl_s"] * factor})
+
+            return longer
+
+        _wrap(module.AuthCache, "__init__", make)
+
+    return patch
+
+
+# Latency and generator.
+
+
+def _slower(module: Any, chance: random.Random) -> None:
+    seconds = chance.uniform(0.04, 0.06)
+
+    def make(key: Callable[..., Any]) -> Callable[..., Any]:
+        async def slow(self: Any, *arguments: Any) -> Any:
+            import asyncio  # noqa: PLC0415 - only where the fault is planted
+
+            await asyncio.sleep(seconds)
+            return await key(self, *arguments)
+
+        return slow
+
+    _wrap(module.Authenticator, "_admit", make)
+
+
+def _all_late(module: Any, chance: random.Random) -> None:
+    _delay(module, chance.uniform(0.15, 0.24), 1.0)
+
+
+def _some_late(module: Any, chance: random.Random) -> None:
+    _delay(module, 0.3, chance.uniform(0.025, 0.035))
+
+
+def _delay(module: Any, seconds: float, share: float) -> None:
+    draw = random.Random(1)
+
+    def make(record: Callable[..., Any]) -> Callable[..., Any]:
+        def late(self: Any, arrival: Any, sent_s: float, done_s: float, outcome: Any) -> None:
+            by = seconds if draw.random() < share else 0.0
+            record(self, arrival, sent_s + by, done_s + by, outcome)
+
+        return late
+
+    _wrap(module.RequestRecorder, "record", make)
+
+
+# Snapshots.
+
+
+def _no_rest(module: Any, _: random.Random) -> None:
+    def make(at_rest: Callable[..., Any]) -> Callable[..., Any]:
+        del at_rest
+
+        async def at_once(self: Any, *_: Any, **__: Any) -> Any:
+            return await self.snapshot()
+
+        return at_once
+
+    _wrap(module.Observer, "at_rest", make)
+
+
+_METRICS = "harness.targets.metrics"
+_TIERS = "harness.authcache.tiers"
+_STORE = "harness.targets.reference.store"
+_SPEND = "harness.targets.reference.spend"
+_CACHE = "harness.authcache.cache"
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault(
+            "gets-uncounted",
+            "every 10th Redis GET is not counted",
+            "count",
+            {_METRICS: _every_tenth_get_uncounted},
+            "equation redis_gets",
+            4,
+            quick=True,
+        ),
+        Fault(
+            "reads-twice",
+            "every 5th source read is counted twice",
+            "count",
+            {_METRICS: _reads_counted_twice},
+            "equation statements",
+            4,
+            also=("source_reads", "reads_by_scope"),
+        ),
+        Fault(
+            "hits-uncounted",
+            "half of the memory hits are not counted",
+            "count",
+            {_METRICS: _half_of_memory_hits_uncounted},
+            "equation memory",
+            4,
+            quick=True,
+        ),
+        Fault(
+            "scope-swapped",
+            "source reads of `shared_id` are booked under `user`",
+            "scope",
+            {_METRICS: _shared_id_booked_under_user},
+            "equation reads_by_scope",
+            4,
+            also=("memory",),
+            variants="litellm_1_84,recommended",
+        ),
+        Fault(
+            "no-header",
+            "the served header is left out",
+            "data",
+            {"harness.targets.reference.app": _no_header},
+            "equation served",
+            4,
+            also=("reads_by_scope",),
+            quick=True,
+        ),
+        Fault(
+            "other-team",
+            "another team in 1 of 20 reads, told in the header",
+            "data",
+            {_STORE: _another_team(20)},
+            "cell hidden",
+            1,
+        ),
+        Fault(
+            "no-checks",
+            "no authorisation at all",
+            "authorisation",
+            {"harness.targets.reference.auth": _no_checks},
+            "let through",
+            1,
+            quick=True,
+        ),
+        Fault(
+            "only-keys-billed",
+            "user, team and membership spend is never billed",
+            "spend",
+            {_SPEND: _only_keys_are_billed},
+            "equation spend_by_row",
+            4,
+        ),
+        Fault(
+            "key-before",
+            "every reply is billed to the key of the one before",
+            "spend",
+            {_SPEND: _billed_to_the_one_before("key")},
+            "equation spend_by_row",
+            4,
+            quick=True,
+        ),
+        Fault(
+            "team-before",
+            "every reply is billed to the team of the one before",
+            "spend",
+            {_SPEND: _billed_to_the_one_before("team")},
+            "equation spend_by_row",
+            4,
+        ),
+        Fault(
+            "ten-ttls",
+            "entries live 10 TTLs",
+            "ttl",
+            {_CACHE: _ttl_times(9, 11)},
+            "expectation entry_age_max_s",
+            1,
+        ),
+        Fault(
+            "with-query",
+            "one more query a read, written `WITH ...`",
+            "count",
+            {_STORE: _one_more_query("WITH one AS (SELECT $1::text) SELECT * FROM one")},
+            "equation all_statements",
+            4,
+        ),
+        Fault(
+            "select-query",
+            "one more query a read, written `SELECT ...`",
+            "count",
+            {
+                _STORE: _one_more_query(
+                    'SELECT token FROM "LiteLLM_VerificationToken" WHERE token = $1'
+                )
+            },
+            "equation statements",
+            4,
+            also=("all_statements",),
+        ),
+        Fault(
+            "more-sets",
+            "ten more Redis SETs of 2 kB a write",
+            "count",
+            {_TIERS: _ten_more_sets},
+            "equation redis_writes",
+            4,
+            quick=True,
+        ),
+        Fault(
+            "expires-lost",
+            "`expires` and `metadata` are lost on the way to the cache",
+            "data",
+            {_STORE: _expires_lost},
+            "cell hidden",
+            1,
+        ),
+        Fault(
+            "slower",
+            "every request is 50 ms slower",
+            "latency",
+            {"harness.targets.reference.auth": _slower},
+            "expectation latency",
+            1,
+            scenario="issue-27874",
+        ),
+        Fault(
+            "no-rest",
+            "snapshots do not wait for rest",
+            "snapshot",
+            {"harness.observe.snapshots": _no_rest},
+            "equation spend_by_row",
+            4,
+            also=("key_spend", "requests", "redis_writes", "all_statements"),
+        ),
+        Fault(
+            "spend-lost",
+            "1 increment of key spend in 100 is lost",
+            "spend",
+            {_SPEND: _spend_lost},
+            "equation spend_by_row",
+            4,
+            also=("key_spend",),
+        ),
+        Fault(
+            "all-late",
+            "all requests start 200 ms late",
+            "generator",
+            {"harness.load.recorder": _all_late},
+            "reason late",
+            4,
+            quick=True,
+        ),
+        Fault(
+            "some-late",
+            "3 % of the requests start 300 ms late",
+            "generator",
+            {"harness.load.recorder": _some_late},
+            "reason late",
+            4,
+        ),
+        Fault(
+            "ttl-longer",
+            "TTL x 1.07 to 1.2",
+            "ttl",
+            {_CACHE: _ttl_times(1.07, 1.2)},
+            "expectation ttl_kept",
+            1,
+            scenario="issue-27874",
+        ),
+        Fault(
+            "ttl-shorter",
+            "TTL x 0.85 to 0.93",
+            "ttl",
+            {_CACHE: _ttl_times(0.85, 0.93)},
+            "expectation ttl_kept",
+            1,
+            scenario="issue-27874",
+        ),
+    )
+}
