@@ -94,10 +94,15 @@ def _cells() -> str:
 
 def _ledger() -> str:
     rows = [
-        (f"`{rule.name}`", rule.description.replace(" - ", f" {_MINUS} "), rule.counted_by)
+        (
+            f"`{rule.name}`",
+            rule.description.replace(" - ", f" {_MINUS} "),
+            rule.counted_by,
+            rule.cannot_see,
+        )
         for rule in RULES
     ]
-    return _table(("equation", "left = right", "counted by"), rows)
+    return _table(("equation", "left = right", "counted by", "cannot see"), rows)
 
 
 def _seen_through() -> str:

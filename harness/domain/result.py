@@ -283,6 +283,8 @@ class Equation(_Part):
     """Name of the window."""
     description: str
     """Left = right, in words."""
+    cannot_see: str = ""
+    """A fault of its kind that leaves it balanced."""
     left: float | None
     """Sum of the left side; null where it was not checked."""
     right: float | None
@@ -309,7 +311,10 @@ class Ledger(_Part):
 
 
 class Generator(_Part):
-    """Health of the load generator over all windows, the cold fill too."""
+    """Health of the load generator over the measured windows.
+
+    Notes name a cold fill that was driven late: fresh processes fall behind, its counts stay right.
+    """
 
     planned: int
     """Requests in the plan; in a closed load those started."""

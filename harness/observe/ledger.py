@@ -9,7 +9,7 @@ reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ from harness.domain.series import (
 from harness.observe.evidence import Evidence
 
 _NAMED = frozenset(map(str, STATUSES))
+_LOOKUP = ("object", "op", "key_scope")
+"""Labels by which lookups are told apart."""
 _DIRECT = ReadReason.DIRECT.value
 _WITHOUT_LOOKUP = (_DIRECT, ReadReason.SEED.value)
 """Reasons of reads that follow no lookup."""
@@ -105,21 +107,23 @@ def _redis_gets(e: Evidence) -> Sides:
 
 
 def _source_reads(e: Evidence) -> Sides:
+    return _by_part(*_reads_and_loads(e))
+
+
+def _reads_and_loads(e: Evidence) -> tuple[dict[str, float], dict[str, float]]:
+    """Reads after a lookup, and loads and refreshes that called for one, by object."""
     c = e.counted
-    opened: dict[str, float] = dict.fromkeys(ObjectKind, 0.0)
-    for kind in opened:
-        loads = c.sum(LOOKUPS, tier="memory", op="load", object=kind)
-        for tier in ("memory", "redis"):
-            loads -= c.sum(LOOKUPS, tier=tier, op="load", outcome="hit", object=kind)
-        opened[kind] = (
-            loads - c.sum(WAITS, object=kind) + c.sum(READS, reason="refresh", object=kind)
-        )
-    reads = {
-        kind: c.sum(READS, object=kind)
-        - sum(c.sum(READS, reason=reason, object=kind) for reason in _WITHOUT_LOOKUP)
-        for kind in opened
-    }
-    return _by_part(reads, opened)
+    reads: dict[str, float] = {}
+    loads: dict[str, float] = {}
+    for kind in ObjectKind:
+        asked = c.sum(LOOKUPS, tier="memory", op="load", object=kind)
+        hits = c.sum(LOOKUPS, op="load", outcome="hit", object=kind)
+        refreshed = c.sum(READS, reason="refresh", object=kind)
+        reads[kind] = c.sum(READS, object=kind)
+        for reason in _WITHOUT_LOOKUP:
+            reads[kind] -= c.sum(READS, reason=reason, object=kind)
+        loads[kind] = asked - hits - c.sum(WAITS, object=kind) + refreshed
+    return reads, loads
 
 
 def _direct(e: Evidence) -> Sides:
@@ -189,46 +193,50 @@ def _redis_details(e: Evidence) -> str:
 
 
 def _served(e: Evidence) -> Sides:
-    due, named, off = 0.0, 0.0, 0.0
-    for wanted, have in _named(e):
-        due, named, off = due + wanted, named + have, off + abs(wanted - have)
+    kinds = _named(e)
+    pairs = [pair for kind in kinds.values() for pair in kind]
+    off = sum(abs(have - wanted) for wanted, have in pairs)
     admitted: Counter[str] = Counter()
     for item in e.generator.keys:
         admitted[item.scope] += item.admitted
     for scope, statuses in e.generator.statuses.items():
         # The generator against itself: a reply that is not booked under a key names nothing.
         off += abs(sum(n for s, n in statuses.items() if s.startswith("2")) - admitted[scope])
-    return named, due, off
+    return float(sum(have for _, have in pairs)), float(sum(w for w, _ in pairs)), float(off)
 
 
-def _named(e: Evidence) -> Iterator[tuple[int, int]]:
-    """Replies that should and that did name an object, by key and object."""
+def _named(e: Evidence) -> dict[str, list[tuple[int, int]]]:
+    """2xx replies that should and that did name an object, by object, key for key."""
+    found: dict[str, list[tuple[int, int]]] = {}
     for item in e.generator.keys:
         truth = e.truths.get(item.key_index)
         objects = () if truth is None else truth.digests
         for kind in {*objects, *item.named}:
-            yield item.admitted if kind in objects else 0, item.named.get(kind, 0)
-
-
-def _served_details(e: Evidence) -> str:
-    wanted: Counter[str] = Counter()
-    have: Counter[str] = Counter()
-    for item in e.generator.keys:
-        truth = e.truths.get(item.key_index)
-        for kind in () if truth is None else truth.digests:
-            wanted[kind] += item.admitted
-        have.update(item.named)
-    return _off(have, wanted)
+            wanted = item.admitted if kind in objects else 0
+            found.setdefault(kind, []).append((wanted, item.named.get(kind, 0)))
+    return found
 
 
 def _memory(e: Evidence) -> Sides:
-    parts = ("object", "op", "key_scope")
-    begun = e.counted.by(ASKED, *parts)
-    left, right, off = _by_part(begun, e.counted.by(LOOKUPS, *parts, tier="memory"))
+    begun = e.counted.by(ASKED, *_LOOKUP)
+    left, right, off = _by_part(begun, e.counted.by(LOOKUPS, *_LOOKUP, tier="memory"))
     for part, (least, most) in _called_for(e).items():
         # Exactly, where every request was admitted; one that was refused may have asked less.
         off += max(0.0, least - begun.get(part, 0.0), begun.get(part, 0.0) - most)
     return left, right, off
+
+
+def _memory_details(e: Evidence) -> str:
+    begun = e.counted.by(ASKED, *_LOOKUP)
+    ended = e.counted.by(LOOKUPS, *_LOOKUP, tier="memory")
+    # Held against the nearer of the least and the greatest number that was called for.
+    called = {
+        part: min(max(begun.get(part, 0.0), least), most)
+        for part, (least, most) in _called_for(e).items()
+    }
+    asked = {part: begun.get(part, 0.0) for part in called}
+    texts = {"begun and not ended": _off(begun, ended), "not called for": _off(asked, called)}
+    return "; ".join(f"{what}: {text}" for what, text in texts.items() if text)
 
 
 def _called_for(e: Evidence) -> dict[tuple[str, ...], tuple[int, int]]:
@@ -268,23 +276,31 @@ def _spend(e: Evidence, kinds: Sequence[ObjectKind]) -> Sides:
 
 
 def _spend_details(*kinds: ObjectKind) -> Callable[[Evidence], str]:
-    def details(e: Evidence) -> str:
-        return _off(
-            {kind: sum(gained for _, gained in e.spend(kind).values()) for kind in kinds},
-            {kind: sum(due for due, _ in e.spend(kind).values()) for kind in kinds},
-        )
-
-    return details
+    return lambda e: _off_by({kind: e.spend(kind).values() for kind in kinds})
 
 
 def _known_to_lose(e: Evidence) -> bool:
     return not _spend(e, [kind for kind in _OWNERS if kind not in e.loses_spend])[2]
 
 
-def _off(have: Mapping[str, float], wanted: Mapping[str, float]) -> str:
+def _off(have: Mapping[Any, float], wanted: Mapping[Any, float]) -> str:
     """Parts that differ, with by how much: ``key +3, user -1``."""
     parts = {part: have.get(part, 0) - wanted.get(part, 0) for part in sorted({*have, *wanted})}
-    return ", ".join(f"{part} {n:+,.0f}" for part, n in parts.items() if n)
+    return ", ".join(
+        f"{part if isinstance(part, str) else ' '.join(part)} {n:+,.0f}"
+        for part, n in parts.items()
+        if n
+    )
+
+
+def _off_by(pairs: Mapping[str, Iterable[tuple[int, int]]]) -> str:
+    """As `_off`, of objects whose rows or keys may cancel each other: ``team +0 in 2 places``."""
+    texts = []
+    for kind, both in sorted(pairs.items()):
+        off = [have - wanted for wanted, have in both if have != wanted]
+        if off:
+            texts.append(f"{kind} {sum(off):+,} in {len(off):,} place{'s' * (len(off) > 1)}")
+    return ", ".join(texts)
 
 
 def _no_redis_count(e: Evidence) -> str:
@@ -325,7 +341,7 @@ RULES: tuple[Rule, ...] = (
         "replicas = population",
         "that an object was used as it was named; of an object named twice, which was used",
         _served,
-        details=_served_details,
+        details=lambda e: _off_by(_named(e)),
     ),
     Rule(
         "memory",
@@ -336,6 +352,7 @@ RULES: tuple[Rule, ...] = (
         "lookups left out by a refused request; with repeated lookups, a load of a key or a peek "
         "at a team, which depend on what was found",
         _memory,
+        details=_memory_details,
     ),
     Rule(
         "redis_lookups",
@@ -374,6 +391,7 @@ RULES: tuple[Rule, ...] = (
         "replicas",
         "the reason of a read, and the scope that it is booked under",
         _source_reads,
+        details=lambda e: _off(*_reads_and_loads(e)),
     ),
     Rule(
         "direct",
@@ -475,6 +493,7 @@ def _check(rule: Rule, evidence: Evidence) -> Equation:
         variant=evidence.variant,
         window=evidence.name,
         description=rule.description,
+        cannot_see=rule.cannot_see,
         left=left,
         right=right,
         residual=residual,

@@ -75,8 +75,11 @@ def equation_table(result: Result) -> Table:
         "equations",
         "The equations",
         "equation",
-        (Column("left = right", numeric=False), Column("kind", numeric=False)),
-        tuple(Row(Cell(n), (Cell(e.description), Cell(e.kind))) for n, e in texts.items()),
+        tuple(Column(head, numeric=False) for head in ("left = right", "kind", "cannot see")),
+        tuple(
+            Row(Cell(n), (Cell(e.description), Cell(e.kind), Cell(e.cannot_see or NOT_MEASURED)))
+            for n, e in texts.items()
+        ),
         "An unbalanced validity equation makes the run invalid; a finding is about the variant.",
     )
 

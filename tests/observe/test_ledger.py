@@ -289,7 +289,7 @@ def test_what_was_not_counted_says_so_even_where_no_one_gave_a_reason() -> None:
 def test_an_unbalanced_equation_says_by_how_much() -> None:
     spend = _by_name(spend={"key": {"k0": 24_990}})["key_spend"]
     assert (spend.left, spend.right, spend.residual) == (25_000, 24_990, 10)
-    assert spend.reason == "key -10"
+    assert spend.reason == "key -10 in 1 place"
 
 
 def test_what_cannot_be_counted_is_not_checked_and_says_why() -> None:
@@ -363,6 +363,18 @@ def test_lookups_are_those_that_the_auth_path_makes(
     assert _by_name(**changes, paths=paths)["memory"].status == status
 
 
+def test_what_does_not_fit_goes_by_its_name() -> None:
+    paths = {0: KeyPath("team", {"key": "k0"}, {("key", "load"): 2})}
+    assert _by_name(paths=paths)["memory"].reason == "not called for: key load team -100"
+    hits = _by_name(more=(HALF_OF_THE_HITS,))["memory"]
+    assert hits.reason == "begun and not ended: key load team +45"
+    header = _by_name(**_one(named={"key": 99, "user": 2}))["served"]
+    assert header.reason == "key -1 in 1 place, user +2 in 1 place"
+    sets = _by_name(redis={"set": 6, "del": 1})["redis_writes"]
+    assert sets.reason == "del +1, set +1"
+    assert _by_name(more=(EXTRA_READ,))["source_reads"].reason == "key +1"
+
+
 def test_a_scope_in_which_a_key_cannot_say_what_it_asks_is_left_out() -> None:
     asks = KeyPath("team", {}, {("key", "load"): 7})
     paths = {0: asks, 1: KeyPath("team", {}, None)}
@@ -381,7 +393,7 @@ def test_every_owners_row_is_held_against_the_replies(kind: str) -> None:
     for rows in ({}, {"previous": 25_000}):
         lost = _by_name(paths=paths, spend=BILLED | {kind: rows})["spend_by_row"]
         assert (lost.status, lost.kind) == ("unbalanced", "validity")
-        assert lost.reason == ("" if rows else f"{kind} -25,000")
+        assert lost.reason == (f"{kind} {'+0 in 2 places' if rows else '-25,000 in 1 place'}")
 
 
 def test_only_what_the_target_is_known_to_lose_is_a_finding() -> None:

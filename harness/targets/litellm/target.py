@@ -70,10 +70,10 @@ class LiteLLMTarget(Target):
     """Sixteen replicas that start at once on two cores import 2,800 modules each."""
 
     database = LiteLLMDatabase(RELEASE_OTHERS)
-    findings = frozenset({"key_spend", "served", "direct", "all_statements"})
-    """A release can lose spend: 1.84.0rc1 does where flushes of two replicas deadlock. What it
-    serves is seen at its caches, where a reply may use what none of them held; it may read
-    without a lookup, and send statements that no list of ours has."""
+    findings = frozenset({"key_spend", "served", "source_reads", "direct", "all_statements"})
+    """A release can lose spend: 1.84.0rc1 does where flushes of two replicas deadlock. It may use
+    what none of its caches held, read without a lookup, take another lookup's answer (two
+    memberships in a window of 1.109.1), and send statements that no list of ours has."""
     loses_spend = frozenset(ObjectKind)
     takes_premises = False
     pace_share = 0.6
