@@ -45,6 +45,23 @@ def test_any_key_and_any_value_survive(server: Valkey, key: str, value: bytes) -
     assert asyncio.run(there_and_back()) == value
 
 
+async def test_commands_are_counted_by_name_as_they_are_sent(client: BatchingClient) -> None:
+    assert client.sent == {"get": 0, "set": 0, "del": 0}
+    await asyncio.gather(client.send("SET", "a", 1), client.send("GET", "a"), client.send("GET", 1))
+    await client.send("incr", "a")
+
+    assert client.sent == {"get": 2, "set": 1, "del": 0, "incr": 1}
+
+
+async def test_a_command_that_never_left_is_not_counted() -> None:
+    one = BatchingClient("redis://127.0.0.1:1", timeout_s=PATIENCE_S)
+    with pytest.raises(RedisError):
+        await one.send("GET", "a")
+    await one.aclose()
+
+    assert one.sent["get"] == 0
+
+
 async def test_a_value_larger_than_any_buffer(client: BatchingClient) -> None:
     value = bytes(range(256)) * 40_000
     await client.send("SET", "large", value)

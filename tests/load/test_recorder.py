@@ -97,6 +97,35 @@ def test_served_objects_are_counted_with_their_greatest_age() -> None:
     ]
 
 
+def test_a_key_counts_its_replies_its_cost_and_how_many_named_an_object() -> None:
+    counts = recorder()
+    twice = "key;memory;aa;1,team;redis;bb;-,team;memory;bb;-"
+    for served in (twice, "key;source;aa;1", None):
+        counts.record(TEAM, 1.0, 1.1, RequestOutcome(200, "", "0.00025", served))
+    # What a refusal names is no part of it, and what has no answer is nothing at all.
+    counts.record(TEAM, 1.0, 1.1, RequestOutcome(401, "", "0.00025", twice))
+    counts.record(TEAM, 1.0, 1.1, RequestOutcome(0, "timeout"))
+    counts.record(Arrival(1.0, "user", 0, 0), 1.0, 1.1, RequestOutcome(500))
+    assert [item.model_dump() for item in counts.by_key()] == [
+        {
+            "scope": "user",
+            "key_index": 0,
+            "answered": 1,
+            "admitted": 0,
+            "cost_micro": 0,
+            "named": {},
+        },
+        {
+            "scope": "team",
+            "key_index": 2,
+            "answered": 4,
+            "admitted": 3,
+            "cost_micro": 750,
+            "named": {"key": 2, "team": 1},
+        },
+    ]
+
+
 def test_every_request_is_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "s.csv.gz"
     with SampleWriter(path) as samples:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
 import pytest
 
 from harness.authcache.digest import digest
-from harness.authcache.words import Tier
-from harness.domain.population import VirtualKey
+from harness.authcache.words import ObjectKind, Op, Tier
+from harness.domain.population import MembershipRow, VirtualKey, make_population
 from harness.stack.base import Fleet
+from harness.targets.reference.auth import lookups_of
+from harness.targets.settings import RunSettings
 from tests.targets.world import (
+    MODEL,
     VARIANTS,
     Node,
     node,
@@ -106,6 +110,27 @@ async def test_once_is_each_object_once(recommended: Fleet, scope: str) -> None:
 
         assert [questions(one, i) for i in range(2)] == [ONCE[scope]] * 2
         assert len(one.traces) == 2  # spend is charged without a lookup
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_the_ledger_expects_these_lookups(scope: str) -> None:
+    wanted = {"planted": "team", "no membership": "member"}.get(scope, scope)
+    row: MembershipRow = "none" if scope == "no membership" else "budget"
+    (key,) = make_population({wanted: 1}, {"member": row, "shared_id": row}, seed=1, model=MODEL)
+    settings = RunSettings(ttl_s=60.0, planted_null_user=scope == "planted")
+
+    repeated = lookups_of(VARIANTS["litellm_1_94"].switches, key, settings)
+    for path in (COLD[scope], warm(scope)):
+        asked = Counter([*path, *SPEND[scope]])
+        assert {pair: asked[f"{pair[1]} {pair[0]}"] for pair in repeated} == repeated
+    pairs = {(kind.value, op.value) for kind in ObjectKind for op in Op}
+    assert pairs - repeated.keys() == {("key", "load"), ("team", "peek")}
+
+    once = lookups_of(VARIANTS["recommended"].switches, key, settings)
+    assert {pair: n for pair, n in once.items() if n} == Counter(
+        (question.split()[1], question.split()[0]) for question in ONCE[scope]
+    )
+    assert once.keys() == pairs
 
 
 @pytest.mark.parametrize("variant", ["litellm_1_84", "litellm_1_94", "recommended"])

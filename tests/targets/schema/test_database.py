@@ -8,9 +8,10 @@ import pytest
 
 from harness.authcache.digest import digest
 from harness.authcache.words import ObjectKind
-from harness.domain.population import MOCK_MODEL, make_population
+from harness.domain.population import MOCK_MODEL, MembershipRow, make_population
 from harness.targets.reference import store
 from harness.targets.schema.database import LiteLLMDatabase
+from harness.targets.schema.statements import REFERENCE_OTHERS, RELEASE_OTHERS
 
 DATABASE = LiteLLMDatabase()
 
@@ -32,6 +33,54 @@ DATABASE = LiteLLMDatabase()
 def test_statements_are_told_apart(statement: str, kind: ObjectKind | None) -> None:
     assert DATABASE.classify(statement) is kind
     assert DATABASE.classify(f"\n  {statement}") is kind
+
+
+REFERENCE, RELEASE = LiteLLMDatabase(REFERENCE_OTHERS), LiteLLMDatabase(RELEASE_OTHERS)
+
+
+@pytest.mark.parametrize("statement", store.ADD_SPEND.values())
+def test_the_reference_proxy_writes_spend_and_nothing_else(statement: str) -> None:
+    assert REFERENCE.name_other(statement) == "spend"
+    assert RELEASE.name_other(statement) == "write"
+    for another in (
+        f"{statement} RETURNING 1",
+        statement.lower(),
+        f"WITH x AS ({statement}) TABLE x",
+    ):
+        assert REFERENCE.name_other(another) is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "reference", "release"),
+    [
+        ("BEGIN", "transaction", "transaction"),
+        ("COMMIT;", "transaction", "transaction"),
+        ("SELECT $1", "health check", None),
+        ('UPDATE "LiteLLM_UserTable" SET spend = $1', None, "write"),
+        ('INSERT INTO "public"."LiteLLM_SpendLogs" ("id")\n VALUES ($1)', None, "write"),
+        ('SELECT a FROM "LiteLLM_Config"', None, None),
+        ('WITH x AS (SELECT 1) SELECT a FROM "LiteLLM_UserTable"', None, None),
+        ("SELECT $1, $2", None, None),
+        ("select $1", None, None),
+    ],
+)
+def test_every_other_statement_has_a_name_or_is_listed(
+    statement: str, reference: str | None, release: str | None
+) -> None:
+    assert REFERENCE.name_other(statement) == reference
+    assert RELEASE.name_other(statement) == release
+    assert DATABASE.name_other(statement) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "rows"),
+    [("budget", {"key", "user", "team", "membership"}), ("none", {"key", "user", "team"})],
+)
+def test_a_key_is_charged_to_the_rows_behind_it(row: MembershipRow, rows: set[str]) -> None:
+    (member,) = make_population({"member": 1}, {"member": row}, seed=1, model=MOCK_MODEL)
+    assert DATABASE.rows(member).keys() == rows
+    (team,) = make_population({"team": 1}, {}, seed=1, model=MOCK_MODEL)
+    assert DATABASE.rows(team) == {"key": team.token, "team": team.team_id}
 
 
 class Connection:
