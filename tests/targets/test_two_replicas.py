@@ -122,8 +122,12 @@ async def test_one_after_the_other_admits_exactly_the_budget(
     await set_budget(baseline.dsn, key, owner, 7 * COST_MICRO / MICRO)
     async with two(baseline, variant) as nodes:
         statuses = [(await nodes[i % 2].chat(key.secret)).status_code for i in range(12)]
+        reads = [n.counters().sum("authcache_source_reads_total", reason="direct") for n in nodes]
 
     assert statuses == [200] * 7 + [429] * 5
+    # `redis_add` reads the four counters' seeds. A refusal reads nothing.
+    adds = VARIANTS[variant].switches.spend_counter == "redis_add"
+    assert reads == [4 if adds else 0, 0]
 
 
 async def test_what_an_older_codec_wrote_is_told_from_what_we_write(baseline: Fleet) -> None:
