@@ -37,15 +37,13 @@ from harness.targets.reference.store import Owner, Store
 from harness.targets.settings import RunSettings
 
 _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
-
-
-_REFUSALS = (AuthError, ModelNotAllowedError, BudgetExceededError)
+_READ_AGAIN = (AuthError, ModelNotAllowedError)
 
 
 def reads_again(switches: Switches) -> frozenset[int]:
     """Statuses after which the key is read from Postgres once more, for the log."""
     repeated = switches.lookups == "repeated"
-    return frozenset(error.status for error in _REFUSALS) if repeated else frozenset()
+    return frozenset(error.status for error in _READ_AGAIN) if repeated else frozenset()
 
 
 def lookups_of(
