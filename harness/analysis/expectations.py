@@ -413,6 +413,13 @@ def _entry_age(result: VariantResult, scope: str, kind: ObjectKind | None) -> fl
     return max(result.entry_age_max_s.values(), default=None)
 
 
+def _memory_hits(result: VariantResult, scope: str, _: ObjectKind | None) -> float | None:
+    """Hits of the memory tier over all its lookups, from 0 to 1."""
+    tiers = result.lookups if scope == ALL else result.lookups_by_scope.get(scope, {})
+    outcomes = tiers.get("memory", {})
+    return per_answered(outcomes.get("hit", 0), sum(outcomes.values()), per=1)
+
+
 def _per_1000(result: VariantResult, scope: str, counts: Mapping[str, int] | None) -> float | None:
     if counts is None:
         return None
@@ -544,5 +551,6 @@ METRICS: Mapping[str, Metric] = {
     ),
     "overshoot": Metric(_overshoot, "budgets"),
     "overshoot_beyond_open": Metric(_beyond_open, "budgets"),
+    "memory_hit_share": Metric(_memory_hits, "lookups"),
 }
 """By its name in a scenario file."""

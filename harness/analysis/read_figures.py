@@ -16,13 +16,14 @@ from harness.analysis.reads import (
 )
 from harness.analysis.tally import Tally
 from harness.authcache.words import ObjectKind, ReadReason
-from harness.domain.rates import answered, key_shares
+from harness.domain.rates import answered
 from harness.domain.reads import ObjectRead, Owned, objects_of, owned_objects
 from harness.domain.result import Estimate
 from harness.domain.samples import read_samples
 from harness.domain.series import ALL, LOOKUPS, READS
 from harness.domain.served import parse_served
 from harness.domain.window import warmup_name
+from harness.load.plan import key_shares_of
 from harness.observe.evidence import Evidence
 from harness.plan.plan import Arm, RunPlan
 
@@ -156,8 +157,9 @@ def _requests_by_object(
     each: dict[int, float] = {}
     for scope in answers:
         keys = [key.index for key in plan.keys if key.scope == scope]
-        shares = key_shares(len(keys), plan.scenario.load.key_weights)
-        each |= {k: s * answered(answers, scope) for k, s in zip(keys, shares, strict=True)}
+        load = plan.scenario.load
+        shares = key_shares_of(scope, keys, load.key_weights, load.zipf)
+        each |= {key: share * answered(answers, scope) for key, share in shares.items()}
     sums = {name: sum(each.get(key, 0.0) for key in one.keys) for name, one in objects.items()}
     return {name: count for name, count in sums.items() if count}
 

@@ -5,10 +5,12 @@ Per 1,000 means per 1,000 answered requests of a key scope, whatever their statu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from harness.domain.series import ALL
+from harness.errors import UsageError
 
 PER = 1000
 """The number of requests that a rate refers to."""
@@ -47,3 +49,22 @@ def key_shares(count: int, weights: Sequence[float]) -> list[float]:
     """
     each = [weights[place % len(weights)] if weights else 1.0 for place in range(count)]
     return [weight / sum(each) for weight in each]
+
+
+def zipf_shares(count: int, exponent: float) -> list[float]:
+    """The share of the requests that each of ``count`` keys gets, the most popular first.
+
+    By Zipf's law the k-th key has weight 1 / k ** exponent; 0 makes all shares equal.
+    """
+    weights = [float(rank) ** -exponent for rank in range(1, count + 1)]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def check_zipf(exponent: float) -> None:
+    """Raise UsageError for an exponent that no load can follow."""
+    if not (math.isfinite(exponent) and exponent >= 0):
+        raise UsageError(
+            f"The exponent of the keys' popularity is [{exponent}]. Give 0 for keys that are "
+            "requested alike, or a positive number, e.g. 0.8."
+        )

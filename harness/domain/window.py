@@ -36,6 +36,8 @@ class WindowCommand(_Message):
     """Weight by key scope."""
     key_weights: list[float] = []
     """Weights of a scope's keys, by `harness.domain.rates.key_shares`."""
+    zipf: float = 0.0
+    """Exponent of the keys' popularity within each scope; 0: all alike."""
     users: int
     """Locust users: the pool that takes arrivals (open model), or the load (closed model)."""
     rate_per_s: float = 0.0

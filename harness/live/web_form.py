@@ -22,6 +22,7 @@ def form_settings(plan: RunPlan) -> dict[str, str]:
     settings = {
         "AUTHCACHE_LOAD_MODEL": preset.load_model,
         "AUTHCACHE_MIX": preset.mix,
+        "AUTHCACHE_ZIPF": f"{preset.zipf:g}",
         "AUTHCACHE_SEED": str(scenario.seed),
         "AUTHCACHE_REFERENCE": f"{plan.ttl_s:g};{objects}",
         "AUTHCACHE_NOTE": premises_note(plan),

@@ -190,11 +190,17 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
             seed=command.seed,
             weights=command.key_weights,
             stagger_s=command.stagger_s,
+            zipf=command.zipf,
         )
         last_start_s = command.duration_s + command.late_ms / 1000
         return PlannedFeed(plan, last_start_s=last_start_s), len(plan)
     picks = choices(
-        command.mix, indices, replicas=replicas, seed=command.seed, weights=command.key_weights
+        command.mix,
+        indices,
+        replicas=replicas,
+        seed=command.seed,
+        weights=command.key_weights,
+        zipf=command.zipf,
     )
     feed = ClosedFeed(
         picks, users=command.users, ramp_s=command.ramp_s, duration_s=command.duration_s

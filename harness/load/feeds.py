@@ -15,7 +15,7 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from harness.load.plan import Arrival, shuffled_rounds
+from harness.load.plan import Arrival, key_chooser, shuffled_rounds
 
 
 class Feed(Protocol):
@@ -175,12 +175,15 @@ class FreeFeed:
     Args:
         keys: indices of the keys by scope.
         replicas: number of hosts.
+        zipf: exponent of the keys' popularity within each scope; 0: all alike.
     """
 
-    def __init__(self, keys: Mapping[str, Sequence[int]], *, replicas: int) -> None:
-        self._keys = keys
-        self._rng = random.Random()
-        self._replicas = shuffled_rounds(replicas, self._rng)
+    def __init__(
+        self, keys: Mapping[str, Sequence[int]], *, replicas: int, zipf: float = 0.0
+    ) -> None:
+        rng = random.Random()
+        self._choose_key = key_chooser(keys, rng, zipf=zipf)
+        self._replicas = shuffled_rounds(replicas, rng)
         self._over = False
 
     def end(self) -> None:
@@ -189,6 +192,5 @@ class FreeFeed:
 
     def arrivals(self, scope: str) -> Iterator[Arrival]:
         """Requests until `end` is called; the user's wait time sets the pace."""
-        keys = self._keys[scope]
         while not self._over:
-            yield Arrival(None, scope, self._rng.choice(keys), next(self._replicas))
+            yield Arrival(None, scope, self._choose_key(scope), next(self._replicas))

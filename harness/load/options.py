@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.domain.population import LoadKey, by_scope, read_keys
+from harness.domain.rates import check_zipf
 from harness.domain.series import ALL
 from harness.errors import UnknownNameError, UsageError
 from harness.load.fleets import LoadFleet, choose, parse_fleets
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     # importing Locust patches the sockets of the whole process
     from locust.argument_parser import LocustArgumentParser
 
-FORM_FIELDS = ("fleet", "load_model", "arrival_rate", "mix", "rate", "seed")
+FORM_FIELDS = ("fleet", "load_model", "arrival_rate", "mix", "zipf", "rate", "seed")
 """Fields that can always be changed in the form of the web interface."""
 PLACES = ("hosts", "keys_file")
 """Where the load goes and with which keys; in the form only if not given as options."""
@@ -36,6 +37,8 @@ class Drive:
     fleets: tuple[LoadFleet, ...]
     keys: tuple[LoadKey, ...]
     mix: dict[str, float]
+    zipf: float
+    """Exponent of the keys' popularity within each scope; 0: all alike."""
     model: str
     """`OPEN` or `CLOSED`."""
     arrival_rate: float
@@ -94,6 +97,13 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         help="weights of the key scopes, e.g. team=3,user=2; empty: equal weights",
     )
     parser.add_argument(
+        "--zipf",
+        env_var="AUTHCACHE_ZIPF",
+        type=float,
+        default=0.0,
+        help="popularity of the keys of a scope: the k-th gets weight 1/k^ZIPF; 0: all alike",
+    )
+    parser.add_argument(
         "--rate",
         env_var="AUTHCACHE_RATE",
         type=float,
@@ -133,6 +143,7 @@ def check_options(options: Any, host: str | None, scopes: Sequence[str]) -> Driv
     indices = by_scope(keys)
     mix = parse_mix(options.mix) or {scope: 1.0 for scope in scopes if scope in indices}
     check_mix(mix, indices)
+    check_zipf(options.zipf)
     if options.load_model not in MODELS:
         raise UnknownNameError("load model", str(options.load_model), MODELS)
     if options.load_model == OPEN:
@@ -150,6 +161,7 @@ def check_options(options: Any, host: str | None, scopes: Sequence[str]) -> Driv
         fleets=tuple(choose(fleets, options.fleet)),
         keys=tuple(keys),
         mix=mix,
+        zipf=options.zipf,
         model=options.load_model,
         arrival_rate=options.arrival_rate,
         rate=options.rate,

@@ -7,6 +7,10 @@ the formulas for TTL caches assume. Dealing the keys out in rounds would balance
 but it would also space each key's requests more evenly than chance, so that fewer entries
 expire between two requests than really would.
 
+The keys of a scope are requested alike, or by Zipf's law: a few often, most seldom. Which keys are
+popular depends on nothing but their number and scope, so that it is the same in a warm-up, in all
+windows of all variants, and in all Locust workers.
+
 Replicas are different: a load balancer in round robin does deal them out. Each request takes the
 next replica of a shuffled round, so that the counts of two replicas never differ by more than
 one, and no replica is tied to a key.
@@ -20,10 +24,10 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from harness.domain.rates import key_shares
+from harness.domain.rates import check_zipf, key_shares, zipf_shares
 from harness.errors import UsageError
 
 OPEN = "open"
@@ -65,6 +69,7 @@ def choices(
     replicas: int,
     seed: int,
     weights: Sequence[float] = (),
+    zipf: float = 0.0,
 ) -> Iterator[Arrival]:
     """Endless requests without intended times.
 
@@ -72,40 +77,79 @@ def choices(
         mix: weight by scope; only the proportions matter.
         keys: indices of the keys by scope.
         replicas: number of hosts.
-        seed: of everything drawn.
-        weights: of a scope's keys, by `harness.domain.rates.key_shares`.
+        seed: of everything drawn but the order of the keys by popularity.
+        weights: see `key_chooser`.
+        zipf: see `key_chooser`.
 
     Raises:
         UsageError: for an empty mix, a weight that is not a positive number, a scope without keys,
-            or no replica.
+            no replica, or an exponent that is negative or not finite.
     """
     check_mix(mix, keys)
-    places = shuffled_rounds(replicas, _stream(seed, "replicas"))
-    return _choices(mix, keys, places, seed, weights)
+    choose_key = key_chooser(keys, _stream(seed, "keys"), weights=weights, zipf=zipf)
+    return _choices(mix, choose_key, shuffled_rounds(replicas, _stream(seed, "replicas")), seed)
 
 
 def _choices(
     mix: Mapping[str, float],
-    keys: Mapping[str, Sequence[int]],
+    choose_key: Callable[[str], int],
     replicas: Iterator[int],
     seed: int,
-    weights: Sequence[float],
 ) -> Iterator[Arrival]:
     scopes = list(mix)
-    shares = {
-        scope: list(itertools.accumulate(key_shares(len(keys[scope]), weights))) for scope in mix
-    }
     cumulative = list(itertools.accumulate(mix.values()))
     scope_rng = _stream(seed, "scopes")
-    key_rng = _stream(seed, "keys")
     for replica in replicas:
         scope = scope_rng.choices(scopes, cum_weights=cumulative)[0]
-        key = (
-            key_rng.choices(keys[scope], cum_weights=shares[scope])[0]
-            if weights
-            else key_rng.choice(keys[scope])
-        )
-        yield Arrival(None, scope, key, replica)
+        yield Arrival(None, scope, choose_key(scope), replica)
+
+
+def key_chooser(
+    keys: Mapping[str, Sequence[int]],
+    rng: random.Random,
+    *,
+    weights: Sequence[float] = (),
+    zipf: float = 0.0,
+) -> Callable[[str], int]:
+    """A function that draws a key of a scope.
+
+    Args:
+        keys: indices of the keys by scope.
+        rng: what is drawn from.
+        weights: of a scope's keys, by `harness.domain.rates.key_shares`.
+        zipf: exponent of Zipf's law within each scope (`zipf_shares`), in place of weights.
+
+    Raises:
+        UsageError: for an exponent that is negative or not finite.
+    """
+    check_zipf(zipf)
+    if not zipf and not weights:
+        return lambda scope: rng.choice(keys[scope])
+    shares = {scope: key_shares_of(scope, keys[scope], weights, zipf) for scope in keys}
+    cumulative = {
+        scope: list(itertools.accumulate(each.values())) for scope, each in shares.items()
+    }
+    ranked = {scope: list(each) for scope, each in shares.items()}
+    return lambda scope: rng.choices(ranked[scope], cum_weights=cumulative[scope])[0]
+
+
+def key_shares_of(
+    scope: str, indices: Sequence[int], weights: Sequence[float], zipf: float
+) -> dict[int, float]:
+    """The share of its scope's requests that each key gets; arguments as of `key_chooser`."""
+    if zipf:
+        ranked, shares = by_popularity(scope, indices), zipf_shares(len(indices), zipf)
+    else:
+        ranked, shares = list(indices), key_shares(len(indices), weights)
+    return dict(zip(ranked, shares, strict=True))
+
+
+def by_popularity(scope: str, indices: Sequence[int]) -> list[int]:
+    """The keys of a scope, the most popular first.
+
+    Shuffled, because neighbours in the keys file may have something in common.
+    """
+    return random.Random(f"popularity:{scope}").sample(indices, len(indices))
 
 
 def check_mix(mix: Mapping[str, float], keys: Mapping[str, Sequence[int]]) -> None:
@@ -161,6 +205,7 @@ def open_plan(
     seed: int,
     weights: Sequence[float] = (),
     stagger_s: float = 0.0,
+    zipf: float = 0.0,
 ) -> list[Arrival]:
     """All arrivals of one window of the open model, in the order of their intended times.
 
@@ -171,7 +216,7 @@ def open_plan(
     Raises:
         UsageError: see `choices` and `poisson_times`.
     """
-    picks = choices(mix, keys, replicas=replicas, seed=seed, weights=weights)
+    picks = choices(mix, keys, replicas=replicas, seed=seed, weights=weights, zipf=zipf)
     times = poisson_times(rate_per_s, duration_s, seed=seed)
     starts = _stream(seed, "starts")
     begins = {
@@ -193,6 +238,7 @@ def open_stream(
     rate_per_s: float,
     replicas: int,
     seed: int,
+    zipf: float = 0.0,
 ) -> Iterator[Arrival]:
     """Endless arrivals of the open model: `open_plan` for a load that runs until it is stopped.
 
@@ -200,7 +246,7 @@ def open_stream(
         UsageError: see `choices`; a rate that is not a positive number.
     """
     check_rate(rate_per_s)
-    picks = choices(mix, keys, replicas=replicas, seed=seed)
+    picks = choices(mix, keys, replicas=replicas, seed=seed, zipf=zipf)
     times = _moments(rate_per_s, seed)
     return (pick._replace(intended_s=moment) for moment, pick in zip(times, picks, strict=False))
 

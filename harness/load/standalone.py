@@ -138,7 +138,7 @@ def _feed(
     environment: Environment, drive: Drive, replicas: int, rate_per_s: float
 ) -> FreeFeed | StreamFeed:
     if drive.model != OPEN:
-        return FreeFeed(by_scope(list(drive.keys)), replicas=replicas)
+        return FreeFeed(by_scope(list(drive.keys)), replicas=replicas, zipf=drive.zipf)
     runner: Any = environment.runner
     index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
     return StreamFeed(_plan(drive, replicas, rate_per_s, index))
@@ -152,6 +152,7 @@ def _plan(drive: Drive, replicas: int, rate_per_s: float, index: int) -> Iterato
         replicas=replicas,
         # workers must not all send the same requests at the same moments
         seed=drive.seed + index,
+        zipf=drive.zipf,
     )
 
 

@@ -45,6 +45,7 @@ def commands(
         duration_s=plan.ttl_s if cold else plan.window_s,
         mix={str(scope): weight for scope, weight in load.mix.items()},
         key_weights=load.key_weights,
+        zipf=load.zipf,
         users=load.users,
         rate_per_s=load.rate_per_s,
         ramp_s=load.ramp_s * plan.scenario.time_scale,

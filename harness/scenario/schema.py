@@ -85,6 +85,8 @@ class Load(_Table):
     key_weights: list[Weight] = [1.0, 4.0]
     """Weights of a scope's keys in order, over and over: some are requested more often than others,
     so that a run shows whether source reads grow with requests. Empty for equal weights."""
+    zipf: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
+    """Popularity of the keys of a scope: the k-th has weight 1 / k ** zipf; 0: all alike."""
     cold_fill: bool = True
     """Measure the first TTL on cold caches as a phase of its own."""
     warmup_ttls: int = Field(2, ge=0, le=10)
@@ -194,6 +196,7 @@ Metric = Literal[
     "reads_per_object_and_ttl",
     "overshoot",
     "overshoot_beyond_open",
+    "memory_hit_share",
 ]
 
 

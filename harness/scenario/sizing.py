@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.domain.population import VirtualKey, make_population, objects_in_scope
-from harness.domain.rates import key_shares
+from harness.domain.rates import key_shares, zipf_shares
 from harness.domain.result import Sizing
 from harness.errors import ScenarioError
 from harness.scenario.schema import Scenario
@@ -44,7 +44,10 @@ def _within_reach(key: VirtualKey, scenario: Scenario) -> VirtualKey:
 
 
 def sizing(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> list[Sizing]:
-    """Requests per TTL and object of each scope; for a closed load 0, its rate is not known."""
+    """Requests per TTL and object of each scope; for a closed load 0, its rate is not known.
+
+    With ``load.zipf``, requests per object are those of the scope's least popular key.
+    """
     weights = scenario.load.mix
     total = sum(weights.values())
     rows = []
@@ -53,10 +56,11 @@ def sizing(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> list
             list(keys), scope, planted_null_user=scenario.premises.null_user_for_team_keys
         )
         requests = scenario.load.rate_per_s * ttl_s * weight / total
+        count = sum(key.scope == scope for key in keys)
         rows.append(
             Sizing(
                 scope=scope,
-                keys=sum(key.scope == scope for key in keys),
+                keys=count,
                 objects=objects,
                 requests_per_ttl=round(requests, 1),
                 requests_per_object=round(requests * least_share(scenario, keys, scope), 1),
@@ -68,7 +72,8 @@ def sizing(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> list
 def least_share(scenario: Scenario, keys: Sequence[VirtualKey], scope: str) -> float:
     """The share of a scope's requests that its least requested key gets."""
     count = sum(key.scope == scope for key in keys)
-    return min(key_shares(count, scenario.load.key_weights))
+    load = scenario.load
+    return min(zipf_shares(count, load.zipf) if load.zipf else key_shares(count, load.key_weights))
 
 
 def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:

@@ -22,11 +22,16 @@ class Preset:
     arrival_rate: float | None
     """None in a closed load, whose users set the pace."""
     mix: str
+    zipf: float
     users: int
 
     def fields(self) -> dict[str, str | float]:
         """Values for the form's fields, by their names."""
-        fields: dict[str, str | float] = {"load_model": self.load_model, "mix": self.mix}
+        fields: dict[str, str | float] = {
+            "load_model": self.load_model,
+            "mix": self.mix,
+            "zipf": self.zipf,
+        }
         if self.arrival_rate is not None:
             fields["arrival_rate"] = self.arrival_rate
         return fields
@@ -36,7 +41,8 @@ def preset_of(scenario: Scenario) -> Preset:
     """The preset with a scenario's load."""
     load = scenario.load
     mix = ",".join(f"{scope}={weight:g}" for scope, weight in load.mix.items())
-    return Preset(load.model, None if load.model == CLOSED else load.rate_per_s, mix, load.users)
+    rate = None if load.model == CLOSED else load.rate_per_s
+    return Preset(load.model, rate, mix, load.zipf, load.users)
 
 
 @functools.cache

@@ -66,9 +66,10 @@ def _arrivals(command: p.WindowCommand, plan: p.RunPlan) -> str:
                 duration_s=command.duration_s,
                 replicas=replicas,
                 seed=command.seed,
+                zipf=command.zipf,
             )
         )
-    picked = p.choices(command.mix, keys, replicas=replicas, seed=command.seed)
+    picked = p.choices(command.mix, keys, replicas=replicas, seed=command.seed, zipf=command.zipf)
     return hashed(list(islice(picked, CLOSED_ARRIVALS)))
 
 
@@ -90,7 +91,7 @@ from {p.LOAD_OPTIONS} import Drive
 
 fleets = (LoadFleet("a", ("http://a:1", "http://a:2")), LoadFleet("b", ("http://b:1", "http://b:2")))
 keys = tuple(LoadKey(n, "team" if n % 3 else "user", str(n)) for n in range(12))
-drive = Drive(fleets, keys, dict(team=2.0, user=1.0), "open", 120.0, 1.0, 42)
+drive = Drive(fleets, keys, dict(team=2.0, user=1.0), 0.0, "open", 120.0, 1.0, 42)
 standalone.read_options = lambda environment: drive
 options = SimpleNamespace(**{{standalone.SHARE: {LOCUST_WORKERS}}})
 plans = standalone.plans(SimpleNamespace(parsed_options=options))

@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from harness.load.feeds import ClosedFeed, FreeFeed, PlannedFeed, StreamFeed
-from harness.load.plan import Arrival
+from harness.load.plan import Arrival, by_popularity
 
 PLAN = [Arrival(n / 1000, "team", n, 0) for n in range(20)]
 
@@ -77,6 +77,13 @@ def test_a_free_user_draws_keys_of_its_scope_and_all_users_share_the_replicas() 
     assert {a.key for a in taken if a.scope == "user"} == {2}
     assert set(Counter(a.replica for a in taken).values()) == {20}
     assert {a.intended_s for a in taken} == {None}
+
+
+def test_free_users_follow_the_popularity_of_the_keys() -> None:
+    feed = FreeFeed({"team": list(range(9))}, replicas=1, zipf=10.0)
+    found = Counter(a.key for a in itertools.islice(feed.arrivals("team"), 200))
+    assert found.most_common(1)[0][0] == by_popularity("team", range(9))[0]
+    assert found.most_common(1)[0][1] > 190  # 199.8 on average
 
 
 def test_a_stream_goes_on_in_order_until_its_end_and_users_that_wait_are_let_go() -> None:

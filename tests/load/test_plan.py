@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections import Counter
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.domain.rates import key_shares
+from harness.domain.rates import key_shares, zipf_shares
 from harness.errors import UsageError
 from harness.load.plan import (
     Arrival,
+    by_popularity,
     choices,
     open_plan,
     open_stream,
@@ -40,6 +42,7 @@ def loads(draw: st.DrawFn) -> Load:
         "keys": keys,
         "replicas": draw(st.integers(1, 9)),
         "seed": draw(st.integers(0, 2**40)),
+        "zipf": draw(st.sampled_from([0.0, 0.5, 1.1, 10.0])),
     }
 
 
@@ -51,6 +54,7 @@ def plan_of(load: Load, rate: float = 200.0, duration: float = 1.0) -> list[Arri
         duration_s=duration,
         replicas=load["replicas"],
         seed=load["seed"],
+        zipf=load["zipf"],
     )
 
 
@@ -138,6 +142,59 @@ def test_scopes_come_by_weight_and_keys_alike() -> None:
     assert counts["team", 1] / 8000 == pytest.approx(0.375, abs=0.025)
 
 
+@given(
+    st.floats(0, 3),
+    st.dictionaries(st.sampled_from(SCOPES), st.integers(1, 60), min_size=1),
+    st.integers(0, 2**40),
+)
+def test_each_key_gets_its_share_by_zipfs_law(
+    exponent: float, counts: dict[str, int], seed: int
+) -> None:
+    keys = {scope: list(range(1000, 1000 + n)) for scope, n in counts.items()}
+    picks = choices(dict.fromkeys(keys, 1.0), keys, replicas=2, seed=seed, zipf=exponent)
+    found = Counter((a.scope, a.key) for a in itertools.islice(picks, 3000))
+    for scope, indices in keys.items():
+        drawn = sum(found[scope, key] for key in indices)
+        weights = [rank**-exponent for rank in range(1, len(indices) + 1)]
+        for key, weight in zip(by_popularity(scope, indices), weights, strict=True):
+            mean = drawn * weight / sum(weights)
+            # By Chernoff's bounds fewer than one count in 1e8 is farther off.
+            assert abs(found[scope, key] - mean) <= math.sqrt(60 * mean) + 60, (scope, key)
+
+
+def test_the_shares_are_sharp_in_a_long_plan() -> None:
+    keys = {"team": list(range(100)), "user": list(range(100, 110))}
+    picks = choices({"team": 1, "user": 1}, keys, replicas=1, seed=5, zipf=1.1)
+    found = Counter(a.key for a in itertools.islice(picks, 100_000))
+    for scope, indices in keys.items():
+        shares = zipf_shares(len(indices), 1.1)
+        assert sum(shares) == pytest.approx(1)
+        assert shares[0] / shares[3] == pytest.approx(4**1.1)
+        for key, share in zip(by_popularity(scope, indices), shares, strict=True):
+            mean = 50_000 * share
+            assert found[key] == pytest.approx(mean, abs=5 * math.sqrt(mean) + 5)
+
+
+@given(st.integers(2, 30), st.integers(0, 2**40))
+def test_the_popular_key_is_the_same_with_every_seed(count: int, seed: int) -> None:
+    keys = {"team": list(range(count))}
+    picks = choices({"team": 1}, keys, replicas=1, seed=seed, zipf=10)
+    found = Counter(a.key for a in itertools.islice(picks, 99))
+    assert found.most_common(1)[0][0] == by_popularity("team", keys["team"])[0]
+
+
+@given(loads())
+def test_popularity_changes_neither_times_nor_scopes_nor_replicas(load: Load) -> None:
+    alike = plan_of({**load, "zipf": 0.0})
+    assert [(a[:2], a[3]) for a in plan_of(load)] == [(a[:2], a[3]) for a in alike]
+
+
+@pytest.mark.parametrize("exponent", [-0.1, math.nan, math.inf])
+def test_an_exponent_that_no_load_can_follow_is_refused(exponent: float) -> None:
+    with pytest.raises(UsageError, match=rf"popularity is \[{exponent}\]. Give 0"):
+        choices({"team": 1}, {"team": [0]}, replicas=1, seed=1, zipf=exponent)
+
+
 def test_choices_have_no_time_of_their_own() -> None:
     picks = choices({"team": 1}, {"team": [0]}, replicas=2, seed=1)
     assert {a.intended_s for a in itertools.islice(picks, 10)} == {None}
@@ -193,6 +250,7 @@ def test_a_stream_is_a_plan_without_end(load: Load) -> None:
         rate_per_s=200.0,
         replicas=load["replicas"],
         seed=load["seed"],
+        zipf=load["zipf"],
     )
     assert list(itertools.islice(stream, len(plan))) == plan
     assert (next(stream).intended_s or 0.0) >= 1.0

@@ -13,7 +13,7 @@ import pytest
 from harness.domain.population import by_scope, read_keys
 from harness.load.plan import Arrival, open_stream
 
-SEED, RATE, PROCESSES, FIRST = 7, 90.0, 3, 50
+SEED, RATE, PROCESSES, FIRST, ZIPF = 7, 90.0, 3, 50, 1.1
 
 # Importing Locust patches the whole process, so a process of its own imports it.
 PROGRAM = f"""
@@ -30,8 +30,8 @@ class Worker(WorkerRunner):
 
 options = Namespace(
     hosts="http://127.0.0.1:1,http://127.0.0.1:2", keys_file=sys.argv[1], fleet="all",
-    load_model=sys.argv[2], arrival_rate={RATE}, mix="team=3,user=2", rate=1.0, seed={SEED},
-    load_workers={PROCESSES},
+    load_model=sys.argv[2], arrival_rate={RATE}, mix="team=3,user=2", zipf={ZIPF}, rate=1.0,
+    seed={SEED}, load_workers={PROCESSES},
 )
 environment = Environment(parsed_options=options, user_classes=[TeamKeyUser])
 said = {{"due": standalone.plans(environment), "fed": []}}
@@ -75,6 +75,7 @@ def test_each_worker_sends_its_share_of_the_rate_by_a_seed_of_its_own(
             rate_per_s=RATE / PROCESSES,
             replicas=2,
             seed=SEED + index,
+            zipf=ZIPF,
         )
         assert plan == list(itertools.islice(stream, FIRST))
 

@@ -43,6 +43,7 @@ def _plan(*, seed: int = 42, rounds: int = 4, **load: Any) -> RunPlan:
                 "warmup_ttls": 2,
                 "timeout_s": 4.0,
                 "ramp_s": 0.5,
+                "zipf": 0.8,
             }
             | load,
         }
@@ -175,6 +176,7 @@ def test_a_command_says_what_the_scenario_does(phase: str) -> None:
         "model": "open",
         "mix": {"team": 2.0, "user": 1.0},
         "key_weights": [1.0, 4.0],
+        "zipf": 0.8,
         "users": 7,
         "rate_per_s": 90.0,
         # A ramp is a time of the scenario's, so it scales.

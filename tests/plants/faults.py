@@ -53,7 +53,12 @@ def patches(name: str) -> dict[str, Callable[[ModuleType], None]]:
 
 def _pass_on(module: Any) -> None:
     """Have the servers of a run inherit the plant: their environment is a minimal one."""
-    module._PASSED_ON = (*module._PASSED_ON, "PYTHONPATH", "AUTHCACHE_PLANT", "AUTHCACHE_PLANT_SEED")
+    module._PASSED_ON = (
+        *module._PASSED_ON,
+        "PYTHONPATH",
+        "AUTHCACHE_PLANT",
+        "AUTHCACHE_PLANT_SEED",
+    )
 
 
 def _apply(patch: Patch, chance: random.Random, module: ModuleType) -> None:

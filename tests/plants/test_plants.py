@@ -52,7 +52,8 @@ def speaks(fault: Fault, result: dict[str, Any]) -> bool:
     how, _, words = fault.noticed_by.partition(" ")
     if how == "expectation":
         return any(
-            words in e["name"] and e.get("state", "" if e.get("passed", True) else "fails") == "fails"
+            words in e["name"]
+            and e.get("state", "" if e.get("passed", True) else "fails") == "fails"
             for e in result["expectations"]
         )
     if how == "reason":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from harness.authcache.variants import load_variants
 from harness.errors import ScenarioError, UsageError
+from harness.load.plan import open_plan
 from harness.scenario.loader import Changes, load_scenario, scenario_names
 from harness.scenario.sizing import check_sizing, least_rate, population, sizing
 from harness.targets.litellm.releases import is_range
@@ -120,8 +122,11 @@ def test_a_wrong_table_for_releases_names_the_field(tmp_path: Path) -> None:
         load_scenario(str(file))
 
 
-def test_the_least_rate_is_the_one_that_just_passes() -> None:
+@pytest.mark.parametrize("zipf", [0.0, 0.8])
+def test_the_least_rate_is_the_one_that_just_passes(zipf: float) -> None:
     scenario = load_scenario("issue-27874", Changes(variants=("litellm==1.94.0",)))
+    load = scenario.load.model_copy(update={"zipf": zipf})
+    scenario = scenario.model_copy(update={"load": load})
     keys = population(scenario)
     least = least_rate(scenario, keys, scenario.ttl_s)
     for rate, fits in ((least * 1.01, True), (least * 0.97, False)):
@@ -129,3 +134,36 @@ def test_the_least_rate_is_the_one_that_just_passes() -> None:
         changed = scenario.model_copy(update={"load": load})
         rows = sizing(changed, keys, scenario.ttl_s)
         assert all(row.requests_per_object >= 20 for row in rows) is fits
+
+
+def test_requests_per_object_are_those_of_the_least_popular_key() -> None:
+    scenario = load_scenario("issue-27874")
+    load = scenario.load.model_copy(update={"zipf": 1.5})
+    keys = population(scenario)
+    indices = {scope: [k.index for k in keys if k.scope == scope] for scope in scenario.load.mix}
+    mix = {str(scope): weight for scope, weight in scenario.load.mix.items()}
+    plan = open_plan(
+        mix,
+        {str(scope): row for scope, row in indices.items()},
+        rate_per_s=load.rate_per_s,
+        duration_s=100,
+        replicas=1,
+        seed=1,
+        zipf=1.5,
+    )
+    drawn = Counter(arrival.key for arrival in plan)
+    for row in sizing(scenario.model_copy(update={"load": load}), keys, ttl_s=100.0):
+        rarest = min(drawn[index] for index in indices[row.scope])
+        # Objects are spread evenly over the three keys of each scope.
+        assert row.requests_per_object == pytest.approx(rarest * 3 / row.objects, rel=0.1)
+
+
+def test_a_crowd_needs_more_room_than_a_release_has_and_its_twin_less() -> None:
+    room = load_variants()["litellm_1_94"].switches.memory_entries
+    crowd, fits = load_scenario("crowd"), load_scenario("crowd-fits")
+    (many,), (few,) = (sizing(s, population(s), s.ttl_s) for s in (crowd, fits))
+    assert few.objects < room < many.objects / 2
+    assert crowd.load == fits.load
+    assert crowd.mock == fits.mock
+    # Little's law: requests that are open at once.
+    assert crowd.load.rate_per_s * crowd.mock.latency_ms / 1000 > 5

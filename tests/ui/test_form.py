@@ -23,6 +23,7 @@ FORM = {
     "load_model": "open",
     "arrival_rate": "100",
     "mix": "team=1",
+    "zipf": "0",
     "rate": "1",
     "seed": "42",
 }
@@ -37,6 +38,7 @@ def current(keys_file: Path) -> dict[str, Any]:
         "load_model": "open",
         "arrival_rate": 100.0,
         "mix": "team=1",
+        "zipf": 0.0,
         "rate": 1.0,
         "seed": 42,
         "metrics": "",
@@ -55,9 +57,10 @@ def check(current: dict[str, Any], running: bool = False, /, **form: str) -> Dri
 
 
 def test_the_form_as_it_stands_can_be_driven(current: dict[str, Any]) -> None:
-    drive = check(current, fleet="b", arrival_rate="250.5", mix="team=3,user=2", seed="7")
+    form = {"arrival_rate": "250.5", "mix": "team=3,user=2", "zipf": "1.1", "seed": "7"}
+    drive = check(current, fleet="b", **form)
     assert [fleet.name for fleet in drive.fleets] == ["b"]
-    assert (drive.arrival_rate, drive.seed) == (250.5, 7)
+    assert (drive.arrival_rate, drive.zipf, drive.seed) == (250.5, 1.1, 7)
     assert drive.mix == {"team": 3.0, "user": 2.0}
     assert current["fleet"] == "all", "looking changes nothing"
 
@@ -70,6 +73,7 @@ def test_the_form_as_it_stands_can_be_driven(current: dict[str, Any]) -> None:
         ({"arrival_rate": "many"}, r"Arrival rate is \[many\], which is no number. .* e.g. 100"),
         ({"arrival_rate": ""}, r"Arrival rate is \[\], which is no number"),
         ({"load_model": "closed", "rate": "0"}, r"The rate is \[0.0\]"),
+        ({"zipf": "-1"}, r"exponent of the keys' popularity is \[-1.0\]. Give 0"),
         ({"seed": "1.5"}, r"Seed is \[1.5\]"),
         ({"mix": "tema=1"}, r"Did you mean \[team\]\?"),
         ({"mix": "team=0,user=0"}, r"The weight of scope \[team\] is \[0\]"),

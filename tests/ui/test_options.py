@@ -20,6 +20,7 @@ def test_every_built_in_scenario_is_a_preset_that_can_be_parsed() -> None:
         load = load_scenario(name).load
         assert parse_mix(preset.mix) == load.mix
         assert preset.users == load.users
+        assert preset.fields()["zipf"] == load.zipf
         assert preset.fields().get("arrival_rate", 0.0) == load.rate_per_s
 
 

@@ -23,7 +23,7 @@ from harness.ui.view import render
 from harness.ui.watcher import Watch
 
 fleets = tuple(LoadFleet(name, ("http://127.0.0.1:1",)) for name in sys.argv[1:])
-drive = Drive(fleets, (), {"team": 1.0}, "open", 1.0, 1.0, 0)
+drive = Drive(fleets, (), {"team": 1.0}, 0.0, "open", 1.0, 1.0, 0)
 watch = Watch(drive, FleetTally(), History(), began=0.0, number=1, before=LoadCounts(), ended=1.0)
 shown = render(watch, LoadCounts(), None, "", -1)
 print(json.dumps([(one["name"], one["mark"]) for one in shown["variants"]]))
