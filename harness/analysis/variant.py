@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
@@ -134,8 +135,7 @@ def measured_line(
 
 def combined_view(plan: RunPlan, windows: Sequence[Evidence]) -> list[CombinedViewRow]:
     """PR #26202's table: the combined view at each checkpoint of the first measured window."""
-    scenario = plan.scenario
-    workers = scenario.replicas * scenario.workers
+    switches = {arm.name: arm.target.describe() for arm in plan.arms}
     rows = []
     for window in windows:
         if window.phase != "measured" or window.round != 1:
@@ -150,10 +150,44 @@ def combined_view(plan: RunPlan, windows: Sequence[Evidence]) -> list[CombinedVi
                     total_ms=round(count.total_ms, 3),
                     avg_ms=round(count.total_ms / count.calls, 4) if count.calls else 0.0,
                     rows=count.rows,
-                    expected_calls=workers * len(plan.keys) * point.at_s / plan.ttl_s,
+                    expected_calls=expected_calls(plan, switches[window.variant], point.at_s),
                 )
             )
     return rows
+
+
+def expected_calls(plan: RunPlan, switches: Mapping[str, Any], at_s: float) -> float | None:
+    """Reads of the keys in the first seconds of a window; None where no formula holds.
+
+    A key that requests or spend updates write to Redis again does not expire there while it is
+    requested. Concurrent misses of one key come on top.
+
+    Args:
+        plan: of the run.
+        switches: of the reference proxy; a release describes itself by others.
+        at_s: seconds since the start of the window.
+    """
+    load, keys = plan.scenario.load, sum(row.keys for row in plan.sizing)
+    once_per_ttl = keys * at_s / plan.ttl_s
+    match switches:
+        case {"coalescing": "early_refresh"}:
+            return None
+        case {"redis": "off", "memory_entries": int(entries)}:
+            objects = sum(row.objects for row in plan.sizing)
+            workers = plan.scenario.replicas * plan.scenario.workers
+            return workers * once_per_ttl if objects <= entries else None
+        case {"codec": "raw"}:
+            # What Redis holds never decodes, so the memory of each worker decides.
+            return None
+        case {"key_rewrite": "on"} | {
+            "spend_path": "read_modify_write",
+            "spend_write_back": "both_tiers",
+        }:
+            return 0.0 if load.cold_fill or load.warmup_ttls else float(keys)
+        case {"redis": "on", "backfill_ttl": "entry_ttl"}:
+            return once_per_ttl
+        case _:
+            return None
 
 
 def spend_drift(windows: Sequence[Evidence]) -> dict[str, int]:

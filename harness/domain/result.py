@@ -141,8 +141,10 @@ class CombinedViewRow(_Part):
     """Execution time of one call; 0 without calls."""
     rows: int
     """Rows returned."""
-    expected_calls: float
-    """replicas x workers x keys x ``window_s`` / TTL: one read for each worker, key and TTL."""
+    expected_calls: float | None
+    """Of this variant. Without Redis replicas x workers x keys x ``window_s`` / TTL; with it keys x
+    ``window_s`` / TTL, or one read for each key where requests write the key back before it
+    expires. None where no formula holds: a release, or a cache that refreshes or evicts early."""
 
 
 class OwnerBudget(_Part):

@@ -61,7 +61,7 @@ def combined_view_table(result: Result) -> Table | None:
         Column("total_ms"),
         Column("avg_ms"),
         Column("rows"),
-        Column("expected calls", "one per worker, key and TTL"),
+        Column("expected calls", "of this variant"),
     )
     return Table(
         "combined-view",
@@ -70,8 +70,9 @@ def combined_view_table(result: Result) -> Table | None:
         labels,
         rows,
         "From pg_stat_statements, counted from the start of the window: the longer window of a "
-        "variant contains the shorter. Expected calls are the product of replicas, workers, keys "
-        "and window, divided by the TTL: one read per worker, key and TTL.",
+        "variant contains the shorter. Expected without Redis: one call per worker, key and TTL. "
+        "With it: one per key and TTL, or one per key where requests write the key back before it "
+        "expires. A dash: no formula holds. Concurrent misses add to what is expected.",
     )
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from harness.analysis.variant import (
     combined_view,
+    expected_calls,
     measured_line,
     spend_drift,
     variant_result,
 )
+from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
 from harness.domain.population import MembershipRow
 from harness.domain.result import VariantResult
@@ -115,8 +117,11 @@ def test_a_row_of_the_combined_view_for_each_checkpoint_of_each_variants_first_r
         _with_points(variant="without checkpoints"),
         _with_points(StatementCount(1, 2.0, 1), variant="b"),
     ]
-    rows = [row.model_dump() for row in combined_view(_run(), windows)]
-    # 3 replicas x 2 workers, 5 keys, 2 s a TTL
+    without = {"redis": "off", "memory_entries": 200}
+    plan = _run()
+    arms = tuple(Arm(n, n, DescribedTarget(kind="reference", switches=without)) for n in "ab")
+    rows = [row.model_dump() for row in combined_view(replace(plan, arms=arms), windows)]
+    # 3 replicas x 2 workers, 2 keys that are requested, 2 s a TTL
     assert rows == [
         {
             "variant": "a",
@@ -125,7 +130,7 @@ def test_a_row_of_the_combined_view_for_each_checkpoint_of_each_variants_first_r
             "total_ms": 1.235,
             "avg_ms": 0.1543,
             "rows": 5,
-            "expected_calls": 30.0,
+            "expected_calls": 12.0,
         },
         {
             "variant": "a",
@@ -134,7 +139,7 @@ def test_a_row_of_the_combined_view_for_each_checkpoint_of_each_variants_first_r
             "total_ms": 0.0,
             "avg_ms": 0.0,
             "rows": 0,
-            "expected_calls": 60.0,
+            "expected_calls": 24.0,
         },
         {
             "variant": "b",
@@ -143,9 +148,48 @@ def test_a_row_of_the_combined_view_for_each_checkpoint_of_each_variants_first_r
             "total_ms": 2.0,
             "avg_ms": 2.0,
             "rows": 1,
-            "expected_calls": 30.0,
+            "expected_calls": 12.0,
         },
     ]
+
+
+@pytest.mark.parametrize(
+    ("variant", "switches", "cold", "expected"),
+    [
+        # 3 replicas x 2 workers x 2 keys x 3 TTLs
+        ("memory_only", {}, True, 36.0),
+        ("memory_only", {}, False, 36.0),
+        ("litellm_1_83", {}, True, 36.0),
+        # 2 keys x 3 TTLs
+        ("litellm_1_94", {}, True, 6.0),
+        ("recommended", {}, False, 6.0),
+        ("litellm_1_94", {"memory_entries": 0}, False, 6.0),
+        # Each key once, and never again: every request, or its spend, writes the key back.
+        ("litellm_1_84", {}, True, 2.0),
+        ("litellm_1_84", {}, False, 0.0),
+        ("litellm_1_84", {"key_rewrite": "off"}, True, 2.0),
+        ("litellm_1_94", {"key_rewrite": "on"}, True, 2.0),
+        # Four objects do not fit; Redis holds what never decodes; reads before an entry expires.
+        ("memory_only", {"memory_entries": 3}, True, None),
+        ("memory_only", {"memory_entries": 4}, True, 36.0),
+        ("raw_redis", {}, True, None),
+        ("litellm_1_94", {"coalescing": "early_refresh"}, True, None),
+        ("litellm_1_94", {"backfill_ttl": "fixed_600s"}, True, None),
+    ],
+)
+def test_expected_calls_are_those_of_the_variant(
+    variant: str, switches: dict[str, Any], cold: bool, expected: float | None
+) -> None:
+    plan = _run()
+    load = plan.scenario.load.model_copy(update={"cold_fill": not cold, "warmup_ttls": 0})
+    plan = replace(plan, scenario=plan.scenario.model_copy(update={"load": load}))
+    described = load_variants()[variant].switches.model_dump() | switches
+    assert expected_calls(plan, described, at_s=3 * plan.ttl_s) == expected
+
+
+def test_nothing_is_expected_of_a_release() -> None:
+    described = {"release": "1.94.0", "prisma": "the environment's own"}
+    assert expected_calls(_run(), described, at_s=2.0) is None
 
 
 # Spend.

@@ -53,8 +53,8 @@ def pr_26202() -> Result:
             "combined_view": [
                 _view_row("memory_only", 30.0, 1203, 1200.0),
                 _view_row("memory_only", 60.0, 2391, 2400.0),
-                _view_row("litellm_1_84", 30.0, 77, 1200.0),
-                _view_row("litellm_1_84", 60.0, 151, 2400.0),
+                _view_row("litellm_1_84", 30.0, 77, 75.0),
+                _view_row("litellm_1_84", 60.0, 151, 150.0),
             ],
         }
     )

@@ -2,6 +2,7 @@ import pytest
 
 from harness.domain.result import CombinedViewRow
 from harness.report.combined_view import check_combined_view, combined_view_table
+from harness.report.numbers import NOT_MEASURED
 from tests.report.sample import issue_27874
 from tests.report.sample_pr import pr_26202
 
@@ -107,5 +108,13 @@ def test_the_table_has_the_columns_of_the_pull_request() -> None:
         "avg_ms",
         "rows",
     ]
-    assert [c.text for c in table.rows[2].cells] == ["30", "77", "16.17", "0.210", "77", "1,200"]
+    assert [c.text for c in table.rows[2].cells] == ["30", "77", "16.17", "0.210", "77", "75.0"]
     assert combined_view_table(issue_27874()) is None
+
+
+def test_a_dash_stands_where_no_formula_holds() -> None:
+    result = pr_26202()
+    result.combined_view[2] = result.combined_view[2].model_copy(update={"expected_calls": None})
+    table = combined_view_table(result)
+    assert table is not None
+    assert [row.cells[-1].text for row in table.rows] == ["1,200", "2,400", NOT_MEASURED, "150"]

@@ -218,7 +218,7 @@ def test_the_combined_view_is_checked() -> None:
         "16.17",
         "0.210",
         "77",
-        "1,200",
+        "75.0",
     ]
     result.combined_view[3] = result.combined_view[3].model_copy(update={"rows": 9000})
     assert "does not add up: litellm_1_84, 60 s: 9,000 rows" in flat(printed(result))
