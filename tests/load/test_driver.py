@@ -17,7 +17,7 @@ from harness.domain.served import COST_HEADER, SERVED_HEADER
 from harness.domain.window import LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.load.client import LoadDriver
-from harness.load.plan import open_plan
+from harness.load.plan import by_popularity, open_plan
 from tests.load.replica import FakeReplica, Reply, closed_port, is_chat
 
 # one driver for the whole module: it is long-lived, and each window must leave it as it was
@@ -54,12 +54,13 @@ def most_outstanding(samples: list[Sample]) -> int:
     return max(accumulate(step for _, _, step in sorted(moments)))
 
 
+@pytest.mark.parametrize("zipf", [0.0, 1.1])
 async def test_an_open_window_is_its_plan_to_the_request(
-    driver: LoadDriver, window: Window, keys: list[VirtualKey], keys_file: Path
+    driver: LoadDriver, window: Window, keys: list[VirtualKey], zipf: float, keys_file: Path
 ) -> None:
     async with AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(FakeReplica()) for _ in range(3)]
-        command = window([r.url for r in replicas])
+        command = window([r.url for r in replicas], zipf=zipf)
         result = await driver.window(command)
     plan = open_plan(
         command.mix,
@@ -68,6 +69,7 @@ async def test_an_open_window_is_its_plan_to_the_request(
         duration_s=command.duration_s,
         replicas=3,
         seed=command.seed,
+        zipf=zipf,
     )
     assert (result.planned, result.sent, result.answered) == (len(plan),) * 3
     assert result.replicas == [r.requests for r in replicas]
@@ -84,6 +86,17 @@ async def test_an_open_window_is_its_plan_to_the_request(
     assert_samples_agree(command, result)
     assert all(is_chat(body) for r in replicas for body in r.bodies)
     assert {path for r in replicas for path in r.paths} == {"POST /v1/chat/completions HTTP/1.1"}
+
+
+async def test_a_closed_load_follows_the_popularity_of_the_keys(
+    driver: LoadDriver, window: Window, keys_file: Path
+) -> None:
+    async with FakeReplica() as replica:
+        command = window([replica.url], model="closed", zipf=10.0, duration_s=0.3)
+        await driver.window(command)
+    popular = {by_popularity(s, row)[0] for s, row in by_scope(read_keys(keys_file)).items()}
+    drawn = Counter(sample.key in popular for sample in samples_of(command))
+    assert drawn[True] > 20 * drawn[False]  # a thousand times on average
 
 
 async def test_users_share_connections(driver: LoadDriver, window: Window) -> None:
