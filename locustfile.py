@@ -16,6 +16,7 @@ option              meaning
 ``--load-model``    ``open`` (requests arrive at a rate) or ``closed`` (users wait for replies)
 ``--arrival-rate``  open: requests per second in all; with Locust workers each drives its share
 ``--mix``           weights of the key scopes, e.g. ``team=3,user=2``
+``--zipf``          popularity of the keys of a scope: the k-th gets weight 1/k^ZIPF; 0: all alike
 ``--rate``          closed: requests per second of one user, at random moments
 ``--seed``          open: seed of the arrivals
 ==================  ============================================================================
