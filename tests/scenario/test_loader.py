@@ -140,11 +140,11 @@ def test_requests_per_object_are_those_of_the_least_popular_key() -> None:
     scenario = load_scenario("issue-27874")
     load = scenario.load.model_copy(update={"zipf": 1.5})
     keys = population(scenario)
-    indices = {scope: [k.index for k in keys if k.scope == scope] for scope in scenario.load.mix}
-    mix = {str(scope): weight for scope, weight in scenario.load.mix.items()}
+    mix: dict[str, float] = {str(scope): weight for scope, weight in load.mix.items()}
+    indices = {scope: [k.index for k in keys if k.scope == scope] for scope in mix}
     plan = open_plan(
         mix,
-        {str(scope): row for scope, row in indices.items()},
+        indices,
         rate_per_s=load.rate_per_s,
         duration_s=100,
         replicas=1,
