@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType

@@ -42,8 +42,8 @@ def noticed(result: dict[str, Any]) -> set[str]:
     spoke = {f"equation {name}" for name in unbalanced}
     for variant in result["variants"].values():
         for cells in variant["cells"].values():
-            spoke |= {f"cell {cell}" for cell in ([cells] if isinstance(cells, str) else cells)}
-        if any(sum(kinds.values()) for kinds in variant.get("let_through", {}).values()):
+            spoke |= {f"cell {cell}" for cell in cells}
+        if any(sum(kinds.values()) for kinds in variant["let_through"].values()):
             spoke.add("let through")
     return spoke
 
