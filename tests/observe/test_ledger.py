@@ -148,7 +148,7 @@ PLANTS: tuple[tuple[str, dict[str, Any], set[str]], ...] = (
     ("a lookup under another object", {"more": ANOTHERS_LOOKUP}, {"memory"}),
     # Plant 12, and what no pattern of an object's statement looks like.
     ("a WITH query", {"others": {"WITH u AS (SELECT …": 100}}, {"all_statements"}),
-    ("a statement that Postgres discarded", {"others": {"select $1": -1}}, {"all_statements"}),
+    ("a statement that Postgres discarded", {"others": {"gone": -1, "new": 1}}, {"all_statements"}),
     # Plant 14: through the worker's own client, and past it.
     (
         "ten more SETs a request",
