@@ -40,9 +40,13 @@ def ledger_word(result: Result) -> str:
 
 
 def unbalanced(result: Result) -> list[Equation]:
-    """Every unbalanced equation: those that make a run invalid first, then findings."""
+    """Unbalanced equations: all that make a run invalid, then each finding's last window.
+
+    A release makes the same findings in every window; the tables have them all.
+    """
     lines = [e for e in result.ledger.equations if e.status == "unbalanced"]
-    return sorted(lines, key=lambda e: e.kind != "validity")
+    findings = {(e.variant, e.name): e for e in lines if e.kind != "validity"}
+    return [*(e for e in lines if e.kind == "validity"), *findings.values()]
 
 
 def unbalanced_text(equation: Equation) -> str:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from harness.domain.result import Ledger, Result
+from harness.report.ledger import unbalanced
 from harness.report.terminal import print_result
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.sample import EMPTY, issue_27874, refused
@@ -243,3 +244,19 @@ def test_a_changed_variant_is_said_to_be_changed() -> None:
     variant = result.variants["recommended"].model_copy(update={"overridden": ["codec"]})
     result.variants["recommended"] = variant
     assert "recommended was changed on the command line: codec" in printed(result)
+
+
+def test_a_finding_of_every_window_is_told_once_and_a_fault_of_every_window_each_time() -> None:
+    one = issue_27874().ledger.equations[0].model_copy(update={"status": "unbalanced"})
+    windows = [
+        one.model_copy(update={"window": name, "kind": kind})
+        for kind in ("finding", "validity")
+        for name in ("a", "b")
+    ]
+    result = issue_27874()
+    result.ledger.equations[:] = windows
+    assert [(e.kind, e.window) for e in unbalanced(result)] == [
+        ("validity", "a"),
+        ("validity", "b"),
+        ("finding", "b"),
+    ]
