@@ -364,8 +364,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "redis_gets",
-        "keys that the clients asked Redis for (GET, SET GET) = keys read, as the fleet's Redis "
-        "counted them",
+        "keys that the clients asked Redis for (GET, SET GET, MGET of spend counters) = keys read, "
+        "as the fleet's Redis counted them",
         "validity",
         "replicas = Redis",
         "which key was asked for, and what Redis answered",

@@ -12,10 +12,12 @@ import pytest
 
 from harness.observe.counters import Counters
 from harness.stack.base import Fleet
+from harness.targets.reference.store import MICRO
 from tests.targets.chat import chat
 from tests.targets.gate import gate_to
 from tests.targets.replica import replica
 from tests.targets.world import (
+    COST_MICRO,
     VARIANTS,
     Servers,
     node,
@@ -24,6 +26,7 @@ from tests.targets.world import (
     right_digests,
     seed,
     served_digests,
+    set_budget,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -68,6 +71,36 @@ async def test_no_caller_notices_that_redis_has_died(servers: Servers, variant: 
     log = fleet.log_files[0].read_text()
     assert log.count("Redis does not answer") == 1
     assert len(log.splitlines()) == 1
+
+
+@pytest.mark.parametrize("variant", ["litellm_1_84", "recommended"])
+async def test_a_budget_is_no_budget_without_bound_when_redis_has_died(
+    servers: Servers, variant: str
+) -> None:
+    name = f"redis away, budget, {variant}"
+    fleet = servers.fleet(name, variant, workers=2)
+    key = await one_key(fleet.dsn, "member")
+    await set_budget(fleet.dsn, key, "team", 20 * COST_MICRO / MICRO)
+    chats = f"{fleet.replica_urls[0]}/v1/chat/completions"
+    body = {"model": "mock-model", "messages": [{"role": "user", "content": "hello"}]}
+    (pid,) = servers.pids(f"redis:{name}")
+    # No connection is kept: both workers get requests.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(trust_env=False, timeout=60.0, limits=limits) as http:
+
+        async def replies(requests: int) -> int:
+            headers = {"authorization": f"Bearer {key.secret}"}
+            answers = [await http.post(chats, json=body, headers=headers) for _ in range(requests)]
+            assert {answer.status_code for answer in answers} <= {200, 429}
+            return sum(answer.status_code == 200 for answer in answers)
+
+        before = await replies(7)
+        os.kill(pid, signal.SIGKILL)
+        after = await replies(120)
+
+    assert before == 7
+    # Each worker knows what it admitted itself, and what was counted when it last asked.
+    assert 13 <= after <= 2 * 20
 
 
 async def test_redis_is_asked_again_when_it_is_back(
