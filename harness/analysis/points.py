@@ -117,8 +117,8 @@ def because(points: Sequence[str]) -> str:
 def mask_unseen(variant: VariantResult) -> VariantResult:
     """A variant without unseen measures; the same object if everything was seen.
 
-    A ``broken`` cell stays, because its failures were seen. Any other cell is removed, because it
-    would depend on failures that could not be seen.
+    A ``broken`` cell stays, because its failures were seen; their number is a lower bound. Any
+    other cell is removed, because it would depend on failures that could not be seen.
     """
     lost = unseen(variant)
     if not lost:
@@ -129,10 +129,12 @@ def mask_unseen(variant: VariantResult) -> VariantResult:
     changes["source_reads_per_1000_range"] = _seen_reads(variant.source_reads_per_1000_range, lost)
     if "cells" in lost:
         reason = because(missing(variant, "cells"))
+        bound = f" ({reason})"
         broken = {scope: cell for scope, cell in variant.cells.items() if cell == "broken"}
         changes["cells"] = broken
         changes["cell_reasons"] = {
-            scope: text if scope in broken else reason
+            # What broke it is a lower bound: a point that would have seen more is missing.
+            scope: text.removesuffix(bound) + bound if scope in broken else reason
             for scope, text in variant.cell_reasons.items()
         }
     return variant.model_copy(update=changes)
