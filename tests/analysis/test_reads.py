@@ -152,6 +152,17 @@ def test_bounds_enclose_the_estimate_and_are_wider_where_objects_are_read_togeth
         assert one.low <= one.value <= one.high
 
 
+def test_four_objects_that_are_read_together_say_as_much_as_one() -> None:
+    once = [1.0 + i / 100 for i in range(40)]
+    alone, as_many = ttl_kept(once), ttl_kept(once * 4)
+    assert alone is not None
+    assert ttl_kept(once * 4, together=4.0) == alone.model_copy(update={"n": 160})
+    assert as_many is not None
+    assert alone.low is not None
+    assert as_many.low is not None
+    assert as_many.low > alone.low
+
+
 def test_the_bounds_hold_the_true_quantile_nineteen_times_of_twenty() -> None:
     rng = random.Random(5)
     held = 0

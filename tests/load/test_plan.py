@@ -300,3 +300,16 @@ def test_staggered_keys_begin_one_by_one_and_then_get_what_they_get_anyway(
     assert plan == [a for a in whole if a.key in began and (a.intended_s or 0.0) >= began[a.key]]
     late = [a for a in whole if (a.intended_s or 0.0) >= stagger_s]
     assert [a for a in plan if (a.intended_s or 0.0) >= stagger_s] == late
+
+
+def test_the_beginnings_of_many_keys_are_spread_over_the_whole_time() -> None:
+    keys = {"team": list(range(50))}
+    plan = open_plan(
+        {"team": 1.0}, keys, rate_per_s=20_000, duration_s=1.0, replicas=1, seed=1, stagger_s=1.0
+    )
+    began: dict[int, float] = {}
+    for arrival in plan:
+        began.setdefault(arrival.key, arrival.intended_s or 0.0)
+    starts = sorted(began.values())
+    assert len(starts) >= 48
+    assert all(abs(start - i / 50) < 0.25 for i, start in enumerate(starts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -30,6 +31,7 @@ from harness.authcache.words import (
     Tier,
     WriteOutcome,
 )
+from harness.domain.reads import LoggedRead, owned_objects, resolve
 from harness.domain.series import OTHER_STATUS, ROUTES, STATUSES
 from harness.observe.counters import Counters
 from harness.stack.base import Fleet
@@ -273,6 +275,20 @@ async def test_under_load_no_label_holds_an_id_and_nothing_stays_pending(
         await one.settled()
 
         counted = one.counters()
+        log = (await one.http.get("/metrics/reads")).json()
+        newest = (await one.http.get("/metrics/reads", params={"after": log["count"] - 1})).json()
+        nothing = await one.http.get("/metrics/reads", params={"after": "x"})
+    # Each read once, with its object: those of waiters, refusals and planted users too.
+    known_objects = owned_objects(keys, planted_null_user=True)
+    reads = resolve([[LoggedRead(*read) for read in log["reads"]]], known_objects)
+    by_kind = Counter((read.kind,) for read in reads)
+    assert by_kind == counted.by("authcache_source_reads_total", "object")
+    assert log["count"] == len(reads)
+    assert newest["reads"] == log["reads"][-1:]
+    assert nothing.status_code == 400
+    assert sum(read.scope == "unknown" for read in reads) >= 1, "of a key that no one has"
+    if variant == "recommended":
+        assert {read.object for read in reads} > set(known_objects)
     statuses = [answer.status_code for answer in answers]
     assert counted.by("http_requests_total", "status") == {
         ("200",): statuses.count(200),
