@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from harness.analysis.reads import WASTEFUL_SLOPE
+from harness.analysis.reads import WASTEFUL_SLOPE, grows
 from harness.domain.result import Cell, Estimate
 
 CELLS: Mapping[Cell, str] = {
@@ -64,12 +64,12 @@ def judge(
         return Verdict("hidden", "no failure, but " + "; ".join(parts))
     times = reads_per_1000 / reference_per_1000 if reference_per_1000 else 0.0
     text = f"{reads_per_1000:.1f} source reads per 1,000, {times:.2f} x the reference line"
-    grows = [
+    growing = [
         f"reads of the {kind} grow with requests: slope {slope.value:.2f}, at least {slope.low:.2f}"
         for kind, slope in elasticity.items()
-        if slope.low is not None and slope.low > WASTEFUL_SLOPE
+        if grows(slope)
     ]
-    return Verdict("wasteful" if grows else "healthy", "; ".join([text, *grows]))
+    return Verdict("wasteful" if growing else "healthy", "; ".join([text, *growing]))
 
 
 def _rate(count: int, requests: int) -> str:

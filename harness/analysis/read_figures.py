@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.analysis.reads import (
     elasticity,
     expected_reads,
+    grows,
     intervals,
     per_object_and_ttl,
     ttl_kept,
@@ -72,24 +73,25 @@ def read_figures(
     # Not by a switch: a release can have a Redis that its auth cache does not ask.
     shared = any(window.after.total.sum(LOOKUPS, tier="redis") for window in windows)
     workers = plan.scenario.replicas * plan.scenario.workers
-    figures = ReadFigures()
+    figures = ReadFigures(
+        elasticity={scope: _elasticities(scope, objects, requests, seen) for scope in answers}
+    )
     for scope in (ALL, *answers):
-        ours = {place: n for place, n in counts.items() if scope in (ALL, place[0])}
-        whole = answered(answers, scope)
-        if whole:
-            other = sum(n for (*_, reason), n in ours.items() if reason not in EXPIRES)
-            figures.other_per_request[scope] = round(other / whole, 4)
-        if scope != ALL:
-            figures.elasticity[scope] = _elasticities(scope, objects, requests, seen)
         expiring = {
             name: one
             for name, one in objects.items()
-            if scope in (ALL, one.scope) and name in requests and _expires(one, counts)
+            if scope in (ALL, one.scope)
+            and name in requests
+            and _expires(one, counts, figures.elasticity)
         }
+        places = {(one.scope, one.kind) for one in expiring.values()}
+        reads = sum(n for (where, kind, _), n in counts.items() if (where, kind) in places)
+        whole = sum(n for (where, *_), n in counts.items() if scope in (ALL, where))
+        if answered(answers, scope):
+            other = (whole - reads) / answered(answers, scope)
+            figures.other_per_request[scope] = round(other, 4)
         if not expiring:
             continue
-        places = {(one.scope, one.kind) for one in expiring.values()}
-        reads = sum(n for (where, kind, _), n in ours.items() if (where, kind) in places)
         expected = {
             name: ttls * expected_reads(workers, requests[name] / loaded_ttls, shared=shared)
             for name in expiring
@@ -164,8 +166,15 @@ def _requests_by_object(
     return {name: count for name, count in sums.items() if count}
 
 
-def _expires(one: Owned, counts: Mapping[tuple[str, ...], int]) -> bool:
+def _expires(
+    one: Owned,
+    counts: Mapping[tuple[str, ...], int],
+    elasticities: Mapping[str, Mapping[str, Estimate]],
+) -> bool:
     """Whether a TTL causes the reads of this kind of object in this scope."""
+    slope = elasticities.get(one.scope, {}).get(one.kind)
+    if slope is not None and grows(slope):
+        return False
     reads = {
         reason: n
         for (scope, kind, reason), n in counts.items()

@@ -169,6 +169,11 @@ def elasticity(requests: Sequence[float], reads: Sequence[int]) -> Estimate | No
     return Estimate(value=low, low=low - half, high=low + half, n=total)
 
 
+def grows(slope: Estimate) -> bool:
+    """Whether reads grow with requests: what is never cached, whatever the number of workers."""
+    return slope.low is not None and slope.low > WASTEFUL_SLOPE
+
+
 @lru_cache(maxsize=1024)
 def expected_reads(workers: int, requests_per_ttl: float, *, shared: bool) -> float:
     """Reads per object and TTL of a correct cache: entries live one TTL, one reader at a time.

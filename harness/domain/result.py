@@ -211,16 +211,17 @@ class VariantResult(_Part):
     expires: 1 where entries live one TTL; ``n`` intervals. Per fleet with Redis, per worker
     without. Absent with fewer than eight intervals, or where reads were not seen one by one."""
     reads_per_object_and_ttl: dict[ScopeOrAll, float] = {}
-    """Source reads of what expires (reasons ``miss`` and ``refresh``), over objects and TTLs: a
-    ratio of sums. Scopes without requests, or not seen, are absent."""
+    """Source reads of what expires, over objects and TTLs: a ratio of sums. A kind of object does
+    not expire where its reads grow with requests, or more than 5 % of them have another reason
+    than ``miss`` and ``refresh``. Scopes without requests, or not seen, are absent."""
     expected_reads_per_object_and_ttl: dict[ScopeOrAll, float] = {}
     """The same of a correct cache of these workers at this rate."""
     reads_over_expected: dict[ScopeOrAll, Estimate] = {}
     """The first over the second, with bounds by key; ``n`` keys. Bounds are null where there is a
     single key, or where reads were not seen one by one."""
     other_reads_per_request: dict[ScopeOrAll, float] = {}
-    """Source reads per answered request of what does not expire: a value that does not decode, a
-    tier that does not answer, a read past the cache."""
+    """Source reads per answered request of all other kinds: what does not decode, is read past the
+    cache, or is never cached."""
     elasticity: dict[Scope, dict[ObjectName, Estimate]] = {}
     """Slope of log source reads on log requests over the keys of a scope, which are requested at
     different rates; 0 where a TTL causes the reads, 1 where requests do; bounds one-sided at 99 %,

@@ -90,9 +90,9 @@ def expiry_table(result: Result, *, scopes: bool) -> Table:
         "TTL kept: tenth percentile of the time between two reads of one object, over the TTL; a "
         "correct cache lies between 0.99 and 1.03. Reads/TTL: reads per object and TTL of what "
         "expires; expected: those of a correct cache of these workers at this rate; ratio: the "
-        "first over the second. Other: reads per request of what does not decode or was read past "
-        "the cache. Elasticity: 0 where a TTL causes the reads, 1 where requests do; the steepest. "
-        "Bounds at 95 %, of the elasticity one-sided at 99 %.",
+        "first over the second. Other: reads per request of what does not decode, is read past the "
+        "cache or is never cached. Elasticity: 0 where a TTL causes the reads, 1 where requests do; "
+        "the steepest. Bounds at 95 %, of the elasticity one-sided at 99 %.",
     )
 
 

@@ -122,11 +122,24 @@ def test_what_does_not_decode_is_read_per_request_and_no_entry_of_its_kind_expir
     log = reads(run, 0.3, until_s=9.0) + reads(run, 1.8, kind="key", key=1)
     counts = (counted(30, reason="deserialize_failure"), counted(5, "key"), counted(2, "user"))
     found = figures(run, window(log, *counts), window(log, *counts))
-    assert found.other_per_request == {"all": 0.06, "user": 0.06}
+    # All 32 reads of that kind in 500 requests: each read is in one of the two figures.
+    assert found.other_per_request == {"all": 0.064, "user": 0.064}
     # Only the keys are left: two of them, of which one was read.
     assert found.per_object_and_ttl["user"] == 0.5
     assert found.ttl_kept["user"].value == 0.9
     assert found.elasticity["user"]["user"].n == 60, "what grows is judged all the same"
+
+
+def test_what_is_never_cached_is_read_per_request_and_has_no_ttl() -> None:
+    """An absence that is not remembered: its reads are misses like those of what expired."""
+    run = plan()
+    log = reads(run, 0.1) + reads(run, 0.025, key=1) + reads(run, 1.8, kind="key")
+    found = figures(run, window(log, counted(500), counted(5, "key")), window([]))
+    assert found.elasticity["user"]["user"].value == pytest.approx(1.0, abs=0.01)
+    assert found.other_per_request["user"] == 0.5
+    # Two keys, ten TTLs.
+    assert found.per_object_and_ttl["user"] == 0.25
+    assert "user" not in found.ttl_kept, "four intervals of one key"
 
 
 def test_without_redis_every_worker_has_its_own_entries() -> None:
