@@ -32,6 +32,7 @@ EXPIRES = (ReadReason.MISS, ReadReason.REFRESH)
 """Reasons of a read that a TTL causes, early or on time."""
 OTHER_SHARE_MAX = 0.05
 """If more of the reads of an object have other reasons, its intervals say nothing about its TTL."""
+MEMBERSHIP = ObjectKind.MEMBERSHIP
 SOURCE = "source"
 """The tier of an entry in the served header that was read for this reply."""
 
@@ -73,6 +74,7 @@ def read_figures(
     # Not by a switch: a release can have a Redis that its auth cache does not ask.
     shared = any(window.after.total.sum(LOOKUPS, tier="redis") for window in windows)
     workers = plan.scenario.replicas * plan.scenario.workers
+    logged = all(window.reads is not None for window in windows)
     figures = ReadFigures(
         elasticity={scope: _elasticities(scope, objects, requests, seen) for scope in answers}
     )
@@ -106,9 +108,11 @@ def read_figures(
         figures.over_expected[scope] = _rounded(
             Estimate(value=over, low=low, high=high, n=len(by_key))
         )
+        # Replies do not say which of a membership's two cache entries was missing.
+        timed = {name for name in expiring if logged or expiring[name].kind != MEMBERSHIP}
         found = intervals(
             (
-                [read for read in reads_of_stretch if read.object in expiring]
+                [read for read in reads_of_stretch if read.object in timed]
                 for both in stretches
                 for reads_of_stretch in both
             ),

@@ -32,7 +32,10 @@ def plan(**population: int) -> RunPlan:
             "replicas": 1,
             "variants": ["a"],
             "population": {"user": 2} | population,
-            "load": {"rate_per_s": 50, "mix": {"user": 1}, "window_ttls": 5},
+            "load": {
+                "rate_per_s": 50,
+                "mix": {"member" if population.get("member") else "user": 1},
+            },
         }
     )
     return planned(scenario, ARM)
@@ -158,21 +161,34 @@ def test_without_redis_every_worker_has_its_own_entries() -> None:
 
 def test_where_no_log_is_kept_reads_are_those_that_replies_name(tmp_path: Path) -> None:
     run = plan()
-
-    def served(tier: str) -> str:
-        return f"user;{tier};0123;-,key;memory;0123;-"
-
     for name, times in (("w", 5), ("w-warmup", 4)):
-        with SampleWriter(tmp_path / f"{name}.csv.gz") as samples:
-            for i in range(times):
-                for key in (0, 1):
-                    for tier, at_s in (("source", 1.8 * i), ("memory", 1.8 * i + 0.3)):
-                        sample = Sample(
-                            name, "user", key, 0, at_s, at_s, at_s, 200, "", 0, served(tier)
-                        )
-                        samples.write(sample)
+        _samples(tmp_path, name, "user", [(key, 1.8 * i) for i in range(times) for key in (0, 1)])
     found = figures(run, window(None, counted(10)), folder=tmp_path)
     assert found.ttl_kept["user"].value == 0.9
     assert found.ttl_kept["user"].n == 2 * (4 + 3)
     assert found.elasticity["user"]["user"].n == 10, "without those of the warm-up"
     assert found.over_expected["user"].low is not None, "all ten reads are named"
+
+
+def test_replies_do_not_name_the_entry_of_a_membership_so_it_has_no_intervals(
+    tmp_path: Path,
+) -> None:
+    run = plan(user=0, member=2)
+    answers = {"statuses": {"member": {"200": 500}}}
+    one = evidence(counted=(REDIS,), duration_s=WINDOW_S, generator=answers, name="w")
+    for kind, judged in (("membership", False), ("user", True)):
+        times = [(key, 0.9 * i) for i in range(9) for key in (0, 1)]
+        _samples(tmp_path, "w", "member", times, kind)
+        found = figures(run, replace(one, reads=None), folder=tmp_path)
+        assert ("member" in found.ttl_kept) is judged
+
+
+def _samples(
+    folder: Path, name: str, scope: str, reads: list[tuple[int, float]], kind: str = "user"
+) -> None:
+    """Replies that name a read of one kind of object, and others from memory, by key and time."""
+    with SampleWriter(folder / f"{name}.csv.gz") as samples:
+        for key, at_s in reads:
+            for tier in ("source", "memory"):
+                served = f"{kind};{tier};0123;-,key;memory;0123;-"
+                samples.write(Sample(name, scope, key, 0, at_s, at_s, at_s, 200, "", 0, served))
