@@ -109,6 +109,15 @@ def test_what_expires_in_the_pause_before_a_window_is_no_surplus() -> None:
     run = plan()
     with_pause = figures(run, window([], counted(20), pause_s=1.0))
     assert with_pause.per_object_and_ttl["user"] == pytest.approx(20 / 4 / 5.5, abs=1e-4)
+    log = [
+        r for kind in ("key", "user") for key in (0, 1) for r in reads(run, 2.0, kind=kind, key=key)
+    ]
+    counts = (counted(10), counted(10, "key"))
+    short = figures(run, window(log, *counts)).over_expected["user"]
+    paused = figures(run, window(log, *counts, pause_s=1.0)).over_expected["user"]
+    assert paused.value == pytest.approx(short.value / 1.1, abs=1e-3)
+    assert paused.high == pytest.approx(short.high, abs=1e-3), "as if there had been none"
+    assert paused.low == pytest.approx((short.low or 0) / 1.1, abs=1e-3)
     long = figures(run, window([], counted(20), pause_s=60.0))
     assert long.per_object_and_ttl["user"] == pytest.approx(20 / 4 / 6, abs=1e-4), "once at most"
 
