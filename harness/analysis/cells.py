@@ -1,4 +1,4 @@
-"""Cells: the finding for one key scope under one variant; `CELLS` defines each."""
+"""Cells: the findings for one key scope under one variant; `CELLS` defines each."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from harness.analysis.reads import WASTEFUL_SLOPE, grows
 from harness.domain.result import Cell, Estimate
 
 CELLS: Mapping[Cell, str] = {
+    "hidden": "wrong data served, or a reply let through that should have been refused",
     "broken": (
-        "any deserialize failure, or a status other than the one that Postgres' state calls for"
+        "any deserialize failure, or another status than Postgres' state called for at any moment "
+        "of the promise"
     ),
-    "hidden": "none of that, but wrong data served",
+    "stale": "an answer that was right once, but longer ago than the promise",
     "wasteful": (
-        "right data, no failure, but source reads grow with requests: over keys of different "
-        f"weight, the slope of log reads on log requests has a lower bound above {WASTEFUL_SLOPE:g}"
+        "source reads grow with requests, though nothing failed: over keys of different weight, "
+        f"the slope of log reads on log requests has a lower bound above {WASTEFUL_SLOPE:g}"
     ),
     "healthy": "none of the above",
 }
-"""When each applies; the first that applies is the cell. docs/method.md has it (`make docs`)."""
+"""When each applies, the worst first: a scope has all that apply. docs/method.md has it
+(`make docs`)."""
 
 
 class Verdict(NamedTuple):
-    """A cell and its reason."""
+    """The cells of one scope, the worst first, and their reasons in that order."""
 
-    cell: Cell
+    cells: list[Cell]
     reason: str
 
 
@@ -35,33 +38,37 @@ def judge(
     failures: Mapping[str, int],
     unexpected: Mapping[str, int],
     wrong: Mapping[str, int],
+    let_through: Mapping[str, int],
+    stale: Mapping[str, int],
     reads_per_1000: float,
     reference_per_1000: float,
     elasticity: Mapping[str, Estimate],
 ) -> Verdict:
-    """The cell of one scope.
+    """The cells of one scope.
 
     Args:
         requests: answered, all statuses.
         failures: deserialize failures by object.
         unexpected: answers whose status does not fit Postgres' state, by status.
         wrong: wrong objects served, by object.
+        let_through: replies that should have been refused, by reason.
+        stale: answers that were right longer ago than the promise, by object.
         reads_per_1000: source reads per 1,000 requests.
         reference_per_1000: the reference line in the same unit.
         elasticity: by object, as `harness.analysis.reads.elasticity` has it.
     """
-    if failures or unexpected:
-        parts = [
+    reasons: dict[Cell, list[str]] = {
+        "hidden": [
+            f"{_rate(n, requests)} wrong {kind} values per request" for kind, n in wrong.items()
+        ]
+        + [f"{n} replies let through: {why}" for why, n in let_through.items()],
+        "broken": [
             f"{_rate(n, requests)} {kind} values do not decode per request"
             for kind, n in sorted(failures.items(), key=lambda item: -item[1])
         ]
-        parts += [f"{n / requests:.1%} answered {status}" for status, n in unexpected.items()]
-        return Verdict("broken", "; ".join(parts))
-    if wrong:
-        parts = [
-            f"{_rate(n, requests)} wrong {kind} values per request" for kind, n in wrong.items()
-        ]
-        return Verdict("hidden", "no failure, but " + "; ".join(parts))
+        + [f"{n / requests:.1%} answered {status}" for status, n in unexpected.items()],
+        "stale": [f"{n} answers with a {kind} older than the promise" for kind, n in stale.items()],
+    }
     times = reads_per_1000 / reference_per_1000 if reference_per_1000 else 0.0
     text = f"{reads_per_1000:.1f} source reads per 1,000, {times:.2f} x the reference line"
     growing = [
@@ -69,7 +76,12 @@ def judge(
         for kind, slope in elasticity.items()
         if grows(slope)
     ]
-    return Verdict("wasteful" if growing else "healthy", "; ".join([text, *growing]))
+    # Failures cause reads; only without them are the reads the cache's own.
+    if growing and not reasons["broken"]:
+        reasons["wasteful"] = [text, *growing]
+    found = [cell for cell in CELLS if reasons.get(cell)]
+    said = "; ".join(part for cell in found for part in reasons[cell])
+    return Verdict(found or ["healthy"], said or text)
 
 
 def _rate(count: int, requests: int) -> str:

@@ -313,15 +313,27 @@ def _outcome(
 
 
 def _hold_cell(e: CellExpectation, result: VariantResult, level: Level) -> ExpectationResult:
-    cell = result.cells.get(e.scope)
-    limit = f"{e.is_} (at most {level.bad_share_max:.3g} bad)" if e.is_ == "healthy" else e.is_
-    blind = missing(result, "cells") if cell is None else ()
-    found = _Found(f"cell in {e.scope}", cell, limit, blind)
-    if cell is None:
+    cells = result.cells.get(e.scope, [])
+    blind = () if cells else missing(result, "cells")
+    wanted, worst = e.has or e.is_, cells[0] if cells else None
+    assert wanted is not None, "the schema demands one of them"
+    limit = f"{wanted} (at most {level.bad_share_max:.3g} bad)" if wanted == "healthy" else wanted
+    name = f"cell in {e.scope}"
+    if e.has is not None:
+        name, limit = f"cells in {e.scope}", f"{limit} among them"
+    found = _Found(name, ", ".join(cells) or None, limit, blind)
+    if worst is None:
         return _outcome(e, found, None, Decision("undecided"))
-    decision = Decision("holds" if cell == e.is_ else "fails")
-    figure = bad_replies(result, e.scope, cell if cell in BAD else e.is_, level.error)
-    if cell in BAD and not figure.events:
+    holds = wanted in cells if e.has is not None else wanted == worst
+    decision = Decision("holds" if holds else "fails")
+    # What decides is the cell that must not be there, or the one that must.
+    asked = wanted if e.has is not None or wanted in _GOOD or worst in _GOOD else worst
+    if asked == "wasteful" and e.has is not None:
+        # Among others it rests on its own bound alone.
+        return _outcome(e, found, None, decision)
+    figure = bad_replies(result, e.scope, asked, level.error)
+    seen = worst if asked in _GOOD else asked
+    if seen in BAD and seen in cells and not figure.events:
         # A release's failures were seen, and their number was not.
         return _outcome(e, found, None, decision)
     sure = never(figure, level)
@@ -332,7 +344,7 @@ def bad_replies(result: VariantResult, scope: str, cell: str, error: float) -> M
     """Replies that speak for a cell (against it, for ``healthy``), per 1,000.
 
     Failures and wrong values are counted by object: a reply with two of them counts as two, up to
-    one a request.
+    one a request. Those of the window of refusals count too, its requests do not.
     """
     counts = [part for name, parts in BAD.items() if cell in (name, *_GOOD) for part in parts]
     requests = answered(result.requests, scope)
@@ -351,8 +363,9 @@ def total_in(counts: Mapping[str, Mapping[str, int]] | None, scope: str) -> int:
 
 _GOOD = ("wasteful", "healthy")
 BAD: Mapping[str, tuple[Callable[[VariantResult], Mapping[str, Mapping[str, int]] | None], ...]] = {
+    "hidden": (lambda v: v.wrong_values, lambda v: v.let_through),
     "broken": (lambda v: v.deserialize_failures, lambda v: v.unexpected_statuses),
-    "hidden": (lambda v: v.wrong_values,),
+    "stale": (lambda v: v.stale,),
 }
 """The counts that speak for each cell; all of them speak against a healthy one."""
 

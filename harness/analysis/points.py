@@ -117,8 +117,9 @@ def because(points: Sequence[str]) -> str:
 def mask_unseen(variant: VariantResult) -> VariantResult:
     """A variant without unseen measures; the same object if everything was seen.
 
-    A ``broken`` cell stays, because its failures were seen; their number is a lower bound. Any
-    other cell is removed, because it would depend on failures that could not be seen.
+    A ``broken`` cell stays, because its failures were seen, and so does a ``hidden`` one, by what
+    was let through; numbers are lower bounds. Any other cell is removed, because it would depend
+    on what could not be seen.
     """
     lost = unseen(variant)
     if not lost:
@@ -130,11 +131,19 @@ def mask_unseen(variant: VariantResult) -> VariantResult:
     if "cells" in lost:
         reason = because(missing(variant, "cells"))
         bound = f" ({reason})"
-        broken = {scope: cell for scope, cell in variant.cells.items() if cell == "broken"}
-        changes["cells"] = broken
+        seen = {
+            scope: [
+                cell
+                for cell in cells
+                if cell == "broken" or (cell == "hidden" and scope in (variant.let_through or {}))
+            ]
+            for scope, cells in variant.cells.items()
+        }
+        kept = {scope: cells for scope, cells in seen.items() if cells}
+        changes["cells"] = kept
         changes["cell_reasons"] = {
-            # What broke it is a lower bound: a point that would have seen more is missing.
-            scope: text.removesuffix(bound) + bound if scope in broken else reason
+            # What it says of a cell that stays is a lower bound: a missing point would see more.
+            scope: text.removesuffix(bound) + bound if scope in kept else reason
             for scope, text in variant.cell_reasons.items()
         }
     return variant.model_copy(update=changes)

@@ -63,7 +63,7 @@ def read_figures(
     """
     planted = plan.arm_settings(arm).planted_null_user
     objects = owned_objects(plan.keys, planted_null_user=planted)
-    tally = Tally(tuple(windows), {key.index: key.scope for key in plan.keys})
+    tally = Tally(tuple(windows))
     answers, counts = tally.requests(), tally.by(READS, "key_scope", "object", "reason")
     requests = _requests_by_object(plan, answers, objects)
     stretches = [_stretches(plan, window, samples_dir, planted) for window in windows]

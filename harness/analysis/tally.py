@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import answered, per_answered
@@ -13,18 +14,12 @@ from harness.domain.result import Range, Window
 from harness.domain.series import ALL, LOG_PAIR, LOGS, LOOKUPS, READS
 from harness.observe.evidence import Evidence
 
-_UNTIL_USED_UP = frozenset({200, 429})
-
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """The measured windows of one variant."""
 
     windows: tuple[Evidence, ...]
-    scope_of_key: Mapping[int, str]
-    """By key index."""
-    spendable: frozenset[str] = frozenset()
-    """Scopes whose keys have a budget within reach."""
 
     @property
     def scopes(self) -> list[str]:
@@ -51,34 +46,6 @@ class Tally:
     def total(self, name: str, **where: str) -> float:
         """A counter over all windows and series."""
         return sum(window.counted.sum(name, **where) for window in self.windows)
-
-    def wrong_values(self) -> dict[str, dict[str, int]]:
-        """Served objects whose digest differs from Postgres', by scope and object."""
-        sums: dict[str, Counter[str]] = {}
-        for window in self.windows:
-            for (scope, kind), n in window.wrong_values.items():
-                sums.setdefault(scope, Counter())[kind] += n
-        return {scope: dict(counts) for scope, counts in sums.items()}
-
-    def unexpected_statuses(self) -> dict[str, dict[str, int]]:
-        """Answers whose status does not fit Postgres' state, by scope.
-
-        In the populations of `harness.domain.population`, all keys of a scope call for one status.
-        Where a budget is used up within a window, both answers are right in their time: how far
-        it was overdrawn says `harness.analysis.spend.owner_budgets`.
-        """
-        odd: dict[str, Counter[str]] = {}
-        for window in self.windows:
-            expected: dict[str, set[int]] = {}
-            for index, truth in window.truths.items():
-                scope = self.scope_of_key[index]
-                right = _UNTIL_USED_UP if scope in self.spendable else {truth.status}
-                expected.setdefault(scope, set()).update(right)
-            for scope, statuses in window.generator.statuses.items():
-                for status, n in statuses.items():
-                    if int(status) not in expected.get(scope, set()):
-                        odd.setdefault(scope, Counter())[status] += n
-        return {scope: dict(counts) for scope, counts in odd.items()}
 
     def reads_per_1000(self, scope: str, kind: ObjectKind | None = None) -> float | None:
         """Source reads per 1,000 answered requests of all windows; None without requests."""
@@ -110,7 +77,7 @@ def reads_per_1000(window: Evidence, scope: str, kind: ObjectKind | None = None)
     return per_answered(reads, answered(window.generator.statuses, scope))
 
 
-def nested(counts: dict[tuple[str, ...], int]) -> dict[str, dict[str, int]]:
+def nested(counts: Mapping[Any, int]) -> dict[str, dict[str, int]]:
     """Counts by pair as nested dictionaries."""
     table: dict[str, dict[str, int]] = {}
     for (first, second), n in sorted(counts.items()):
@@ -127,7 +94,7 @@ def window_result(window: Evidence) -> Window:
     return Window(
         name=window.name,
         variant=window.variant,
-        phase="cold_fill" if window.phase == "cold_fill" else "measured",
+        phase=window.phase,
         round=window.round,
         started_s=round(window.started_s, 3),
         duration_s=window.duration_s,

@@ -144,7 +144,7 @@ MEASURES = (
         CELLS,
         "cell",
         _cell_places,
-        lambda variant, scope, _: variant.cells.get(scope),
+        lambda variant, scope, _: ", ".join(variant.cells.get(scope, [])) or None,
         seen_as="cells",
     ),
     Measure(

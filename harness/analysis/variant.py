@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.answers import Answers, judge_answers, refusal_results
 from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
 from harness.analysis.latency import latency
@@ -45,9 +46,12 @@ def variant_result(
         samples_dir: folder of the raw samples, one file per window.
     """
     measured = tuple(e for e in evidence if e.phase == "measured")
-    scopes = {key.index: key.scope for key in plan.keys}
-    spendable = {scope for scope in scopes.values() if plan.scenario.population.replies(scope)}
-    tally = Tally(measured, scopes, frozenset(spendable))
+    refused = tuple(e for e in evidence if e.phase == "refusals")
+    within_reach = {key.index for key in plan.keys if plan.scenario.population.replies(key.scope)}
+    answers = judge_answers(
+        measured + refused, plan.all_keys, samples_dir, within_reach=within_reach
+    )
+    tally = Tally(measured)
     requests = tally.requests()
     line = measured_line(plan, arm, measured, requests)
     reads = {s: n for s in (ALL, *requests) if (n := tally.reads_per_1000(s)) is not None}
@@ -60,7 +64,7 @@ def variant_result(
         for scope in requests
     }
     figures = read_figures(plan, arm, measured, samples_dir)
-    verdicts = _cells(tally, requests, reads, line, figures)
+    verdicts = _cells(tally, answers, requests, reads, line, figures)
     cold = [e for e in evidence if e.phase == "cold_fill"]
     unseen = _not_instrumented(evidence)
     whole = VariantResult(
@@ -70,10 +74,14 @@ def variant_result(
         switches=dict(arm.target.describe()),
         overridden=list(arm.target.overridden),
         windows=[window_result(e) for e in evidence],
-        cells={scope: verdict.cell for scope, verdict in verdicts.items()},
+        cells={scope: verdict.cells for scope, verdict in verdicts.items()},
         cell_reasons={scope: verdict.reason for scope, verdict in verdicts.items()},
         requests=requests,
-        unexpected_statuses=tally.unexpected_statuses(),
+        unexpected_statuses=nested(answers.unexpected),
+        # Without a question there is no answer: 0 would be one.
+        let_through=nested(answers.let_through) if refused or answers.let_through else None,
+        refusals=refusal_results(refused, plan.all_keys),
+        stale=nested(answers.stale),
         source_reads=round(tally.total(READS)),
         source_reads_per_1000={s: round(n, 3) for s, n in reads.items()},
         source_reads_per_1000_range={s: r for s in reads if (r := tally.per_round(s))},
@@ -92,7 +100,7 @@ def variant_result(
         coalesced={k: n for (k,), n in tally.by(WAITS, "stage").items()},
         log_records={k: n for (k,), n in tally.by(LOGS, "signature").items()},
         log_pairs=log_pairs(measured),
-        wrong_values=tally.wrong_values(),
+        wrong_values=nested(answers.wrong),
         entry_age_max_s=_entry_age_max(measured),
         payload_bytes=_means(tally, PAYLOAD_BYTES, 1.0),
         codec_us={op: _means(tally, CODEC_SECONDS, 1e6, op=op) for op in ("encode", "decode")},
@@ -204,20 +212,23 @@ def spend_drift(windows: Sequence[Evidence]) -> dict[str, int]:
 
 def _cells(
     tally: Tally,
+    answers: Answers,
     requests: Mapping[str, Mapping[str, int]],
     reads: Mapping[str, float],
     line: Mapping[str, float],
     figures: ReadFigures,
 ) -> dict[str, Verdict]:
     failures = nested(tally.by(LOOKUPS, "key_scope", "object", **FAILURE))
-    unexpected = tally.unexpected_statuses()
-    wrong = tally.wrong_values()
+    unexpected, wrong = nested(answers.unexpected), nested(answers.wrong)
+    let_through, stale = nested(answers.let_through), nested(answers.stale)
     return {
         scope: judge_cell(
             requests=sum(statuses.values()),
             failures=failures.get(scope, {}),
             unexpected=unexpected.get(scope, {}),
             wrong=wrong.get(scope, {}),
+            let_through=let_through.get(scope, {}),
+            stale=stale.get(scope, {}),
             reads_per_1000=reads[scope],
             reference_per_1000=line[scope],
             elasticity=figures.elasticity.get(scope, {}),

@@ -1,7 +1,10 @@
 """The population: virtual keys with the users, teams, memberships and budgets behind them.
 
-Every key has ids and limits of its own, all different, so that a wrongly served object is detected.
-Ids and tokens come from the seed: the same scenario makes the same population.
+Every key has limits of its own, and so has every owner, all different, so that a wrongly served
+object is detected. Some keys share owners (`make_population`). Beside the keys that a scenario
+asks for, every population has keys that a gateway must refuse, or must not refuse although a limit
+is NULL, 0 or empty (`make_refusals`). Ids and tokens come from the seed: the same scenario makes
+the same population.
 """
 
 from __future__ import annotations
@@ -9,15 +12,16 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from harness.authcache.digest import hash_token
-from harness.authcache.words import LOAD_SCOPES, KeyScope
+from harness.authcache.words import LOAD_SCOPES, KeyScope, ObjectKind
 from harness.errors import UsageError, explain
 
 MOCK_MODEL = "mock-model"
@@ -29,11 +33,22 @@ MembershipRow = Literal["budget", "cleared", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one object; budgets in US dollars, out of reach of any run."""
+    """What a row says about the requests that it admits; budgets and spend in US dollars.
 
-    max_budget: float
-    tpm_limit: int
-    rpm_limit: int
+    The budget of an ordinary row is out of reach of any run. None is NULL.
+    """
+
+    max_budget: float | None
+    tpm_limit: int | None
+    rpm_limit: int | None
+    spend: float = 0.0
+    """Spent before the run."""
+    blocked: bool = False
+    """Of a key or a team."""
+    expires: datetime | None = None
+    """Of a key; with a time zone."""
+    models: tuple[str, ...] | None = None
+    """Where they differ from the key's `VirtualKey.models`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +73,76 @@ class VirtualKey:
     team_limits: Limits | None
     member_max_budget: float | None
     models: tuple[str, ...]
+    """Of the key, its user and its team."""
+    kind: str = ""
+    """Its kind in `KINDS`; empty for an ordinary key."""
+    member_spend: float = 0.0
+
+    @property
+    def has_row(self) -> bool:
+        """Whether Postgres knows the key."""
+        return self.kind != "unknown"
+
+    @property
+    def seen_scope(self) -> str:
+        """The scope under which a replica counts its requests: it cannot know one without a row."""
+        return self.scope if self.has_row else KeyScope.UNKNOWN.value
+
+
+class Kind(NamedTuple):
+    """How a key that is made to be refused, or not to be, differs from an ordinary one."""
+
+    owner: ObjectKind | None
+    """Whose row differs; None for the key and all of its owners."""
+    row: Mapping[str, Any]
+    """The fields of `Limits` that differ; of a membership, ``max_budget`` and ``spend`` count."""
+    scopes: frozenset[str]
+    """The scopes that have such a key."""
+
+
+_ALL = frozenset(LOAD_SCOPES)
+_USED_UP = {"max_budget": 1.0, "spend": 2.0}
+_ZERO = {"max_budget": 0.0}
+
+KINDS: Mapping[str, Kind] = {
+    "blocked": Kind(ObjectKind.KEY, {"blocked": True}, _ALL),
+    "expired": Kind(ObjectKind.KEY, {"expires": datetime(2020, 1, 1, tzinfo=UTC)}, _ALL),
+    "unknown": Kind(ObjectKind.KEY, {}, _ALL),
+    "wrong_model": Kind(ObjectKind.KEY, {"models": ("another-model",)}, _ALL),
+    "key_budget": Kind(ObjectKind.KEY, _USED_UP, _ALL),
+    "key_zero": Kind(ObjectKind.KEY, _ZERO, frozenset({"user"})),
+    "expires_later": Kind(
+        ObjectKind.KEY, {"expires": datetime(2999, 1, 1, tzinfo=UTC)}, frozenset({"team", "member"})
+    ),
+    "user_budget": Kind(ObjectKind.USER, _USED_UP, frozenset({"user"})),
+    "user_zero": Kind(ObjectKind.USER, _ZERO, frozenset({"user"})),
+    "team_blocked": Kind(ObjectKind.TEAM, {"blocked": True}, frozenset({"team", "member"})),
+    "team_budget": Kind(ObjectKind.TEAM, _USED_UP, frozenset({"team", "member"})),
+    # LiteLLM refuses a team that has spent more than its budget, not one that has just reached it:
+    # with nothing spent, the first reply would be right.
+    "team_zero": Kind(ObjectKind.TEAM, _ZERO | {"spend": 0.5}, frozenset({"team"})),
+    "member_budget": Kind(ObjectKind.MEMBERSHIP, _USED_UP, frozenset({"shared_id", "member"})),
+    "member_zero": Kind(ObjectKind.MEMBERSHIP, _ZERO, frozenset({"member"})),
+    "no_limits": Kind(
+        None, {"max_budget": None, "tpm_limit": None, "rpm_limit": None, "models": ()}, _ALL
+    ),
+}
+"""The keys that every population has beside those of its scenario, one for each kind and scope.
+
+Most must be refused: blocked, expired, unknown (no row), of another model, or with a budget that is
+used up at one owner. Others show how NULL, 0 and an empty list are read. Keys whose own row differs
+share the owners of their scope; the others have owners of their own. That the user's budget binds
+only in scope ``user`` is LiteLLM's rule: a key of a team is not held to it.
+"""
 
 
 def make_population(
-    counts: Mapping[str, int], membership: Mapping[str, MembershipRow], *, seed: int, model: str
+    counts: Mapping[str, int],
+    membership: Mapping[str, MembershipRow],
+    *,
+    seed: int,
+    model: str,
+    share_every: int = 0,
 ) -> list[VirtualKey]:
     """Keys for each scope, in the order of `LOAD_SCOPES`.
 
@@ -70,13 +151,84 @@ def make_population(
         membership: kind of membership row for the scopes ``member`` and ``shared_id``.
         seed: of ids and secrets.
         model: a model that every key, user and team may call.
+        share_every: every so many keys of a scope, one shares owners with the key before it: the
+            user, the team and their membership; in scope ``member`` the team and the membership's
+            budget, while its user is another. 0 for none; 1 leaves one set of owners in a scope.
     """
     rng = random.Random(seed)
     keys: list[VirtualKey] = []
     for scope in LOAD_SCOPES:
-        for _ in range(counts.get(scope, 0)):
-            keys.append(_make_key(rng, len(keys), scope, membership, model))
+        for number in range(1, counts.get(scope, 0) + 1):
+            key = _make_key(rng, len(keys), scope, membership, model)
+            if share_every and number > 1 and number % share_every == 0:
+                key = _sharing(key, keys[-1])
+            keys.append(key)
     return keys
+
+
+def make_refusals(
+    scopes: Collection[str], *, first: int, seed: int, model: str
+) -> list[VirtualKey]:
+    """The keys of `KINDS` for these scopes, numbered from ``first``.
+
+    Args:
+        scopes: scopes of the ordinary keys.
+        first: index of the first key: the number of ordinary keys.
+        seed: of ids and secrets; the same as the ordinary keys'.
+        model: a model that all of them may call but those of kind ``wrong_model``.
+    """
+    rng = random.Random(f"{seed}:refusals")
+    keys: list[VirtualKey] = []
+    for scope in (scope for scope in LOAD_SCOPES if scope in scopes):
+        owners: VirtualKey | None = None
+        for name, kind in KINDS.items():
+            if scope not in kind.scopes:
+                continue
+            key = _make_key(rng, first + len(keys), scope, {}, model)
+            if kind.owner is ObjectKind.KEY:
+                owners = owners or key
+                key = _owned_by(key, owners)
+            keys.append(_of_kind(key, name, kind))
+    return keys
+
+
+def _owned_by(key: VirtualKey, other: VirtualKey) -> VirtualKey:
+    return replace(
+        key,
+        user_id=other.user_id,
+        team_id=other.team_id,
+        membership=other.membership,
+        budget_id=other.budget_id,
+        user_limits=other.user_limits,
+        team_limits=other.team_limits,
+        member_max_budget=other.member_max_budget,
+    )
+
+
+def _sharing(key: VirtualKey, other: VirtualKey) -> VirtualKey:
+    owned = _owned_by(key, other)
+    if key.scope == KeyScope.MEMBER:
+        return replace(owned, user_id=key.user_id, user_limits=key.user_limits)
+    return owned
+
+
+def _of_kind(key: VirtualKey, name: str, kind: Kind) -> VirtualKey:
+    def changed(owner: ObjectKind, limits: Limits | None) -> Limits | None:
+        return replace(limits, **kind.row) if limits and kind.owner in (None, owner) else limits
+
+    own = changed(ObjectKind.KEY, key.key_limits)
+    assert own is not None, "every key has limits"
+    member = kind.row if kind.owner in (None, ObjectKind.MEMBERSHIP) else {}
+    has_budget = key.member_max_budget is not None
+    return replace(
+        key,
+        kind=name,
+        key_limits=own,
+        user_limits=changed(ObjectKind.USER, key.user_limits),
+        team_limits=changed(ObjectKind.TEAM, key.team_limits),
+        member_max_budget=member.get("max_budget", key.member_max_budget) if has_budget else None,
+        member_spend=member.get("spend", 0.0),
+    )
 
 
 def _make_key(
@@ -128,14 +280,20 @@ def objects_in_scope(keys: list[VirtualKey], scope: str, *, planted_null_user: b
     A membership that has no row counts too: it is looked up, and its absence is an answer. With
     the planted premise every team key has a user object of its own.
     """
-    total = 0
+    objects: set[tuple[str | None, ...]] = set()
     for key in keys:
         if key.scope != scope:
             continue
-        total += 1 + (key.user_id is not None) + (key.team_id is not None)
-        total += key.user_id is not None and key.team_id is not None
-        total += planted_null_user and scope == KeyScope.TEAM
-    return total
+        objects.add(("key", key.token))
+        if key.user_id is not None:
+            objects.add(("user", key.user_id))
+        elif planted_null_user and scope == KeyScope.TEAM:
+            objects.add(("user", key.alias))
+        if key.team_id is not None:
+            objects.add(("team", key.team_id))
+        if key.user_id is not None and key.team_id is not None:
+            objects.add(("membership", key.user_id, key.team_id))
+    return len(objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +302,22 @@ class LoadKey:
 
     index: int
     scope: str
+    """Under which a replica counts its requests."""
     secret: str
+    kind: str = ""
+    """See `VirtualKey.kind`; an ordinary load leaves out all keys that have one."""
 
 
 _KEYS = TypeAdapter(list[LoadKey])
 
 
 def write_keys(path: Path, keys: list[VirtualKey]) -> None:
-    """Write what the load driver needs of each key: index, scope and secret."""
-    rows = [{"index": k.index, "scope": k.scope, "secret": k.secret} for k in keys]
+    """Write what the load driver needs of each key."""
+    rows = [
+        {"index": k.index, "scope": k.seen_scope, "secret": k.secret}
+        | ({"kind": k.kind} if k.kind else {})
+        for k in keys
+    ]
     path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
@@ -181,9 +346,10 @@ def read_keys(path: Path) -> list[LoadKey]:
     return keys
 
 
-def by_scope(keys: list[LoadKey]) -> dict[str, list[int]]:
-    """Indices of the keys by scope."""
+def by_scope(keys: list[LoadKey], *, refusals: bool = False) -> dict[str, list[int]]:
+    """Indices of the ordinary keys by scope; with ``refusals`` of those of `KINDS` instead."""
     indices: dict[str, list[int]] = {}
     for key in keys:
-        indices.setdefault(key.scope, []).append(key.index)
+        if bool(key.kind) == refusals:
+            indices.setdefault(key.scope, []).append(key.index)
     return indices

@@ -11,9 +11,9 @@ measured windows together: a rate is a ratio of sums, never a median of ratios.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from harness.domain.series import (
     CodecOp,
@@ -22,6 +22,7 @@ from harness.domain.series import (
     ObjectName,
     OutcomeName,
     PointName,
+    RefusalName,
     Scope,
     ScopeOrAll,
     SignatureName,
@@ -34,9 +35,21 @@ from harness.domain.series import (
 
 SCHEMA_VERSION = 2
 
-Cell = Literal["broken", "hidden", "wasteful", "healthy"]
+Phase = Literal["cold_fill", "measured", "refusals"]
+"""Purpose of a window."""
+
+Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]
+"""The worst first."""
+
 State = Literal["holds", "fails", "undecided"]
 """Of an expectation."""
+
+
+def _listed(cells: object) -> object:
+    """Runs of before 0025 have one cell for each scope."""
+    if isinstance(cells, dict):
+        return {scope: [c] if isinstance(c, str) else c for scope, c in cells.items()}
+    return cells
 
 
 class _Part(BaseModel):
@@ -100,14 +113,14 @@ class Window(_Part):
     """Unique in the run; also names its samples and snapshots."""
     variant: str
     """Variant of the fleet."""
-    phase: Literal["cold_fill", "measured"]
+    phase: Phase
     """Purpose of the stretch."""
     round: int
-    """Number of the round, from 1; 0 for the cold fill."""
+    """Number of the round, from 1; 0 for the cold fill and the window of refusals."""
     started_s: float
     """Seconds since the start of the run."""
     duration_s: float
-    """Length: whole TTLs."""
+    """Length: whole TTLs; of a window of refusals one TTL at most."""
     requests: dict[Scope, dict[Status, int]]
     """Answered requests; scopes without requests are absent."""
     source_reads: dict[Scope, dict[ObjectName, int]] | None
@@ -172,6 +185,15 @@ class OwnerBudget(_Part):
         return self.admitted - self.affordable
 
 
+class RefusalResult(_Part):
+    """Answers to the keys of one kind and scope in the window of refusals."""
+
+    expected: int
+    """The status that Postgres' state calls for, as the target answers."""
+    answers: dict[Status, int]
+    """Answers by status."""
+
+
 class VariantResult(_Part):
     """Everything measured of one variant."""
 
@@ -187,14 +209,23 @@ class VariantResult(_Part):
     """Switches that the command line changed: the variant is not what its name says."""
     windows: list[Window]
     """Cold fill and measured windows, in order of time."""
-    cells: dict[Scope, Cell]
-    """Cells; scopes without requests, or not seen, are absent."""
+    cells: Annotated[dict[Scope, list[Cell]], "by scope", BeforeValidator(_listed)]
+    """Cells that apply, the worst first; scopes without requests, or not seen, are absent."""
     cell_reasons: dict[Scope, str]
-    """Reason for the cell, or why there is none where it was not seen."""
+    """Reasons for the cells, in their order, or why there are none where they were not seen."""
     requests: dict[Scope, dict[Status, int]]
     """Answered requests; scopes without requests are absent."""
     unexpected_statuses: dict[Scope, dict[Status, int]]
-    """Answers by a status other than the one that Postgres' state calls for."""
+    """Answers by a status that Postgres' state did not call for, key by key and without those in
+    ``let_through``; the window of refusals included."""
+    let_through: dict[Scope, dict[RefusalName, int]] | None = None
+    """2xx replies that should have been refused, by the reason of the refusal; the window of
+    refusals included. Null where it was not measured."""
+    refusals: dict[Scope, dict[RefusalName, RefusalResult]] = {}
+    """Answers to the keys that test refusals, by the kind of the key."""
+    stale: dict[Scope, dict[ObjectName, int]] | None = None
+    """Served objects, or answers (``status``), that were right only longer ago than the promise:
+    memory TTL, Redis TTL and one read. Null in runs of before versions were told apart."""
     source_reads: int | None
     """Queries to Postgres for an object, all scopes; null where they were not seen."""
     source_reads_per_1000: dict[ScopeOrAll, float]
@@ -243,7 +274,8 @@ class VariantResult(_Part):
     """WARNING and ERROR of a failed typed read, counted by the ERROR; null where they were not
     seen."""
     wrong_values: dict[Scope, dict[ObjectName, int]] | None
-    """Served objects whose digest is not Postgres'; null where they were not seen."""
+    """Served objects whose digest Postgres never held, the window of refusals included; null where
+    they were not seen."""
     entry_age_max_s: dict[TierName, float]
     """Greatest time between the read from Postgres and the serving, of anything served from that
     tier; tiers that served nothing, or cannot know, are absent."""

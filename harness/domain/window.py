@@ -38,6 +38,8 @@ class WindowCommand(_Message):
     """Weights of a scope's keys, by `harness.domain.rates.key_shares`."""
     zipf: float = 0.0
     """Exponent of the keys' popularity within each scope; 0: all alike."""
+    refusals: bool = False
+    """Drive the keys that test refusals, not the ordinary ones."""
     users: int
     """Locust users: the pool that takes arrivals (open model), or the load (closed model)."""
     rate_per_s: float = 0.0
@@ -124,6 +126,8 @@ class WindowResult(_Message):
     """Median of that distance over all requests sent; 0 in results without it."""
     statuses: dict[str, dict[str, int]]
     """Answered requests by scope and HTTP status."""
+    statuses_by_key: dict[int, dict[str, int]] = {}
+    """The same by index into the keys file and HTTP status."""
     cost_micro: int
     """Sum of the cost header over 2xx replies, in millionths of a US dollar."""
     served: list[ServedCount]

@@ -85,10 +85,10 @@ class Windows:
         now_used = self.stack.cpu_s()
         spec = observer.fleet.spec
         planted = spec.settings.planted_null_user
-        known = owned_objects(self.plan.keys, planted_null_user=planted)
+        known = owned_objects(self.plan.all_keys, planted_null_user=planted)
         truths = await spec.target.database.truth(
             observer.postgres,
-            self.plan.keys,
+            self.plan.all_keys,
             planted_null_user=planted,
         )
         evidence = Evidence(
@@ -108,7 +108,8 @@ class Windows:
             findings=spec.target.findings,
             loses_spend=spec.target.loses_spend,
             reads_again=spec.target.reads_again,
-            paths={key.index: spec.target.path(key, spec.settings) for key in self.plan.keys},
+            paths={key.index: spec.target.path(key, spec.settings) for key in self.plan.all_keys},
+            promise_s=self.plan.promise_s(redis=observer.fleet.redis_url is not None),
             checkpoints=points,
             cpu_s={group: cpu - used.get(group, 0.0) for group, cpu in now_used.items()},
             reads=None if after.reads is None else resolve(after.reads, known),

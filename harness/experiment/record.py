@@ -100,15 +100,16 @@ async def rounds(
 ) -> AsyncIterator[Evidence]:
     """Measure the windows of a plan, and stop before a further round that is not needed.
 
-    All variants stop together, between two rounds.
+    All variants stop together, between two rounds. What comes after the rounds is measured anyway.
     """
     done: list[Evidence] = []
-    asked = plan.scenario.rounds
+    asked, stopped = plan.scenario.rounds, False
     for slot in plan.slots:
-        if slot.round > asked:
+        if slot.round > asked and not stopped:
             asked = slot.round
-            if enough is not None and enough(plan, done):
-                return
+            stopped = enough is not None and enough(plan, done)
+        if stopped and slot.phase == "measured":
+            continue
         done.append(await measure(slot))
         yield done[-1]
 
@@ -137,7 +138,7 @@ class _Run:
 
     async def go(self, start: float) -> None:
         self._start = start
-        write_keys(self._keys_file, list(self._plan.keys))
+        write_keys(self._keys_file, list(self._plan.all_keys))
         try:
             # A fleet keeps the TTL that it was started with: another TTL needs another stack.
             while not await self._up_and_down():
@@ -211,6 +212,6 @@ class _Run:
         self._recording.servers.update(self._stack.facts())
         for fleet in fleets:
             observer = await open_things.enter_async_context(watch(fleet))
-            await fleet.spec.target.database.seed(observer.postgres, self._plan.keys)
+            await fleet.spec.target.database.seed(observer.postgres, self._plan.all_keys)
             self._observers[fleet.name] = observer
         return list(fleets)

@@ -167,6 +167,7 @@ def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -
         delay_ms_max=recorder.delay_s_max * 1000,
         delay_ms_median=recorder.delay_s_median * 1000,
         statuses=recorder.statuses(),
+        statuses_by_key=recorder.statuses_by_key(),
         cost_micro=recorder.cost_micro,
         served=recorder.served(),
         keys=recorder.by_key(),
@@ -178,7 +179,7 @@ def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -
 
 def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int | None]:
     """The feed of a window and the number of its planned requests, if that is known."""
-    indices = by_scope(keys)
+    indices = by_scope(keys, refusals=command.refusals)
     replicas = len(command.hosts)
     if command.model == "open":
         plan = open_plan(

@@ -80,7 +80,7 @@ class RequestRecorder:
         self.cost_micro = 0
         self.unanswered: Counter[str] = Counter()
         self.replicas = [0] * replicas
-        self._statuses: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        self._statuses: defaultdict[tuple[str, int], Counter[int]] = defaultdict(Counter)
         self._served: dict[tuple[str, int, str, str, str], _Tally] = {}
         self._keys: dict[int, _KeyTally] = {}
         self._problem_count = 0
@@ -104,7 +104,7 @@ class RequestRecorder:
         else:
             self.answered += 1
             self.failed += outcome.status >= _HTTP_ERROR
-            self._statuses[arrival.scope][outcome.status] += 1
+            self._statuses[arrival.scope, arrival.key][outcome.status] += 1
             cost_micro = self._add_cost(outcome)
             self._add_key(arrival, outcome, cost_micro)
         if self._samples is not None:
@@ -131,10 +131,14 @@ class RequestRecorder:
 
     def statuses(self) -> dict[str, dict[str, int]]:
         """Answered requests by scope and status."""
-        return {
-            scope: {str(status): n for status, n in sorted(counts.items())}
-            for scope, counts in sorted(self._statuses.items())
-        }
+        sums: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        for (scope, _), counts in self._statuses.items():
+            sums[scope].update(counts)
+        return {scope: _named(counts) for scope, counts in sorted(sums.items())}
+
+    def statuses_by_key(self) -> dict[int, dict[str, int]]:
+        """Answered requests by index of the key and status."""
+        return {key: _named(counts) for (_, key), counts in sorted(self._statuses.items())}
 
     def served(self) -> list[ServedCount]:
         """What was served, by scope, key, object, tier and digest."""
@@ -227,3 +231,7 @@ class RequestRecorder:
         self._problem_count += 1
         if self._problem_count <= _REPORTED_PROBLEMS:
             self._problems.append(problem)
+
+
+def _named(counts: Counter[int]) -> dict[str, int]:
+    return {str(status): n for status, n in sorted(counts.items())}

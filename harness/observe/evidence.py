@@ -9,6 +9,7 @@ from functools import cached_property
 
 from harness.authcache.words import ObjectKind
 from harness.domain.reads import ObjectRead
+from harness.domain.result import Phase
 from harness.domain.window import WindowResult
 from harness.observe.counters import Counters
 from harness.observe.postgres import StatementCount, Statements
@@ -30,8 +31,7 @@ class Evidence:
 
     name: str
     variant: str
-    phase: str
-    """``cold_fill`` or ``measured``."""
+    phase: Phase
     round: int
     started_s: float
     duration_s: float
@@ -51,6 +51,8 @@ class Evidence:
     loses_spend: frozenset[ObjectKind] = frozenset()
     """As the target says; so does the next."""
     reads_again: frozenset[int] = frozenset()
+    promise_s: float = 0.0
+    """How old an answer may be by what the operator set; see `RunPlan.promise_s`."""
     checkpoints: tuple[Checkpoint, ...] = ()
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     """CPU by group in the window, as `Stack.cpu_s` names them."""
@@ -110,13 +112,3 @@ class Evidence:
         before, after = self.before.spend[kind], self.after.spend[kind]
         gained = {row: after.get(row, 0) - before.get(row, 0) for row in {*before, *after}}
         return {row: (due[row], gained.get(row, 0)) for row in sorted({*due, *gained})}
-
-    @cached_property
-    def wrong_values(self) -> dict[tuple[str, str], int]:
-        """Served objects whose digest differs from Postgres', by scope and object."""
-        wrong: Counter[tuple[str, str]] = Counter()
-        for item in self.generator.served:
-            truth = self.truths.get(item.key_index)
-            if truth is None or truth.digests.get(item.object) != item.digest:
-                wrong[item.scope, item.object] += item.count
-        return dict(wrong)

@@ -2,11 +2,13 @@
 
 docs/method.md promises: all variants of a round get the same arrivals, each round gets different
 ones, a warm-up gets different ones from its window and lasts equally long for all variants of a
-round, a cold fill lasts one TTL, and a window lasts a whole number of TTLs.
+round, a cold fill lasts one TTL, and a measured window lasts a whole number of TTLs. The window of
+refusals drives the keys that test them, each equally often.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +51,24 @@ def commands(
         users=load.users,
         rate_per_s=load.rate_per_s,
         ramp_s=load.ramp_s * plan.scenario.time_scale,
-        # Depends on the round and not on the variant. The last digit is for the warm-up.
+        # Depends on the round and not on the variant. The last digit is for the warm-up
+        # and the refusals.
         seed=plan.scenario.seed * 10_000 + slot.round * 10,
         late_ms=plan.scenario.limits.late_ms,
         timeout_s=load.timeout_s,
         samples_file=str(samples_dir / f"{slot.name}.csv.gz"),
     )
+    if slot.phase == "refusals":
+        each = Counter(key.seen_scope for key in plan.refusals)
+        changes = {
+            "refusals": True,
+            "mix": dict(each),
+            "key_weights": [],
+            "zipf": 0.0,
+            "duration_s": plan.refusals_s,
+            "seed": common.seed + 2,
+        }
+        return SlotCommands(None, common.model_copy(update=changes))
     if not plan.warmup_s(slot):
         return SlotCommands(None, common)
     warmup = common.model_copy(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.domain.population import VirtualKey
-from harness.domain.result import Sizing
+from harness.domain.result import Phase, Sizing
 from harness.scenario.schema import Scenario
-from harness.scenario.sizing import check_sizing, population, sizing
+from harness.scenario.sizing import check_sizing, population, refusals, sizing
 from harness.stack.base import FleetSpec
 from harness.targets.base import Target
 from harness.targets.settings import RunSettings
@@ -33,10 +34,9 @@ class Slot:
     number: int
     """From 1, over the whole run."""
     variant: str
-    phase: str
-    """``cold_fill`` or ``measured``."""
+    phase: Phase
     round: int
-    """0 for the cold fill."""
+    """0 where the phase has one window."""
 
     @property
     def name(self) -> str:
@@ -52,15 +52,33 @@ class RunPlan:
     arms: tuple[Arm, ...]
     stack: str
     keys: tuple[VirtualKey, ...]
+    """The scenario's; the load of measured windows."""
     sizing: tuple[Sizing, ...]
     slots: tuple[Slot, ...]
     """Up to the scenario's ``rounds_max``; a run that may stop early does not drive them all."""
     settings: RunSettings
+    refusals: tuple[VirtualKey, ...] = ()
+    """Keys that must be refused and their likes, numbered after ``keys``; they are driven in a
+    window of their own."""
+
+    @property
+    def all_keys(self) -> tuple[VirtualKey, ...]:
+        """Every key that Postgres may know; the index of a key is its place here."""
+        return self.keys + self.refusals
 
     @property
     def ttl_s(self) -> float:
         """Time to live after scaling."""
         return self.settings.ttl_s
+
+    def promise_s(self, *, redis: bool) -> float:
+        """How old an answer may be by what the operator set, in s.
+
+        One TTL in each tier and the time of one read, which a planted slow source prolongs. What a
+        release hard-codes may be more, and is not promised.
+        """
+        read_s = READ_S + self.settings.source_latency_ms / 1000
+        return self.ttl_s * (2 if redis else 1) + read_s
 
     @property
     def window_s(self) -> float:
@@ -76,18 +94,23 @@ class RunPlan:
         seed, and the same for all its variants.
         """
         ttls = self.scenario.load.warmup_ttls
-        if slot.phase == "cold_fill" or not ttls:
+        if slot.phase != "measured" or not ttls:
             return 0.0
         phase = random.Random(f"{self.scenario.seed}:phase:{slot.round}").random()
         return (ttls + phase) * self.ttl_s
 
     @property
+    def refusals_s(self) -> float:
+        """Length of a window of refusals, in s: enough for each key, and one TTL at most."""
+        rate = self.scenario.load.rate_per_s
+        enough_s = REFUSALS_EACH * len(self.refusals) / rate if rate else math.inf
+        return min(self.ttl_s, enough_s)
+
+    @property
     def load_s(self) -> float:
         """Length of all windows and warm-ups together, in s, without starts and waits for rest."""
-        return sum(
-            self.ttl_s if slot.phase == "cold_fill" else self.warmup_s(slot) + self.window_s
-            for slot in self.slots
-        )
+        each_s = {"cold_fill": self.ttl_s, "measured": self.window_s, "refusals": self.refusals_s}
+        return sum(self.warmup_s(slot) + each_s[slot.phase] for slot in self.slots)
 
     @property
     def premises(self) -> list[str]:
@@ -128,6 +151,13 @@ class RunPlan:
         )
 
 
+READ_S = 0.1
+"""The time of one source read, generously: a local Postgres answers in a few ms."""
+
+REFUSALS_EACH = 30
+"""Requests of each key that make a window of refusals long enough: with as many and none let
+through, 95 % of the time fewer than 10 % of such requests would be."""
+
 NULL_USER = (
     "For a team key without a user the auth path looks a user up, under the key's "
     "alias, and takes the all-NULL row of a LEFT JOIN for one without validating it. No "
@@ -158,21 +188,32 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
     names = [arm.name for arm in arms]
     most = scenario.rounds_max or scenario.rounds
     slots = order(names, most, cold_fill=scenario.load.cold_fill)
-    return RunPlan(scenario, tuple(arms), stack, tuple(keys), tuple(rows), slots, settings)
+    return RunPlan(
+        scenario,
+        tuple(arms),
+        stack,
+        tuple(keys),
+        tuple(rows),
+        slots,
+        settings,
+        tuple(refusals(scenario, keys)),
+    )
 
 
 def order(names: Sequence[str], rounds: int, *, cold_fill: bool) -> tuple[Slot, ...]:
-    """Windows in order of time: cold fills first, then A B C, C B A, A B C ….
+    """Windows in order of time: cold fills first, then A B C, C B A, A B C …, then refusals.
 
     The order reverses after every round, so that a drift of the machine does not favour a variant
-    for its place in the order.
+    for its place in the order. Refusals come last: up to 1.94 each of them costs a read for a log,
+    which in a measured window would count as the variant's.
     """
-    steps: list[tuple[str, str, int]] = []
+    steps: list[tuple[str, Phase, int]] = []
     if cold_fill:
         steps += [(name, "cold_fill", 0) for name in names]
     for number in range(1, rounds + 1):
         row = names if number % 2 else list(reversed(names))
         steps += [(name, "measured", number) for name in row]
+    steps += [(name, "refusals", 0) for name in names]
     return tuple(Slot(i, *step) for i, step in enumerate(steps, start=1))
 
 

@@ -21,12 +21,14 @@ from harness.analysis.difference import (
 from harness.analysis.rounds import log_pairs, per_round
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.rates import PER, answered, per_answered
+from harness.domain.result import Cell as CellName
 from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.errors import UsageError
 from harness.report.grid import draw, say
 from harness.report.ledger import ledger_word
 from harness.report.markdown import bullets, escape, markdown_table
+from harness.report.matrix import worst
 from harness.report.measures import total
 from harness.report.numbers import (
     NOT_MEASURED,
@@ -200,7 +202,7 @@ def _cells(results: Sequence[Result]) -> Table:
     rows = []
     for name in _variants(results):
         for scope in _scopes(results, name):
-            found = [r.variants[name].cells.get(scope) if name in r.variants else None
+            found = [r.variants[name].cells.get(scope, []) if name in r.variants else []
                      for r in results]  # fmt: skip
             cells = [_cell(cell, found[0], first=i == 0) for i, cell in enumerate(found)]
             rows.append(Row(Cell(f"{name}, {scope}"), tuple(cells)))
@@ -208,11 +210,9 @@ def _cells(results: Sequence[Result]) -> Table:
     return Table("cells", "Cells", "variant, scope", columns, tuple(rows))
 
 
-def _cell(cell: str | None, base: str | None, *, first: bool) -> Cell:
-    if cell is None:
-        return Cell(NOT_MEASURED, tone="quiet")
-    changed = not first and base is not None and cell != base
-    return Cell(cell, f"was {base}" if changed else "", tone=cell)  # type: ignore[arg-type]  # cells are tones
+def _cell(cells: Sequence[CellName], base: Sequence[CellName], *, first: bool) -> Cell:
+    changed = cells and not first and base and list(cells) != list(base)
+    return worst(cells, f"was {', '.join(base)}" if changed else "")
 
 
 def _reads(results: Sequence[Result]) -> Table:

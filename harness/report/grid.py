@@ -19,6 +19,7 @@ TONES: dict[Tone, str] = {
     "strong": "bold",
     "broken": "bold red",
     "hidden": "bold magenta",
+    "stale": "bold blue",
     "wasteful": "bold yellow",
     "healthy": "green",
 }

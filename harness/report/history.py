@@ -15,7 +15,7 @@ from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.errors import UsageError
 from harness.report.instrumented import not_instrumented, noted
-from harness.report.matrix import SCOPE_NOTES, rounds_text, scopes_of
+from harness.report.matrix import SCOPE_NOTES, rounds_text, scopes_of, worst
 from harness.report.numbers import MINUS, NOT_MEASURED, plain, rate, share
 from harness.report.table import Cell, Column, Row, Table
 from harness.targets.registry import is_release_name
@@ -128,9 +128,9 @@ def _cell_column(scope: str) -> Column:
 
 def _cell_of(scope: str) -> Callable[[ReleaseRow], Cell]:
     def cell(release: ReleaseRow) -> Cell:
-        word = release.variant.cells.get(scope)
-        if word is not None:
-            return Cell(word, tone=word)
+        cells = release.variant.cells.get(scope)
+        if cells:
+            return worst(cells)
         return noted(Cell(NOT_MEASURED, tone="quiet"), release.variant, "cells")
 
     return cell

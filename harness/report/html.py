@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from harness.analysis.cells import CELLS
 from harness.domain.result import Result
 from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.figures import Figure, figures
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, headline_table, matrix_table
-from harness.report.measures import measures_table, outcomes_of
+from harness.report.measures import measures_table, outcomes_of, refusals_table
 from harness.report.numbers import count, rate
 from harness.report.series import VariantSeries, series_of
 
@@ -109,6 +110,7 @@ def _tables(result: Result) -> dict[str, Any]:
         "combined_view": combined_view_table(result),
         "faults": check_combined_view(result.combined_view),
         "measures": measures_table(result),
+        "refusals": refusals_table(result),
         "others": details.other_tables(result),
         "long_tables": details.long_tables(result),
         "expectations": facts.expectation_table(result),
@@ -179,10 +181,13 @@ GLOSSARY = (
     ),
     GlossaryEntry(
         "cell",
-        "The finding for one variant and scope, the first that applies of: broken (any deserialize "
-        "failure, or a status other than the one that Postgres' state calls for), hidden (none of "
-        "that, but wrong data served), wasteful (right data, no failure, but source reads grow "
-        "with requests), healthy.",
+        "The findings for one variant and scope, the worst first; a small line names the others. "
+        + " ".join(f"{cell.capitalize()}: {when}." for cell, when in CELLS.items()),
+    ),
+    GlossaryEntry(
+        "let through",
+        "A 2xx reply to a request that should have been refused: the key was blocked, expired or "
+        "unknown, may not call the model, or a budget was used up.",
     ),
     GlossaryEntry(
         "not measured",

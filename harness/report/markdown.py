@@ -12,7 +12,7 @@ from harness.report.combined_view import check_combined_view, combined_view_tabl
 from harness.report.details import expiry_table
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
-from harness.report.measures import measures_table
+from harness.report.measures import has_refusals, measures_table, refusals_table
 from harness.report.table import Cell, Row, Table
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>|#~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -39,6 +39,7 @@ def _measured(result: Result) -> list[str]:
         *_combined_view(result),
         _trust(result),
         _fold("Other measures", markdown_table(measures_table(result))),
+        _fold("Refusals", markdown_table(refusals_table(result))) if has_refusals(result) else "",
         _fold("All expectations", markdown_table(facts.expectation_table(result)))
         if result.expectations
         else "",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.authcache.words import LOAD_SCOPES
+from harness.domain.result import Cell as CellName
 from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.report.instrumented import noted
@@ -15,7 +18,7 @@ SCOPE_NOTES = {
     "shared_id": "user_id equals team_id",
     "member": "a user in a team",
 }
-CELL_MARKS = {"broken": "✕", "hidden": "◐", "wasteful": "▲", "healthy": "✓"}
+CELL_MARKS = {"hidden": "◐", "broken": "✕", "stale": "◷", "wasteful": "▲", "healthy": "✓"}
 """A shape for each cell, so that colour is never the only signal."""
 FAILS = "fails an expectation"
 """Start of the reason of a cell that fails an expectation of the scenario."""
@@ -61,7 +64,7 @@ def matrix_table(result: Result) -> Table:
         "variant",
         tuple(Column(s, SCOPE_NOTES.get(s, ""), numeric=False) for s in scopes),
         rows,
-        "A cell is the first that applies of broken, hidden, wasteful, healthy.",
+        "A cell is the worst that applies of hidden, broken, stale, wasteful, healthy.",
     )
 
 
@@ -108,14 +111,17 @@ def _what_figures_are(result: Result) -> str:
     return f"All {rounds_text(result)} together, range over them below."
 
 
+def worst(cells: Sequence[CellName], *notes: str) -> Cell:
+    """The worst of the cells of a scope, with the others and what is said of them as its note."""
+    if not cells:
+        return Cell(NOT_MEASURED, "; ".join(filter(None, notes)), tone="quiet")
+    others = f"also {', '.join(cells[1:])}" if cells[1:] else ""
+    return Cell(cells[0], "; ".join(filter(None, (*notes[:-1], others, *notes[-1:]))), cells[0])
+
+
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:
-    cell = variant.cells.get(scope)
-    reason = variant.cell_reasons.get(scope, "")
-    if cell is None:
-        return Cell(NOT_MEASURED, reason, tone="quiet")
-    if failed:
-        reason = f"{FAILS}; {reason}" if reason else FAILS
-    return Cell(cell, reason, tone=cell)
+    cells, reason = variant.cells.get(scope, []), variant.cell_reasons.get(scope, "")
+    return worst(cells, FAILS if failed and cells else "", reason)
 
 
 def _reads(variant: VariantResult, key: str) -> Cell:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
+from harness.domain.population import KINDS
 from harness.domain.rates import answered
 from harness.domain.result import OwnerBudget, Result, VariantResult, in_order
 from harness.report.instrumented import noted
@@ -14,12 +15,16 @@ from harness.report.table import Cell, Column, Row, Table
 
 Measure = Callable[[VariantResult], Cell]
 
+_OK = range(200, 300)
+
 
 def measures_table(result: Result) -> Table:
     """Requests, log pairs, wrong values, bytes, outcomes, ages and latency of every variant."""
     rows = [
         _row(result, "requests by status", _statuses),
         _row(result, "unexpected statuses", _bounded(result, _unexpected)),
+        _row(result, "let through", _bounded(result, _let_through, _to_be_refused)),
+        _row(result, "stale answers", _bounded(result, _stale)),
         _row(result, "log pairs", _bounded(result, _pairs)),
         _row(result, "wrong values served", _bounded(result, _wrong)),
         _row(result, "deserialize failures", _bounded(result, _failures)),
@@ -38,10 +43,52 @@ def measures_table(result: Result) -> Table:
         "measure",
         tuple(Column(name) for name in result.variants),
         tuple(rows),
-        "Counts are sums over all measured windows, without the cold fill. Beside a 0: the "
-        "greatest share of requests that it leaves possible.",
+        "Counts are sums over all measured windows, without the cold fill; unexpected statuses, "
+        "let through, stale answers and wrong values also over the window of refusals. Beside a 0: "
+        "the greatest share of requests that it leaves possible, of let through the greatest share "
+        "of those that should be refused.",
         code=False,
     )
+
+
+def has_refusals(result: Result) -> bool:
+    """Whether any variant was asked to refuse; runs of before 0025 were not."""
+    return any(variant.refusals for variant in result.variants.values())
+
+
+def refusals_table(result: Result) -> Table:
+    """What each kind of key that tests refusals was answered, over all scopes that have it."""
+    kinds = in_order(
+        (k for v in result.variants.values() for by in v.refusals.values() for k in by), KINDS
+    )
+    rows = [Row(Cell(k), tuple(_refusal(v, k) for v in result.variants.values())) for k in kinds]
+    return Table(
+        "refusals",
+        "Refusals: answers to keys that test them",
+        "key",
+        tuple(Column(name, numeric=False) for name in result.variants),
+        tuple(rows),
+        "Answers by status, after a colon their number. The status called for is what the target "
+        "gives for that state of Postgres: a release has statuses of its own.",
+    )
+
+
+def _refusal(variant: VariantResult, kind: str) -> Cell:
+    right: dict[str, int] = {}
+    wrong: dict[str, int] = {}
+    for row in (by[kind] for by in variant.refusals.values() if kind in by):
+        for status, n in row.answers.items():
+            side = right if int(status) == row.expected else wrong
+            side[status] = side.get(status, 0) + n
+    if not right and not wrong:
+        return Cell(NOT_MEASURED)
+    texts = [
+        "\n".join(f"{status}: {n:,}" for status, n in sorted(side.items()))
+        for side in (right, wrong)
+    ]
+    if not wrong:
+        return Cell(texts[0])
+    return Cell(texts[0] or NOT_MEASURED, f"not called for\n{texts[1]}", tone="broken")
 
 
 def total(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]]) -> int:
@@ -88,14 +135,26 @@ def _row(result: Result, label: str, measure: Measure) -> Row:
     return Row(Cell(label), tuple(measure(v) for v in result.variants.values()))
 
 
-def _bounded(result: Result, measure: Measure) -> Measure:
-    """The measure, with its bound beside a 0."""
+def _answered(variant: VariantResult) -> int:
+    return answered(variant.requests)
+
+
+def _to_be_refused(variant: VariantResult) -> int:
+    """Answers to requests that should be refused."""
+    rows = (row for by in variant.refusals.values() for row in by.values())
+    return sum(sum(row.answers.values()) for row in rows if row.expected not in _OK)
+
+
+def _bounded(
+    result: Result, measure: Measure, asked: Callable[[VariantResult], int] = _answered
+) -> Measure:
+    """The measure, with its bound beside a 0: of so many requests that could have been counted."""
 
     def bounded(variant: VariantResult) -> Cell:
         cell = measure(variant)
         if cell.text != "0":
             return cell
-        return replace(cell, text=nothing_in(answered(variant.requests), result.bound_error))
+        return replace(cell, text=nothing_in(asked(variant), result.bound_error))
 
     return bounded
 
@@ -152,6 +211,14 @@ def _statuses(variant: VariantResult) -> Cell:
 
 def _unexpected(variant: VariantResult) -> Cell:
     return _listed(variant, variant.unexpected_statuses)
+
+
+def _let_through(variant: VariantResult) -> Cell:
+    return _listed(variant, variant.let_through)
+
+
+def _stale(variant: VariantResult) -> Cell:
+    return _listed(variant, variant.stale)
 
 
 def _wrong(variant: VariantResult) -> Cell:

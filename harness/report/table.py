@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Tone = Literal["", "broken", "hidden", "wasteful", "healthy", "quiet", "strong"]
+Tone = Literal["", "hidden", "broken", "stale", "wasteful", "healthy", "quiet", "strong"]
 """Colour of a cell, in addition to its text. ``quiet`` is faint, ``strong`` is bold."""
 
 

@@ -12,7 +12,7 @@ from harness.domain.series import ALL
 
 ScopeName = Literal["team", "user", "shared_id", "member"]
 OwnerName = Literal["key", "user", "team", "membership"]
-Cell = Literal["broken", "hidden", "wasteful", "healthy"]
+Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -42,6 +42,9 @@ class Population(_Table):
     shared_id_row: Literal["budget", "cleared", "none"] = "budget"
     budgets: dict[ScopeName, dict[OwnerName, Replies]] = {}
     """Budgets within reach, in replies, by scope and owner. All others are out of reach."""
+    share_every: int = Field(0, ge=0, le=100_000)
+    """Every so many keys of a scope, one shares owners with the key before it
+    (`harness.domain.population.make_population`); 0 for none."""
 
     def counts(self) -> dict[str, int]:
         """Keys by scope, scopes without keys left out."""
@@ -173,13 +176,18 @@ class _Expectation(_Table):
 
 
 class CellExpectation(_Expectation):
-    """The cell of a variant and scope."""
+    """A cell of a variant and scope."""
 
     kind: Literal["cell"]
-    is_: Cell = Field(alias="is")
+    is_: Cell | None = Field(None, alias="is")
+    """The worst of the cells that apply."""
+    has: Cell | None = None
+    """One of the cells that apply, whatever else does."""
 
     @model_validator(mode="after")
     def _needs_scope(self) -> CellExpectation:
+        if (self.is_ is None) == (self.has is None):
+            raise ValueError("a cell expectation needs either `is` or `has`")
         if self.scope == ALL:
             raise ValueError("a cell expectation needs a scope")
         return self

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.domain.population import VirtualKey, make_population, objects_in_scope
+from harness.domain.population import (
+    VirtualKey,
+    make_population,
+    make_refusals,
+    objects_in_scope,
+)
 from harness.domain.rates import key_shares, zipf_shares
 from harness.domain.result import Sizing
 from harness.errors import ScenarioError
@@ -25,8 +30,20 @@ def population(scenario: Scenario) -> list[VirtualKey]:
     """The scenario's keys."""
     people = scenario.population
     rows = {"member": people.member_row, "shared_id": people.shared_id_row}
-    keys = make_population(people.counts(), rows, seed=scenario.seed, model=MODEL)
+    keys = make_population(
+        people.counts(), rows, seed=scenario.seed, model=MODEL, share_every=people.share_every
+    )
     return [_within_reach(key, scenario) for key in keys]
+
+
+def refusals(scenario: Scenario, keys: Sequence[VirtualKey]) -> list[VirtualKey]:
+    """The keys beside the scenario's ``keys`` that test refusals, numbered after them.
+
+    No budget within reach is theirs: each must be answered the same from first to last.
+    """
+    return make_refusals(
+        scenario.population.counts().keys(), first=len(keys), seed=scenario.seed, model=MODEL
+    )
 
 
 def _within_reach(key: VirtualKey, scenario: Scenario) -> VirtualKey:

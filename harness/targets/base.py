@@ -7,11 +7,12 @@ variants are its own. The reference proxy is one kind, real LiteLLM releases are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from harness.authcache.words import ObjectKind, key_scope
+from harness.authcache.words import KeyScope, ObjectKind, key_scope
 from harness.domain.population import VirtualKey
 from harness.domain.progress import Progress
 
@@ -74,11 +75,39 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class KeyTruth:
-    """The truth in Postgres about one key: digests by object, and the status it calls for."""
+    """What Postgres held about one key: the version that is true now, and those before it."""
 
     digests: Mapping[str, str]
     """By `harness.authcache.digest.digest`; a key need not have a user, team or membership."""
     status: int
+    """What it calls for, as the target answers."""
+    refusal: str = ""
+    """Why it calls for a refusal, as `harness.targets.schema.truth.refusal` has it; empty where it
+    calls for 200."""
+    since: tuple[float, float] | None = None
+    """The moment at which it became true, between two bounds: a change takes effect between its
+    start and its answer. In seconds since the start of the window; None is before all changes."""
+    earlier: tuple[KeyTruth, ...] = ()
+    """The versions before, oldest first; each ceased to be true when the next became so."""
+
+    def true_within(self, start_s: float, end_s: float) -> tuple[KeyTruth, ...]:
+        """The versions that may have been true at some moment between two, both included."""
+        return tuple(
+            version
+            for version, began_s, ceased_s in self._spans()
+            if began_s <= end_s and ceased_s >= start_s
+        )
+
+    def true_before(self, start_s: float) -> tuple[KeyTruth, ...]:
+        """The versions that had ceased to be true by a moment."""
+        return tuple(version for version, _, ceased_s in self._spans() if ceased_s < start_s)
+
+    def _spans(self) -> Iterator[tuple[KeyTruth, float, float]]:
+        """Every version, with the bounds of the time in which it may have been true."""
+        versions = (*self.earlier, self)
+        began_s = [-math.inf if one.since is None else one.since[0] for one in versions]
+        ceased_s = [-math.inf if one.since is None else one.since[1] for one in versions[1:]]
+        yield from zip(versions, began_s, [*ceased_s, math.inf], strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +226,8 @@ class Target(Protocol):
     def path(self, key: VirtualKey, settings: RunSettings) -> KeyPath:
         """What an admitted request with a key comes to."""
         rows = {kind.value: row for kind, row in self.database.rows(key).items()}
-        return KeyPath(key_scope(key.user_id, key.team_id), rows, self.lookups(key, settings))
+        scope = key_scope(key.user_id, key.team_id) if key.has_row else KeyScope.UNKNOWN
+        return KeyPath(scope, rows, self.lookups(key, settings))
 
     def describe(self) -> Mapping[str, Any]:
         """Switches as written to ``result.json``."""

@@ -75,7 +75,7 @@ def test_a_sound_window_passes(tmp_path: Path) -> None:
     result = _analyse(tmp_path, [_sound()], [HEALTHY])
     assert (result.verdict, result.exit_code) == ("pass", 0)
     variant = result.variants["a"]
-    assert variant.cells == {"team": "healthy"}
+    assert variant.cells == {"team": ["healthy"]}
     assert variant.source_reads_per_1000["team"] == 40.0
     # One key with one team: two objects, two TTLs, 100 requests.
     assert variant.reference_line_per_1000["team"] == 40.0
@@ -112,11 +112,36 @@ def test_a_deserialize_failure_breaks_a_cell(tmp_path: Path) -> None:
     assert result.variants["a"].deserialize_failures == {"team": {"key": 2}}
 
 
-def test_a_status_that_postgres_does_not_call_for_breaks_a_cell(tmp_path: Path) -> None:
-    blocked = replace(_sound(), truths={0: KeyTruth({"key": "right"}, 401)})
-    variant = _analyse(tmp_path, [blocked]).variants["a"]
-    assert variant.unexpected_statuses == {"team": {"200": 100}}
-    assert variant.cells == {"team": "broken"}
+def test_a_reply_that_should_have_been_refused_hides(tmp_path: Path) -> None:
+    blocked = replace(_sound(), truths={0: KeyTruth({"key": "right"}, 401, "blocked")})
+    result = _analyse(tmp_path, [blocked], [HEALTHY])
+    variant = result.variants["a"]
+    assert variant.unexpected_statuses == {}
+    assert variant.let_through == {"team": {"blocked": 100}}
+    assert variant.cells == {"team": ["hidden"]}
+    assert (result.verdict, result.exit_code) == ("regression", 1)
+
+
+@pytest.mark.parametrize(
+    ("expected", "passed"),
+    [
+        ({"is": "hidden"}, True),
+        ({"is": "broken"}, False),
+        ({"has": "hidden"}, True),
+        ({"has": "broken"}, True),
+        ({"has": "wasteful"}, False),
+    ],
+)
+def test_an_expectation_is_of_the_worst_cell_or_has_one_among_them(
+    tmp_path: Path, expected: dict[str, str], passed: bool
+) -> None:
+    both = replace(evidence(), truths={0: KeyTruth({"key": "right"}, 401, "blocked")})
+    result = _analyse(
+        tmp_path, [both], [{"kind": "cell", "variant": "a", "scope": "team"} | expected]
+    )
+    assert result.variants["a"].cells == {"team": ["hidden", "broken"]}
+    assert result.expectations[0].passed == passed
+    assert result.expectations[0].measured == "hidden, broken"
 
 
 @pytest.mark.parametrize(

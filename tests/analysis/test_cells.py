@@ -12,6 +12,8 @@ CLEAN: dict[str, Any] = {
     "failures": {},
     "unexpected": {},
     "wrong": {},
+    "let_through": {},
+    "stale": {},
     "reads_per_1000": 40.0,
     "reference_per_1000": 50.0,
     "elasticity": {},
@@ -23,7 +25,7 @@ def slope(value: float, low: float | None) -> Estimate:
 
 
 @pytest.mark.parametrize(
-    ("changes", "cell", "words"),
+    ("changes", "cells", "words"),
     [
         ({}, "healthy", "0.80 x"),
         ({"reads_per_1000": 9000.0}, "healthy", "180.00 x"),
@@ -37,21 +39,31 @@ def slope(value: float, low: float | None) -> Estimate:
         ),
         (
             {"elasticity": {"user": slope(1, 0.9)}, "wrong": {"user": 1}},
-            "hidden",
+            "hidden wasteful",
             "0.001 wrong user",
         ),
+        ({"elasticity": {"user": slope(1, 0.9)}, "failures": {"user": 1}}, "broken", "0.001 user"),
         ({"wrong": {"user": 500}}, "hidden", "0.50 wrong user"),
-        ({"wrong": {"user": 1}, "reads_per_1000": 9000.0}, "hidden", "0.001 wrong user"),
         ({"failures": {"user": 1}}, "broken", "0.001 user"),
         ({"failures": {"user": 4}}, "broken", "0.004 user"),
         ({"failures": {"user": 5}}, "broken", "0.01 user"),
-        ({"failures": {"user": 1}, "wrong": {"user": 500}}, "broken", "user"),
+        # Wrong data is never masked by what else is wrong.
+        ({"failures": {"user": 1}, "wrong": {"user": 500}}, "hidden broken", "0.50 wrong user"),
+        ({"let_through": {"expired": 3}}, "hidden", "3 replies let through: expired"),
+        ({"stale": {"key": 2}}, "stale", "2 answers with a key older"),
+        (
+            {"stale": {"key": 2}, "unexpected": {"500": 1}, "let_through": {"blocked": 1}},
+            "hidden broken stale",
+            "blocked",
+        ),
         ({"unexpected": {"401": 1000}}, "broken", "100.0% answered 401"),
     ],
 )
-def test_the_first_cell_that_applies(changes: dict[str, Any], cell: str, words: str) -> None:
+def test_all_cells_that_apply_the_worst_first(
+    changes: dict[str, Any], cells: str, words: str
+) -> None:
     verdict = judge(**(CLEAN | changes))
-    assert verdict.cell == cell
+    assert verdict.cells == cells.split()
     assert words in verdict.reason
 
 
@@ -61,10 +73,7 @@ def test_the_first_cell_that_applies(changes: dict[str, Any], cell: str, words: 
         ({"reads_per_1000": 41.25}, "41.2 source reads per 1,000, 0.82 x the reference line"),
         (
             {"wrong": {"user": 500, "team": 250}},
-            (
-                "no failure, but 0.50 wrong user values per request; "
-                "0.25 wrong team values per request"
-            ),
+            ("0.50 wrong user values per request; 0.25 wrong team values per request"),
         ),
         (
             {"failures": {"key": 10, "user": 900, "team": 20}, "unexpected": {"401": 5, "429": 1}},

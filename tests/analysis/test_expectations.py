@@ -97,12 +97,16 @@ def test_as_many_more_rounds_as_it_says_decide() -> None:
     )
 
 
-def cell(is_: str, **changes: object) -> ExpectationResult:
-    """The cell of a scope of 1,000 requests with changes, as an expectation finds it."""
+def cell(asked: str, **changes: object) -> ExpectationResult:
+    """The cells of a scope of 1,000 requests with changes, as an expectation finds them.
+
+    The expectation is ``healthy`` for ``is healthy``, or ``has healthy``.
+    """
+    has, _, name = asked.rpartition(" ")
     clean = {"deserialize_failures": {}, "wrong_values": {}, "requests": {"team": {"200": 1000}}}
     variant = VariantResult.model_validate(seen().model_dump() | clean | changes)
     expectation = CellExpectation.model_validate(
-        {"kind": "cell", "variant": "v", "scope": "team", "is": is_}
+        {"kind": "cell", "variant": "v", "scope": "team", has or "is": name}
     )
     (found,) = hold([expectation], {"v": variant}, error=0.05, bad_share_max=0.01)
     return found
@@ -111,6 +115,11 @@ def cell(is_: str, **changes: object) -> ExpectationResult:
 FEW = {"team": {"200": 200}}
 WRONG = {"cells": {"team": "hidden"}}
 BROKEN = {"cells": {"team": "broken"}}
+STALE = {"cells": {"team": ["stale"]}}
+MANY = {
+    "cells": {"team": ["hidden", "broken", "wasteful"]},
+    "deserialize_failures": {"team": {"key": 4000}},
+}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +138,18 @@ BROKEN = {"cells": {"team": "broken"}}
         ("healthy", {**WRONG, "wrong_values": {"team": {"user": 2}}}, "fails"),
         ("hidden", {**WRONG, "wrong_values": {"team": {"user": 2}}}, "holds"),
         ("broken", {**WRONG, "wrong_values": {"team": {"user": 2}}}, "fails"),
+        ("healthy", {**WRONG, "let_through": {"team": {"expired": 1}}}, "undecided"),
+        ("healthy", {**WRONG, "let_through": {"team": {"expired": 2}}}, "fails"),
+        ("hidden", {**WRONG, "let_through": {"team": {"expired": 2}}}, "holds"),
+        ("healthy", {**STALE, "stale": {"team": {"key": 1}}}, "undecided"),
+        ("healthy", {**STALE, "stale": {"team": {"key": 2}}}, "fails"),
+        ("stale", {**STALE, "stale": {"team": {"key": 2}}}, "holds"),
+        # Several cells: the worst counts, and one suspect reply does not excuse many bad ones.
+        ("hidden", {**MANY, "wrong_values": {"team": {"user": 2}}}, "holds"),
+        ("hidden", {**MANY, "wrong_values": {"team": {"user": 1}}}, "undecided"),
+        ("broken", {**MANY, "wrong_values": {"team": {"user": 2}}}, "fails"),
+        ("broken", {**MANY, "wrong_values": {"team": {"user": 1}}}, "undecided"),
+        ("healthy", {**MANY, "wrong_values": {"team": {"user": 1}}}, "fails"),
         ("broken", {**BROKEN, "deserialize_failures": {"team": {"key": 4000}}}, "holds"),
         ("hidden", {**BROKEN, "deserialize_failures": {"team": {"key": 4000}}}, "fails"),
         ("wasteful", {"cells": {"team": "wasteful"}}, "holds"),
@@ -142,6 +163,27 @@ BROKEN = {"cells": {"team": "broken"}}
 )
 def test_a_cell(is_: str, changes: dict[str, object], state: str) -> None:
     assert cell(is_, **changes).state == state
+
+
+@pytest.mark.parametrize(
+    ("has", "changes", "state"),
+    [
+        ("hidden", {**MANY, "wrong_values": {"team": {"user": 2}}}, "holds"),
+        ("hidden", {**MANY, "wrong_values": {"team": {"user": 1}}}, "undecided"),
+        ("broken", {**MANY, "wrong_values": {"team": {"user": 1}}}, "holds"),
+        ("broken", {**MANY, "deserialize_failures": None}, "holds"),
+        ("wasteful", {**MANY, "wrong_values": {"team": {"user": 1}}}, "holds"),
+        ("wasteful", {"requests": FEW}, "fails"),
+        ("stale", MANY, "fails"),
+        ("stale", {**MANY, "requests": FEW}, "undecided"),
+        ("healthy", MANY, "fails"),
+        ("healthy", {}, "holds"),
+        ("healthy", {"requests": FEW}, "undecided"),
+        ("hidden", {"cells": {}}, "undecided"),
+    ],
+)
+def test_one_cell_among_others(has: str, changes: dict[str, object], state: str) -> None:
+    assert cell(f"has {has}", **changes).state == state
 
 
 def test_a_cell_s_figure_is_its_bad_replies_per_1_000() -> None:

@@ -120,7 +120,7 @@ def test_a_release_from_before_the_codec_is_seen_without_one(tmp_path: Path) -> 
     result = analysed(tmp_path, [release_window(BEFORE_THE_CODEC, "codec")], *expect)
     variant = result.variants[BEFORE_THE_CODEC]
     assert variant.not_instrumented == ["codec"]
-    assert variant.cells == {"team": "healthy"}
+    assert variant.cells == {"team": ["healthy"]}
     assert variant.deserialize_failures == {}
     assert (result.verdict, [e.passed for e in result.expectations]) == ("pass", [True, True])
 
@@ -128,7 +128,7 @@ def test_a_release_from_before_the_codec_is_seen_without_one(tmp_path: Path) -> 
 def test_a_failure_that_was_seen_breaks_a_cell_whatever_else_was_not(tmp_path: Path) -> None:
     window = release_window(WITH_CODEC, "codec", failing=True)
     result = analysed(tmp_path, [window], cell("broken"))
-    assert result.variants[WITH_CODEC].cells == {"team": "broken"}
+    assert result.variants[WITH_CODEC].cells == {"team": ["broken"]}
     reason = result.variants[WITH_CODEC].cell_reasons["team"]
     assert "do not decode" in reason
     assert reason.endswith("(not measured: codec was not instrumented)"), "a lower bound"

@@ -10,7 +10,7 @@ from harness.targets.litellm.releases import covers
 EXPECT = load_scenario("issue-27874").expect
 
 
-def _cells(variant: str, *, premises: bool = True) -> dict[str, str]:
+def _cells(variant: str, *, premises: bool = True) -> dict[str, str | None]:
     found = applicable(EXPECT, [variant], premises=premises)
     return {e.scope: e.is_ for e in found if isinstance(e, CellExpectation)}
 

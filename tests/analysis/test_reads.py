@@ -227,10 +227,12 @@ def cell(slope: Estimate) -> str:
         failures={},
         unexpected={},
         wrong={},
+        let_through={},
+        stale={},
         reads_per_1000=40.0,
         reference_per_1000=50.0,
         elasticity={"key": slope},
-    ).cell
+    ).cells[0]
 
 
 def arrivals(scope_rate: float, replicas: int, seed: int) -> list[Asked]:

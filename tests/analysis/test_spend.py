@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from harness.analysis.expectations import METRICS
 from harness.analysis.spend import open_at_once, owner_budgets
-from harness.analysis.tally import Tally
 from harness.analysis.twin_measures import MEASURES, places
 from harness.domain.result import OwnerBudget, Result, VariantResult
 from harness.domain.samples import Sample, SampleWriter
@@ -22,7 +21,6 @@ from harness.report.numbers import NOT_MEASURED
 from harness.scenario.loader import load_scenario
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import population
-from tests.observe.build import evidence
 from tests.report.sample import issue_27874
 
 BUDGETS = {"user": {"key": 3}, "member": {"team": 2, "membership": 5}}
@@ -108,14 +106,6 @@ def test_open_at_once_is_the_fullest_moment(samples: list[Sample]) -> None:
     fullest = max(sum(s.sent_s < m < s.done_s for s in samples) for m in moments)
 
     assert open_at_once(samples) == fullest
-
-
-def test_before_and_after_a_budget_both_answers_are_right() -> None:
-    window = evidence(generator={"statuses": {"team": {"200": 90, "429": 9, "401": 1}}})
-
-    within_reach = Tally((window,), {0: "team"}, frozenset({"team"}))
-    assert within_reach.unexpected_statuses() == {"team": {"401": 1}}
-    assert Tally((window,), {0: "team"}).unexpected_statuses() == {"team": {"429": 9, "401": 1}}
 
 
 def budgeted(*owners: tuple[str, str, int, int]) -> VariantResult:

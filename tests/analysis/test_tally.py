@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from harness.analysis.tally import Tally, log_pairs, nested, reads_per_1000, window_result
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Range
-from harness.domain.window import ServedCount
 from harness.observe.evidence import Evidence
 from tests.observe.build import evidence, series
 
@@ -23,7 +20,7 @@ def reads(n: int, scope: str = "team", kind: str = "key") -> Evidence:
 
 
 def test_counts_are_summed_by_label_without_zeros() -> None:
-    tally = Tally((reads(6), reads(4), reads(0, kind="user")), {0: "team"})
+    tally = Tally((reads(6), reads(4), reads(0, kind="user")))
     assert tally.by(READS, "key_scope", "object") == {("team", "key"): 10}
     assert tally.by(READS, "object", object="user") == {}
     assert tally.total(READS, key_scope="team") == 10
@@ -32,7 +29,7 @@ def test_counts_are_summed_by_label_without_zeros() -> None:
 
 
 def test_rates_per_round_are_a_median_with_its_range() -> None:
-    tally = Tally((reads(6), reads(2), reads(9)), {0: "team"})
+    tally = Tally((reads(6), reads(2), reads(9)))
     assert tally.per_round("team") == Range(median=60.0, min=20.0, max=90.0, rounds=3)
     assert tally.per_round("team", ObjectKind.USER) == Range(median=0, min=0, max=0, rounds=3)
     assert tally.per_round("member") is None
@@ -44,40 +41,11 @@ def test_a_rate_is_a_ratio_of_sums_and_no_median_of_ratios() -> None:
         counted=(series(READS, 4, key_scope="team", object="key", reason="miss"),),
         generator={"statuses": {"team": {"200": 60}}},
     )
-    tally = Tally((reads(4), few, few), {0: "team"})
+    tally = Tally((reads(4), few, few))
     assert tally.reads_per_1000("team") == pytest.approx(12 / 220 * 1000)
     assert tally.reads_per_1000("team", ObjectKind.USER) == 0
     assert tally.reads_per_1000("member") is None
     assert reads_per_1000(reads(6), "all") == pytest.approx(60.0)
-
-
-def test_a_status_is_odd_where_no_key_of_the_scope_calls_for_it() -> None:
-    answers = {"statuses": {"team": {"200": 90, "401": 10}, "user": {"500": 1}}}
-    window = evidence(generator=answers)
-    right = window.truths[0]
-    assert right.status == 200
-    window = replace(window, truths={0: right, 1: replace(right, status=401)})
-    both_team = Tally((window, window), {0: "team", 1: "team"})
-    assert both_team.unexpected_statuses() == {"user": {"500": 2}}
-    one_each = Tally((window,), {0: "team", 1: "user"})
-    assert one_each.unexpected_statuses() == {"team": {"401": 10}, "user": {"500": 1}}
-
-
-def test_wrong_values_are_counted_by_scope_and_object() -> None:
-    served = [
-        ServedCount(
-            scope="team",
-            key_index=0,
-            object="key",
-            tier="memory",
-            digest=digest,
-            count=count,
-            age_ms_max=0,
-        )
-        for digest, count in (("right", 97), ("wrong", 3))
-    ]
-    window = evidence(generator={"served": served})
-    assert Tally((window, window), {0: "team"}).wrong_values() == {"team": {"key": 6}}
 
 
 def test_a_window_of_the_result_has_its_reads_by_scope_and_object() -> None:

@@ -197,7 +197,7 @@ def test_what_noise_or_a_missing_counter_hides_is_not_stale() -> None:
 
 def test_a_cell_that_differs_is_unexplained() -> None:
     result = twins_run()
-    cells = result.variants[PAIR.release].cells | {"member": "healthy"}
+    cells = result.variants[PAIR.release].cells | {"member": ["healthy"]}
     change(result, PAIR.release, cells=cells)
     found = line(first(compared(result)), "cells", "member")
     assert (found.twin, found.release) == ("broken", "healthy")

@@ -366,7 +366,10 @@ def test_lookups_waits_and_log_records_are_added_up_by_their_labels(tmp_path: Pa
     assert result.log_pairs == {"team": 21}
 
 
-BOTH = {"statuses": {"team": {"200": 100}, "user": {"200": 100}}}
+BOTH = {
+    "statuses": {"team": {"200": 100}, "user": {"200": 100}},
+    "statuses_by_key": {0: {"200": 100}, 2: {"200": 100}},
+}
 
 
 def _with_truth(window: Evidence, *statuses: int) -> Evidence:
@@ -378,17 +381,17 @@ def _with_truth(window: Evidence, *statuses: int) -> Evidence:
 def test_a_cell_for_each_scope_from_what_was_seen_in_that_scope(tmp_path: Path) -> None:
     """A failure in one scope says nothing about the other."""
     clean = _with_truth(_window(1, generator=BOTH), 200, 200, 200)
-    assert _result(tmp_path, [clean]).cells == {"team": "healthy", "user": "healthy"}
+    assert _result(tmp_path, [clean]).cells == {"team": ["healthy"], "user": ["healthy"]}
     failing = _window(1, _lookup(5, "redis", "deserialize_failure", "user", "user"), generator=BOTH)
     result = _result(tmp_path, [_with_truth(failing, 200, 200, 200)])
-    assert result.cells == {"team": "healthy", "user": "broken"}
+    assert result.cells == {"team": ["healthy"], "user": ["broken"]}
     assert result.cell_reasons["user"] == "0.05 user values do not decode per request"
 
 
 def test_a_cell_breaks_by_a_status_that_its_own_keys_do_not_call_for(tmp_path: Path) -> None:
     result = _result(tmp_path, [_with_truth(_window(1, generator=BOTH), 200, 200, 401)])
     assert result.unexpected_statuses == {"user": {"200": 100}}
-    assert result.cells == {"team": "healthy", "user": "broken"}
+    assert result.cells == {"team": ["healthy"], "user": ["broken"]}
 
 
 def test_a_cell_hides_the_wrong_values_of_its_scope(tmp_path: Path) -> None:
@@ -401,7 +404,7 @@ def test_a_cell_hides_the_wrong_values_of_its_scope(tmp_path: Path) -> None:
     window = _with_truth(_window(1, generator=BOTH | {"served": served}), 200, 200, 200)
     result = _result(tmp_path, [window])
     assert result.wrong_values == {"user": {"key": 30}}
-    assert result.cells == {"team": "healthy", "user": "hidden"}
+    assert result.cells == {"team": ["healthy"], "user": ["hidden"]}
     assert "0.30 wrong key" in result.cell_reasons["user"]
 
 
@@ -410,7 +413,7 @@ def test_a_cell_names_the_line_of_its_scope(tmp_path: Path) -> None:
     reads = (_read(40, "key", "team"), _read(21, "key", "user"))
     window = _with_truth(_window(1, *reads, generator=BOTH), 200, 200, 200)
     result = _result(tmp_path, [window])
-    assert result.cells == {"team": "healthy", "user": "healthy"}, "whatever the factor"
+    assert result.cells == {"team": ["healthy"], "user": ["healthy"]}, "whatever the factor"
     assert "5.00 x" in result.cell_reasons["team"]
     assert "5.25 x" in result.cell_reasons["user"]
 

@@ -24,5 +24,9 @@ def test_a_snapshot_holds_every_workers_series_but_those_at_0(tmp_path: Path) ->
     assert body["after"]["spend_micro"]["key"] == {"k0": 25_000}
     assert body["rows"] == {"0": {"key": "k0"}}
     assert body["after"]["statements"]["named"] == {"transaction": 8}
-    assert body["truth"] == {"0": {"digests": {"key": "right"}, "status": 200}}
+    assert body["truth"] == {
+        "0": {
+            "digests": {"key": "right"}, "status": 200, "refusal": "", "since": None, "earlier": []
+        }
+    }  # fmt: skip
     assert body["generator"]["answered"] == 100

@@ -4,6 +4,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache import digest as digest_module
-from harness.authcache.digest import ABSENT, IDENTITY_AND_LIMITS, digest, hash_token
+from harness.authcache.digest import ABSENT, READ_FIELDS, digest, hash_token
 from harness.authcache.objects import MODELS, Budget, Membership, Team, User, limit_fields
 from harness.authcache.words import ObjectKind
 from tests.authcache.strategies import objects
@@ -29,10 +30,10 @@ OTHER: dict[str, Any] = {
 
 
 def test_every_object_has_fields_that_its_model_has() -> None:
-    assert IDENTITY_AND_LIMITS.keys() == {kind.value for kind in ObjectKind}
+    assert READ_FIELDS.keys() == {kind.value for kind in ObjectKind}
     for kind, model in MODELS.items():
         known = {*model.model_fields, "budget_max"}
-        assert known >= set(IDENTITY_AND_LIMITS[kind])
+        assert known >= set(READ_FIELDS[kind])
 
 
 def test_twelve_hex_digits_that_carry_no_id() -> None:
@@ -60,6 +61,47 @@ def test_every_spelling_of_no_limit_is_one(field: str) -> None:
 
 def test_zero_is_a_limit() -> None:
     assert digest("team", TEAM | {"max_budget": 0.0}) != digest("team", TEAM | {"max_budget": None})
+
+
+MOMENT = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        MOMENT,
+        MOMENT.replace(tzinfo=None),  # as Postgres gives it
+        MOMENT.astimezone(timezone(timedelta(hours=5))),
+        "2030-01-02T03:04:05Z",
+        "2030-01-02T03:04:05+00:00",
+        "2030-01-02T03:04:05",
+    ],
+)
+def test_a_moment_of_expiry_is_one_in_every_spelling(spelling: object) -> None:
+    key = {"token": "t", "expires": MOMENT}
+    assert digest("key", key | {"expires": spelling}) == digest("key", key)
+    later = MOMENT + timedelta(milliseconds=1)
+    for other in (later, later.isoformat(), None, "soon"):
+        assert digest("key", key | {"expires": other}) != digest("key", key)
+
+
+def test_metadata_counts_as_a_mapping_or_as_postgres_prints_it() -> None:
+    key = {"token": "t", "metadata": {"b": [1], "a": "x"}}
+    assert digest("key", key | {"metadata": '{"a": "x", "b": [1]}'}) == digest("key", key)
+    for other in ({}, None, "{}", {"a": "x"}, "no JSON"):
+        assert digest("key", key | {"metadata": other}) != digest("key", key)
+    assert digest("key", {"metadata": {}}) == digest("key", {"metadata": "{}"}) == digest("key", {})
+
+
+@pytest.mark.parametrize("lost", ["expires", "metadata", "blocked", "models", "key_alias"])
+def test_a_field_that_is_lost_on_the_way_to_the_cache_is_seen(lost: str) -> None:
+    """Plant 15."""
+    fields = {
+        "token": "t", "key_alias": "k", "expires": MOMENT, "metadata": {"a": 1}, "blocked": True,
+        "models": ["m"],
+    }  # fmt: skip
+    rest = {name: value for name, value in fields.items() if name != lost}
+    assert digest("key", rest) != digest("key", fields)
 
 
 def test_a_number_is_its_value_and_a_list_its_items() -> None:

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from harness.authcache.words import LOAD_SCOPES, key_scope
 from harness.domain.population import (
+    KINDS,
     MOCK_MODEL,
     LoadKey,
     VirtualKey,
     by_scope,
     make_population,
+    make_refusals,
     objects_in_scope,
     read_keys,
     write_keys,
@@ -96,6 +98,103 @@ def test_a_token_is_the_hash_of_its_secret() -> None:
 )
 def test_objects_of_a_scope(scope: str, planted: bool, objects: int) -> None:
     assert objects_in_scope(population(), scope, planted_null_user=planted) == 3 * objects
+
+
+def shared(every: int) -> list[VirtualKey]:
+    counts = {scope.value: 4 for scope in LOAD_SCOPES}
+    return make_population(
+        counts, {"member": "budget"}, seed=1, model=MOCK_MODEL, share_every=every
+    )
+
+
+def test_some_keys_share_owners_with_the_key_before_them() -> None:
+    by = {s.value: [k for k in shared(3) if k.scope == s] for s in LOAD_SCOPES}
+    for scope, (first, second, third, fourth) in by.items():
+        assert third.team_id == second.team_id
+        assert third.team_limits == second.team_limits
+        assert (third.user_id == second.user_id) == (scope != "member")
+        assert third.budget_id == second.budget_id
+        assert third.member_max_budget == second.member_max_budget
+        owners = {(k.user_id, k.team_id, k.budget_id) for k in (first, second, fourth)}
+        assert len(owners) == 3
+        assert len({k.key_limits for k in (first, second, third, fourth)}) == 4
+
+
+def test_objects_that_keys_share_count_once() -> None:
+    keys = shared(3)
+    found = {scope: objects_in_scope(keys, scope, planted_null_user=True) for scope in LOAD_SCOPES}
+    # Of four keys: team 4 + 3 and a planted user each; member 4 + 4 users + 3 + 4 memberships.
+    assert found == {"team": 11, "user": 7, "shared_id": 13, "member": 15}
+
+
+def test_without_sharing_the_population_is_as_it_always_was() -> None:
+    assert shared(0) == make_population(
+        {scope.value: 4 for scope in LOAD_SCOPES}, {"member": "budget"}, seed=1, model=MOCK_MODEL
+    )
+
+
+def refusals() -> list[VirtualKey]:
+    return make_refusals(list(LOAD_SCOPES), first=7, seed=1, model=MOCK_MODEL)
+
+
+def test_every_scope_has_keys_to_refuse_and_keys_that_must_not_be() -> None:
+    keys = refusals()
+    assert [k.index for k in keys] == list(range(7, 7 + len(keys)))
+    assert len({k.token for k in keys}) == len(keys)
+    for scope in LOAD_SCOPES:
+        kinds = [k.kind for k in keys if k.scope == scope]
+        assert len(set(kinds)) == len(kinds)
+        assert {"blocked", "expired", "unknown", "wrong_model", "key_budget", "no_limits"} <= {
+            *kinds
+        }
+    assert {k.kind for k in keys} == set(KINDS)
+    assert {k.scope for k in make_refusals(["user"], first=0, seed=1, model="m")} == {"user"}
+
+
+def test_keys_with_a_row_of_their_own_to_blame_share_owners_and_others_have_their_own() -> None:
+    for scope in LOAD_SCOPES:
+        keys = [k for k in refusals() if k.scope == scope]
+        own = [k for k in keys if KINDS[k.kind].owner == "key"]
+        assert len({(k.user_id, k.team_id, k.budget_id) for k in own}) == 1
+        others = [k for k in keys if k not in own]
+        ids = [i for k in others for i in {k.user_id, k.team_id, k.budget_id} if i]
+        assert len(set(ids)) == len(ids)
+
+
+def test_each_kind_differs_from_an_ordinary_key_in_one_row() -> None:
+    by = {(k.scope, k.kind): k for k in refusals()}
+    assert by["user", "blocked"].key_limits.blocked
+    assert by["team", "expired"].key_limits.expires is not None
+    assert by["team", "wrong_model"].key_limits.models == ("another-model",)
+    assert not by["team", "unknown"].has_row
+    assert by["team", "unknown"].seen_scope == "unknown"
+    assert by["team", "blocked"].seen_scope == "team"
+    used = by["member", "member_budget"]
+    assert (used.member_max_budget, used.member_spend) == (1.0, 2.0)
+    team = by["member", "team_budget"].team_limits
+    assert team is not None
+    assert (team.max_budget, team.spend) == (1.0, 2.0)
+    free = by["member", "no_limits"]
+    for limits in (free.key_limits, free.user_limits, free.team_limits):
+        assert limits is not None
+        assert (limits.max_budget, limits.tpm_limit, limits.rpm_limit, limits.models) == (
+            None, None, None, ()
+        )  # fmt: skip
+    assert free.member_max_budget is None
+    assert free.budget_id is not None, "a budget without a limit, not no budget"
+
+
+def test_an_ordinary_load_leaves_the_keys_that_test_refusals_out(tmp_path: Path) -> None:
+    ordinary = population()
+    keys = [*ordinary, *make_refusals(["user"], first=len(ordinary), seed=1, model="m")]
+    write_keys(tmp_path / "keys.json", keys)
+    read = read_keys(tmp_path / "keys.json")
+    assert by_scope(read) == by_scope(read[: len(ordinary)])
+    driven = by_scope(read, refusals=True)
+    assert sorted(i for some in driven.values() for i in some) == [
+        k.index for k in keys[len(ordinary) :]
+    ]
+    assert {read[i].kind for i in driven["unknown"]} == {"unknown"}
 
 
 def test_the_keys_file_has_what_the_load_needs_and_no_more(tmp_path: Path) -> None:

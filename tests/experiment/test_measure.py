@@ -185,9 +185,9 @@ async def test_a_window_is_warmed_up_and_then_driven_between_two_rests(tmp_path:
     world = World(_plan(), tmp_path)
     found = await world.measure("measured")
     assert world.events == [
-        "show 2/2 recommended warm-up",
+        "show 2/3 recommended warm-up",
         "drive 02-measured-recommended-warmup in [('recommended', 'warmup', 1)]",
-        "show 2/2 recommended measured",
+        "show 2/3 recommended measured",
         "at rest",
         "drive 02-measured-recommended in [('recommended', 'measured', 1)]",
         "at rest",
@@ -199,7 +199,7 @@ async def test_a_cold_fill_is_measured_from_the_first_request_on(tmp_path: Path)
     world = World(_plan(checkpoints_ttls=[1]), tmp_path)
     found = await world.measure("cold_fill")
     assert world.events == [
-        "show 1/2 recommended cold_fill",
+        "show 1/3 recommended cold_fill",
         "at rest",
         "drive 01-cold_fill-recommended in [('recommended', 'cold_fill', 0)]",
         "at rest",
@@ -254,14 +254,16 @@ async def test_the_evidence_holds_what_every_side_says(tmp_path: Path) -> None:
     assert (found.not_checked, found.findings) == (target.not_checked, target.findings)
     assert (found.loses_spend, found.reads_again) == (target.loses_spend, target.reads_again)
     settings = world.fleet.spec.settings
-    assert found.paths == {key.index: target.path(key, settings) for key in world.plan.keys}
+    assert found.paths == {key.index: target.path(key, settings) for key in world.plan.all_keys}
     assert found.started_s > 0
     # Those that were logged before the first snapshot are the warm-up's.
     scope, name = world.plan.keys[0].scope, object_id("key", world.plan.keys[0].token)
     assert found.warmup_reads == (ObjectRead(0.0, 0, name, "key", "", scope),)
     assert found.reads == (ObjectRead(1.0, 0, name, "key", "", scope),)
-    assert list(found.truths) == [key.index for key in world.plan.keys]
-    assert {truth.status for truth in found.truths.values()} == {200}
+    assert list(found.truths) == [key.index for key in world.plan.all_keys]
+    assert {found.truths[key.index].status for key in world.plan.keys} == {200}
+    # One TTL in memory, one in Redis, and a read.
+    assert found.promise_s == pytest.approx(0.12)
 
 
 @pytest.mark.parametrize("planted", [True, False])

@@ -56,7 +56,7 @@ async def test_secrets_do_not_outlive_a_run_that_could_not_start(tmp_path: Path)
     stack = BrokenStack(tmp_path, SetupError("no Postgres"))
     with pytest.raises(SetupError, match="no Postgres"):
         await record(plan, lambda: cast("Stack", stack), tmp_path, display, Stop())
-    assert stack.secrets == [key.secret for key in plan.keys]
+    assert stack.secrets == [key.secret for key in plan.all_keys]
     assert _left(tmp_path) == []
     assert stack.closed
     assert display.notes == stack.problems
@@ -90,7 +90,7 @@ async def test_a_run_goes_on_until_it_knows_enough(
     looks: list[int] = []
 
     async def measure(slot: Slot) -> Evidence:
-        return replace(evidence(), variant=slot.variant, round=slot.round)
+        return replace(evidence(), variant=slot.variant, round=slot.round, phase=slot.phase)
 
     def enough(_: RunPlan, windows: Sequence[Evidence]) -> bool:
         looks.append(windows[-1].round)
@@ -100,6 +100,8 @@ async def test_a_run_goes_on_until_it_knows_enough(
 
     windows = [window async for window in rounds(plan, measure, enough)]
     assert max(w.round for w in windows) == driven
+    last = [(w.phase, w.variant) for w in windows[-2:]]
+    assert last == [("refusals", arm.name) for arm in arms], "whenever the rounds end"
     assert len(looks) <= scenario.looks
     assert looks == list(range(least, least + len(looks)))
     both = [window async for window in rounds(plan, measure, None)]

@@ -54,8 +54,8 @@ def _driven(scenario: str, changes: Mapping[str, Any]) -> str:
 
 def _arrivals(command: p.WindowCommand, plan: p.RunPlan) -> str:
     keys: dict[str, list[int]] = {}
-    for key in plan.keys:
-        keys.setdefault(key.scope, []).append(key.index)
+    for key in plan.refusals if command.refusals else plan.keys:
+        keys.setdefault(key.seen_scope, []).append(key.index)
     replicas = len(command.hosts)
     if command.model == "open":
         return hashed(

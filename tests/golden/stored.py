@@ -152,7 +152,7 @@ def _evidence(body: Mapping[str, Any], plan: p.RunPlan) -> p.Evidence:
         round=body["round"],
         started_s=body["started_s"],
         duration_s=body["duration_s"],
-        generator=p.WindowResult.model_validate(body["generator"]),
+        generator=p.WindowResult.model_validate(_by_key(body["generator"], plan)),
         before=_snapshot(body["before"]),
         after=_snapshot(body["after"]),
         truths={int(index): p.KeyTruth(**truth) for index, truth in body["truth"].items()},
@@ -173,6 +173,14 @@ def _evidence(body: Mapping[str, Any], plan: p.RunPlan) -> p.Evidence:
         ),
         cpu_s=body["cpu_s"],
     )
+
+
+def _by_key(generator: Mapping[str, Any], plan: p.RunPlan) -> dict[str, Any]:
+    """The runs are of before replies were counted by key. All keys of a scope call for one status
+    in them, so the first key of each stands for all."""
+    first = {key.scope: key.index for key in reversed(plan.keys)}
+    statuses = {first[scope]: counts for scope, counts in generator["statuses"].items()}
+    return {"statuses_by_key": statuses, **generator}
 
 
 def _snapshot(body: Mapping[str, Any]) -> p.Snapshot:

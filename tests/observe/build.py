@@ -118,6 +118,7 @@ def evidence(
         late=0,
         delay_ms_max=1.0,
         statuses={"team": {"200": 100}},
+        statuses_by_key={0: {"200": 100}},
         cost_micro=25_000,
         keys=[
             KeyCount(

@@ -59,8 +59,8 @@ def _all(plan: RunPlan) -> list[tuple[Slot, SlotCommands]]:
 
 def _arrivals(plan: RunPlan, command: WindowCommand) -> list[Arrival]:
     keys: dict[str, list[int]] = {}
-    for key in plan.keys:
-        keys.setdefault(key.scope, []).append(key.index)
+    for key in plan.refusals if command.refusals else plan.keys:
+        keys.setdefault(key.seen_scope, []).append(key.index)
     return open_plan(
         command.mix,
         keys,
@@ -80,7 +80,7 @@ def test_all_variants_of_a_round_get_the_same_arrivals_and_no_other_stretch_gets
         heard.setdefault((slot.phase, slot.round), []).append(_arrivals(plan, load.window))
         if load.warmup is not None:
             heard.setdefault(("warm-up", slot.round), []).append(_arrivals(plan, load.warmup))
-    assert len(heard) == 1 + 2 * 4
+    assert len(heard) == 1 + 2 * 4 + 1
     for arrivals in heard.values():
         assert len(arrivals) == len(NAMES)
         assert all(one == arrivals[0] for one in arrivals)
@@ -100,6 +100,7 @@ def test_seeds_are_those_of_the_runs_on_record() -> None:
         ("cold_fill", 0, None, 420_000),
         ("measured", 1, 420_011, 420_010),
         ("measured", 2, 420_021, 420_020),
+        ("refusals", 0, None, 420_002),
     ]
 
 
@@ -110,7 +111,7 @@ def test_no_two_stretches_of_a_long_run_share_a_seed_nor_do_runs_of_neighbouring
         for slot, load in _all(plan):
             if slot.variant == "recommended":
                 seeds += [c.seed for c in (load.warmup, load.window) if c is not None]
-    assert len(set(seeds)) == len(seeds) == 2 * 201
+    assert len(set(seeds)) == len(seeds) == 2 * 202
 
 
 def test_a_cold_fill_lasts_a_ttl_and_has_no_warm_up() -> None:
@@ -136,8 +137,10 @@ def test_a_window_lasts_whole_ttls_and_its_warm_up_a_part_of_one_longer() -> Non
 def test_the_phases_of_many_rounds_cover_a_ttl_evenly() -> None:
     plan = _plan(rounds=100)
     phases = sorted(
-        plan.warmup_s(slot) / plan.ttl_s - 2 for slot in plan.slots if slot.variant == NAMES[0]
-    )[1:]
+        plan.warmup_s(slot) / plan.ttl_s - 2
+        for slot in plan.slots
+        if (slot.variant, slot.phase) == (NAMES[0], "measured")
+    )
     assert all(abs(phase - i / 100) < 0.15 for i, phase in enumerate(phases)), phases
 
 
@@ -167,7 +170,8 @@ def test_a_window_and_its_warm_up_keep_their_samples() -> None:
 @pytest.mark.parametrize("phase", ["warmup", "window"])
 def test_a_command_says_what_the_scenario_does(phase: str) -> None:
     plan = _plan()
-    command = getattr(commands(plan, plan.slots[-1], HOSTS, KEYS, SAMPLES), phase)
+    slot = next(slot for slot in plan.slots if slot.phase == "measured")
+    command = getattr(commands(plan, slot, HOSTS, KEYS, SAMPLES), phase)
     common = {"window", "duration_s", "seed", "samples_file", "stagger_s"}
     assert command.model_dump(exclude=common) == {
         "command": "window",
@@ -177,6 +181,7 @@ def test_a_command_says_what_the_scenario_does(phase: str) -> None:
         "mix": {"team": 2.0, "user": 1.0},
         "key_weights": [1.0, 4.0],
         "zipf": 0.8,
+        "refusals": False,
         "users": 7,
         "rate_per_s": 90.0,
         # A ramp is a time of the scenario's, so it scales.
@@ -184,6 +189,23 @@ def test_a_command_says_what_the_scenario_does(phase: str) -> None:
         "late_ms": 125.0,
         "timeout_s": 4.0,
     }
+
+
+def test_refusals_are_driven_each_equally_often_and_long_enough() -> None:
+    plan = _plan()
+    found = [load for slot, load in _all(plan) if slot.phase == "refusals"]
+    assert len(found) == len(NAMES)
+    for load in found:
+        assert load.warmup is None
+        assert load.window.refusals
+        # Keys without a row belong to no scope that a replica could see.
+        assert load.window.mix == {"team": 9, "user": 8, "unknown": 2}
+        assert sum(load.window.mix.values()) == len(plan.refusals)
+        # 30 requests of each of 19 keys take 6.3 s at 90 a second: more than a TTL of 2 s.
+        assert load.window.duration_s == 2.0
+    fast = _plan(rate_per_s=570)
+    assert fast.refusals_s == pytest.approx(1.0)
+    assert _plan(model="closed", rate_per_s=0.0).refusals_s == 2.0
 
 
 def test_a_closed_load_stays_one() -> None:

@@ -141,7 +141,7 @@ def _variant(name: str, behaviour: Behaviour, order: int) -> VariantResult:
         title=behaviour.title,
         switches=behaviour.switches,
         windows=windows,
-        cells=behaviour.cells,
+        cells={scope: [cell] for scope, cell in behaviour.cells.items()},
         cell_reasons=behaviour.reasons,
         requests=requests,
         unexpected_statuses={s: {c: answered[s]} for s, c in behaviour.status.items()},
@@ -230,7 +230,7 @@ def expectations(variants: dict[str, VariantResult]) -> list[ExpectationResult]:
             name=f"cell is {cell}", variant=n, scope=s, measured=cell, limit=cell, state="holds"
         )
         for n, variant in variants.items()
-        for s, cell in variant.cells.items()
+        for s, (cell,) in variant.cells.items()
     ]
     limit = ExpectationResult(
         name="source_reads_over_reference_line",

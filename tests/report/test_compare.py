@@ -79,7 +79,7 @@ def test_equal_runs_have_no_difference_and_no_warning() -> None:
 
 def test_a_changed_cell_is_marked() -> None:
     result = other()
-    cells = {**result.variants["litellm_1_84"].cells, "team": "healthy"}
+    cells = {**result.variants["litellm_1_84"].cells, "team": ["healthy"]}
     read = tables(issue_27874(), with_variant(result, "litellm_1_84", cells=cells))["cells"]
     assert read.cell("litellm_1_84, team", "A") == "\u2715 **broken"
     assert read.cell("litellm_1_84, team", "B") == "\u2713 **healthy**<br><sub>was broken</sub>"

@@ -13,6 +13,7 @@ from harness.authcache.codecs.compact import Compact
 from harness.authcache.events import Events
 from harness.authcache.words import KeyScope
 from harness.targets.metrics import Metrics
+from harness.targets.reference import auth, budgets
 
 _as_told = AuthCache.__init__
 _commit = Metrics.commit
@@ -62,3 +63,22 @@ class BookedUnderUser(Compact):
             trace.scope = scope
 
         Metrics.commit = planted  # type: ignore[method-assign]
+
+
+class NoAuthorisation(Compact):
+    """No check of the auth path refuses anything but a key that has no row."""
+
+    def __init__(self) -> None:
+        for check in ("_check_alive", "_check_model", "_check_team", "check"):
+            setattr(auth, check, lambda *_: None)
+        # Spend counters say no too, and then ask `check` for the owner that is over its budget.
+        setattr(budgets, "check", lambda *_: None)  # noqa: B010 - mypy takes it for a constant
+
+
+class LosesExpiry(Compact):
+    """``expires`` and ``metadata`` are lost on the way to Redis."""
+
+    def encode(self, kind: Any, value: Any) -> bytes:
+        if kind == "key":
+            value = value.model_copy(update={"expires": None, "metadata": {}})
+        return super().encode(kind, value)

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.support import Ended, harness
+from tests.runs.support import ROOT, Ended, harness
 
 # A run whose requests were sent late has no verdict but invalid.
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
-def _smoke(tmp_path: Path, *arguments: str) -> Ended:
+def _smoke(tmp_path: Path, *arguments: str, **environment: str) -> Ended:
     runs_dir = tmp_path / "runs"
     return harness(
-        runs_dir, "loadtest", "--scenario", "smoke", "--runs-dir", str(runs_dir), *arguments
+        runs_dir,
+        *("loadtest", "--scenario", "smoke", "--runs-dir", str(runs_dir)),
+        *arguments,
+        **environment,
     )
 
 
@@ -47,7 +50,7 @@ def test_without_the_premise_the_issue_account_shows_nothing(tmp_path: Path) -> 
     assert ended.code == 0, ended.output
     assert ended.result["premises"] == []
     for result in ended.result["variants"].values():
-        assert result["cells"]["team"] == "healthy"
+        assert result["cells"]["team"] == ["healthy"]
         assert result["log_pairs"].get("team") is None
 
 
@@ -72,8 +75,42 @@ def test_a_broken_codec_under_a_healthy_name_fails(tmp_path: Path) -> None:
     assert any("recommended" in reason for reason in ended.result["reasons"])
 
 
-def _cells(team: str, user: str, shared_id: str, member: str) -> dict[str, str]:
-    return {"team": team, "user": user, "shared_id": shared_id, "member": member}
+def _planted(tmp_path: Path, fault: str) -> Ended:
+    override = f"recommended:codec=tests.runs.planted:{fault}"
+    return _smoke(
+        tmp_path, "--variants", "recommended", "--override", override, PYTHONPATH=str(ROOT)
+    )
+
+
+def test_a_proxy_without_authorisation_fails(tmp_path: Path) -> None:
+    """Plant 7: every check of the reference proxy removed."""
+    ended = _planted(tmp_path, "NoAuthorisation")
+    assert ended.code == 1, ended.output
+    result = ended.result["variants"]["recommended"]
+    for scope, cells in result["cells"].items():
+        assert cells == ["hidden"], scope
+        assert {"blocked", "expired", "wrong_model", "key_budget"} <= {
+            *result["let_through"][scope]
+        }
+    assert {why for by in result["let_through"].values() for why in by} >= {
+        *("user_budget", "team_budget", "member_budget", "team_blocked"),
+        *("key_zero", "user_zero", "team_zero", "member_zero"),
+    }
+    assert ended.result["ledger"]["balanced"] is True
+
+
+def test_expiry_that_is_lost_on_the_way_to_the_cache_fails(tmp_path: Path) -> None:
+    """Plant 15: the objects served say so, and so do the keys that had expired."""
+    ended = _planted(tmp_path, "LosesExpiry")
+    assert ended.code == 1, ended.output
+    result = ended.result["variants"]["recommended"]
+    assert {cells[0] for cells in result["cells"].values()} == {"hidden"}
+    assert all(wrong.keys() == {"key"} for wrong in result["wrong_values"].values())
+    assert {why for by in result["let_through"].values() for why in by} == {"expired"}
+
+
+def _cells(team: str, user: str, shared_id: str, member: str) -> dict[str, list[str]]:
+    return {"team": [team], "user": [user], "shared_id": [shared_id], "member": [member]}
 
 
 @pytest.mark.parametrize(
@@ -105,8 +142,7 @@ def test_the_default_scenario_finds_a_ttl_that_is_not_kept(
 
 
 def test_reads_that_are_booked_under_another_scope_make_a_run_invalid(tmp_path: Path) -> None:
-    override = "recommended:codec=tests.runs.planted:BookedUnderUser"
-    ended = _smoke(tmp_path, "--variants", "recommended", "--override", override)
+    ended = _planted(tmp_path, "BookedUnderUser")
     assert ended.code == 4, ended.output
     equations = ended.result["ledger"]["equations"]
     unbalanced = {e["name"] for e in equations if e["status"] == "unbalanced"}

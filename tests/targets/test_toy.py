@@ -42,9 +42,9 @@ def test_smoke_measures_a_toy_beside_the_reference_proxy(tmp_path: Path) -> None
     toy, wrong = result["variants"]["toy"], result["variants"]["toy_wrong"]
     assert (toy["target"], toy["version"], toy["switches"]) == ("toy", "3", {"wrong": False})
     scopes = ("team", "user", "shared_id", "member")
-    assert toy["cells"] == dict.fromkeys(scopes, "healthy")
+    assert toy["cells"] == {scope: ["healthy"] for scope in scopes}
     # What is right and what is called for is the toy's own word, not the reference proxy's.
-    assert wrong["cells"] == toy["cells"] | {"member": "hidden"}
+    assert wrong["cells"] == toy["cells"] | {"member": ["hidden"]}
     assert [*wrong["wrong_values"]["member"]] == ["user"]
     assert {scope: [*toy["requests"][scope]] for scope in scopes} == {
         "team": ["200"],

@@ -22,6 +22,7 @@ from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.releases import Release, covers
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.schema.statements import RELEASE_OTHERS
+from harness.targets.schema.truth import STATUSES
 from harness.targets.settings import SETTINGS_VARIABLE
 
 _SHARED_REDIS = (
@@ -50,6 +51,25 @@ NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
 )
 """Releases, the equation that does not hold for them, and why."""
 
+_UP_TO_1_84 = {"expired": 400, "wrong_model": 401} | {
+    why: 400 for why in STATUSES if why.endswith(("_budget", "_zero"))
+}
+REFUSALS: tuple[tuple[str, Mapping[str, int]], ...] = (("litellm<1.85", _UP_TO_1_84),)
+"""Releases, and the statuses of their refusals where they differ from the reference proxy's.
+
+Seen in runs of 1.84.0rc1 and 1.94.0; the border is by the code of 1.84.10 and 1.85.0
+(auth_exception_handler.py, auth_checks.py, user_api_key_auth.py).
+"""
+
+
+def refusal_statuses(release: str) -> dict[str, int]:
+    """The status that a release, by its variant's name, gives to each refusal."""
+    found = dict(STATUSES)
+    for releases, statuses in REFUSALS:
+        if covers(releases, release):
+            found |= statuses
+    return found
+
 
 class LiteLLMTarget(Target):
     """Runs one release's complete proxy.
@@ -69,7 +89,6 @@ class LiteLLMTarget(Target):
     ready_timeout_s = 300.0
     """Sixteen replicas that start at once on two cores import 2,800 modules each."""
 
-    database = LiteLLMDatabase(RELEASE_OTHERS)
     findings = frozenset({"key_spend", "served", "source_reads", "direct", "all_statements"})
     """A release can lose spend: 1.84.0rc1 does where flushes of two replicas deadlock. It may use
     what none of its caches held, read without a lookup, take another lookup's answer (two
@@ -95,6 +114,7 @@ class LiteLLMTarget(Target):
             )
         self.version = release.version
         self.release = release
+        self._database = LiteLLMDatabase(RELEASE_OTHERS, refusal_statuses(release.name))
         self.hard_coded = release.hard_coded
         self.not_checked = {
             equation: cause
@@ -103,6 +123,11 @@ class LiteLLMTarget(Target):
         }
         self._environment = environment
         self._real_prisma = real_prisma
+
+    @property
+    def database(self) -> LiteLLMDatabase:
+        """LiteLLM's tables, with the release's own statuses."""
+        return self._database
 
     async def prepare_database(self, dsn: str) -> None:
         """Run the release's own migrations. Raises SetupError."""

@@ -5,37 +5,43 @@ Imports no driver: kinds import this module, also in processes that do not use P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.authcache.words import ObjectKind
-from harness.domain.population import VirtualKey
+from harness.domain.population import Limits, VirtualKey
 from harness.targets.base import Database, KeyTruth
 from harness.targets.schema.statements import Others, classify, name_other
-from harness.targets.schema.truth import Table, Tables, key_truths
+from harness.targets.schema.truth import STATUSES, Table, Tables, key_truths
 
 if TYPE_CHECKING:
     import asyncpg
 
 _KEYS = '"LiteLLM_VerificationToken"'
 
+# Owners that several keys share are inserted with the first of them.
 _BUDGET = (
     'INSERT INTO "LiteLLM_BudgetTable" (budget_id, max_budget, created_by, updated_by) '
-    "VALUES ($1, $2, 'harness', 'harness')"
+    "VALUES ($1, $2, 'harness', 'harness') ON CONFLICT DO NOTHING"
 )
 _USER = (
     'INSERT INTO "LiteLLM_UserTable" (user_id, user_alias, max_budget, tpm_limit, rpm_limit, '
-    "models) VALUES ($1, $2, $3, $4, $5, $6)"
+    "models, spend) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
 )
 _TEAM = (
     'INSERT INTO "LiteLLM_TeamTable" (team_id, team_alias, max_budget, tpm_limit, rpm_limit, '
-    "models) VALUES ($1, $2, $3, $4, $5, $6)"
+    "models, spend, blocked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
 )
-_MEMBER = 'INSERT INTO "LiteLLM_TeamMembership" (user_id, team_id, budget_id) VALUES ($1, $2, $3)'
+_MEMBER = (
+    'INSERT INTO "LiteLLM_TeamMembership" (user_id, team_id, budget_id, spend) '
+    "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+)
 _KEY = (
     'INSERT INTO "LiteLLM_VerificationToken" (token, key_name, key_alias, user_id, team_id, '
-    "max_budget, tpm_limit, rpm_limit, models) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    "max_budget, tpm_limit, rpm_limit, models, spend, blocked, expires, metadata) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 
 
@@ -59,10 +65,12 @@ class LiteLLMDatabase(Database):
 
     Args:
         others: patterns of the statements that read no object, by name, as `name_other` gives it.
+        statuses: the status of each refusal, as in `harness.targets.schema.truth.STATUSES`.
     """
 
-    def __init__(self, others: Others = ()) -> None:
+    def __init__(self, others: Others = (), statuses: Mapping[str, int] = STATUSES) -> None:
         self._others = others
+        self._statuses = statuses
 
     async def seed(self, connection: asyncpg.Connection, keys: Sequence[VirtualKey]) -> None:
         """Insert all rows in one transaction, then bring the planner's statistics up to date."""
@@ -87,7 +95,7 @@ class LiteLLMDatabase(Database):
 
     def rows(self, key: VirtualKey) -> dict[ObjectKind, str]:
         """Rows by token, ``user_id``, ``team_id``, and ``user_id/team_id`` of a membership."""
-        rows = {ObjectKind.KEY: key.token}
+        rows = {ObjectKind.KEY: key.token} if key.has_row else {}
         if key.user_id is not None and key.user_limits is not None:
             rows[ObjectKind.USER] = key.user_id
         if key.team_id is not None and key.team_limits is not None:
@@ -120,8 +128,13 @@ class LiteLLMDatabase(Database):
             teams=await _rows(connection, 'SELECT * FROM "LiteLLM_TeamTable"', "team_id"),
             memberships=await _rows(connection, _MEMBERSHIPS, "user_id", "team_id"),
         )
-        now = datetime.now(UTC)
-        return key_truths(tables, keys, planted_null_user=planted_null_user, now=now)
+        return key_truths(
+            tables,
+            keys,
+            planted_null_user=planted_null_user,
+            now=datetime.now(UTC),
+            statuses=self._statuses,
+        )
 
 
 async def _rows(connection: asyncpg.Connection, statement: str, *key: str) -> Table:
@@ -130,34 +143,25 @@ async def _rows(connection: asyncpg.Connection, statement: str, *key: str) -> Ta
 
 
 async def _insert(connection: asyncpg.Connection, key: VirtualKey) -> None:
-    models = list(key.models)
     if key.budget_id is not None:
         await connection.execute(_BUDGET, key.budget_id, key.member_max_budget)
     if key.user_id is not None and key.user_limits is not None:
         limits = key.user_limits
         await connection.execute(
-            _USER,
-            key.user_id,
-            f"user-{key.index}",
-            limits.max_budget,
-            limits.tpm_limit,
-            limits.rpm_limit,
-            models,
-        )
+            _USER, key.user_id, f"user-{key.index}", *_limits(limits), _models(key, limits),
+            limits.spend,
+        )  # fmt: skip
     if key.team_id is not None and key.team_limits is not None:
         limits = key.team_limits
         # As in the issue's log line, a team's alias is its id.
         await connection.execute(
-            _TEAM,
-            key.team_id,
-            key.team_id,
-            limits.max_budget,
-            limits.tpm_limit,
-            limits.rpm_limit,
-            models,
-        )
+            _TEAM, key.team_id, key.team_id, *_limits(limits), _models(key, limits),
+            limits.spend, limits.blocked,
+        )  # fmt: skip
     if key.membership != "none":
-        await connection.execute(_MEMBER, key.user_id, key.team_id, key.budget_id)
+        await connection.execute(_MEMBER, key.user_id, key.team_id, key.budget_id, key.member_spend)
+    if not key.has_row:
+        return
     limits = key.key_limits
     await connection.execute(
         _KEY,
@@ -166,8 +170,20 @@ async def _insert(connection: asyncpg.Connection, key: VirtualKey) -> None:
         key.alias,
         key.user_id,
         key.team_id,
-        limits.max_budget,
-        limits.tpm_limit,
-        limits.rpm_limit,
-        models,
+        *_limits(limits),
+        _models(key, limits),
+        limits.spend,
+        # An ordinary key is neither blocked nor unblocked, as a gateway creates it.
+        limits.blocked or None,
+        # Postgres' timestamps have no time zone here; all are in UTC.
+        limits.expires and limits.expires.astimezone(UTC).replace(tzinfo=None),
+        json.dumps({"note": f"key {key.index}"}),
     )
+
+
+def _limits(limits: Limits) -> tuple[float | None, int | None, int | None]:
+    return limits.max_budget, limits.tpm_limit, limits.rpm_limit
+
+
+def _models(key: VirtualKey, limits: Limits) -> list[str]:
+    return list(key.models if limits.models is None else limits.models)

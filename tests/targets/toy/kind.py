@@ -72,7 +72,8 @@ class ToyDatabase(Database):
         for key in keys:
             for kind, fields in _fields(key):
                 await connection.execute(
-                    f"INSERT INTO toy_{kind} (id, body) VALUES ($1, $2)",
+                    f"INSERT INTO toy_{kind} (id, body) VALUES ($1, $2) "
+                    "ON CONFLICT DO NOTHING",  # owners that keys share
                     ids(key)[kind],
                     json.dumps(fields),
                 )
@@ -119,7 +120,7 @@ class ToyDatabase(Database):
         return {
             key.index: KeyTruth(
                 {kind: digest(kind, rows.get((kind, id_))) for kind, id_ in ids(key).items()},
-                403 if key.scope == KeyScope.SHARED_ID else 200,
+                *_called_for(key),
             )
             for key in keys
         }
@@ -193,11 +194,22 @@ class ToyKind(TargetKind[Toy]):
         return ToyTarget(choice)
 
 
+def _called_for(key: VirtualKey) -> tuple[int, str]:
+    """Status and refusal: a toy knows of no block, expiry or budget."""
+    if not key.has_row:
+        return 401, "unknown"
+    return (403, "wrong_model") if key.scope == KeyScope.SHARED_ID else (200, "")
+
+
 def _fields(key: VirtualKey) -> Iterator[tuple[ObjectKind, dict[str, Any]]]:
     """The rows of a key. A membership without a budget has one too, unlike one that is absent."""
     both: dict[str, Any] = {"user_id": key.user_id, "team_id": key.team_id}
     models = list(key.models)
-    yield ObjectKind.KEY, {"token": key.token, **both, **_limits(key.key_limits), "models": models}
+    if key.has_row:
+        yield (
+            ObjectKind.KEY,
+            {"token": key.token, **both, **_limits(key.key_limits), "models": models},
+        )
     if key.user_limits is not None:
         limits = _limits(key.user_limits)
         yield ObjectKind.USER, {"user_id": key.user_id, **limits, "models": models}
@@ -209,7 +221,7 @@ def _fields(key: VirtualKey) -> Iterator[tuple[ObjectKind, dict[str, Any]]]:
         yield ObjectKind.MEMBERSHIP, {**both, **budget}
 
 
-def _limits(limits: Limits) -> dict[str, float]:
+def _limits(limits: Limits) -> dict[str, float | None]:
     return {
         "max_budget": limits.max_budget,
         "tpm_limit": limits.tpm_limit,

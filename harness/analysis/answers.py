@@ -1,0 +1,166 @@
+"""Which answers were right: every reply is judged key by key, by what Postgres held at its time.
+
+An answer is right if a version that may have been true at some moment from its start minus the
+promise until its end calls for it. An answer that only an older version calls for is stale. One
+that no version ever called for is wrong: data of another object, a refusal let through, or an
+unexpected status.
+
+A key with one version is judged by the generator's counts. Only where a key has several does the
+moment of each reply matter: then the raw samples are read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.domain.population import VirtualKey
+from harness.domain.result import RefusalResult
+from harness.domain.samples import Sample, read_samples
+from harness.domain.served import parse_served
+from harness.observe.evidence import Evidence
+from harness.targets.base import KeyTruth
+
+Counts = Counter[tuple[str, str]]
+Versions = Sequence[KeyTruth]
+
+_OK = range(200, 300)
+_UNTIL_USED_UP = frozenset({200, 429})
+STATUS = "status"
+"""Stands for the object where a whole answer was stale, not one of the objects it named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers that were not right, over the windows that were judged."""
+
+    wrong: Counts = field(default_factory=Counter)
+    """Served objects that no version of Postgres held, by scope and object."""
+    let_through: Counts = field(default_factory=Counter)
+    """2xx replies that every version called to refuse, by scope and reason of the refusal."""
+    unexpected: Counts = field(default_factory=Counter)
+    """Other replies by a status that no version called for, by scope and status."""
+    stale: Counts = field(default_factory=Counter)
+    """What only a version older than the promise called for, by scope and object, or `STATUS`."""
+
+
+def judge_answers(
+    windows: Iterable[Evidence],
+    keys: Sequence[VirtualKey],
+    samples_dir: Path,
+    *,
+    within_reach: Collection[int] = (),
+) -> Answers:
+    """Judge every answer of some windows.
+
+    Args:
+        windows: of one variant.
+        keys: of the run; the index of a key is its place.
+        samples_dir: folder of the raw samples, one file for each window; read only for windows in
+            which a key had several versions.
+        within_reach: indices of keys with a budget that the load can use up. They are admitted
+            until then and refused after it, so both answers are right in their time: how far such a
+            budget was overdrawn says `harness.analysis.spend.owner_budgets`.
+    """
+    found = Answers()
+    for window in windows:
+        _judge_window(found, window, keys, samples_dir / f"{window.name}.csv.gz", within_reach)
+    return found
+
+
+def _judge_window(
+    found: Answers,
+    window: Evidence,
+    keys: Sequence[VirtualKey],
+    samples: Path,
+    within_reach: Collection[int],
+) -> None:
+    changed = {index for index, truth in window.truths.items() if truth.earlier}
+    for index, statuses in window.generator.statuses_by_key.items():
+        if index not in changed:
+            either = _either(window, index) if index in within_reach else ()
+            for status in map(int, statuses):
+                if status not in either:
+                    n = statuses[str(status)]
+                    _note_status(found, keys[index].scope, status, n, _only(window, index))
+    for item in window.generator.served:
+        if item.key_index not in changed:
+            scope, versions = keys[item.key_index].scope, _only(window, item.key_index)
+            _note_object(found, scope, item.object, item.digest, item.count, versions)
+    if changed:
+        for sample in read_samples(samples):
+            if sample.key in changed and not sample.error:
+                _judge_sample(found, window, keys[sample.key].scope, sample)
+
+
+def _either(window: Evidence, index: int) -> frozenset[int]:
+    """What a key with a budget within reach may be answered, used up or not."""
+    return _UNTIL_USED_UP | {window.truths[index].status}
+
+
+def _only(window: Evidence, index: int) -> tuple[Versions, Versions]:
+    truth = window.truths.get(index)
+    return (() if truth is None else (truth,)), ()
+
+
+def _judge_sample(found: Answers, window: Evidence, scope: str, sample: Sample) -> None:
+    truth = window.truths[sample.key]
+    oldest_s = sample.sent_s - window.promise_s
+    versions = truth.true_within(oldest_s, sample.done_s), truth.true_before(oldest_s)
+    _note_status(found, scope, sample.status, 1, versions)
+    for kind, _, digest, _ in parse_served(sample.served):
+        _note_object(found, scope, kind, digest, 1, versions)
+
+
+def _note_status(
+    found: Answers, scope: str, status: int, n: int, versions: tuple[Versions, Versions]
+) -> None:
+    current, older = versions
+    if any(version.status == status for version in current):
+        return
+    if any(version.status == status for version in older):
+        found.stale[scope, STATUS] += n
+    elif status in _OK and current and all(version.refusal for version in current):
+        found.let_through[scope, current[-1].refusal] += n
+    else:
+        found.unexpected[scope, str(status)] += n
+
+
+def _note_object(
+    found: Answers,
+    scope: str,
+    kind: str,
+    digest: str,
+    n: int,
+    versions: tuple[Versions, Versions],
+) -> None:
+    current, older = versions
+    if any(version.digests.get(kind) == digest for version in current):
+        return
+    if any(version.digests.get(kind) == digest for version in older):
+        found.stale[scope, kind] += n
+    else:
+        found.wrong[scope, kind] += n
+
+
+def refusal_results(
+    windows: Iterable[Evidence], keys: Sequence[VirtualKey]
+) -> dict[str, dict[str, RefusalResult]]:
+    """What the keys that test refusals were answered, by scope and kind.
+
+    Args:
+        windows: the windows of refusals of one variant.
+        keys: of the run; the index of a key is its place.
+    """
+    table: dict[str, dict[str, RefusalResult]] = {}
+    for window in windows:
+        for index, statuses in window.generator.statuses_by_key.items():
+            key, truth = keys[index], window.truths[index]
+            row = table.setdefault(key.scope, {}).setdefault(
+                key.kind, RefusalResult(expected=truth.status, answers={})
+            )
+            for status, n in statuses.items():
+                row.answers[status] = row.answers.get(status, 0) + n
+    return table
