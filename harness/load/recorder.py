@@ -138,7 +138,10 @@ class RequestRecorder:
 
     def statuses_by_key(self) -> dict[int, dict[str, int]]:
         """Answered requests by index of the key and status."""
-        return {key: _named(counts) for (_, key), counts in sorted(self._statuses.items())}
+        return {
+            key: _named(counts)
+            for (_, key), counts in sorted(self._statuses.items(), key=lambda item: item[0][1])
+        }
 
     def served(self) -> list[ServedCount]:
         """What was served, by scope, key, object, tier and digest."""

@@ -204,8 +204,8 @@ def order(names: Sequence[str], rounds: int, *, cold_fill: bool) -> tuple[Slot, 
     """Windows in order of time: cold fills first, then A B C, C B A, A B C …, then refusals.
 
     The order reverses after every round, so that a drift of the machine does not favour a variant
-    for its place in the order. Refusals come last: up to 1.94 each of them costs a read for a log,
-    which in a measured window would count as the variant's.
+    for its place in the order. Refusals come last: some variants read a refused key once more,
+    for a log, which in a measured window would count as a read of its scope.
     """
     steps: list[tuple[str, Phase, int]] = []
     if cold_fill:

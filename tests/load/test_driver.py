@@ -40,6 +40,8 @@ def assert_samples_agree(command: WindowCommand, result: WindowResult) -> None:
     assert all((s.status == 0) == bool(s.error) for s in samples)
     statuses = Counter((s.scope, str(s.status)) for s in samples if not s.error)
     assert {(a, b): n for a, by in result.statuses.items() for b, n in by.items()} == statuses
+    by_key = Counter((s.key, str(s.status)) for s in samples if not s.error)
+    assert {(a, b): n for a, by in result.statuses_by_key.items() for b, n in by.items()} == by_key
     replicas = Counter(s.replica for s in samples)
     assert [replicas[n] for n in range(len(command.hosts))] == result.replicas
     assert sum(s.cost_micro for s in samples) == result.cost_micro

@@ -25,6 +25,7 @@ def test_answers_count_by_scope_and_status_whatever_it_is() -> None:
         counts.record(TEAM, 1.0, 1.1, RequestOutcome(status))
     counts.record(Arrival(1.0, "user", 0, 0), 1.0, 1.1, RequestOutcome(200))
     assert counts.statuses() == {"team": {"200": 2, "401": 1, "500": 1}, "user": {"200": 1}}
+    assert counts.statuses_by_key() == {0: {"200": 1}, 2: {"200": 2, "401": 1, "500": 1}}
     assert (counts.sent, counts.answered, counts.failed) == (5, 5, 2)
     assert counts.replicas == [1, 4, 0]
 

@@ -5,11 +5,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from harness.authcache.variants import load_variants
 from harness.errors import ScenarioError, UsageError
 from harness.load.plan import open_plan
 from harness.scenario.loader import Changes, load_scenario, scenario_names
+from harness.scenario.schema import CellExpectation
 from harness.scenario.sizing import check_sizing, least_rate, population, sizing
 from harness.targets.litellm.releases import is_range
 
@@ -35,11 +37,32 @@ def test_the_default_scenario_asks_often_enough() -> None:
     rows = sizing(scenario, population(scenario), 2.0)
     assert all(row.requests_per_object >= 20 for row in rows)
     assert [(row.scope, row.keys, row.objects) for row in rows] == [
-        ("team", 3, 9),
-        ("user", 3, 6),
-        ("shared_id", 3, 12),
-        ("member", 3, 12),
+        # The third key shares its team, user, both with their membership, or its team.
+        ("team", 3, 8),
+        ("user", 3, 5),
+        ("shared_id", 3, 9),
+        ("member", 3, 11),
     ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "sound"),
+    [
+        ({"is": "stale"}, True),
+        ({"has": "broken"}, True),
+        ({}, False),
+        ({"is": "hidden", "has": "broken"}, False),
+    ],
+)
+def test_a_cell_expectation_is_of_the_worst_or_of_one_among_them(
+    cell: dict[str, str], sound: bool
+) -> None:
+    body = {"kind": "cell", "variant": "recommended", "scope": "team"} | cell
+    if sound:
+        CellExpectation.model_validate(body)
+        return
+    with pytest.raises(ValidationError, match="either `is` or `has`"):
+        CellExpectation.model_validate(body)
 
 
 def test_the_command_line_wins() -> None:

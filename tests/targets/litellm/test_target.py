@@ -12,7 +12,8 @@ from harness.targets.litellm.environment import Environment, Record
 from harness.targets.litellm.inside.proxy_config import proxy_config
 from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.releases import release_of
-from harness.targets.litellm.target import LiteLLMTarget
+from harness.targets.litellm.target import LiteLLMTarget, refusal_statuses
+from harness.targets.schema.truth import STATUSES
 from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
 
 RECORD = Record(
@@ -80,3 +81,24 @@ def test_what_a_release_cannot_be_told_is_refused(url: str, what: str) -> None:
     with pytest.raises(SetupError, match=what) as refused:
         cache_params(url)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("release", "budget", "expired", "model"),
+    [
+        ("1.83.14", 400, 400, 401),
+        ("1.84.0rc1", 400, 400, 401),  # seen
+        ("1.84.10", 400, 400, 401),
+        ("1.86.0", 429, 401, 403),
+        ("1.94.0", 429, 401, 403),  # seen
+        ("1.109.1", 429, 401, 403),
+    ],
+)
+def test_a_release_refuses_with_its_own_statuses(
+    release: str, budget: int, expired: int, model: int
+) -> None:
+    statuses = refusal_statuses(f"litellm=={release}")
+    assert statuses.keys() == STATUSES.keys()
+    assert {n for why, n in statuses.items() if why.endswith(("_budget", "_zero"))} == {budget}
+    assert (statuses["expired"], statuses["wrong_model"]) == (expired, model)
+    assert {statuses[why] for why in ("unknown", "blocked", "team_blocked")} == {401}

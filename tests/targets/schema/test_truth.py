@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from harness.authcache.digest import digest
-from harness.domain.population import MOCK_MODEL, VirtualKey, make_population
+from harness.authcache.words import LOAD_SCOPES
+from harness.domain.population import (
+    MOCK_MODEL,
+    Limits,
+    VirtualKey,
+    make_population,
+    make_refusals,
+)
 from harness.targets.base import KeyTruth
-from harness.targets.schema.truth import Tables, expected_status, key_truths
+from harness.targets.schema.truth import STATUSES, Tables, expected_status, key_truths
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
@@ -128,6 +136,48 @@ def test_a_list_of_models_without_the_one_asked_for_is_a_refusal(
     kind: str, models: list[str] | None, status: int
 ) -> None:
     assert _status(**{kind: {"models": models}}) == status
+
+
+def _seeded(keys: list[VirtualKey]) -> Tables:
+    """The rows of keys, as the database is filled."""
+
+    def row(key: VirtualKey, limits: Limits | None) -> dict[str, Any]:
+        assert limits is not None
+        models = key.models if limits.models is None else limits.models
+        expires = limits.expires and limits.expires.replace(tzinfo=None)
+        return {**asdict(limits), "models": list(models), "expires": expires}
+
+    return Tables(
+        keys={(k.token,): row(k, k.key_limits) for k in keys if k.has_row},
+        users={(k.user_id,): row(k, k.user_limits) for k in keys if k.user_id},
+        teams={(k.team_id,): row(k, k.team_limits) for k in keys if k.team_id},
+        memberships={
+            (k.user_id, k.team_id): {"spend": k.member_spend, "budget_max": k.member_max_budget}
+            for k in keys
+            if k.user_id and k.team_id
+        },
+    )
+
+
+def test_every_key_that_tests_refusals_calls_for_the_refusal_of_its_kind_and_no_other() -> None:
+    keys = make_refusals(list(LOAD_SCOPES), first=0, seed=1, model=MOCK_MODEL)
+    truths = key_truths(_seeded(keys), keys, planted_null_user=True, now=NOW)
+    for key in keys:
+        admitted = key.kind in ("no_limits", "expires_later")
+        truth = truths[key.index]
+        assert truth.refusal == ("" if admitted else key.kind)
+        assert truth.status == (200 if admitted else STATUSES[key.kind])
+
+
+def test_a_refusal_that_the_target_does_not_make_is_none() -> None:
+    (key,) = make_population({"user": 1}, {}, seed=1, model=MOCK_MODEL)
+    rows = {(key.token,): _row(token=key.token, expires=None, max_budget=0.0)}
+    tables = _tables([key], keys=rows)
+    for status, why in ((429, "key_zero"), (200, "")):
+        truths = key_truths(
+            tables, [key], planted_null_user=False, now=NOW, statuses={"key_zero": status}
+        )
+        assert (truths[0].status, truths[0].refusal) == (status, why)
 
 
 def test_refusals_come_before_budgets() -> None:
