@@ -375,7 +375,7 @@ def _outcomes(lookups: Mapping[str, int] | None, outcomes: list[str]) -> list[Ce
 def _window(window: Window, scopes: list[str]) -> tuple[Cell, ...]:
     requests = sum(sum(by.values()) for by in window.requests.values())
     reads, pairs = window.source_reads, window.log_pairs
-    phase = "cold fill" if window.phase == "cold_fill" else f"round {window.round}"
+    phase = f"round {window.round}" if window.phase == "measured" else words(window.phase)
     texts = [
         f"{window.started_s:,.1f}",
         window.variant,

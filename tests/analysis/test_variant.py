@@ -18,7 +18,7 @@ from harness.analysis.variant import (
 )
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
-from harness.domain.population import MembershipRow
+from harness.domain.population import MembershipRow, make_refusals
 from harness.domain.result import VariantResult
 from harness.domain.samples import Sample, SampleWriter
 from harness.domain.window import KeyCount, ServedCount
@@ -392,6 +392,32 @@ def test_a_cell_breaks_by_a_status_that_its_own_keys_do_not_call_for(tmp_path: P
     result = _result(tmp_path, [_with_truth(_window(1, generator=BOTH), 200, 200, 401)])
     assert result.unexpected_statuses == {"user": {"200": 100}}
     assert result.cells == {"team": ["healthy"], "user": ["broken"]}
+
+
+def test_the_window_of_refusals_is_judged_and_counts_in_no_other_figure(tmp_path: Path) -> None:
+    run = _run()
+    refusals = make_refusals(["team"], first=len(run.keys), seed=1, model="m")
+    run = replace(run, refusals=tuple(refusals))
+    index = {key.kind: key.index for key in refusals}
+    truths = {index["blocked"]: KeyTruth({"key": "right"}, 401, "blocked")}
+    statuses = {"team": {"200": 3, "401": 7, "429": 1}}
+    answered = {
+        "statuses": statuses,
+        "statuses_by_key": {index["blocked"]: statuses["team"]},
+        "served": [],
+    }
+    asked = replace(
+        _window(2, _read(500, "key", "team"), generator=answered), phase="refusals", truths=truths
+    )
+    sound = _with_truth(_window(1, generator=BOTH), 200, 200, 200)
+    before, after = (_result(tmp_path, windows, run) for windows in ([sound], [sound, asked]))
+    assert (before.let_through, before.refusals) == (None, {})
+    assert after.let_through == {"team": {"blocked": 3}}
+    assert after.unexpected_statuses == {"team": {"429": 1}}
+    assert after.refusals["team"]["blocked"].answers == statuses["team"]
+    assert after.cells == {"team": ["hidden", "broken"], "user": ["healthy"]}
+    for figure in ("requests", "source_reads", "source_reads_per_1000", "reference_line_per_1000"):
+        assert getattr(after, figure) == getattr(before, figure)
 
 
 def test_a_cell_hides_the_wrong_values_of_its_scope(tmp_path: Path) -> None:

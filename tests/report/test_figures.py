@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.domain.result import Result
+from harness.report.details import windows_table
 from harness.report.figures import Figure, figures
 from harness.report.series import series_of
 from tests.report.sample import issue_27874, refused
@@ -48,3 +49,17 @@ def test_only_a_long_table_is_folded() -> None:
     assert made["over-time"].folded
     for figure in made.values():
         assert figure.folded == (len(figure.table.rows) >= 12)
+
+
+def test_windows_of_refusals_are_in_the_table_of_windows_and_in_no_chart() -> None:
+    result = issue_27874()
+    variant = result.variants["recommended"]
+    last = variant.windows[-1].model_copy(update={"name": "refused", "phase": "refusals"})
+    windows = [*variant.windows, last]
+    changed = variant.model_copy(update={"windows": windows})
+    result = result.model_copy(update={"variants": result.variants | {"recommended": changed}})
+    names = {point.name for one in series_of(result) for point in one.points}
+    assert "refused" not in names
+    assert len(names) == sum(len(v.windows) for v in result.variants.values()) - 1
+    row = next(row for row in windows_table(result).rows if row.head.text == "refused")
+    assert row.cells[2].text == "refusals"

@@ -1,7 +1,8 @@
 import re
 
-from harness.domain.result import Result
+from harness.domain.result import Cell, RefusalResult, Result
 from harness.report.markdown import escape, summary_markdown
+from harness.report.numbers import nothing_in
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.reading import ReadTable, markdown_tables
 from tests.report.sample import EMPTY, issue_27874, refused
@@ -96,3 +97,63 @@ def test_the_combined_view_is_there_where_it_was_measured() -> None:
 def test_details_are_closed() -> None:
     text = summary_markdown(issue_27874())
     assert len(re.findall("<details>", text)) == len(re.findall("</details>", text)) == 3
+
+
+def _refusing(*cells: Cell) -> Result:
+    """The default scenario, of which one cell and the refusals of one variant are others."""
+    result = issue_27874()
+    variant = result.variants["recommended"]
+    refusals = {
+        "team": {
+            "expired": RefusalResult(expected=401, answers={"401": 20, "200": 3}),
+            "no_limits": RefusalResult(expected=200, answers={"200": 9}),
+        },
+        "user": {"expired": RefusalResult(expected=401, answers={"401": 5})},
+    }
+    changes = {
+        "cells": variant.cells | {"team": list(cells)},
+        "cell_reasons": variant.cell_reasons | {"team": "why"},
+        "let_through": {"team": {"expired": 3}},
+        "refusals": refusals,
+    }
+    changed = result.variants | {"recommended": variant.model_copy(update=changes)}
+    return result.model_copy(update={"variants": changed})
+
+
+def test_the_worst_cell_is_shown_and_the_others_are_named_below_it() -> None:
+    matrix = tables(_refusing("hidden", "broken", "wasteful"))[0]
+    assert matrix.cell("recommended", "team") == (
+        "\u25d0 **hidden**<br><sub>also broken, wasteful; why</sub>"
+    )
+
+
+def test_what_was_let_through_is_counted_and_what_was_not_asked_is_a_dash() -> None:
+    measures = _measures(_refusing("hidden"))
+    assert measures.cell("let through", "recommended").startswith("3<br><sub>team expired 3")
+    assert measures.cell("let through", "litellm_1_84") == "\u2013"
+
+
+def test_none_let_through_is_one_of_the_requests_that_should_be_refused() -> None:
+    result = _refusing("healthy")
+    refusing = result.variants["recommended"].model_copy(update={"let_through": {}})
+    result = result.model_copy(
+        update={"variants": result.variants | {"recommended": refusing}, "bound_error": 0.05}
+    )
+    # 20 + 3 + 5 answers called for a refusal; the 9 to a key without limits did not.
+    found = _measures(result).cell("let through", "recommended")
+    assert found == escape(nothing_in(28, 0.05))
+
+
+def _measures(result: Result) -> ReadTable:
+    return next(t for t in tables(result) if t.head[0] == "measure")
+
+
+def test_refusals_are_listed_by_kind_over_all_scopes() -> None:
+    listed = next(t for t in tables(_refusing("hidden")) if t.head[0] == "key")
+    assert [row[0] for row in listed.rows] == ["expired", "no_limits"]
+    assert listed.cell("expired", "recommended") == (
+        "401: 25<br><sub>not called for<br>200: 3</sub>"
+    )
+    assert listed.cell("no_limits", "recommended") == "200: 9"
+    assert listed.cell("expired", "litellm_1_84") == "\u2013"
+    assert not any(t.head[0] == "key" for t in tables(issue_27874()))
