@@ -151,16 +151,19 @@ def make_population(
         membership: kind of membership row for the scopes ``member`` and ``shared_id``.
         seed: of ids and secrets.
         model: a model that every key, user and team may call.
-        share_every: every so many keys of a scope, one shares owners with the key before it: the
-            user, the team and their membership; in scope ``member`` the team and the membership's
-            budget, while its user is another. 0 for none; 1 leaves one set of owners in a scope.
+        share_every: every so many keys of a scope, one shares an owner with the key before it: the
+            user or the team; in scope ``member`` the team and the membership's budget. 0 for none;
+            1 leaves one owner in a scope. Keys of scope ``shared_id`` share none: there requests of
+            two keys would replace each other's user by their team, and log pairs per request would
+            tell of the load as much as of the variant.
     """
     rng = random.Random(seed)
     keys: list[VirtualKey] = []
     for scope in LOAD_SCOPES:
         for number in range(1, counts.get(scope, 0) + 1):
             key = _make_key(rng, len(keys), scope, membership, model)
-            if share_every and number > 1 and number % share_every == 0:
+            shares = share_every and number > 1 and number % share_every == 0
+            if shares and scope is not KeyScope.SHARED_ID:
                 key = _sharing(key, keys[-1])
             keys.append(key)
     return keys

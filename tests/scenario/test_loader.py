@@ -37,10 +37,10 @@ def test_the_default_scenario_asks_often_enough() -> None:
     rows = sizing(scenario, population(scenario), 2.0)
     assert all(row.requests_per_object >= 20 for row in rows)
     assert [(row.scope, row.keys, row.objects) for row in rows] == [
-        # The third key shares its team, user, both with their membership, or its team.
+        # The third key shares its team or user, but in shared_id.
         ("team", 3, 8),
         ("user", 3, 5),
-        ("shared_id", 3, 9),
+        ("shared_id", 3, 12),
         ("member", 3, 11),
     ]
 

@@ -161,7 +161,7 @@ def test_a_release_as_a_replica(installed: Installed) -> None:
     assert (installed.cwd / "runs").exists(), told
     result = installed.result()
     assert RELEASE in result["variants"], told
-    assert result["variants"][RELEASE]["cells"]["shared_id"] == "broken", told
+    assert result["variants"][RELEASE]["cells"]["shared_id"] == ["broken"], told
     assert result["ledger"]["balanced"] is True, told
 
 
