@@ -193,7 +193,7 @@ async def test_windows_are_regions(watched: Watched) -> None:
         assert sorted(names) == sorted(
             f"{variant}: {phase}"
             for variant in VARIANTS
-            for phase in ("cold_fill", "warmup", "measured")
+            for phase in ("cold_fill", "warmup", "measured", "refusals")
         )
         assert all(region.end > region.start for region in found if "measured" in region.name)
 

@@ -17,9 +17,9 @@ from tests.report.sample import issue_27874
 from tests.style.contrast import contrast
 
 THEMES = ("light", "dark")
-MARKED = ("broken", "hidden", "wasteful", "healthy")
+MARKED = ("hidden", "broken", "stale", "wasteful", "healthy")
 OUTCOMES = ("hit", "miss", "deserialize_failure", "backend_error")
-BACKGROUNDS = ("paper", "broken-wash", "hidden-wash", "wasteful-wash", "healthy-wash")
+BACKGROUNDS = ("paper", "broken-wash", "hidden-wash", "stale-wash", "wasteful-wash", "healthy-wash")
 
 
 def report() -> str:
