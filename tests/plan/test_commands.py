@@ -198,6 +198,7 @@ def test_refusals_are_driven_each_equally_often_and_long_enough() -> None:
     for load in found:
         assert load.warmup is None
         assert load.window.refusals
+        assert (load.window.key_weights, load.window.zipf) == ([], 0.0), "not by popularity"
         # Keys without a row belong to no scope that a replica could see.
         assert load.window.mix == {"team": 9, "user": 8, "unknown": 2}
         assert sum(load.window.mix.values()) == len(plan.refusals)
