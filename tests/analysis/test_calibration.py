@@ -136,7 +136,7 @@ def test_a_round_that_was_late_is_left_out_for_every_fleet() -> None:
     windows[5] = replace(windows[5], generator=late)
     kept, problems = driven_on_time(plan, windows)
     assert ({w.round for w in kept}, len(kept), problems) == ({1, 3}, 8, [])
-    fewer = windows[0].generator.model_copy(update={"cost_micro": 1})
+    fewer = windows[0].generator.model_copy(update={"unanswered": {"timeout": 1}})
     windows[0] = replace(windows[0], generator=fewer)
     assert "ledger does not balance" in driven_on_time(plan, windows)[1][0]
 
@@ -152,8 +152,8 @@ def test_the_plan_plants_what_the_calibration_names() -> None:
     arms = [reference_arm(replace(variant, name=name)) for name in NAMES]
     plan = make_plan(scenario, arms, stack="embedded")
     ttls = [plan.fleet(arm).settings.ttl_s for arm in arms]
-    assert ttls == pytest.approx([2.0, 2.0, 1.8, 2.2])
-    assert plan.ttl_s == 2.0, "the analysis does not know"
+    assert ttls == pytest.approx([1.0, 1.0, 0.9, 1.1])
+    assert plan.ttl_s == 1.0, "the analysis does not know"
     assert plan.premises[-1] == ("The TTL of recommended_longer is 1.1 times what it claims to be.")
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+
 import pytest
 
 from harness.errors import SetupError
@@ -20,8 +23,18 @@ def test_every_replica_and_worker_has_a_socket_of_its_own() -> None:
     assert all(one.clients.fileno() == -1 for one in fleet)
 
 
+def above_a_free_port() -> socket.socket:
+    """A socket on a port whose neighbour below is free."""
+    while True:
+        taken = listen()
+        with contextlib.suppress(SetupError):
+            listen(taken.getsockname()[1] - 1).close()
+            return taken
+        taken.close()
+
+
 def test_a_taken_port_closes_those_before_it() -> None:
-    with listen() as taken:
+    with above_a_free_port() as taken:
         port = taken.getsockname()[1]
         with (
             pytest.raises(SetupError, match=rf"Port \[{port}\].*is in use"),
