@@ -211,8 +211,9 @@ def _expires_lost(module: Any, _: random.Random) -> None:
 
 
 def _no_checks(module: Any, _: random.Random) -> None:
-    for name in ("_check_alive", "_check_model", "_check_limits", "_check_budget"):
-        setattr(module, name, lambda *_: None)
+    for name in ("_check_alive", "_check_model", "_check_team", "check"):
+        if hasattr(module, name):
+            setattr(module, name, lambda *_: None)
 
 
 # Spend.
@@ -400,7 +401,7 @@ FAULTS = {
             "no-checks",
             "no authorisation at all",
             "authorisation",
-            {"harness.targets.reference.auth": _no_checks},
+            {f"harness.targets.reference.{name}": _no_checks for name in ("auth", "budgets")},
             "let through",
             1,
             quick=True,

@@ -146,4 +146,4 @@ def test_reads_that_are_booked_under_another_scope_make_a_run_invalid(tmp_path: 
     assert ended.code == 4, ended.output
     equations = ended.result["ledger"]["equations"]
     unbalanced = {e["name"] for e in equations if e["status"] == "unbalanced"}
-    assert unbalanced == {"reads_by_scope"}
+    assert unbalanced == {"reads_by_scope", "memory"}, "both count by scope"

@@ -7,11 +7,14 @@ import asyncpg
 import pytest
 
 from harness.authcache.digest import digest
+from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
-from harness.domain.population import MOCK_MODEL, MembershipRow, make_population
+from harness.domain.population import MOCK_MODEL, MembershipRow, make_population, make_refusals
 from harness.targets.reference import store
+from harness.targets.reference.target import ReferenceTarget
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.schema.statements import REFERENCE_OTHERS, RELEASE_OTHERS
+from harness.targets.settings import RunSettings
 
 DATABASE = LiteLLMDatabase()
 
@@ -81,6 +84,17 @@ def test_a_key_is_charged_to_the_rows_behind_it(row: MembershipRow, rows: set[st
     assert DATABASE.rows(member).keys() == rows
     (team,) = make_population({"team": 1}, {}, seed=1, model=MOCK_MODEL)
     assert DATABASE.rows(team) == {"key": team.token, "team": team.team_id}
+
+
+def test_a_key_without_a_row_is_charged_to_none_and_belongs_to_no_scope() -> None:
+    (unknown,) = (
+        key
+        for key in make_refusals(["team"], first=0, seed=1, model=MOCK_MODEL)
+        if key.kind == "unknown"
+    )
+    assert DATABASE.rows(unknown) == {"team": unknown.team_id}
+    target = ReferenceTarget(load_variants()["litellm_1_84"])
+    assert target.path(unknown, RunSettings(ttl_s=1.0)).scope == "unknown"
 
 
 class Connection:
