@@ -126,6 +126,11 @@ test: dev ## Run every test
 test-unit: dev ## Run the quick tests, which start no server
 	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' $(ARGS)
 
+.PHONY: plants
+plants: dev ## Plant every known fault in real runs: each must be noticed
+	@AUTHCACHE_ALL_PLANTS=1 exec $(BIN)/pytest tests/plants \
+		tests/targets/litellm/inside/test_unwrapped.py $(ARGS)
+
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server
 	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' --cov --cov-report=term:skip-covered $(ARGS)

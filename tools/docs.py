@@ -23,6 +23,7 @@ from harness.domain.result import Result
 from harness.domain.series import HookPoint
 from harness.observe.ledger import RULES
 from harness.report.calibration import PAGE, calibration_page
+from tests.plants.faults import FAULTS
 
 ROOT = Path(__file__).parents[1]
 _SCALARS = {
@@ -41,7 +42,9 @@ def files() -> dict[str, str]:
     """Every generated file, whole or in part, with its expected text."""
     return {
         PAGE: calibration_page(known_calibration()),
-        "docs/method.md": _page("docs/method.md", {"cells": _cells(), "ledger": _ledger()}),
+        "docs/method.md": _page(
+            "docs/method.md", {"cells": _cells(), "ledger": _ledger(), "plants": _plants()}
+        ),
         "docs/result-schema.md": _page(
             "docs/result-schema.md",
             {
@@ -103,6 +106,16 @@ def _ledger() -> str:
         for rule in RULES
     ]
     return _table(("equation", "left = right", "counted by", "cannot see"), rows)
+
+
+def _plants() -> str:
+    return _table(
+        ["planted fault", "kind", "noticed by", "exit"],
+        (
+            [fault.what, fault.kind, f"`{fault.noticed_by}`", str(fault.exit_code)]
+            for fault in FAULTS.values()
+        ),
+    )
 
 
 def _seen_through() -> str:

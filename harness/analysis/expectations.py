@@ -399,6 +399,10 @@ def _over_expected(result: VariantResult, scope: str, _: ObjectKind | None) -> f
     return None if over is None else over.value
 
 
+def _service_p50(result: VariantResult, scope: str, _: ObjectKind | None) -> float | None:
+    return result.latency_ms.service.p50 if scope == ALL else None
+
+
 def _log_pairs(result: VariantResult, scope: str, _: ObjectKind | None) -> float | None:
     return _per_1000(result, scope, result.log_pairs)
 
@@ -564,6 +568,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "overshoot": Metric(_overshoot, "budgets"),
     "overshoot_beyond_open": Metric(_beyond_open, "budgets"),
+    "service_p50_ms": Metric(_service_p50, "latency"),
     "memory_hit_share": Metric(_memory_hits, "lookups"),
 }
 """By its name in a scenario file."""

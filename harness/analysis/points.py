@@ -61,6 +61,7 @@ SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
     "spend_drift": (_SPEND_QUEUES, _TASKS),
     # From the replies' statuses and the generator's samples.
     "budgets": (),
+    "latency": (),
 }
 """By measure. `getters` is in none: it separates loads from peeks, and no figure does."""
 

@@ -205,6 +205,7 @@ Metric = Literal[
     "overshoot",
     "overshoot_beyond_open",
     "memory_hit_share",
+    "service_p50_ms",
 ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.support import ROOT, Ended, harness
+from tests.runs.support import Ended, harness
 
 # A run whose requests were sent late has no verdict but invalid.
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
@@ -75,75 +75,5 @@ def test_a_broken_codec_under_a_healthy_name_fails(tmp_path: Path) -> None:
     assert any("recommended" in reason for reason in ended.result["reasons"])
 
 
-def _planted(tmp_path: Path, fault: str) -> Ended:
-    override = f"recommended:codec=tests.runs.planted:{fault}"
-    return _smoke(
-        tmp_path, "--variants", "recommended", "--override", override, PYTHONPATH=str(ROOT)
-    )
-
-
-def test_a_proxy_without_authorisation_fails(tmp_path: Path) -> None:
-    """Plant 7: every check of the reference proxy removed."""
-    ended = _planted(tmp_path, "NoAuthorisation")
-    assert ended.code == 1, ended.output
-    result = ended.result["variants"]["recommended"]
-    for scope, cells in result["cells"].items():
-        assert cells == ["hidden"], scope
-        assert {"blocked", "expired", "wrong_model", "key_budget"} <= {
-            *result["let_through"][scope]
-        }
-    assert {why for by in result["let_through"].values() for why in by} >= {
-        *("user_budget", "team_budget", "member_budget", "team_blocked"),
-        *("key_zero", "user_zero", "team_zero", "member_zero"),
-    }
-    assert ended.result["ledger"]["balanced"] is True
-
-
-def test_expiry_that_is_lost_on_the_way_to_the_cache_fails(tmp_path: Path) -> None:
-    """Plant 15: the objects served say so, and so do the keys that had expired."""
-    ended = _planted(tmp_path, "LosesExpiry")
-    assert ended.code == 1, ended.output
-    result = ended.result["variants"]["recommended"]
-    assert {cells[0] for cells in result["cells"].values()} == {"hidden"}
-    assert all(wrong.keys() == {"key"} for wrong in result["wrong_values"].values())
-    assert {why for by in result["let_through"].values() for why in by} == {"expired"}
-
-
 def _cells(team: str, user: str, shared_id: str, member: str) -> dict[str, list[str]]:
     return {"team": [team], "user": [user], "shared_id": [shared_id], "member": [member]}
-
-
-@pytest.mark.parametrize(
-    ("fault", "code", "measured"),
-    [
-        ("TtlTimes10", 0, (0.98, 1.04)),
-        ("TtlTimes09", 1, (0.89, 0.95)),
-        ("TtlTimes11", 1, (1.09, 1.15)),
-        ("TtlTimes100", 1, None),
-    ],
-)
-def test_the_default_scenario_finds_a_ttl_that_is_not_kept(
-    tmp_path: Path, fault: str, code: int, measured: tuple[float, float] | None
-) -> None:
-    runs_dir = tmp_path / "runs"
-    ended = harness(
-        runs_dir,
-        *("loadtest", "--replicas", "2", "--variants", "recommended", "--runs-dir", str(runs_dir)),
-        *("--override", f"recommended:codec=tests.runs.planted:{fault}"),
-    )
-    assert ended.code == code, ended.output
-    kept = ended.result["variants"]["recommended"]["ttl_kept"].get("all")
-    if measured is None:
-        assert kept is None, "no entry expired, so none was read twice"
-    else:
-        assert measured[0] <= kept["value"] <= measured[1]
-    failed = [e["name"] for e in ended.result["expectations"] if not e["passed"]]
-    assert ("ttl_kept in all" in failed) == (code == 1)
-
-
-def test_reads_that_are_booked_under_another_scope_make_a_run_invalid(tmp_path: Path) -> None:
-    ended = _planted(tmp_path, "BookedUnderUser")
-    assert ended.code == 4, ended.output
-    equations = ended.result["ledger"]["equations"]
-    unbalanced = {e["name"] for e in equations if e["status"] == "unbalanced"}
-    assert unbalanced == {"reads_by_scope", "memory"}, "both count by scope"
