@@ -23,7 +23,7 @@ Reply = Any
 """Bytes, an int, or None."""
 Words = tuple[str | bytes | int, ...]
 _CONNECT_TRIES = 4
-COMMANDS = ("get", "set", "del")
+COMMANDS = ("get", "set", "del", "eval", "evalsha", "mget", "incrby", "pexpire")
 """Counted from 0; another command is counted from its first use on."""
 
 

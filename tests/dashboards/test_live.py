@@ -323,7 +323,7 @@ def _count(snapshot: dict[str, Any], name: str) -> float:
 
 
 def _calls(snapshot: dict[str, Any]) -> int:
-    return sum(int(count["calls"]) for count in snapshot["statements"].values())
+    return sum(int(count["calls"]) for count in snapshot["statements"]["reads"].values())
 
 
 async def _sums(

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 def test_one_pair_of_tiny_windows(tmp_path: Path) -> None:
-    scenario, runs = tiny_scenario(tmp_path, window_ttls=1), tmp_path / "runs"
+    scenario, runs = tiny_scenario(tmp_path), tmp_path / "runs"
     done = subprocess.run(
         command("aa", "--scenario", str(scenario), "--pairs", "1", "--runs-dir", str(runs)),
         cwd=ROOT,

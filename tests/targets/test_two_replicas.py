@@ -122,7 +122,7 @@ async def test_one_after_the_other_admits_exactly_the_budget(
     await set_budget(baseline.dsn, key, owner, 7 * COST_MICRO / MICRO)
     async with two(baseline, variant) as nodes:
         statuses = [(await nodes[i % 2].chat(key.secret)).status_code for i in range(12)]
-        reads = [n.counters().sum("authcache_source_reads_total", reason="direct") for n in nodes]
+        reads = [n.counters().sum("authcache_source_reads_total", reason="seed") for n in nodes]
 
     assert statuses == [200] * 7 + [429] * 5
     # `redis_add` reads the four counters' seeds. A refusal reads nothing.

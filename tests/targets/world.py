@@ -175,7 +175,13 @@ def right_digests(key: VirtualKey) -> dict[str, str]:
     """The digests of what Postgres holds of a key and what stands behind it."""
     shared = {"user_id": key.user_id, "team_id": key.team_id, "models": list(key.models)}
     rows: dict[str, Mapping[str, Any]] = {
-        "key": {"token": key.token, **shared, **_limits(key.key_limits)}
+        "key": {
+            "token": key.token,
+            "key_alias": key.alias,
+            "metadata": {"note": f"key {key.index}"},
+            **shared,
+            **_limits(key.key_limits),
+        }
     }
     if key.user_id is not None:
         rows["user"] = {**shared, **_limits(key.user_limits)}

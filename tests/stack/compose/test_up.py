@@ -277,4 +277,4 @@ def test_the_exporter_begins_with_the_reference_line(stack: Up) -> None:
     config = (stack.folder / "generated" / "authcache" / "exporter.toml").read_text()
 
     # 3 + 2 + 4 + 4 objects, each once in 2 s, at 150 requests/s.
-    assert f"all = {13 / 2 / 150 * 1000}"[:12] in config
+    assert f"all = {13 / 150 * 1000}"[:12] in config
