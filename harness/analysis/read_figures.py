@@ -16,7 +16,7 @@ from harness.analysis.reads import (
     ttl_kept,
 )
 from harness.analysis.tally import Tally
-from harness.authcache.words import ObjectKind, ReadReason
+from harness.authcache.words import SOURCE, ObjectKind, ReadReason
 from harness.domain.rates import answered
 from harness.domain.reads import ObjectRead, Owned, objects_of, owned_objects
 from harness.domain.result import Estimate
@@ -33,8 +33,6 @@ EXPIRES = (ReadReason.MISS, ReadReason.REFRESH)
 OTHER_SHARE_MAX = 0.05
 """If more of the reads of an object have other reasons, its intervals say nothing about its TTL."""
 MEMBERSHIP = ObjectKind.MEMBERSHIP
-SOURCE = "source"
-"""The tier of an entry in the served header that was read for this reply."""
 
 
 @dataclass

@@ -51,7 +51,7 @@ class BatchingClient:
         self.sent: dict[str, int] = dict.fromkeys(COMMANDS, 0)
         """Commands that were written to the connection, by name in lower case.
 
-        Redis counts the commands within a script too: whoever runs one adds what it ran."""
+        Redis counts the commands within a script too, so the caller of a script adds them."""
         self._waiting: list[tuple[Words, asyncio.Future[Reply]]] = []
         self._sender: asyncio.Task[None] | None = None
 

@@ -64,7 +64,7 @@ def object_id(kind: str, *ids: str) -> str:
     """Kind and a hash of an object's ids in Postgres, as ``kind:hash``.
 
     A planted user is known by the alias of its key, an absent membership by user and team: both
-    are told apart although their contents are the same.
+    are distinct although their contents are the same.
     """
     text = "\0".join((kind, *ids))
     return f"{kind}:{hashlib.blake2s(text.encode(), digest_size=8).hexdigest()}"

@@ -225,7 +225,7 @@ class VariantResult(_Part):
     """Answers to the keys that test refusals, by the kind of the key."""
     stale: dict[Scope, dict[ObjectName, int]] | None = None
     """Served objects, or answers (``status``), that were right only longer ago than the promise:
-    memory TTL, Redis TTL and one read. Null in runs of before versions were told apart."""
+    memory TTL, Redis TTL and one read. Null in runs from before versions had times."""
     source_reads: int | None
     """Queries to Postgres for an object, all scopes; null where they were not seen."""
     source_reads_per_1000: dict[ScopeOrAll, float]

@@ -37,7 +37,7 @@ from harness.observe.evidence import Evidence
 
 _NAMED = frozenset(map(str, STATUSES))
 _LOOKUP = ("object", "op", "key_scope")
-"""Labels by which lookups are told apart."""
+"""The labels that distinguish lookups."""
 _DIRECT = ReadReason.DIRECT.value
 _WITHOUT_LOOKUP = (_DIRECT, ReadReason.SEED.value)
 """Reasons of reads that follow no lookup."""

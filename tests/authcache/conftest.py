@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -20,11 +21,8 @@ settings.load_profile("patient")
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """One Valkey for all tests of this folder."""
-    started = Valkey(tmp_path_factory.mktemp("valkey"))
-    try:
+    with closing(Valkey(tmp_path_factory.mktemp("valkey"))) as started:
         yield started
-    finally:
-        started.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -273,11 +274,8 @@ def test_what_is_remembered_is_forgotten_in_time() -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    started = Valkey(tmp_path_factory.mktemp("valkey"))
-    try:
+    with closing(Valkey(tmp_path_factory.mktemp("valkey"))) as started:
         yield started
-    finally:
-        started.close()
 
 
 class Fleet:

@@ -52,8 +52,8 @@ STATUSES: Mapping[str, int] = {
 }
 """The status of each refusal, as the reference proxy answers; 200 where it would not refuse.
 
-A release may have its own (`harness.targets.litellm.target.REFUSALS`). A budget of 0 is told apart
-from one that is used up: code that takes 0 for no budget admits the one and refuses the other.
+A release may have its own (`harness.targets.litellm.target.REFUSALS`). A budget of 0 is a case
+of its own, not one that is used up: code that takes 0 for no budget admits it.
 """
 
 

@@ -29,7 +29,7 @@ SAID = (
     "UserApiKeyCache.async_get_cache failed to deserialize: no, this is the control of the "
     "harness, once in each worker; nothing failed"
 )
-"""Begins as LiteLLM's own message does, which is how records are told apart."""
+"""Begins as LiteLLM's own message does, which is how records are classified."""
 
 
 class Controls:
