@@ -35,7 +35,7 @@ from harness.domain.series import (
 
 SCHEMA_VERSION = 2
 
-Phase = Literal["cold_fill", "measured", "refusals"]
+Phase = Literal["cold_fill", "measured", "refusals", "changes"]
 """Purpose of a window."""
 
 Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]

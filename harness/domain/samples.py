@@ -14,6 +14,7 @@ status       HTTP status; 0 without a complete reply
 error        kind of transport error; empty if answered
 cost_micro   cost of a 2xx reply in millionths of a US dollar
 served       the header `harness.domain.served.SERVED_HEADER` as received
+worker       the header `harness.domain.served.WORKER_HEADER` as received; empty without one
 ===========  =====================================================================
 
 Times are seconds since the start of the window, to the microsecond. The CSV is RFC 4180's.
@@ -49,9 +50,12 @@ class Sample(NamedTuple):
     error: str
     cost_micro: int
     served: str
+    worker: str = ""
 
 
 COLUMNS = Sample._fields
+_WITHOUT_WORKER = COLUMNS[:-1]
+"""The columns of older runs."""
 
 
 class SampleWriter:
@@ -67,9 +71,9 @@ class SampleWriter:
 
     def write(self, sample: Sample) -> None:
         """Add one row."""
-        window, scope, key, replica, intended, sent, done, status, error, cost, served = sample
+        window, scope, key, replica, intended, sent, done, *rest = sample
         times = (f"{intended:.6f}", f"{sent:.6f}", f"{done:.6f}")
-        self._rows.writerow((window, scope, key, replica, *times, status, error, cost, served))
+        self._rows.writerow((window, scope, key, replica, *times, *rest))
 
     def close(self) -> None:
         """Finish the file. May be called twice."""
@@ -97,7 +101,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
             rows = csv.reader(lines)
-            if tuple(next(rows, ())) != COLUMNS:
+            if tuple(next(rows, ())) not in (COLUMNS, _WITHOUT_WORKER):
                 raise UsageError(
                     f"[{path.name}] does not start with the columns of a samples file. "
                     "Give a file that a run wrote."
@@ -110,7 +114,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
 
 
 def _sample(row: list[str]) -> Sample:
-    window, scope, key, replica, intended, sent, done, status, error, cost, served = row
+    window, scope, key, replica, intended, sent, done, status, error, cost, served, *worker = row
     return Sample(
         window=window,
         scope=scope,
@@ -123,4 +127,5 @@ def _sample(row: list[str]) -> Sample:
         error=error,
         cost_micro=int(cost),
         served=served,
+        worker=worker[0] if worker else "",
     )

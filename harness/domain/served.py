@@ -14,6 +14,9 @@ from typing import NamedTuple
 SERVED_HEADER = "x-authcache-served"
 COST_HEADER = "x-litellm-response-cost"
 """Cost of one reply in US dollars, as LiteLLM's proxy sends it."""
+WORKER_HEADER = "x-authcache-worker"
+"""The worker that gave a reply, by a name that is unique in its fleet, such as ``2.0``: replica and
+worker. Workers of one replica share an address, so a client cannot tell them by it."""
 
 
 class Served(NamedTuple):

@@ -54,12 +54,27 @@ class WindowCommand(_Message):
     timeout_s: float = 10.0
     samples_file: str | None = None
     """Where the raw samples go (gzip CSV); None keeps none."""
+    probe_keys: list[int] = []
+    """Indices of keys to probe; a window with probes drives nothing else."""
+    probe_every_s: float = 0.0
+    """Each of these keys is requested this often on each worker, regularly."""
+    workers: int = 1
+    """Workers of a replica: its address is probed so many times as often."""
 
 
 class Shutdown(_Message):
     """End the driver."""
 
     command: Literal["shutdown"] = "shutdown"
+
+
+class Begun(_Message):
+    """Sent when a window begins: changes are timed by it."""
+
+    event: Literal["begun"] = "begun"
+    window: str
+    monotonic_s: float
+    """The start of the window on the monotonic clock, which all processes of a machine share."""
 
 
 class LoadProgress(_Message):
@@ -154,7 +169,9 @@ class Ready(_Message):
 
 
 Command = Annotated[WindowCommand | Shutdown, Field(discriminator="command")]
-Event = Annotated[LoadProgress | WindowResult | Failed | Ready, Field(discriminator="event")]
+Event = Annotated[
+    Begun | LoadProgress | WindowResult | Failed | Ready, Field(discriminator="event")
+]
 
 COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

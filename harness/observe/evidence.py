@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from harness.authcache.words import ObjectKind
+from harness.domain.changes import ChangeEvent
 from harness.domain.reads import ObjectRead
 from harness.domain.result import Phase
 from harness.domain.window import WindowResult
@@ -62,6 +63,8 @@ class Evidence:
     """Those of its warm-up."""
     pause_s: float = 0.0
     """Time without load between the warm-up and the window; 0 without a warm-up."""
+    changes: tuple[ChangeEvent, ...] = ()
+    """The changes that were made in the window, in order of time; `truths` has their versions."""
 
     @cached_property
     def counted(self) -> Counters:
