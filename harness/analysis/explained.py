@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,12 +20,16 @@ REGISTER = "harness/analysis/explained.toml"
 """Path of the register in a checkout, for messages."""
 ANY = "any"
 CELLS = "cells"
+REFUSALS = "refusals"
+WORDS = (CELLS, REFUSALS)
+"""Measures whose readings are words, not figures."""
 
 MeasureName = Literal[
     "cells",
     "source_reads",
     "log_pairs",
     "statuses",
+    "refusals",
     "wrong_values",
     "overshoot",
     "payload_bytes",
@@ -45,8 +49,8 @@ class Explanation(BaseModel):
     scope: Scope = "any"
     part: str = ANY
     release_has: Literal["more", "less"] | None = None
-    twin: Cell | None = None
-    release: Cell | None = None
+    twin: str | None = None
+    release: str | None = None
     cause: Annotated[str, Field(min_length=1)]
 
     @field_validator("releases")
@@ -58,10 +62,12 @@ class Explanation(BaseModel):
 
     @model_validator(mode="after")
     def _has_a_direction(self) -> Explanation:
-        words = self.twin is not None and self.release is not None
-        if self.measure == CELLS and (not words or self.release_has is not None):
-            raise ValueError("cells need twin and release, and no release_has")
-        if self.measure != CELLS and (self.twin or self.release or self.release_has is None):
+        words = (self.twin, self.release)
+        if self.measure in WORDS and (None in words or self.release_has is not None):
+            raise ValueError(f"{self.measure} need twin and release, and no release_has")
+        if self.measure == CELLS and not {*words} <= {*get_args(Cell)}:
+            raise ValueError(f"twin and release must be cells: {', '.join(get_args(Cell))}")
+        if self.measure not in WORDS and (any(words) or self.release_has is None):
             raise ValueError("a figure needs release_has, and neither twin nor release")
         return self
 
@@ -77,7 +83,7 @@ class Explanation(BaseModel):
         """Whether it explains this difference of a release that it covers."""
         if not self.is_about(measure, scope, part):
             return False
-        if self.measure == CELLS:
+        if self.measure in WORDS:
             return (twin, release) == (self.twin, self.release)
         return self.release_has == ("more" if _size(release) > _size(twin) else "less")
 

@@ -1,6 +1,7 @@
 """What the twin test compares: every measure, with its figures by scope and part.
 
-A part is an object, or a status for the measure of statuses; empty for measures without parts.
+A part is an object; a status for the measure of statuses, a kind of refused key for that of
+refusals; empty for measures without parts.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 
 from harness.analysis import rounds
 from harness.analysis.difference import Reading, RoundedFigure
-from harness.analysis.explained import CELLS
+from harness.analysis.explained import CELLS, REFUSALS
 from harness.authcache.words import LOAD_SCOPES, ObjectKind
+from harness.domain.population import KINDS
 from harness.domain.rates import PER, answered, per_answered
 from harness.domain.result import VariantResult, Window, in_order
 
 _PERCENT = 100
+_PARTS = (*ObjectKind, *KINDS)
 
 Place = tuple[str, str]
 """Scope and part."""
@@ -49,7 +52,7 @@ def places(measure: Measure, *variants: VariantResult) -> list[Place]:
     return [
         (scope, part)
         for scope in scopes
-        for part in in_order((p for s, p in found if s == scope and p), ObjectKind) or [""]
+        for part in in_order((p for s, p in found if s == scope and p), _PARTS) or [""]
     ]
 
 
@@ -105,6 +108,22 @@ def _statuses(variant: VariantResult, scope: str, part: str) -> Reading:
     return _by_round(variant, scope, count, _PERCENT)
 
 
+def _refusal_places(variant: VariantResult) -> Iterable[Place]:
+    return [(scope, kind) for scope, kinds in variant.refusals.items() for kind in kinds]
+
+
+def _refusals(variant: VariantResult, scope: str, part: str) -> Reading:
+    """The statuses that a kind of refused key was answered, but for what came only once.
+
+    A single time-out is no other behaviour (docs/decisions/0024).
+    """
+    found = variant.refusals.get(scope, {}).get(part)
+    if found is None:
+        return None
+    often = [status for status, n in found.answers.items() if n > 1]
+    return ", ".join(sorted(often or found.answers)) or None
+
+
 def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
     if variant.wrong_values is None:
         return None
@@ -156,6 +175,7 @@ MEASURES = (
     ),
     Measure("log_pairs", "log pairs", _scope_places, _log_pairs, seen_as="log_pairs"),
     Measure("statuses", "status", _status_places, _statuses, percent=True),
+    Measure(REFUSALS, "answer to", _refusal_places, _refusals),
     Measure("wrong_values", "wrong values", _wrong_places, _wrong_values, seen_as="wrong_values"),
     Measure("overshoot", "replies over budget", _budget_places, _overshoot, seen_as="budgets"),
     Measure("payload_bytes", "payload, bytes", _payload_places, _payload, seen_as="payload_bytes"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from harness.analysis.difference import ComparisonOutcome, Difference, Reading, compare
-from harness.analysis.explained import Explanation
+from harness.analysis.explained import REFUSALS, Explanation
 from harness.analysis.points import missing
 from harness.analysis.twin_measures import MEASURES, Measure, places
 from harness.domain.result import Result, VariantResult
@@ -179,17 +179,15 @@ def _line(
 
 
 def _is_stale(explanation: Explanation, lines: Sequence[TwinLine]) -> bool:
-    """Whether its difference did not occur; noise or an unmeasured figure leaves that open."""
-    for line in lines:
-        if line.explanation is explanation:
-            return False
-        undecided = line.difference.outcome in (
-            ComparisonOutcome.NOISE,
-            ComparisonOutcome.NOT_MEASURED,
-        )
-        if undecided and explanation.is_about(line.measure.name, line.scope, line.part):
-            return False
-    return True
+    """Whether its difference did not occur; noise or an unmeasured figure leaves that open.
+
+    So does a run without refusals, such as one from before they were driven.
+    """
+    undecided = (ComparisonOutcome.NOISE, ComparisonOutcome.NOT_MEASURED)
+    about = [one for one in lines if explanation.is_about(one.measure.name, one.scope, one.part)]
+    return not any(
+        one.explanation is explanation or one.difference.outcome in undecided for one in about
+    ) and (bool(about) or explanation.measure != REFUSALS)
 
 
 def _no_pairs(result: Result, pairs: Sequence[Pair]) -> NoReturn:

@@ -86,6 +86,12 @@ def test_a_cell_is_covered_by_both_words() -> None:
         ('"litellm>=1.84,<1.91"', '"litellm_1_84"', "releases are written as"),
         ('"source_reads"', '"reads"', "measure"),
         ('"source_reads"', '"cells"', "cells need twin and release"),
+        ('"source_reads"', '"refusals"', "refusals need twin and release"),
+        (
+            'measure = "source_reads"\nscope = "member"\npart = "user"\nrelease_has = "more"',
+            'measure = "cells"\ntwin = "healthy"\nrelease = "429"',
+            "twin and release must be cells",
+        ),
         ('"member"', '"nobody"', "scope"),
         ('cause = "It asks twice."', "", "cause"),
         ('cause = "It asks twice."', 'cause = ""', "cause"),

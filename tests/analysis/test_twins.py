@@ -6,7 +6,7 @@ from rich.console import Console
 from harness.analysis.difference import ComparisonOutcome, RoundedFigure
 from harness.analysis.explained import Explanation, load_register
 from harness.analysis.twins import Comparison, Pair, TwinLine, TwinTest, twin_test
-from harness.domain.result import Result
+from harness.domain.result import RefusalResult, Result
 from harness.errors import UsageError
 from harness.report.twins_report import print_twins, twins_files, twins_markdown
 from tests.report.reading import markdown_tables
@@ -219,6 +219,50 @@ def test_another_status_is_two_differences() -> None:
     }
     assert shares == {"200": (0, 100), "401": (100, 0)}
     assert len(comparison.unexplained) == 2
+
+
+BUDGETS = """
+[budgets-400]
+releases = "litellm>=1.84.0rc1,<1.91"
+measure = "refusals"
+twin = "429"
+release = "400"
+cause = "It answers otherwise."
+"""
+
+
+def with_refusals(twin: dict[str, int], release: dict[str, int]) -> Result:
+    result = twins_run()
+    for name, answers in zip(PAIR, (twin, release), strict=True):
+        rows = {"key_budget": RefusalResult(expected=429, answers=answers)}
+        change(result, name, refusals={"team": rows | {"blocked": rows["key_budget"]}})
+    return result
+
+
+def test_an_answer_to_a_refused_key_that_differs_is_unexplained() -> None:
+    comparison = first(compared(with_refusals({"429": 9}, {"200": 2, "429": 7})))
+    assert places(comparison, "refusals") == [("team", "blocked"), ("team", "key_budget")]
+    found = line(comparison, "refusals", "team", "key_budget")
+    assert (found.twin, found.release) == ("429", "200, 429")
+    assert found.unexplained
+
+
+def test_an_answer_that_came_once_is_no_other_behaviour() -> None:
+    comparison = first(compared(with_refusals({"429": 9}, {"429": 8, "503": 1})))
+    assert not line(comparison, "refusals", "team", "key_budget").unexplained
+
+
+def test_another_status_of_refusals_can_be_explained() -> None:
+    comparison = first(compared(with_refusals({"429": 9}, {"400": 9}), BUDGETS))
+    assert line(comparison, "refusals", "team", "key_budget").explanation is not None
+    assert comparison.unexplained == []
+    other = first(compared(with_refusals({"429": 9}, {"401": 9}), BUDGETS))
+    assert len(other.unexplained) == 2
+    assert [e.name for e in other.stale] == ["budgets-400"]
+
+
+def test_a_run_without_refusals_leaves_their_explanations_open() -> None:
+    assert first(compared(twins_run(), BUDGETS)).stale == ()
 
 
 def test_wrong_values_are_per_1000_requests_of_the_scope() -> None:
