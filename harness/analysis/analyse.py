@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.analysis.expectations import applicable, bounds, hold
 from harness.analysis.intervals import per_bound
+from harness.analysis.reads import PLAIN_ERROR
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
 from harness.domain.result import (
@@ -135,13 +136,8 @@ class _Findings(NamedTuple):
 
 def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Findings:
     windows = {arm.name: [e for e in evidence if e.variant == arm.name] for arm in plan.arms}
-    variants = {
-        arm.name: variant_result(plan, arm, windows[arm.name], samples_dir)
-        for arm in plan.arms
-        if any(e.phase == "measured" for e in windows[arm.name])
-    }
-    book = ledger([equation for e in evidence for equation in reconcile(e)])
-    generator = generator_health(evidence)
+    arms = [arm for arm in plan.arms if any(e.phase == "measured" for e in windows[arm.name])]
+    measured = {arm.name for arm in arms}
     names = [arm.name for arm in plan.arms]
     wanted = applicable(
         plan.scenario.expect,
@@ -149,8 +145,16 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
         premises=plan.planted_null_user,
         time_scale=plan.scenario.time_scale,
     )
-    held = [e for e in wanted if _can_be_held(e, variants)]
+    held = [e for e in wanted if _can_be_held(e, measured)]
     error = per_bound(bounds(held), plan.scenario.looks)
+    variants = {
+        arm.name: variant_result(
+            plan, arm, windows[arm.name], samples_dir, error=min(error, PLAIN_ERROR)
+        )
+        for arm in arms
+    }
+    book = ledger([equation for e in evidence for equation in reconcile(e)])
+    generator = generator_health(evidence)
     limits = plan.scenario.limits
     return _Findings(
         variants=variants,
@@ -180,7 +184,7 @@ def _rounds(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> i
     return measured if complete and measured else plan.scenario.rounds
 
 
-def _can_be_held(expectation: Expectation, variants: Mapping[str, VariantResult]) -> bool:
+def _can_be_held(expectation: Expectation, variants: Collection[str]) -> bool:
     """Whether its variants were measured; a run that was cut short has fewer."""
     other = expectation.to if isinstance(expectation, RatioExpectation) else expectation.variant
     return expectation.variant in variants and other in variants

@@ -509,7 +509,10 @@ def _of_sum(figure: Figure, scale: float | None = PER) -> Interpreted:
 
 
 def _of_reads(figures: Callable[[VariantResult], Mapping[str, Estimate]]) -> Interpreted:
-    """An estimate of `harness.analysis.reads`, whose bounds are at 95 % each."""
+    """An estimate of `harness.analysis.reads`, whose bounds have the ``error`` of the run.
+
+    A bound that is not known, as where reads were not seen one by one, is not a bound at all.
+    """
 
     def estimate(
         result: VariantResult, scope: str, _: ObjectKind | None, __: float
@@ -517,8 +520,8 @@ def _of_reads(figures: Callable[[VariantResult], Mapping[str, Estimate]]) -> Int
         found = figures(result).get(scope)
         if found is None:
             return None
-        low = found.value if found.low is None else found.low
-        high = found.value if found.high is None else found.high
+        low = 0.0 if found.low is None else found.low
+        high = math.inf if found.high is None else found.high
         return MeasuredFigure(found.value, low, high, len(rounds.measured(result)))
 
     return estimate

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.analysis.reads import (
+    PLAIN_ERROR,
     elasticity,
     expected_reads,
     grows,
@@ -48,7 +49,12 @@ class ReadFigures:
 
 
 def read_figures(
-    plan: RunPlan, arm: Arm, windows: Sequence[Evidence], samples_dir: Path
+    plan: RunPlan,
+    arm: Arm,
+    windows: Sequence[Evidence],
+    samples_dir: Path,
+    *,
+    error: float = PLAIN_ERROR,
 ) -> ReadFigures:
     """The figures of one variant's measured windows.
 
@@ -58,6 +64,7 @@ def read_figures(
         windows: measured windows of the variant.
         samples_dir: folder of the raw samples. Where no worker logs its reads, those that replies
             name count, at the time of the reply.
+        error: of each bound, but for those of the elasticity.
     """
     planted = plan.arm_settings(arm).planted_null_user
     objects = owned_objects(plan.keys, planted_null_user=planted)
@@ -97,7 +104,7 @@ def read_figures(
             for name in expiring
         }
         by_key = _by_key(expected, expiring)
-        _, low, high = per_object_and_ttl(_by_key(seen, expiring), by_key)
+        _, low, high = per_object_and_ttl(_by_key(seen, expiring), by_key, error)
         if high is not None:
             # A long pause lets the keys begin their window together, so that they no longer count
             # as independent: the upper bound is that without the pause.
@@ -121,7 +128,7 @@ def read_figures(
             plan.ttl_s,
             per_worker=not shared,
         )
-        kept = ttl_kept(found, together=len(expiring) / len(by_key))
+        kept = ttl_kept(found, together=len(expiring) / len(by_key), error=error)
         if kept is not None:
             figures.ttl_kept[scope] = _rounded(kept)
     return figures

@@ -14,6 +14,7 @@ from functools import lru_cache
 from heapq import heapify, heapreplace
 from statistics import NormalDist, fmean, stdev
 
+from harness.analysis.intervals import student
 from harness.domain.reads import ObjectRead
 from harness.domain.result import Estimate
 
@@ -27,7 +28,8 @@ KEPT_QUANTILE = 0.1
 intervals is the TTL, whatever the load and the number of workers."""
 WASTEFUL_SLOPE = 0.5
 """Between 0, reads that a TTL causes, and 1, reads that requests cause."""
-_CONFIDENCE = 0.95
+PLAIN_ERROR = 0.025
+"""Of each end of an interval of 95 %, where no verdict asks for less."""
 _SLOPE_CONFIDENCE = 0.99
 """One-sided; higher, because each object of a scope is judged."""
 _STEEPEST = 5.0
@@ -60,13 +62,17 @@ def intervals(
     return found
 
 
-def ttl_kept(found: Sequence[float], *, together: float = 1.0) -> Estimate | None:
+def ttl_kept(
+    found: Sequence[float], *, together: float = 1.0, error: float = PLAIN_ERROR
+) -> Estimate | None:
     """The tenth percentile of the intervals between reads of one object: 1 if a TTL is kept.
 
-    A correct cache lies between 0.99 and 1.03. The bounds are order statistics.
+    A correct cache lies between 0.99 and 1.03. The bounds are order statistics; the lower one is
+    the least interval where none is as sure, as with fewer than 36 intervals at 95 %.
 
     Args:
         found: by `intervals`.
+        error: of each bound, as in `harness.analysis.intervals`.
         together: how many objects are read together, as those of one key are: they say as much as
             one of them does.
 
@@ -77,14 +83,13 @@ def ttl_kept(found: Sequence[float], *, together: float = 1.0) -> Estimate | Non
         return None
     ranked = sorted(found)
     independent = max(1, round(len(ranked) / together))
-    tail = (1 - _CONFIDENCE) / 2
 
     def at(share: float) -> float:
         place = math.ceil(share * len(ranked)) - 1
         return ranked[min(max(place, 0), len(ranked) - 1)]
 
-    low = _binomial_quantile(independent, KEPT_QUANTILE, tail) / independent
-    high = (_binomial_quantile(independent, KEPT_QUANTILE, 1 - tail) + 1) / independent
+    low = _binomial_quantile(independent, KEPT_QUANTILE, error) / independent
+    high = (_binomial_quantile(independent, KEPT_QUANTILE, 1 - error) + 1) / independent
     return Estimate(value=at(KEPT_QUANTILE), low=at(low), high=at(high), n=len(ranked))
 
 
@@ -100,13 +105,14 @@ def _binomial_quantile(n: int, p: float, share: float) -> int:
 
 
 def per_object_and_ttl(
-    reads: Mapping[int, float], expected: Mapping[int, float]
+    reads: Mapping[int, float], expected: Mapping[int, float], error: float = PLAIN_ERROR
 ) -> tuple[float, float | None, float | None]:
     """Reads over those expected, as a ratio of sums, with its interval by key.
 
     Args:
         reads: by key.
         expected: the same of a correct cache; every key has some.
+        error: of each bound, as in `harness.analysis.intervals`.
 
     Returns:
         Ratio, lower and upper bound; no bounds for a single key. Keys are the unit, because the
@@ -118,21 +124,8 @@ def per_object_and_ttl(
         return ratio, None, None
     mean = fmean(expected.values())
     residuals = [(reads.get(key, 0.0) - ratio * e) / mean for key, e in expected.items()]
-    half = _student(n - 1) * stdev(residuals) / math.sqrt(n)
+    half = student(n - 1, error) * stdev(residuals) / math.sqrt(n)
     return ratio, max(0.0, ratio - half), ratio + half
-
-
-def _student(freedom: int) -> float:
-    """The two-sided 95 % quantile of Student's t, by Hill's expansion (1970): to 3 % for 2."""
-    z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / 2)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    expanded = z + sum(term / float(freedom**power) for power, term in enumerate(terms, start=1))
-    # For one degree of freedom the expansion does not converge.
-    return expanded if freedom > 1 else 12.71
 
 
 def elasticity(requests: Sequence[float], reads: Sequence[int]) -> Estimate | None:

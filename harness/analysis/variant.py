@@ -12,6 +12,7 @@ from harness.analysis.cells import judge as judge_cell
 from harness.analysis.latency import latency
 from harness.analysis.points import mask_unseen
 from harness.analysis.read_figures import ReadFigures, read_figures
+from harness.analysis.reads import PLAIN_ERROR
 from harness.analysis.spend import owner_budgets
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
@@ -35,7 +36,12 @@ from harness.plan.reference_line import reference_line
 
 
 def variant_result(
-    plan: RunPlan, arm: Arm, evidence: Sequence[Evidence], samples_dir: Path
+    plan: RunPlan,
+    arm: Arm,
+    evidence: Sequence[Evidence],
+    samples_dir: Path,
+    *,
+    error: float = PLAIN_ERROR,
 ) -> VariantResult:
     """One variant's part of ``result.json``, without measures that were not seen in a release.
 
@@ -44,6 +50,7 @@ def variant_result(
         arm: the variant.
         evidence: all its completed windows, including the cold fill.
         samples_dir: folder of the raw samples, one file per window.
+        error: of each bound of what is estimated from reads.
     """
     measured = tuple(e for e in evidence if e.phase == "measured")
     refused = tuple(e for e in evidence if e.phase == "refusals")
@@ -63,7 +70,7 @@ def variant_result(
         }
         for scope in requests
     }
-    figures = read_figures(plan, arm, measured, samples_dir)
+    figures = read_figures(plan, arm, measured, samples_dir, error=error)
     verdicts = _cells(tally, answers, requests, reads, line, figures)
     cold = [e for e in evidence if e.phase == "cold_fill"]
     unseen = _not_instrumented(evidence)

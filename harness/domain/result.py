@@ -70,7 +70,7 @@ class Range(_Part):
 
 
 class Estimate(_Part):
-    """An estimate with its bounds at 95 %."""
+    """An estimate with bounds, each wrong with the chance ``bound_error`` of its run, or less."""
 
     value: float
     """The estimate."""

@@ -92,7 +92,8 @@ def expiry_table(result: Result, *, scopes: bool) -> Table:
         "expires; expected: those of a correct cache of these workers at this rate; ratio: the "
         "first over the second. Other: reads per request of what does not decode, is read past the "
         "cache or is never cached. Elasticity: 0 where a TTL causes the reads, 1 where requests "
-        "do; the steepest. Bounds at 95 %, of the elasticity one-sided at 99 %.",
+        "do; the steepest. Bounds as sure as the verdict asks, at least at 95 %; of the elasticity "
+        "one-sided at 99 %.",
     )
 
 

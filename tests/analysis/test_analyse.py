@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.analyse import analyse, enough
+from harness.analysis.read_figures import ReadFigures, read_figures
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Result
 from harness.domain.samples import Sample, SampleWriter
@@ -231,6 +232,21 @@ def test_limits(tmp_path: Path, limit: dict[str, Any], state: str) -> None:
     assert [e.state for e in result.expectations] == [state]
     word = {"holds": "pass", "fails": "regression", "undecided": "inconclusive"}[state]
     assert result.verdict == word
+
+
+def test_bounds_of_reads_have_their_share_of_the_run_s_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = []
+
+    def noted(*args: Any, error: float, **kwargs: Any) -> ReadFigures:
+        errors.append(error)
+        return read_figures(*args, error=error, **kwargs)
+
+    monkeypatch.setattr("harness.analysis.variant.read_figures", noted)
+    for expect in ([], [HEALTHY] * 2, [HEALTHY] * 10):
+        _analyse(tmp_path, [_sound()], expect)
+    assert errors == [0.025, 0.025, 0.005], "without a verdict 95 %"
 
 
 def test_a_run_stops_when_every_expectation_is_decided(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from harness.analysis.expectations import (
     within,
 )
 from harness.analysis.intervals import per_bound, rate
-from harness.domain.result import ExpectationResult, VariantResult
+from harness.domain.result import Estimate, ExpectationResult, VariantResult
 from harness.scenario.schema import (
     CellExpectation,
     Expectation,
@@ -252,6 +252,24 @@ def test_a_figure_without_noise_is_exact() -> None:
     exact = METRICS["wrong_values"]._replace(estimate=None)
     figure = exact.read(seen(), "team", None, 0.025)
     assert figure == MeasuredFigure(1.0, 1.0, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "states"),
+    [
+        (0.9, 1.1, ("holds", "holds")),
+        (None, 1.1, ("undecided", "holds")),
+        (0.9, None, ("holds", "undecided")),
+    ],
+)
+def test_a_bound_that_is_not_known_decides_nothing(
+    low: float | None, high: float | None, states: tuple[str, str]
+) -> None:
+    reads = {"all": Estimate(value=1.0, low=low, high=high, n=1)}
+    result = seen().model_copy(update={"reads_over_expected": reads})
+    figure = METRICS["reads_per_object_and_ttl"].read(result, "all", None, 0.025)
+    assert figure is not None
+    assert (within(figure, 0.8, None).state, within(figure, None, 1.2).state) == states
 
 
 def test_a_band_is_two_bounds() -> None:
