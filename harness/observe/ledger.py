@@ -20,6 +20,7 @@ from harness.domain.series import (
     CHAT,
     FAILED_READS,
     FAILURE,
+    INSTRUMENTED,
     LOG_PAIR,
     LOGS,
     LOOKUPS,
@@ -66,6 +67,8 @@ class Rule:
     """What does not fit, by name."""
     excused: Callable[[Evidence], bool] = lambda _: False
     """Whether the target is known for what does not fit, which makes it a finding about it."""
+    unexcused: Callable[[Evidence], bool] = lambda _: False
+    """Whether no target is known for what does not fit, whatever its findings."""
 
 
 def _difference(left: float, right: float) -> Sides:
@@ -205,6 +208,16 @@ def _served(e: Evidence) -> Sides:
     return float(sum(have for _, have in pairs)), float(sum(w for w, _ in pairs)), float(off)
 
 
+def _names_nothing(e: Evidence) -> bool:
+    """Whether replies lost their header: nothing is named, though all points of a release count."""
+    blind = any(
+        name == INSTRUMENTED and not value
+        for page in e.after.workers
+        for (name, _), value in page.items()
+    )
+    return not blind and not any(item.named for item in e.generator.keys)
+
+
 def _named(e: Evidence) -> dict[str, list[tuple[int, int]]]:
     """2xx replies that should and that did name an object, by object, key for key."""
     found: dict[str, list[tuple[int, int]]] = {}
@@ -342,6 +355,7 @@ RULES: tuple[Rule, ...] = (
         "that an object was used as it was named; of an object named twice, which was used",
         _served,
         details=lambda e: _off_by(_named(e)),
+        unexcused=_names_nothing,
     ),
     Rule(
         "memory",
@@ -488,6 +502,7 @@ def _check(rule: Rule, evidence: Evidence) -> Equation:
     finding = rule.name in evidence.findings
     if status == "unbalanced":
         reason, finding = rule.details(evidence), finding or rule.excused(evidence)
+        finding = finding and not rule.unexcused(evidence)
     return Equation(
         name=rule.name,
         variant=evidence.variant,

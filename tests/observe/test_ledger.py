@@ -310,6 +310,22 @@ def test_what_a_target_cannot_be_held_to_is_not_checked() -> None:
     assert ledger(list(equations.values())).balanced
 
 
+@pytest.mark.parametrize(
+    ("named", "counts", "kind"),
+    [
+        ({"key": 99}, True, "finding"),  # releases are known to leave some out
+        ({}, True, "validity"),  # but not all
+        ({}, False, "finding"),  # a point is missing: the cell is not measured for that
+    ],
+)
+def test_replies_that_name_nothing_at_all_are_no_finding_about_a_release(
+    named: dict[str, int], *, counts: bool, kind: str
+) -> None:
+    point = series("authcache_instrumented", counts, point="auth_cache", reason="")
+    found = _by_name(more=(point,), findings=frozenset({"served"}), **_one(named=named))["served"]
+    assert (found.status, found.kind) == ("unbalanced", kind)
+
+
 def test_spend_that_a_release_loses_is_a_finding_about_it() -> None:
     less = {"key": {"k0": 24_000}}
     lost = _by_name(spend=less, findings=frozenset({"key_spend"}))
