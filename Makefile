@@ -127,8 +127,8 @@ test-unit: dev ## Run the quick tests, which start no server
 	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' $(ARGS)
 
 .PHONY: plants
-plants: dev ## Plant every known fault in real runs: each must be noticed
-	@AUTHCACHE_ALL_PLANTS=1 exec $(BIN)/pytest tests/plants \
+plants: dev ## Plant every known fault in real runs: each must be noticed; CONTROLS=20 runs without one
+	@AUTHCACHE_ALL_PLANTS=1 AUTHCACHE_CONTROLS=$(CONTROLS) exec $(BIN)/pytest tests/plants \
 		tests/targets/litellm/inside/test_unwrapped.py $(ARGS)
 
 .PHONY: coverage
@@ -136,8 +136,8 @@ coverage: dev ## Show the line coverage of the tests that start no server
 	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: mutants
-mutants: dev $(VENV)/mutants.stamp ## Run mutation tests on the modules that decide
-	@$(BIN)/python tools/mutants.py
+mutants: dev $(VENV)/mutants.stamp ## Run mutation tests on the modules that decide, or ONLY=harness.analysis.reads
+	@$(BIN)/python tools/mutants.py $(ONLY)
 
 .PHONY: test-wheel
 test-wheel: dev ## Build the wheel, install it elsewhere and run its commands

@@ -11,8 +11,10 @@ import asyncio
 import functools
 import os
 import random
+import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -31,12 +33,14 @@ class Fault:
     """By the module that each changes."""
     noticed_by: str
     """What must speak: ``equation NAME``, ``cell CELL``, ``expectation WORDS``, ``reason WORDS``,
-    or ``let through``; ``nothing`` where no detector may speak."""
+    ``point NAME`` (not instrumented), ``let through``, or ``test FILE``, whose tests must fail;
+    ``nothing`` where no detector may speak."""
     exit_code: int
     also: tuple[str, ...] = ()
     """Other equations that this fault unbalances by its nature."""
     scenario: str = "smoke"
     variants: str = "recommended"
+    """With a release, `make plants` alone plants it: the release must be installed."""
     quick: bool = field(default=False)
     """Whether `make test` plants it too."""
 
@@ -135,6 +139,21 @@ def _more_sets(module: Any, chance: random.Random) -> None:
     _wrap(module.RedisTier, "set_newer", make)
 
 
+def _replies_counted_twice(module: Any, chance: random.Random) -> None:
+    every, seen = chance.randint(20, 40), [0]
+
+    def make(done: Callable[..., Any]) -> Callable[..., Any]:
+        def some_twice(self: Any, route: str, status: int, scope: Any, seconds: float) -> None:
+            seen[0] += 1
+            if seen[0] % every == 0:
+                self._requests[route, status, scope] += 1
+            done(self, route, status, scope, seconds)
+
+        return some_twice
+
+    _wrap(module.Metrics, "request_done", make)
+
+
 # Statements.
 
 
@@ -169,6 +188,20 @@ def _shared_id_booked_under_user(module: Any, _: random.Random) -> None:
     _wrap(module.Metrics, "commit", make)
 
 
+def _hits_of_member_booked_under_user(module: Any, _: random.Random) -> None:
+    def make(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def commit_elsewhere(self: Any, trace: Any) -> None:
+            scope = trace.scope
+            if scope == "member" and not trace.source_reads:
+                trace.scope = type(scope)("user")
+            commit(self, trace)
+            trace.scope = scope
+
+        return commit_elsewhere
+
+    _wrap(module.Metrics, "commit", make)
+
+
 # Data.
 
 
@@ -194,6 +227,103 @@ def _another_team(one_in: int) -> Patch:
     return patch
 
 
+def _another_team_in_the_header(low: int, high: int) -> Patch:
+    def patch(module: Any, chance: random.Random) -> None:
+        every, seen = chance.randint(low, high), [0]
+        held: dict[str, Any] = {}
+
+        def make(write: Callable[..., Any]) -> Callable[..., Any]:
+            def write_some_wrong(entries: list[Any]) -> Any:
+                told = list(entries)
+                for place, entry in enumerate(entries):
+                    seen[0] += 1
+                    if entry.object == "team":
+                        other = held.setdefault("team", entry)
+                        if seen[0] >= every and other.digest != entry.digest:
+                            told[place], seen[0] = entry._replace(digest=other.digest), 0
+                return write(told)
+
+            return write_some_wrong
+
+        _wrap(module, "format_served", make)
+
+    return patch
+
+
+def _limit_of_teams_raised(module: Any, chance: random.Random) -> None:
+    by = chance.randint(1, 9)
+
+    def make(team: Callable[..., Any]) -> Callable[..., Any]:
+        async def raised(self: Any, team_id: str) -> Any:
+            value = await team(self, team_id)
+            if value is not None:
+                value.tpm_limit = (value.tpm_limit or 0) + by
+            return value
+
+        return raised
+
+    _wrap(module.Store, "team", make)
+
+
+def _limit_changed(module: Any, chance: random.Random) -> None:
+    """A correct change of every team, told to the harness with its moment. No fault by itself."""
+    share, by = chance.uniform(0.05, 0.12), chance.randint(1, 9)
+    slots: list[Any] = []
+    found: dict[str, Any] = {}
+
+    async def change(self: Any, observer: Any, command: Any) -> tuple[Any, float, float]:
+        await asyncio.sleep(command.duration_s * share)
+        spec = observer.fleet.spec
+        connection = await module.asyncpg.connect(observer.fleet.admin_dsn)
+        try:
+            before = await spec.target.database.truth(
+                connection,
+                self.plan.all_keys,
+                planted_null_user=spec.settings.planted_null_user,
+            )
+            began = time.monotonic()
+            await connection.execute(
+                'UPDATE "LiteLLM_TeamTable" SET tpm_limit = coalesce(tpm_limit, 0) + $1', by
+            )
+            return before, began, time.monotonic()
+        finally:
+            await connection.close()
+
+    def make_drive(drive: Callable[..., Any]) -> Callable[..., Any]:
+        async def changing(self: Any, observer: Any, command: Any) -> Any:
+            slot = slots[-1]
+            if slot.phase != "measured" or command.window != slot.name:
+                return await drive(self, observer, command)
+            changed = asyncio.create_task(change(self, observer, command))
+            result = await drive(self, observer, command)
+            started = time.monotonic() - result.elapsed_s
+            before, *moments = await changed
+            found[slot.name] = before, tuple(moment - started for moment in moments)
+            return result
+
+        return changing
+
+    def make_measure(measure: Callable[..., Any]) -> Callable[..., Any]:
+        async def told(self: Any, slot: Any) -> Any:
+            slots.append(slot)
+            evidence = await measure(self, slot)
+            if slot.name not in found:
+                return evidence
+            before, since = found[slot.name]
+            truths = {
+                index: replace(truth, since=since, earlier=(before[index],))
+                for index, truth in evidence.truths.items()
+                if truth.digests != before[index].digests
+            }
+            assert truths, "no team has changed"
+            return replace(evidence, truths={**evidence.truths, **truths})
+
+        return told
+
+    _wrap(module.Windows, "_drive", make_drive)
+    _wrap(module.Windows, "measure", make_measure)
+
+
 def _expires_lost(module: Any, _: random.Random) -> None:
     def make(key: Callable[..., Any]) -> Callable[..., Any]:
         async def without(self: Any, token: str) -> Any:
@@ -215,6 +345,18 @@ def _no_checks(module: Any, _: random.Random) -> None:
     for name in ("_check_alive", "_check_model", "_check_team", "check"):
         if hasattr(module, name):
             setattr(module, name, lambda *_: None)
+
+
+def _zero_is_no_budget(module: Any, _: random.Random) -> None:
+    def make(allowance: Callable[..., Any]) -> Callable[..., Any]:
+        def without_zero(*arguments: Any) -> Any:
+            found = allowance(*arguments)
+            return type(found)(found.label, found.owner, found.copied, found.budget or None)
+
+        return without_zero
+
+    for name in ("_allowance", "_member_allowance"):
+        _wrap(module, name, make)
 
 
 # Spend.
@@ -262,6 +404,20 @@ def _spend_lost(module: Any, chance: random.Random) -> None:
     _wrap(module.SpendWriter, "add", make)
 
 
+def _members_billed_twice(module: Any, chance: random.Random) -> None:
+    every, seen = chance.randint(10, 30), [0]
+
+    def make(add: Callable[..., Any]) -> Callable[..., Any]:
+        def add_some_twice(self: Any, kind: str, ids: Any, micro: int) -> None:
+            seen[0] += kind == "membership"
+            twice = kind == "membership" and seen[0] % every == 0
+            add(self, kind, ids, micro * (1 + twice))
+
+        return add_some_twice
+
+    _wrap(module.SpendWriter, "add", make)
+
+
 # Time to live.
 
 
@@ -298,6 +454,33 @@ def _slower(module: Any, chance: random.Random) -> None:
     _wrap(module.Authenticator, "_admit", make)
 
 
+def _most_slower(module: Any, chance: random.Random) -> None:
+    share, seconds = chance.uniform(0.65, 0.75), chance.uniform(0.06, 0.08)
+    draw = random.Random(chance.random())
+
+    def make(admit: Callable[..., Any]) -> Callable[..., Any]:
+        async def slow(self: Any, *arguments: Any) -> Any:
+            if not self._repeated and draw.random() < share:
+                await asyncio.sleep(seconds)
+            return await admit(self, *arguments)
+
+        return slow
+
+    _wrap(module.Authenticator, "_admit", make)
+
+
+def _some_never_sent(module: Any, chance: random.Random) -> None:
+    every = chance.randint(20, 30)
+
+    def make(init: Callable[..., Any]) -> Callable[..., Any]:
+        def shorter(self: Any, plan: Any, **parts: Any) -> None:
+            init(self, [one for place, one in enumerate(plan) if (place + 1) % every], **parts)
+
+        return shorter
+
+    _wrap(module.PlannedFeed, "__init__", make)
+
+
 def _all_late(module: Any, chance: random.Random) -> None:
     _delay(module, chance.uniform(0.15, 0.24), 1.0)
 
@@ -329,11 +512,81 @@ def _no_rest(module: Any, _: random.Random) -> None:
     module.wait_until = at_once
 
 
+def _redis_of_the_one_before(module: Any, chance: random.Random) -> None:
+    which, counts = chance.randint(2, 4), []
+
+    def make(count: Callable[..., Any]) -> Callable[..., Any]:
+        async def older(self: Any) -> Any:
+            counts.append(await count(self))
+            return counts[-2] if len(counts) == which else counts[-1]
+
+        return older
+
+    _wrap(module.Observer, "_redis_count", make)
+
+
+# The analysis.
+
+
+def _line_one_ttl_longer(module: Any, _: random.Random) -> None:
+    def make(line: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda objects, seconds, ttl_s: line(objects, seconds + ttl_s, ttl_s)
+
+    _wrap(module, "line_reads", make)
+
+
+# Releases: what runs inside one.
+
+
+def _fail(*_: Any) -> Any:
+    raise AttributeError("planted")
+
+
+def _cannot_be_wrapped(point: str) -> Patch:
+    def patch(module: Any, _: random.Random) -> None:
+        def make(wrap: Callable[..., Any]) -> Callable[..., Any]:
+            def wrap_the_others(self: Any, one: Any, how: Callable[[], None]) -> None:
+                wrap(self, one, _fail if one == point else how)
+
+            return wrap_the_others
+
+        _wrap(module.Guard, "wrap", make)
+
+    return patch
+
+
+def _failures_unseen(module: Any, _: random.Random) -> None:
+    lookups: Any = sys.modules[module.OpenLookup.__module__]
+
+    class Blind(lookups.OpenLookup):  # type: ignore[misc]
+        __slots__ = ()
+        failed = property(lambda _: False, lambda _, __: None)
+
+    # The control has the class as it was.
+    lookups.OpenLookup = Blind
+
+
+def _watch_fails(module: Any, chance: random.Random) -> None:
+    every, seen = chance.randint(20, 60), [0]
+
+    def make(run: Callable[..., Any]) -> Callable[..., Any]:
+        def run_most(self: Any, point: Any, function: Any, /, *args: Any) -> Any:
+            seen[0] += point == "auth_cache"
+            fails = point == "auth_cache" and self.answered and seen[0] % every == 0
+            return run(self, point, _fail if fails else function, *args)
+
+        return run_most
+
+    _wrap(module.Guard, "run", make)
+
+
 _METRICS = "harness.targets.metrics"
 _TIERS = "harness.authcache.tiers"
 _STORE = "harness.targets.reference.store"
 _SPEND = "harness.targets.reference.spend"
 _CACHE = "harness.authcache.cache"
+_INSIDE = "harness.targets.litellm.inside"
+_RELEASE: Any = {"scenario": "tests/plants/release.toml", "variants": "litellm==1.84.0rc1"}
 
 FAULTS = {
     fault.name: fault
@@ -536,6 +789,145 @@ FAULTS = {
             "expectation ttl_kept",
             1,
             scenario="issue-27874",
+        ),
+        Fault(
+            "other-team-rarely",
+            "another team in 1 of 1,000 entries of the header",
+            "data",
+            {"harness.targets.reference.app": _another_team_in_the_header(800, 1000)},
+            "cell hidden",
+            1,
+            scenario="issue-27874",
+        ),
+        Fault(
+            "limit-changed",
+            "none: the limits of all teams change in a window, and are served within the promise",
+            "data",
+            {"harness.experiment.measure": _limit_changed},
+            "nothing",
+            0,
+            quick=True,
+        ),
+        Fault(
+            "line-longer",
+            "the reference line is one TTL too long",
+            "count",
+            {"harness.plan.reference_line": _line_one_ttl_longer},
+            "test tests/plan/test_reference_line.py",
+            1,
+            quick=True,
+        ),
+        Fault(
+            "release-codec",
+            "a release's codec cannot be wrapped",
+            "release",
+            {f"{_INSIDE}.guard": _cannot_be_wrapped("codec")},
+            "point codec",
+            3,
+            **_RELEASE,
+        ),
+        Fault(
+            "release-blind",
+            "a release's failures to decode are not seen",
+            "release",
+            {f"{_INSIDE}.controls": _failures_unseen},
+            "point codec",
+            3,
+            **_RELEASE,
+        ),
+        Fault(
+            "replies-twice",
+            "1 reply in 30 is counted twice",
+            "count",
+            {_METRICS: _replies_counted_twice},
+            "equation requests",
+            4,
+        ),
+        Fault(
+            "hits-elsewhere",
+            "memory hits of `member` are booked under `user`",
+            "scope",
+            {_METRICS: _hits_of_member_booked_under_user},
+            "equation memory",
+            4,
+        ),
+        Fault(
+            "limit-unread",
+            "the limits of all teams change in a window, and entries live 10 TTLs",
+            "ttl",
+            {"harness.experiment.measure": _limit_changed, _CACHE: _ttl_times(9, 11)},
+            "cell stale",
+            1,
+        ),
+        Fault(
+            "limit-raised",
+            "a team's token limit is some tokens higher in the cache",
+            "data",
+            {_STORE: _limit_of_teams_raised},
+            "cell hidden",
+            1,
+        ),
+        Fault(
+            "zero-budget",
+            "a budget of 0 counts as none",
+            "authorisation",
+            {"harness.targets.reference.auth": _zero_is_no_budget},
+            "let through",
+            1,
+        ),
+        Fault(
+            "members-twice",
+            "1 reply in 20 is billed twice to the membership",
+            "spend",
+            {_SPEND: _members_billed_twice},
+            "equation spend_by_row",
+            4,
+        ),
+        Fault(
+            "most-slower",
+            "2 of 3 requests are 70 ms slower",
+            "latency",
+            {"harness.targets.reference.auth": _most_slower},
+            "expectation service_p50_ms",
+            1,
+            scenario="issue-27874",
+            variants="litellm_1_84,recommended",
+        ),
+        Fault(
+            "never-sent",
+            "1 planned request in 25 is never sent",
+            "generator",
+            {"harness.load.feeds": _some_never_sent},
+            "reason planned requests",
+            4,
+        ),
+        Fault(
+            "redis-before",
+            "a snapshot has the Redis counts of the one before",
+            "snapshot",
+            {"harness.observe.snapshots": _redis_of_the_one_before},
+            "equation redis_gets",
+            4,
+            also=("redis_writes",),
+        ),
+        Fault(
+            "release-watch-fails",
+            "1 lookup in 40 makes the code that watches a release fail",
+            "release",
+            {f"{_INSIDE}.guard": _watch_fails},
+            "reason instrumentation",
+            4,
+            also=("redis_lookups",),
+            **_RELEASE,
+        ),
+        Fault(
+            "release-no-header",
+            "a release's served header is left out",
+            "release",
+            {f"{_INSIDE}.serve": _no_header},
+            "equation served",
+            4,
+            **_RELEASE,
         ),
     )
 }

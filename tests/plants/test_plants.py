@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.analysis.intervals import RUN_ERROR, proportion
 from tests.plants.faults import FAULTS, Fault
-from tests.runs.support import Ended, harness
+from tests.runs.support import ROOT, Ended, environment, harness
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(600)]
 
 SITE = Path(__file__).parent / "site"
 ALL = "AUTHCACHE_ALL_PLANTS"
+CONTROLS = int(os.environ.get("AUTHCACHE_CONTROLS") or 1)
+"""Runs without a plant."""
 
 
 def chosen() -> list[Fault]:
-    """The quick faults, or all of them for `make plants`."""
+    """The quick faults, or all of them, those of releases too, for `make plants`."""
     return [fault for fault in FAULTS.values() if fault.quick or ALL in os.environ]
 
 
-def run(fault: Fault | None, seed: int, runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
-    """A run in whose processes the fault is planted."""
-    words = ["loadtest", "--runs-dir", str(runs_dir)]
-    if fault is None:
-        words += ["--scenario", "smoke", "--variants", "recommended"]
-    else:
-        monkeypatch.setenv("PYTHONPATH", str(SITE), prepend=os.pathsep)
-        monkeypatch.setenv("AUTHCACHE_PLANT", fault.name)
-        monkeypatch.setenv("AUTHCACHE_PLANT_SEED", str(seed))
-        words += ["--scenario", fault.scenario, "--variants", fault.variants, "--replicas", "2"]
-    return harness(runs_dir, *words)
+def plant(fault: Fault, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every process that is started from now on plant the fault."""
+    monkeypatch.setenv("PYTHONPATH", str(SITE), prepend=os.pathsep)
+    monkeypatch.setenv("AUTHCACHE_PLANT", fault.name)
+    monkeypatch.setenv("AUTHCACHE_PLANT_SEED", str(seed))
+
+
+def run(fault: Fault, runs_dir: Path) -> Ended:
+    """A run of the fault's scenario."""
+    words = ["--scenario", fault.scenario, "--variants", fault.variants]
+    if "litellm==" not in fault.variants:
+        words += ["--replicas", "2"]
+    return harness(runs_dir, "loadtest", "--runs-dir", str(runs_dir), *words)
 
 
 def noticed(result: dict[str, Any]) -> set[str]:
@@ -46,8 +53,9 @@ def noticed(result: dict[str, Any]) -> set[str]:
     for variant in result["variants"].values():
         for cells in variant["cells"].values():
             spoke |= {f"cell {cell}" for cell in cells}
-        if any(sum(kinds.values()) for kinds in variant["let_through"].values()):
+        if any(sum(kinds.values()) for kinds in (variant["let_through"] or {}).values()):
             spoke.add("let through")
+        spoke |= {f"point {point}" for point in variant["not_instrumented"]}
     return spoke
 
 
@@ -61,16 +69,29 @@ def speaks(fault: Fault, result: dict[str, Any]) -> bool:
         )
     if how == "reason":
         return any(words in reason for reason in result["reasons"])
+    if how == "nothing":
+        return noticed(result) == {"cell healthy"}
     return fault.noticed_by in noticed(result)
 
 
-@pytest.mark.parametrize("fault", chosen(), ids=lambda fault: fault.name)
+def of(how: str) -> pytest.MarkDecorator:
+    """Parametrizes with the chosen faults that tests notice (``test``), or a run."""
+    by_tests = how == "test"
+    return pytest.mark.parametrize(
+        "fault",
+        [f for f in chosen() if f.noticed_by.startswith("test ") == by_tests],
+        ids=lambda fault: fault.name,
+    )
+
+
+@of("run")
 def test_a_planted_fault_is_noticed(
     fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = int(os.environ.get("AUTHCACHE_PLANT_SEED", random.SystemRandom().randrange(10**6)))
+    plant(fault, seed, monkeypatch)
 
-    ended = run(fault, seed, tmp_path, monkeypatch)
+    ended = run(fault, tmp_path)
 
     told = f"seed {seed}\n{ended.output}"
     assert "ledger" in ended.result, told
@@ -81,10 +102,47 @@ def test_a_planted_fault_is_noticed(
     assert equations <= expected, f"unrelated: {equations - expected}\n{told}"
 
 
-def test_nothing_is_noticed_where_nothing_is_planted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended = run(None, 0, tmp_path, monkeypatch)
+@of("test")
+def test_a_planted_fault_fails_a_test(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(fault, 0, monkeypatch)
+    words = ["-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", fault.noticed_by.split()[1]]
 
-    assert ended.code == 0, ended.output
-    assert noticed(ended.result) == {"cell healthy"}, ended.output
+    ended = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert ended.returncode == fault.exit_code, ended.stdout + ended.stderr
+
+
+def proved(alarms: int, runs: int) -> str:
+    """What some runs without a plant prove, at 95 %."""
+    most = proportion(alarms, runs, RUN_ERROR).high
+    return f"Alarms in {alarms} of {runs} runs without a plant: this proves a rate under {most:.0%}"
+
+
+def test_what_quiet_runs_prove() -> None:
+    said = "Alarms in 0 of 20 runs without a plant: this proves a rate under 14%"
+    assert proved(0, 20) == said
+
+
+@pytest.mark.timeout(600 * CONTROLS)
+def test_nothing_is_noticed_where_nothing_is_planted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alarms = []
+    for seed in range(1, CONTROLS + 1):
+        folder = tmp_path / str(seed)
+        words = ["--scenario", "smoke", "--variants", "recommended", "--seed", str(seed)]
+        ended = harness(folder, "loadtest", "--runs-dir", str(folder), *words)
+        if ended.code or noticed(ended.result) != {"cell healthy"}:
+            alarms.append(f"seed {seed}\n{ended.output}")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{proved(len(alarms), CONTROLS)}\n")
+
+    assert not alarms, "\n".join(alarms)
