@@ -917,7 +917,7 @@ FAULTS = {
             {f"{_INSIDE}.guard": _watch_fails},
             "reason instrumentation",
             4,
-            also=("redis_lookups",),
+            also=("requests", "redis_lookups"),
             **_RELEASE,
         ),
         Fault(
