@@ -10,6 +10,7 @@ from harness.authcache.batching import BatchingClient
 from harness.authcache.cache import AuthCache, MemoryValue
 from harness.authcache.coalescing import CACHES
 from harness.authcache.codecs import load_codec
+from harness.authcache.invalidation import Invalidation
 from harness.authcache.layout import LAYOUTS
 from harness.authcache.objects import Membership, MembershipDefaultNone
 from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
@@ -65,6 +66,8 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
+        self.invalidation = Invalidation(self.cache)
+        """Called by the handler of a change."""
         self._writer = SpendWriter(
             self.store, settings.spend_flush_s, recorder.background, self.cache.copies_live_s
         )
