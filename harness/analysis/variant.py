@@ -194,7 +194,7 @@ def expected_calls(plan: RunPlan, switches: Mapping[str, Any], at_s: float) -> f
         case {"codec": "raw"}:
             # What Redis holds never decodes, so the memory of each worker decides.
             return None
-        case {"key_rewrite": "on"} | {
+        case {"republish": "on"} | {
             "spend_path": "read_modify_write",
             "spend_write_back": "both_tiers",
         }:

@@ -6,6 +6,7 @@ asked if memory holds a value that does not decode. A lookup without a key does 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
@@ -42,6 +43,10 @@ MemoryValue = bytes | CachedObject | None
 """What memory holds: a payload, a live object, or None for a remembered absence."""
 
 ABSENT_PAYLOAD = b""
+LIVES_PER_TTL = 5
+"""A claim lives a fifth of the TTL: 1 s at the 5 s of issue #27874. A scenario whose source takes
+longer than that is refused, because its entries would be old when they are stored."""
+EVICTIONS_KEPT = 1024
 BACKFILL_FIXED_S = 600.0
 """How long LiteLLM up to 1.93 keeps a value from Redis in memory, whatever its own TTL."""
 REMEMBERED_ABSENT = (ObjectKind.USER, ObjectKind.MEMBERSHIP)
@@ -49,6 +54,10 @@ REMEMBERED_ABSENT = (ObjectKind.USER, ObjectKind.MEMBERSHIP)
 Wire = tuple[str, bytes, float]
 """Key, payload and read time of one value for Redis."""
 ReadSource = Callable[[], Awaitable[CachedObject | None]]
+
+
+def _nothing() -> None:
+    """Nothing is due."""
 
 
 def _lookups(tier: Tier, outcome: Outcome) -> Mapping[tuple[Op, ObjectKind], Lookup]:
@@ -97,6 +106,8 @@ class Entry(msgspec.Struct, frozen=True):
     key: str
     value: CachedObject
     read_at: float
+    began: int | None = None
+    """By `AuthCache.tick`, when the load began that found it; None for one that is written back."""
 
 
 class Fetched(NamedTuple):
@@ -154,6 +165,57 @@ class AuthCache:
         )
         self.copies_live_s = ttl_s + self._backfill_ttl_s
         """The greatest age at which a copy is served that nothing writes again."""
+        self.stores_late = switches.late_store == "on"
+        self.hold_s = ttl_s / LIVES_PER_TTL
+        """No load stores what it began to read longer ago, if it may not store late."""
+        self.check: Callable[[], None] = _nothing
+        self.check_at = math.inf
+        """Epoch second from which on an answer from memory calls ``check``."""
+        self.kinds: dict[str, ObjectKind] | None = None
+        """What memory was filled with under each key, if somebody must know."""
+        self.fills_memory = True
+        """Off while memory could not be told of changes."""
+        self.tick = 0
+        """Counts what was evicted. A load that began at an earlier tick may have read the old row:
+        a count in this worker, so no clock is compared."""
+        self._evicted: dict[str, int] = {}
+        self._flushed = 0
+        """Evictions up to this tick are no longer kept by key: whatever began before is late."""
+
+    def check_in(self, seconds: float) -> None:
+        """Let ``check`` be called by the first answer from memory after that time."""
+        self.check_at = _now() + seconds
+
+    def evict(self, key: str) -> bool:
+        """Drop a copy in memory; loads under way do not fill it unless the variant stores late.
+
+        Returns:
+            Whether there was a copy.
+        """
+        self.tick += 1
+        if len(self._evicted) >= EVICTIONS_KEPT:
+            self._forget_evictions()
+        self._evicted[key] = self.tick
+        return self.memory.delete(key)
+
+    def flush(self) -> None:
+        """Drop all copies in memory; as `evict` for every key."""
+        self.tick += 1
+        self._forget_evictions()
+        self.memory.clear()
+
+    def _forget_evictions(self) -> None:
+        self._evicted.clear()
+        self._flushed = self.tick
+
+    def late(self, key: str, began: int) -> bool:
+        """Whether a load of a key that began at a tick may have read what has changed since."""
+        return began < self._flushed or began < self._evicted.get(key, 0)
+
+    @property
+    def redis_hold_s(self) -> float:
+        """How long a change keeps its key claimed in Redis (`RedisTier.forget`); 0 deletes it."""
+        return 0.0 if self.stores_late else self.hold_s
 
     async def peek(
         self,
@@ -243,7 +305,10 @@ class AuthCache:
                 self.recorder.failed_read(kind, "nothing", trace.scope)
                 return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
-        self._memory_ages[kind](_now() - slot.read_at)
+        now = _now()
+        if now >= self.check_at:
+            self.check()
+        self._memory_ages[kind](now - slot.read_at)
         return Found(value, slot.read_at, _MEMORY)
 
     async def ask_redis(
@@ -255,6 +320,7 @@ class AuthCache:
         on_failure: OnFailure = OnFailure.PAIR,
     ) -> Found | ReadReason:
         """Look up Redis and backfill memory. Raises DecodeError like `ask_memory`."""
+        began = self.tick
         try:
             fetched = await self.fetch(key, op)
         except RedisUnavailableError:
@@ -266,7 +332,7 @@ class AuthCache:
         payload, read_at, waited = fetched
         if self._encoded_memory:
             # Before decoding, as upstream: an unreadable value is backfilled too.
-            self._set_memory(kind, key, payload or None, read_at, self._backfill_ttl_s)
+            self._set_memory(kind, key, payload or None, read_at, self._backfill_ttl_s, began)
         if payload == ABSENT_PAYLOAD:
             value = None
         else:
@@ -274,7 +340,7 @@ class AuthCache:
             if value is None:
                 return ReadReason.DESERIALIZE_FAILURE
         if not self._encoded_memory:
-            self._set_memory(kind, key, value, read_at, self._backfill_ttl_s)
+            self._set_memory(kind, key, value, read_at, self._backfill_ttl_s, began)
         if waited:
             trace.lookups.append(_REDIS_MISS[op, kind])
             trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
@@ -298,7 +364,7 @@ class AuthCache:
             SourceUnavailableError: Postgres did not answer.
         """
         trace.source_reads.append(SourceRead(kind, reason))
-        read_at = time.time()
+        began, read_at = self.tick, time.time()
         try:
             value = await read()
         except (OSError, TimeoutError, SourceUnavailableError) as error:
@@ -306,9 +372,9 @@ class AuthCache:
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
         if value is None:
             if self._remember_absence and kind in REMEMBERED_ABSENT:
-                await self._put_absent(kind, key, read_at)
+                await self._put_absent(kind, key, read_at, began)
             return None
-        await self.put(Entry(kind, key, value, read_at))
+        await self.put(Entry(kind, key, value, read_at, began))
         return Found(value, read_at, SOURCE)
 
     async def put(self, entry: Entry, ttl_s: float | None = None) -> None:
@@ -331,7 +397,7 @@ class AuthCache:
                 self.recorder.write(Tier.MEMORY, WriteOutcome.ERROR, entry.kind)
             else:
                 held = payload if self._encoded_memory else entry.value
-                self._set_memory(entry.kind, entry.key, held, entry.read_at, ttl)
+                self._set_memory(entry.kind, entry.key, held, entry.read_at, ttl, entry.began)
             if not to_redis:
                 continue
             if payload is None:
@@ -340,29 +406,47 @@ class AuthCache:
                 wires.append((entry.key, payload, entry.read_at))
                 kinds.append(entry.kind)
         if wires:
-            await self._set_redis(kinds, wires, ttl)
+            loaded = entries[0].began is not None
+            await self._set_redis(kinds, wires, ttl, loaded=loaded)
 
-    async def _put_absent(self, kind: ObjectKind, key: str, read_at: float) -> None:
-        self._set_memory(kind, key, None, read_at, self.ttl_s)
+    async def _put_absent(self, kind: ObjectKind, key: str, read_at: float, began: int) -> None:
+        self._set_memory(kind, key, None, read_at, self.ttl_s, began)
         if self.redis is not None:
-            await self._set_redis([kind], [(key, ABSENT_PAYLOAD, read_at)], self.ttl_s)
+            wires = [(key, ABSENT_PAYLOAD, read_at)]
+            await self._set_redis([kind], wires, self.ttl_s, loaded=True)
 
     def _set_memory(
-        self, kind: ObjectKind, key: str, value: MemoryValue, read_at: float, ttl_s: float
+        self,
+        kind: ObjectKind,
+        key: str,
+        value: MemoryValue,
+        read_at: float,
+        ttl_s: float,
+        began: int | None,
     ) -> None:
         outcome = WriteOutcome.OK
-        if self.keeps_newest and (slot := self.memory.get(key)) and slot.read_at > read_at:
+        late = began is not None and not self.stores_late and self.late(key, began)
+        slot = self.memory.get(key) if self.keeps_newest else None
+        if late or not self.fills_memory or (slot is not None and slot.read_at > read_at):
             outcome = WriteOutcome.SKIPPED
         else:
             self.memory.set(key, value, read_at, ttl_s)
+            if self.kinds is not None:
+                self._remember_kind(key, kind)
         self.recorder.write(Tier.MEMORY, outcome, kind)
 
+    def _remember_kind(self, key: str, kind: ObjectKind) -> None:
+        assert self.kinds is not None
+        if len(self.kinds) > 2 * len(self.memory) + EVICTIONS_KEPT:
+            self.kinds = {held: self.kinds[held] for held in self.memory if held in self.kinds}
+        self.kinds[key] = kind
+
     async def _set_redis(
-        self, kinds: Sequence[ObjectKind], wires: Sequence[Wire], ttl_s: float
+        self, kinds: Sequence[ObjectKind], wires: Sequence[Wire], ttl_s: float, *, loaded: bool
     ) -> None:
         """Write payloads and count them."""
         try:
-            stored = await self.store(wires, ttl_s)
+            stored = await self.store(wires, ttl_s, loaded=loaded)
         except RedisUnavailableError as error:
             outcome = WriteOutcome.ERROR if error.asked else WriteOutcome.SKIPPED
             outcomes = [outcome] * len(kinds)
@@ -371,9 +455,18 @@ class AuthCache:
         for kind, outcome in zip(kinds, outcomes, strict=True):
             self.recorder.write(_REDIS, outcome, kind)
 
-    async def store(self, wires: Sequence[Wire], ttl_s: float) -> list[bool]:
-        """Write payloads to Redis; which of them were stored. Raises RedisUnavailableError."""
+    async def store(self, wires: Sequence[Wire], ttl_s: float, *, loaded: bool) -> list[bool]:
+        """Write payloads to Redis; which of them were stored. Raises RedisUnavailableError.
+
+        Args:
+            wires: what to write.
+            ttl_s: time to live in seconds.
+            loaded: whether loads found them; otherwise objects are written back.
+        """
         assert self.redis is not None
+        if loaded and not self.stores_late:
+            items = [(*wire, None) for wire in wires]
+            return await self.redis.set_newer(items, ttl_s, fills_s=self.hold_s)
         await self.redis.set_many(wires, ttl_s)
         return [True] * len(wires)
 

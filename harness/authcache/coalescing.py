@@ -31,9 +31,6 @@ from harness.authcache.tiers import RedisUnavailableError, new_claim
 from harness.authcache.trace import Trace
 from harness.authcache.words import SHARED, Coalesced, ObjectKind, Op, ReadReason
 
-LIVES_PER_TTL = 5
-"""A claim lives a fifth of the TTL: 1 s at the 5 s of issue #27874. A scenario whose source takes
-longer than that is refused, because its entries would be old when they are stored."""
 RENEWALS_PER_LIFE = 3
 POLLS_PER_LIFE = 200
 POLL_GROWTH = 1.5
@@ -48,7 +45,21 @@ class SingleFlight(AuthCache):
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         self._flights: dict[str, asyncio.Future[Found | None]] = {}
+        self._outdated: set[asyncio.Future[Found | None]] = set()
+        """Flights whose object has changed since: who joins one later may not take its answer."""
         self._stage = Coalesced.BEFORE_SOURCE if self.redis is None else Coalesced.BEFORE_REDIS
+
+    def evict(self, key: str) -> bool:
+        """As `AuthCache.evict`; a flight under way answers those who wait for it, and no others."""
+        if not self.stores_late and (flight := self._flights.get(key)) is not None:
+            self._outdated.add(flight)
+        return super().evict(key)
+
+    def flush(self) -> None:
+        """As `AuthCache.flush`."""
+        if not self.stores_late:
+            self._outdated.update(self._flights.values())
+        super().flush()
 
     async def load_beyond(
         self, kind: ObjectKind, key: str, reason: ReadReason, read: ReadSource, trace: Trace
@@ -57,6 +68,7 @@ class SingleFlight(AuthCache):
         if reason is not ReadReason.MISS:
             return await self.read_source(kind, key, reason, read, trace)
         while (flight := self._flights.get(key)) is not None:
+            outdated = flight in self._outdated
             try:
                 answer = await asyncio.shield(flight)
             except asyncio.CancelledError:
@@ -65,9 +77,13 @@ class SingleFlight(AuthCache):
                     raise
                 continue  # The leader's request was cancelled; another lookup leads now.
             except Exception:
+                if outdated:
+                    continue
                 # An error is an answer too: this lookup asks neither Redis nor Postgres itself.
                 trace.waits.append(Wait(kind, self._stage))
                 raise
+            if outdated:
+                continue
             trace.waits.append(Wait(kind, self._stage))
             return _shared(answer)
         return await self._lead(kind, key, read, trace)
@@ -96,6 +112,7 @@ class SingleFlight(AuthCache):
             return found
         finally:
             del self._flights[key]
+            self._outdated.discard(flight)
 
 
 class Lease(SingleFlight):
@@ -111,7 +128,7 @@ class Lease(SingleFlight):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        self._life_s = self.ttl_s / LIVES_PER_TTL
+        self._life_s = self.hold_s
         self._claims: dict[str, _Claim] = {}
         """What this worker has claimed, or may have, and neither stored nor given back."""
 
@@ -141,14 +158,24 @@ class Lease(SingleFlight):
                 renewal.cancel()
             await self._give_back(key)
 
-    async def store(self, wires: Sequence[Wire], ttl_s: float) -> list[bool]:
+    @property
+    def redis_hold_s(self) -> float:
+        """0: a change deletes the claim of a load, whose row is stored over that claim alone."""
+        return 0.0
+
+    async def store(self, wires: Sequence[Wire], ttl_s: float, *, loaded: bool) -> list[bool]:
         """As `AuthCache.store`, but an older read never takes the place of a newer one."""
         assert self.redis is not None
         items = [(*wire, self._claim_of(wire)) for wire in wires]
-        stored = await self.redis.set_newer(items, ttl_s)
-        for key, _, _, claim in items:
+        # Nothing is younger than 0 s: without a claim nothing is stored.
+        fills_s = 0.0 if loaded and not self.stores_late else None
+        stored = await self.redis.set_newer(items, ttl_s, fills_s=fills_s)
+        for (key, _, _, claim), kept in zip(items, stored, strict=True):
             if claim is not None:
                 self._claims.pop(key, None)
+                if fills_s is not None and not kept:
+                    # The claim is gone: this worker may not have been told of the change yet.
+                    self.memory.delete(key)
         return stored
 
     def _claim_of(self, wire: Wire) -> bytes | None:

@@ -26,8 +26,10 @@ class Switches(BaseModel):
     """Upstream: 200 for all objects of a worker together; 0 switches the memory tier off."""
     backfill_ttl: Literal["fixed_600s", "entry_ttl"] = "fixed_600s"
     """How long memory keeps a value from Redis; ``entry_ttl`` from 1.94."""
-    key_rewrite: Literal["on", "off"] = "on"
-    """Whether every request writes the key object again; off from 1.94."""
+    republish: Literal["on", "teams", "off"] = "on"
+    """What every request stores again, from the objects that it holds: its key, in the background
+    after the key's checks, and its team's second copy (``on``, up to 1.93), the team's copy alone
+    (``teams``, up to 1.95), or nothing. What the spend path stores is `spend_write_back`."""
     spend_path: Literal["read_modify_write", "write_behind"] = "read_modify_write"
     """Cached copies updated by a pipeline, or increments kept local and flushed to Postgres."""
     spend_ttl: Literal["fixed_60s", "entry_ttl"] = "fixed_60s"
@@ -46,6 +48,13 @@ class Switches(BaseModel):
     lookups: Literal["repeated", "once"] = "repeated"
     """Whether the auth path looks up an object again that the same request already has."""
 
+    invalidation: Literal["none", "handler", "broadcast", "tracking", "generation"] = "handler"
+    """What a change evicts: nothing; the handler's memory and Redis; also every other worker's
+    memory, by a message that is sent once (``broadcast``), by Redis' client-side caching
+    (``tracking``) or by a message with a number, so that a loss is noticed (``generation``)."""
+    late_store: Literal["on", "off"] = "on"
+    """Whether a load that began before a change may store its old row after it."""
+
     @model_validator(mode="after")
     def _check(self) -> Switches:
         if self.codec == "raw" and self.memory_payload == "encoded":
@@ -54,4 +63,8 @@ class Switches(BaseModel):
             raise ValueError("coalescing lease needs redis = on: the lease is kept there")
         if self.redis == "off" and self.memory_entries == 0:
             raise ValueError("redis = off with memory_entries = 0 leaves no tier at all")
+        if self.redis == "off" and self.invalidation in ("broadcast", "tracking", "generation"):
+            raise ValueError(
+                f"invalidation {self.invalidation} needs redis = on: Redis tells the other workers"
+            )
         return self

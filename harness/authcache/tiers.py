@@ -11,7 +11,7 @@ import hashlib
 import heapq
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -49,6 +49,10 @@ class MemoryTier(Generic[V]):
     def __len__(self) -> int:
         return len(self._slots)
 
+    def __iter__(self) -> Iterator[str]:
+        """The keys that are held, expired ones included."""
+        return iter(self._slots)
+
     def get(self, key: str) -> StampedValue[V] | None:
         """The slot of a key, None when there is none or it has expired."""
         slot = self._slots.get(key)
@@ -76,9 +80,14 @@ class MemoryTier(Generic[V]):
         if len(self._deadlines) > 4 * self._size:
             self._compact()
 
-    def delete(self, key: str) -> None:
-        """Delete a key."""
-        self._slots.pop(key, None)
+    def delete(self, key: str) -> bool:
+        """Delete a key; whether it had been set, be it expired by now."""
+        return self._slots.pop(key, None) is not None
+
+    def clear(self) -> None:
+        """Delete every key."""
+        self._slots.clear()
+        self._deadlines.clear()
 
     def _evict(self) -> None:
         while self._deadlines:
@@ -251,7 +260,11 @@ class RedisTier:
         )
 
     async def set_newer(
-        self, items: Sequence[tuple[str, bytes, float, bytes | None]], ttl_s: float
+        self,
+        items: Sequence[tuple[str, bytes, float, bytes | None]],
+        ttl_s: float,
+        *,
+        fills_s: float | None = None,
     ) -> list[bool]:
         """As `set_many`, but no value takes the place of a newer one or of another's claim.
 
@@ -261,6 +274,10 @@ class RedisTier:
                 was deleted meanwhile. Without one, an absent key is set unless the value is
                 older than ``ttl_s``: a newer one may have been stored and have expired since.
             ttl_s: time to live in seconds.
+            fills_s: given, no value is stored that was read before a change: with a claim, it is
+                stored in place of that very claim only, which a change removes; without one, only
+                if it was read less than ``fills_s`` ago, which is how long `forget` keeps the key
+                claimed. Its age is a difference on the clock of this host.
 
         Returns:
             Which items were stored.
@@ -270,15 +287,95 @@ class RedisTier:
         """
         calls = []
         for key, payload, read_at, claim in items:
-            fills = claim is None and time.time() - read_at < ttl_s
+            mode = int(
+                claim is None and time.time() - read_at < (ttl_s if fills_s is None else fills_s)
+            )
+            if fills_s is not None and not mode:
+                mode = _ONLY_OVER_CLAIM
             wire = _frame(payload, read_at)
-            calls.append((key, (claim or b"", wire, _ms(ttl_s), int(fills))))
+            calls.append((key, (claim or b"", wire, _ms(ttl_s), mode)))
         return [bool(stored) for stored in await self._scripts(_SET_NEWER, "set", *calls)]
 
-    async def delete(self, key: str) -> None:
-        """Delete a key, whatever it holds. Raises RedisUnavailableError."""
+    async def delete(self, *keys: str) -> None:
+        """Delete keys, whatever they hold. Raises RedisUnavailableError."""
         self._check()
-        await self._answers(self._client.send("DEL", self._namespace + key))
+        await self._answers(self._client.send("DEL", *(self._namespace + key for key in keys)))
+
+    async def forget(self, keys: Sequence[str], hold_s: float) -> None:
+        """Put a claim that no worker holds in place of each key, for ``hold_s``.
+
+        A lookup takes it for a miss, and `set_newer` stores nothing over it: what a load finds
+        that began before is not stored. Raises RedisUnavailableError.
+        """
+        self._check()
+        px = _ms(hold_s)
+        await self._answers(
+            *(
+                self._client.send("SET", self._namespace + key, new_claim(), "PX", px)
+                for key in keys
+            )
+        )
+
+    async def publish(self, channel: str, message: str) -> None:
+        """Send a message to the subscribers of a channel. Raises RedisUnavailableError."""
+        self._check()
+        await self._answers(self._client.send("PUBLISH", self._namespace + channel, message))
+
+    async def forget_numbered(
+        self, keys: Sequence[str], hold_s: float, channel: str, news: str
+    ) -> None:
+        """Evict keys, give the change the next number, log it and tell it, as one command.
+
+        Args:
+            keys: to be deleted; with ``hold_s`` above 0, to be claimed as by `forget`.
+            hold_s: seconds.
+            channel: of the message, which is the number, a space and ``news``.
+            news: one line for each key.
+
+        Raises:
+            RedisUnavailableError: it may have happened.
+        """
+        self._check()
+        names = [self._namespace + name for name in (NUMBER_KEY, LOG_KEY, *keys)]
+        hold = (_ms(hold_s), new_claim()) if hold_s > 0 else (0, b"")
+        words: tuple[str | bytes | int, ...] = (
+            _CHANGED,
+            len(names),
+            *names,
+            self._namespace + channel,
+            news,
+            *hold,
+            LOG_DEPTH,
+        )
+        (answer,) = await self._answers(self._client.send("EVAL", *words))
+        evicts = {"set": len(keys)} if hold_s > 0 else {"del": 1}
+        first = {"time": 1} if answer else {}
+        ran = {"incrby": 1 + len(first), "zadd": 1, "zremrangebyscore": 1, "publish": 1}
+        self._add_ran(ran | evicts | first)
+
+    async def changes_since(self, number: int) -> tuple[int, list[str] | None]:
+        """The number of the last change, and the news of those after ``number``.
+
+        None in place of the news: they are more than the log keeps, or Redis has lost it.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        self._check()
+        self._observer.redis_get("generation")
+        names = (self._namespace + NUMBER_KEY, self._namespace + LOG_KEY)
+        words: tuple[str | int, ...] = (_SINCE, len(names), *names, number, LOG_DEPTH)
+        (answer,) = await self._answers(self._client.send("EVAL", *words))
+        last, how, news = answer
+        ran = {"get": 1}
+        if how == _LOGGED:
+            self._observer.redis_get("generation")
+            ran["zrangebyscore"] = 1
+        elif how == _BEGUN:
+            ran |= {"time": 1, "incrby": 1}
+        self._add_ran(ran)
+        known = how in (_SAME, _LOGGED)
+        return int(last), [line.decode() for line in news] if known else None
 
     async def _scripts(
         self, script: str, last: str, *calls: tuple[str, tuple[bytes | int, ...]]
@@ -355,6 +452,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
 _SET_NEWER = f"""
 local held = redis.call('GET', KEYS[1])
+if held ~= ARGV[1] and ARGV[4] == '2' then return 0 end
 if not held then
   if ARGV[4] == '0' then return 0 end
 elseif held ~= ARGV[1] then
@@ -365,8 +463,59 @@ end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """
-"""Claim or nothing, frame, TTL in ms, whether an absent key is set. A held value without a read
-time is foreign and gives way."""
+"""Claim or nothing, frame, TTL in ms, whether an absent key is set (1) or left (0), or the frame
+takes the place of its claim alone (2). A held value without a read time is foreign and gives way.
+"""
+_ONLY_OVER_CLAIM = 2
+
+NUMBER_KEY = "authcache:changes"
+"""The number of the last change. The first is Redis' clock in microseconds, so that numbers never
+start again, not even on a server that has lost its data."""
+LOG_KEY = "authcache:change_log"
+"""News by number; what is said of a key twice is kept once, with the later number."""
+LOG_DEPTH = 10_000
+"""Changes that the log keeps."""
+
+_CHANGED = """
+local n = redis.call('INCRBY', KEYS[1], 1)
+local first = n == 1
+if first then
+  local t = redis.call('TIME')
+  n = redis.call('INCRBY', KEYS[1], string.format('%d', t[1] * 1000000 + t[2]))
+end
+local number = string.format('%d', n)
+local gone = {}
+for i = 3, #KEYS do
+  if ARGV[3] ~= '0' then redis.call('SET', KEYS[i], ARGV[4], 'PX', ARGV[3]) end
+  gone[i - 2] = KEYS[i]
+end
+if ARGV[3] == '0' then redis.call('DEL', unpack(gone)) end
+local log = {}
+for line in string.gmatch(ARGV[2], '[^\\n]+') do
+  log[#log + 1] = number
+  log[#log + 1] = line
+end
+redis.call('ZADD', KEYS[2], unpack(log))
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%d', n - tonumber(ARGV[5])))
+redis.call('PUBLISH', ARGV[1], number .. '\\n' .. ARGV[2])
+return first and 1 or 0
+"""
+"""Number, log, keys; channel, news, life of a claim in ms or 0, the claim, depth of the log."""
+
+_SAME, _LOGGED, _LOST, _BEGUN = range(4)
+_SINCE = f"""
+local held = redis.call('GET', KEYS[1])
+if not held then
+  local t = redis.call('TIME')
+  local n = redis.call('INCRBY', KEYS[1], string.format('%d', t[1] * 1000000 + t[2]))
+  return {{string.format('%d', n), {_BEGUN}, {{}}}}
+end
+local behind = tonumber(held) - tonumber(ARGV[1])
+if behind == 0 then return {{held, {_SAME}, {{}}}} end
+if behind < 0 or behind >= tonumber(ARGV[2]) then return {{held, {_LOST}, {{}}}} end
+return {{held, {_LOGGED}, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf')}}
+"""
+"""Number, log; the number that the caller knows, depth of the log."""
 
 
 def new_claim() -> bytes:

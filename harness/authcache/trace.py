@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from harness.authcache.events import Asked, Lookup, SourceRead, Wait
-from harness.authcache.words import KeyScope, ObjectKind, Tier, WriteOutcome
+from harness.authcache.words import Invalidated, KeyScope, ObjectKind, Tier, WriteOutcome
 
 
 class Trace(msgspec.Struct, eq=False):
@@ -63,8 +63,12 @@ class Recorder(Protocol):
 
         By a GET, for a ``lookup`` or as a ``lease_poll``; by SET NX GET, to look up and ``claim``;
         or by a GET within a ``script``. A script that stores ends with a SET. A ``spend`` counter
-        is read by an MGET within a script.
+        is read by an MGET within a script, the number of the last change (``generation``) by a GET
+        within one.
         """
+
+    def invalidation(self, event: Invalidated, kind: ObjectKind) -> None:
+        """One event of the news that an object has changed; one per cache key."""
 
     def redis_outage(self, error: BaseException) -> None:
         """Redis stopped answering; called once per outage."""
@@ -100,6 +104,9 @@ class NullRecorder:
         return dict.fromkeys(ObjectKind, lambda _age_s: None)
 
     def redis_get(self, purpose: str) -> None:
+        """Count nothing."""
+
+    def invalidation(self, event: Invalidated, kind: ObjectKind) -> None:
         """Count nothing."""
 
     def redis_outage(self, error: BaseException) -> None:

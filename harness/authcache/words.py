@@ -94,6 +94,20 @@ class WriteOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
+class Invalidated(StrEnum):
+    """What happened to the news that an object has changed.
+
+    ``SENT`` by the handler to the other workers, ``RECEIVED`` by one of them; ``APPLIED``: a copy
+    in a worker's memory was dropped, the handler's own too; ``DROPPED``: it could not be sent, or a
+    copy in Redis could not be evicted, or what was lost meanwhile is not known one by one.
+    """
+
+    SENT = "sent"
+    RECEIVED = "received"
+    APPLIED = "applied"
+    DROPPED = "dropped"
+
+
 def key_scope(user_id: str | None, team_id: str | None) -> KeyScope:
     """The scope of a virtual key, from the two ids that its row carries."""
     if team_id is None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.authcache.coalescing import LIVES_PER_TTL
+from harness.authcache.cache import LIVES_PER_TTL
 from harness.authcache.words import ObjectKind
 from harness.domain.series import ALL
 

@@ -15,6 +15,7 @@ from harness.authcache.events import Asked, Events, Lookup, SourceRead, Wait
 from harness.authcache.logs import Signature
 from harness.authcache.words import (
     Coalesced,
+    Invalidated,
     KeyScope,
     ObjectKind,
     Op,
@@ -111,6 +112,10 @@ class Metrics:
     def redis_get(self, purpose: str) -> None:
         """Redis was asked for one key."""
         self._gets[purpose] += 1
+
+    def invalidation(self, event: Invalidated, kind: ObjectKind) -> None:
+        """One event of the news that an object has changed."""
+        self._invalidations[event, kind] += 1
 
     def redis_sends(self, sent: Mapping[str, int]) -> None:
         """Export the commands that the worker's Redis client counts, by name."""
@@ -251,8 +256,16 @@ class Metrics:
             tier: ages.table({kind: (tier, kind, variant) for kind in ObjectKind}) for tier in Tier
         }
         gets = self._counters(series.REDIS_GETS, "Keys that Redis was asked for.", "purpose")
-        purposes = ("lookup", "claim", "lease_poll", "script", "spend")
+        purposes = ("lookup", "claim", "lease_poll", "script", "spend", "generation")
         self._gets = gets.table({p: (p, variant) for p in purposes})
+        invalidations = self._counters(
+            series.INVALIDATIONS,
+            "News of changed objects, by what became of it.",
+            *("event", "object"),
+        )
+        self._invalidations = invalidations.table(
+            {key: (*key, variant) for key in product(Invalidated, ObjectKind)}
+        )
         records = self._counters(
             series.LOGS,
             "Log records of level WARNING and above.",

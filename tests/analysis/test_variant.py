@@ -167,8 +167,8 @@ def test_a_row_of_the_combined_view_for_each_checkpoint_of_each_variants_first_r
         # Each key once, and never again: every request, or its spend, writes the key back.
         ("litellm_1_84", {}, True, 2.0),
         ("litellm_1_84", {}, False, 0.0),
-        ("litellm_1_84", {"key_rewrite": "off"}, True, 2.0),
-        ("litellm_1_94", {"key_rewrite": "on"}, True, 2.0),
+        ("litellm_1_84", {"republish": "teams"}, True, 2.0),
+        ("litellm_1_94", {"republish": "on"}, True, 2.0),
         # Four objects do not fit; Redis holds what never decodes; reads before an entry expires.
         ("memory_only", {"memory_entries": 3}, True, None),
         ("memory_only", {"memory_entries": 4}, True, 36.0),

@@ -19,6 +19,7 @@ from harness.authcache.objects import CachedObject, Team
 from harness.authcache.switches import Switches
 from harness.authcache.tiers import (
     _KEEP,
+    _ONLY_OVER_CLAIM,
     _SET_NEWER,
     Breaker,
     MemoryTier,
@@ -27,7 +28,7 @@ from harness.authcache.tiers import (
     _unframe,
 )
 from harness.authcache.trace import Trace
-from harness.authcache.words import KeyScope, ObjectKind, Tier, WriteOutcome
+from harness.authcache.words import Invalidated, KeyScope, ObjectKind, Tier, WriteOutcome
 
 TTL_S = 60.0
 FRAME = re.compile(rb"\d+\.\d+ ")
@@ -104,7 +105,8 @@ class FakeClient:
         key = words[1]
         held = self.get(key)
         if name == "DEL":
-            self.remove(key)
+            for one in words[1:]:
+                self.remove(one)
         if name == "SET" and not ("NX" in words and held is not None):
             self.set(key, words[2], words[words.index("PX") + 1])
         return held
@@ -137,6 +139,8 @@ class FakeClient:
 
     def set_newer(self, key: str, claim: bytes, wire: bytes, px: int, fills: int) -> int:
         held = self.get(key)
+        if fills == _ONLY_OVER_CLAIM and held != claim:
+            return 0
         if held is None:
             if not fills:
                 return 0
@@ -160,6 +164,7 @@ class Recording:
         self.writes: Counter[tuple[Tier, WriteOutcome, ObjectKind]] = Counter()
         self.read_errors: Counter[ObjectKind] = Counter()
         self.gets: Counter[str] = Counter()
+        self.news: Counter[tuple[Invalidated, ObjectKind]] = Counter()
         self.sizes: list[int] = []
         self.decodes = 0
         self.failed: Counter[tuple[ObjectKind, str, KeyScope]] = Counter()
@@ -197,6 +202,9 @@ class Recording:
 
     def redis_get(self, purpose: str) -> None:
         self.gets[purpose] += 1
+
+    def invalidation(self, event: Invalidated, kind: ObjectKind) -> None:
+        self.news[event, kind] += 1
 
     def redis_outage(self, error: BaseException) -> None:
         self.outages.append(error)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.authcache.cache import Entry, SourceUnavailableError
-from harness.authcache.coalescing import LIVES_PER_TTL
+from harness.authcache.cache import LIVES_PER_TTL, Entry, SourceUnavailableError
 from harness.authcache.objects import Team
 from harness.authcache.tiers import _is_claim, new_claim
 from harness.authcache.words import Coalesced, ObjectKind, ReadReason, Tier, WriteOutcome

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from harness.authcache.cache import Entry, Found, SourceUnavailableError
-from harness.authcache.coalescing import LIVES_PER_TTL, Lease
+from harness.authcache.cache import LIVES_PER_TTL, Entry, Found, SourceUnavailableError
+from harness.authcache.coalescing import Lease
 from harness.authcache.objects import Team
 from harness.authcache.tiers import RedisTier, _is_claim, _unframe
 from tests.authcache.crowd import TEAM
@@ -285,7 +285,7 @@ SLOW = [
 QUICK_READ = Read(0.1 * LIFE_S, "found")
 
 
-async def _set(tier: RedisTier, items: Any, ttl_s: float) -> list[bool]:
+async def _set(tier: RedisTier, items: Any, ttl_s: float, **_: Any) -> list[bool]:
     await tier.set_many([item[:3] for item in items], ttl_s)
     return [True] * len(items)
 

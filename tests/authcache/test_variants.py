@@ -28,7 +28,7 @@ LITELLM_1_84: Mapping[str, Any] = {
     "memory_payload": "encoded",
     "memory_entries": 200,
     "backfill_ttl": "fixed_600s",
-    "key_rewrite": "on",
+    "republish": "on",
     "spend_path": "read_modify_write",
     "spend_ttl": "fixed_60s",
     "spend_write_back": "both_tiers",
@@ -36,6 +36,8 @@ LITELLM_1_84: Mapping[str, Any] = {
     "coalescing": "none",
     "negative_caching": "off",
     "lookups": "repeated",
+    "invalidation": "handler",
+    "late_store": "on",
 }
 
 LITELLM_1_83 = {"codec": "raw", "redis": "off", "memory_payload": "object"}
@@ -62,7 +64,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "litellm_1_94": {
         **LITELLM_1_93,
         "backfill_ttl": "entry_ttl",
-        "key_rewrite": "off",
+        "republish": "teams",
         "spend_write_back": "memory",
     },
 }
@@ -99,7 +101,8 @@ def test_recommended_is_bounded_and_tagged() -> None:
     switches = VARIANTS["recommended"].switches
 
     # Nothing older than the sum of the TTLs: no write may keep old data alive.
-    assert (switches.backfill_ttl, switches.key_rewrite) == ("entry_ttl", "off")
+    assert (switches.backfill_ttl, switches.republish) == ("entry_ttl", "off")
+    assert (switches.invalidation, switches.late_store) == ("generation", "off")
     assert switches.spend_path == "write_behind" or switches.spend_ttl == "entry_ttl"
     assert switches.key_layout == "all_prefixed"
     assert switches.membership_budget == "default_none"

@@ -129,10 +129,10 @@ def _more_sets(module: Any, chance: random.Random) -> None:
     more = chance.randint(5, 12)
 
     def make(set_newer: Callable[..., Any]) -> Callable[..., Any]:
-        async def more_sets(self: Any, *arguments: Any) -> Any:
+        async def more_sets(self: Any, *arguments: Any, **options: Any) -> Any:
             for _ in range(more):
                 await self._client.send("SET", self._namespace + "padding", b"x" * 2000)
-            return await set_newer(self, *arguments)
+            return await set_newer(self, *arguments, **options)
 
         return more_sets
 

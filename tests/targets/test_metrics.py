@@ -23,6 +23,7 @@ from harness.authcache.logs import Signature
 from harness.authcache.trace import Trace
 from harness.authcache.words import (
     Coalesced,
+    Invalidated,
     KeyScope,
     ObjectKind,
     Op,
@@ -75,7 +76,10 @@ LABELS: Mapping[str, Mapping[str, Any]] = {
         "signature": Signature,
         "key_scope": KeyScope,
     },
-    "authcache_redis_gets_total": {"purpose": ("lookup", "claim", "lease_poll", "script", "spend")},
+    "authcache_redis_gets_total": {
+        "purpose": ("lookup", "claim", "lease_poll", "script", "spend", "generation")
+    },
+    "authcache_invalidations_total": {"event": Invalidated, "object": ObjectKind},
     "authcache_lookups_asked_total": {"op": Op, "object": ObjectKind, "key_scope": KeyScope},
     "authcache_failed_reads_total": {
         "object": ObjectKind,

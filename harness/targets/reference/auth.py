@@ -118,7 +118,8 @@ class Authenticator:
         self._budgets = budgets
         self._planted_null_user = planted_null_user
         self._repeated = cache.switches.lookups == "repeated"
-        self._rewrite = cache.switches.key_rewrite == "on"
+        self._rewrite = cache.switches.republish == "on"
+        self._copies_team = cache.switches.republish != "off"
         self._tasks: set[asyncio.Task[None]] = set()
         self.admit = self._admit_or_log if self._repeated else self._admit
 
@@ -176,7 +177,7 @@ class Authenticator:
         self._check_budget(allowances[0])
         found_team = self._team(key, asked) or await asked.beyond()
         team: Team | None = found_team.value
-        if self._repeated and team is not None:
+        if self._copies_team and team is not None:
             await self._copy_team(team, found_team.read_at)
         if self._rewrite:
             self._rewrite_later(found_key, key)

@@ -10,7 +10,7 @@ from harness.authcache.batching import BatchingClient
 from harness.authcache.cache import AuthCache, MemoryValue
 from harness.authcache.coalescing import CACHES
 from harness.authcache.codecs import load_codec
-from harness.authcache.invalidation import Invalidation
+from harness.authcache.invalidation import MECHANISMS, Invalidation
 from harness.authcache.layout import LAYOUTS
 from harness.authcache.objects import Membership, MembershipDefaultNone
 from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
@@ -25,6 +25,8 @@ from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.spend import SpendPath, SpendWriter
 from harness.targets.reference.store import MICRO, Store, open_pool
 
+CONNECT_S = 2.0
+"""For one try to listen to Redis: on a busy machine it can exceed a command's time-out."""
 FLUSHES_KEPT = 10
 """How many flushes a spend counter outlives the oldest copy of its owner's object."""
 
@@ -66,7 +68,7 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
-        self.invalidation = Invalidation(self.cache)
+        self.invalidation: Invalidation = MECHANISMS[switches.invalidation](self.cache)
         """Called by the handler of a change."""
         self._writer = SpendWriter(
             self.store, settings.spend_flush_s, recorder.background, self.cache.copies_live_s
@@ -96,6 +98,7 @@ class Worker:
 
     async def close(self) -> None:
         """Finish background writes, flush spend, close connections."""
+        await self.invalidation.close()
         await self.auth.close()
         if self.spend is not None:
             await self.spend.close()
@@ -141,4 +144,12 @@ async def open_worker(settings: ProxySettings) -> Worker:
         await redis.open()
         if metrics is not None:
             metrics.redis_sends(redis.sent)
-    return Worker(settings, metrics, pool, redis)
+    worker = Worker(settings, metrics, pool, redis)
+    if redis is not None:
+        await worker.invalidation.open(
+            settings.redis_url,
+            redis.sent,
+            namespace=settings.redis_namespace,
+            timeout_s=max(settings.redis_timeout_s, CONNECT_S),
+        )
+    return worker
