@@ -225,6 +225,7 @@ class Generation(Broadcast):
     async def catch_up(self) -> None:
         """Apply what the log has and this worker has not. Raises RedisUnavailableError."""
         assert self.cache.redis is not None
+        self.cache.check_in(CHECK_S)
         number, news = await self.cache.redis.changes_since(self._seen)
         if news is None:
             self.cache.flush()
@@ -234,7 +235,7 @@ class Generation(Broadcast):
             self._seen = number
 
     def _check_soon(self) -> None:
-        self.cache.check_in(CHECK_S)
+        self.cache.check_in(CHECK_S)  # One at a time, whatever becomes of it.
         # Counted before the task runs: a snapshot in between would see a quiescent worker.
         self._recorder.background(+1)
         task = asyncio.create_task(self._check())

@@ -18,9 +18,15 @@ from harness.authcache.codecs import load_codec
 from harness.authcache.objects import CachedObject, Team
 from harness.authcache.switches import Switches
 from harness.authcache.tiers import (
+    _BEGUN,
+    _CHANGED,
     _KEEP,
+    _LOGGED,
+    _LOST,
     _ONLY_OVER_CLAIM,
+    _SAME,
     _SET_NEWER,
+    _SINCE,
     Breaker,
     MemoryTier,
     RedisTier,
@@ -56,6 +62,11 @@ class FakeClient:
         self.held: dict[str, bytes] = {} if shared is None else shared.held
         self.ttl_ms: dict[str, int] = {} if shared is None else shared.ttl_ms
         self.deadlines: dict[str, float] = {} if shared is None else shared.deadlines
+        self.log: dict[str, int] = {} if shared is None else shared.log
+        self.numbers: list[int] = [] if shared is None else shared.numbers
+        """Of changes; the last is the last."""
+        self.hearing: list[Callable[[list[Any]], None]] = [] if shared is None else shared.hearing
+        """Called with what the server pushes: messages, and the keys that were written."""
         self.sent: Counter[str] = Counter()
         """Commands by name; ``batch`` counts turns of the loop in which any were sent."""
         self.away = False
@@ -100,8 +111,11 @@ class FakeClient:
         if self.away:
             raise RedisConnectionError("connection refused")
         if name == "EVAL":
-            script, _, key, *arguments = words[1:]
-            return getattr(self, self.scripts[script])(key, *arguments)
+            script, n, *rest = words[1:]
+            return getattr(self, self.scripts[script])(*rest[:n], *rest[n:])
+        if name == "PUBLISH":
+            self.push([b"message", words[1].encode(), words[2].encode()])
+            return len(self.hearing)
         key = words[1]
         held = self.get(key)
         if name == "DEL":
@@ -116,9 +130,14 @@ class FakeClient:
             self.remove(key)
         return self.held.get(key)
 
+    def push(self, message: list[Any]) -> None:
+        for hears in self.hearing:
+            hears(message)
+
     def set(self, key: str, value: bytes, px: int) -> None:
         self.held[key] = value
         self.expire(key, px)
+        self.push([b"invalidate", [key.encode()]])
 
     def expire(self, key: str, px: int) -> None:
         self.ttl_ms[key] = px
@@ -127,6 +146,7 @@ class FakeClient:
     def remove(self, key: str) -> None:
         for table in (self.held, self.ttl_ms, self.deadlines):
             table.pop(key, None)
+        self.push([b"invalidate", [key.encode()]])
 
     def keep(self, key: str, claim: bytes, px: int) -> int:
         if self.get(key) != claim:
@@ -152,7 +172,40 @@ class FakeClient:
         self.set(key, wire, px)
         return 1
 
-    scripts: ClassVar[dict[str, str]] = {_KEEP: "keep", _SET_NEWER: "set_newer"}
+    def changed(self, *words: Any) -> int:
+        *keys, channel, news, px, claim, depth = words
+        first = not self.numbers
+        self.numbers.append(1 + (self.numbers[-1] if self.numbers else int(time.time() * 1e6)))
+        for key in keys[2:]:
+            if px:
+                self.set(key, claim, px)
+            else:
+                self.remove(key)
+        number = self.numbers[-1]
+        self.log.update(dict.fromkeys(news.splitlines(), number))
+        for line in [line for line, at in self.log.items() if at <= number - depth]:
+            del self.log[line]
+        self.push([b"message", channel.encode(), f"{number}\n{news}".encode()])
+        return int(first)
+
+    def since(self, _number_key: str, _log_key: str, number: int, depth: int) -> list[Any]:
+        if not self.numbers:
+            self.numbers.append(int(time.time() * 1e6))
+            return [b"%d" % self.numbers[-1], _BEGUN, []]
+        last = self.numbers[-1]
+        if last == number:
+            return [b"%d" % last, _SAME, []]
+        if not 0 < last - number < depth:
+            return [b"%d" % last, _LOST, []]
+        news = sorted((at, line.encode()) for line, at in self.log.items() if at > number)
+        return [b"%d" % last, _LOGGED, [line for _, line in news]]
+
+    scripts: ClassVar[dict[str, str]] = {
+        _KEEP: "keep",
+        _SET_NEWER: "set_newer",
+        _CHANGED: "changed",
+        _SINCE: "since",
+    }
     """Methods that do what a script does in Lua; a test on a real server compares them."""
 
 
