@@ -176,7 +176,7 @@ class Worker:
 
         cache.evict = evicting  # type: ignore[method-assign]
         cache.flush = flushing  # type: ignore[method-assign]
-        cache.memory.set = setting  # type: ignore[method-assign,assignment]
+        cache.memory.set = setting  # type: ignore[method-assign]
 
     def pushed(self, message: list[Any]) -> None:
         if not self.hears:
