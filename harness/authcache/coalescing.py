@@ -219,12 +219,18 @@ class Lease(SingleFlight):
 
     async def _renew(self, key: str, claim: _Claim) -> None:
         """Keep a claim alive until it is stored over, given back or lost."""
-        assert self.redis is not None
         while self._claims.get(key) is claim:
             await asyncio.sleep(self._life_s / RENEWALS_PER_LIFE)
-            with contextlib.suppress(RedisUnavailableError):  # It may answer the next time.
-                if not await self.redis.keep_claim(key, claim.token, self._life_s):
-                    return
+            # Shielded: the server carries out what was sent, and both must count the same.
+            if not await asyncio.shield(self._keep(key, claim)):
+                return
+
+    async def _keep(self, key: str, claim: _Claim) -> bool:
+        assert self.redis is not None
+        try:
+            return await self.redis.keep_claim(key, claim.token, self._life_s)
+        except RedisUnavailableError:
+            return True  # It may answer the next time.
 
     async def _give_back(self, key: str) -> None:
         """End a claim under which nothing was stored: absent row, failed read, request given up."""

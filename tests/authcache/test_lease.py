@@ -9,14 +9,34 @@ from typing import Any
 import pytest
 
 from harness.authcache.cache import LIVES_PER_TTL, Entry, SourceUnavailableError
+from harness.authcache.coalescing import Lease, _Claim
 from harness.authcache.objects import Team
 from harness.authcache.tiers import _is_claim, new_claim
 from harness.authcache.words import Coalesced, ObjectKind, ReadReason, Tier, WriteOutcome
 from tests.authcache.crowd import TEAM, Crowd, balanced
-from tests.authcache.fakes import TTL_S, FakeClient, Source, World, seen, switched, trace
+from tests.authcache.fakes import TTL_S, FakeClient, Source, World, seen, switched, trace, until
 from tests.authcache.virtual import virtually
 
 LEASE = switched(coalescing="lease")
+
+
+async def test_a_renewal_that_is_given_up_is_counted() -> None:
+    """The server carries it out and counts it, whether or not anything waits for the answer."""
+    world = World(LEASE, ttl_s=0.05)
+    lease, claim = world.cache, _Claim(new_claim(), 0.0)
+    assert isinstance(lease, Lease)
+    lease._claims["t"] = claim
+    world.client.hold.clear()
+    renewal = asyncio.create_task(lease._renew("t", claim))
+    await until(lambda: world.client.sent["EVAL"] == 1)
+    renewal.cancel()
+    await asyncio.gather(renewal, return_exceptions=True)
+
+    world.client.hold.set()
+
+    await until(lambda: world.client.sent["get"] == 1)
+
+
 LIFE_S = TTL_S / LIVES_PER_TTL
 Test = Callable[..., Coroutine[Any, Any, None]]
 
