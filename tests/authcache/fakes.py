@@ -308,6 +308,7 @@ class World:
         ttl_s: float = TTL_S,
     ) -> None:
         self.clock = Clock()
+        self.namespace = namespace
         self.recorder = Recording()
         fake: Any = FakeClient()
         self.client: Any = client if client is not None else fake

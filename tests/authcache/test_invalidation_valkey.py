@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from harness.authcache.batching import BatchingClient
-from harness.authcache.invalidation import MECHANISMS, Generation, Invalidation
+from harness.authcache.invalidation import CHANNEL, MECHANISMS, Generation, Invalidation
 from harness.authcache.objects import Team
 from harness.authcache.switches import Switches
-from harness.authcache.tiers import LOG_DEPTH
+from harness.authcache.tiers import LOG_DEPTH, _is_claim
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Invalidated, ObjectKind
 from tests.authcache.fakes import Source, World, switched, trace, until
@@ -206,6 +206,32 @@ async def test_the_log_does_not_reach_back_for_ever(peers: Peers, valkey: Any) -
     assert await redis.changes_since(number) == (number + LOG_DEPTH, None)
     await handler.told.changed([(TEAM, "u")])
     assert await valkey.zrange("fleet:authcache:change_log", 0, -1) == [b"team u"]
+
+
+async def test_the_fakes_number_changes_as_the_scripts_do(peers: Peers, valkey: Any) -> None:
+    """Relative to the first number, which is the server's clock."""
+    real, _ = await peers(RECOMMENDED)
+    said = []
+    for world in (real.world, World(RECOMMENDED)):
+        redis = world.cache.redis
+        assert redis is not None
+        await valkey.delete("fleet:authcache:changes")
+        begun, nothing = await redis.changes_since(0)
+        one: list[Any] = [nothing, await redis.changes_since(begun) == (begun, [])]
+        for keys, hold_s in ((["t"], 0.0), (["t", "u"], 1.0), (["v"], 0.0)):
+            await world.client.send("SET", f"{world.namespace}t", b"held", "PX", 60_000)
+            news = "\n".join(f"team {key}" for key in keys)
+            await redis.forget_numbered(keys, hold_s, CHANNEL, news)
+            held = await world.client.send("GET", f"{world.namespace}t")
+            one.append((hold_s, held is None, held is not None and _is_claim(held)))
+        for behind in range(5):
+            number, told = await redis.changes_since(begun + 3 - behind)
+            one.append((number - begun, told))
+        one.append((await redis.changes_since(begun + 4))[1])
+        said.append(one)
+    assert said[0] == said[1]
+    assert said[0][-2] == (3, ["team t", "team u", "team v"])
+    assert said[0][-1] is None, "a number that was never given: the server has lost its data"
 
 
 async def test_tracking_without_its_connection_holds_nothing(peers: Peers, valkey: Any) -> None:
