@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,15 +96,25 @@ async def record(
 
 
 async def rounds(
-    plan: RunPlan, measure: Callable[[Slot], Awaitable[Evidence]], enough: Enough | None
-) -> AsyncIterator[Evidence]:
+    plan: RunPlan,
+    measure: Callable[[Slot], Awaitable[Evidence]],
+    enough: Enough | None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> AsyncGenerator[Evidence, None]:
     """Measure the windows of a plan, and stop before a further round that is not needed.
 
     All variants stop together, between two rounds. What comes after the rounds is measured anyway.
+
+    Raises:
+        CancelledError: before a window, if the run was interrupted. A stop cancels only once, and
+            a wait that ends in the same moment may swallow that (`asyncio.wait_for` of Python 3.11
+            does); the run would then go on to its last window.
     """
     done: list[Evidence] = []
     asked, stopped = plan.scenario.rounds, False
     for slot in plan.slots:
+        if interrupted():
+            raise asyncio.CancelledError
         if slot.round > asked and not stopped:
             asked = slot.round
             stopped = enough is not None and enough(plan, done)
@@ -189,9 +199,13 @@ class _Run:
             progress=self._progress,
             start=self._start,
         )
-        async for evidence in rounds(self._plan, windows.measure, self._enough):
-            self._recording.windows.append(evidence)
-            write_window(self._dir / SNAPSHOTS, evidence)
+        measured = rounds(
+            self._plan, windows.measure, self._enough, lambda: self._recording.interrupted
+        )
+        async with contextlib.aclosing(measured):
+            async for evidence in measured:
+                self._recording.windows.append(evidence)
+                write_window(self._dir / SNAPSHOTS, evidence)
 
     async def _find_pace(self, driver: LoadDriver) -> None:
         if self._recording.pace is not None:

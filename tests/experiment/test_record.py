@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,3 +109,25 @@ async def test_a_run_goes_on_until_it_knows_enough(
     assert looks == list(range(least, least + len(looks)))
     both = [window async for window in rounds(plan, measure, None)]
     assert max(w.round for w in both) == (most or least)
+
+
+async def test_a_stop_ends_the_rounds_even_where_its_cancellation_is_swallowed() -> None:
+    plan, stop = _plan(), Stop()
+    asked: list[Slot] = []
+    told: list[bool] = []
+
+    async def measure(slot: Slot) -> Evidence:
+        asked.append(slot)
+        if len(asked) == 1:
+            stop.ask(signal.SIGINT)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return evidence()
+
+    async def work() -> None:
+        async for _ in rounds(plan, measure, None, lambda: bool(told)):
+            pass
+
+    assert len(plan.slots) > 1
+    await stop.cancels(work(), lambda: told.append(True))
+    assert asked == [plan.slots[0]]

@@ -145,7 +145,11 @@ class Running:
 
     def end(self) -> int:
         """Wait for the end; returns the exit code."""
-        return self.process.wait(PATIENCE_S)
+        try:
+            return self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            # What it printed says where it was when it should have ended.
+            raise AssertionError(f"not ended after {PATIENCE_S} s: {self.output()}") from None
 
     def output(self) -> str:
         return (self.runs_dir / "output.txt").read_text()
