@@ -115,25 +115,29 @@ compare: runtime ## Compare runs side by side
 bench: dev ## Measure CPU per request, codecs and start-up
 	@exec $(BIN)/python -m benchmarks
 
-# Tests of one file stay in one process, because many share servers.
+# Tests of one file stay in one process, because many share servers. The variable is empty because
+# without bytecode each process would translate all tests again, and each command that a test starts
+# the whole package: that takes longer than many a test.
+PYTEST := PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest
 PARALLEL := --maxprocesses 4 --dist loadfile
 
 .PHONY: test
 test: dev ## Run every test
-	@exec $(BIN)/pytest -n auto $(PARALLEL) $(ARGS)
+	@$(PYTEST) -n auto $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit
 test-unit: dev ## Run the quick tests, which start no server
-	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' $(ARGS)
+	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration' $(ARGS)
 
 .PHONY: plants
 plants: dev ## Plant every known fault in real runs: each must be noticed; CONTROLS=20 runs without one
-	@AUTHCACHE_ALL_PLANTS=1 AUTHCACHE_CONTROLS=$(CONTROLS) exec $(BIN)/pytest tests/plants \
+	@AUTHCACHE_ALL_PLANTS=1 AUTHCACHE_CONTROLS=$(CONTROLS) $(PYTEST) tests/plants \
 		tests/targets/litellm/inside/test_unwrapped.py $(ARGS)
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server
-	@exec $(BIN)/pytest -n logical $(PARALLEL) -m 'not integration' --cov --cov-report=term:skip-covered $(ARGS)
+	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration' --hypothesis-profile default \
+		--cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: mutants
 mutants: dev $(VENV)/mutants.stamp ## Run mutation tests on the modules that decide, or ONLY=harness.analysis.reads

@@ -6,6 +6,7 @@ A test that is marked ``alone`` has the room for itself.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import secrets
 import signal
@@ -13,12 +14,18 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from harness.process import guard
 from harness.process.groups import default_signals
 from harness.process.guard_link import GuardLink
 
 _LINK = pytest.StashKey[GuardLink]()
+
+# Most strategies here are small. `make coverage`, and so CI, draws Hypothesis's own 100 examples:
+# an option of pytest goes before this.
+settings.register_profile("quick", max_examples=40)
+settings.load_profile("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,6 +49,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     guard.kill_strays(os.environ[guard.TOKEN_VARIABLE], ())
     if (link := config.stash.get(_LINK, None)) is not None:
         link.done()
+
+
+def pytest_collection_finish() -> None:
+    """Take all modules and tests out of what the collector looks through: they stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

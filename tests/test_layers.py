@@ -159,7 +159,7 @@ def test_what_breaks_the_map_turns_lint_red(
 ) -> None:
     contract, planted, line = PLANTS[what]
     said = _lint(tmp_path, planted) if contract == "layers" else all_but_layers
-    assert line in said[_contract(contract)["name"]]
+    assert line in said.get(_contract(contract)["name"], "")
 
 
 def test_every_contract_is_shown_to_be_able_to_fail() -> None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -273,6 +273,7 @@ def _tag(codec: Codec, kind: ObjectKind) -> bytes:
     }.get(codec.name, b"")
 
 
+@cache
 def _damaged(good: bytes) -> st.SearchStrategy[bytes]:
     """Payloads cut, changed in some bytes, followed by others, and documents of other shapes."""
     tag = good[: good.find(b"\n") + 1] or good[:5]

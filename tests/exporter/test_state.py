@@ -106,8 +106,9 @@ def test_counters_never_fall_at_the_end_of_a_window(windows: list[list[Generator
             state.counted("a", count)
         before = _page(state)
         state.ended("a", "measured", number)
-        assert _page(state).fallen(before) == []
-        assert _page(state).sum("authcache_generator_planned_total") == before.sum(
+        after = _page(state)
+        assert after.fallen(before) == []
+        assert after.sum("authcache_generator_planned_total") == before.sum(
             "authcache_generator_planned_total"
         )
 

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from harness.domain.population import by_scope, read_keys
 from harness.load.plan import Arrival, open_stream
 
@@ -57,12 +55,11 @@ def _said(keys_file: Path, model: str) -> dict[str, list[list[Arrival]]]:
     return {key: [[Arrival(*one) for one in plan] for plan in plans] for key, plans in said.items()}
 
 
-@pytest.mark.parametrize("side", ["due", "fed"])
-def test_each_worker_sends_its_share_of_the_rate_by_a_seed_of_its_own(
-    keys_file: Path, side: str
-) -> None:
+def test_each_worker_sends_its_share_of_the_rate_by_a_seed_of_its_own(keys_file: Path) -> None:
     """Both what is due and what a worker's users are fed."""
-    plans = _said(keys_file, "open")[side]
+    said = _said(keys_file, "open")
+    assert said["due"] == said["fed"]
+    plans = said["due"]
     assert len(plans) == PROCESSES
     for one, other in itertools.combinations(plans, 2):
         # Neither at the same moments, nor for the same keys in the same order.
