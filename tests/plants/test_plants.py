@@ -23,22 +23,32 @@ CONTROLS = int(os.environ.get("AUTHCACHE_CONTROLS") or 1)
 """Runs without a plant."""
 
 
-def chosen() -> list[Fault]:
-    """The quick faults, or all of them, those of releases too, for `make plants`."""
-    return [fault for fault in FAULTS.values() if fault.quick or ALL in os.environ]
+def chosen(*, by_tests: bool) -> dict[str, list[Fault]]:
+    """The quick faults, several in one run, or all for `make plants`, each in a run of its own.
+
+    Args:
+        by_tests: those that tests notice, each for itself; else those that a run notices.
+    """
+    runs: dict[str, list[Fault]] = {}
+    for fault in FAULTS.values():
+        name = fault.name if ALL in os.environ else fault.quick
+        if name and fault.noticed_by.startswith("test ") == by_tests:
+            runs.setdefault(name, []).append(fault)
+    return runs
 
 
-def plant(fault: Fault, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every process that is started from now on plant the fault."""
+def plant(faults: list[Fault], seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every process that is started from now on plant the faults."""
     monkeypatch.setenv("PYTHONPATH", str(SITE), prepend=os.pathsep)
-    monkeypatch.setenv("AUTHCACHE_PLANT", fault.name)
+    monkeypatch.setenv("AUTHCACHE_PLANT", ",".join(fault.name for fault in faults))
     monkeypatch.setenv("AUTHCACHE_PLANT_SEED", str(seed))
 
 
-def run(fault: Fault, runs_dir: Path) -> Ended:
-    """A run of the fault's scenario."""
-    words = ["--scenario", fault.scenario, "--variants", fault.variants]
-    if "litellm==" not in fault.variants:
+def run(faults: list[Fault], runs_dir: Path) -> Ended:
+    """A run of the faults' scenario."""
+    [(scenario, variants)] = {(fault.scenario, fault.variants) for fault in faults}
+    words = ["--scenario", scenario, "--variants", variants]
+    if "litellm==" not in variants:
         words += ["--replicas", "2"]
     return harness(runs_dir, "loadtest", "--runs-dir", str(runs_dir), *words)
 
@@ -74,37 +84,29 @@ def speaks(fault: Fault, result: dict[str, Any]) -> bool:
     return fault.noticed_by in noticed(result)
 
 
-def of(how: str) -> pytest.MarkDecorator:
-    """Parametrizes with the chosen faults that tests notice (``test``), or a run."""
-    by_tests = how == "test"
-    return pytest.mark.parametrize(
-        "fault",
-        [f for f in chosen() if f.noticed_by.startswith("test ") == by_tests],
-        ids=lambda fault: fault.name,
-    )
-
-
-@of("run")
+@pytest.mark.parametrize("faults", chosen(by_tests=False).values(), ids=chosen(by_tests=False))
 def test_a_planted_fault_is_noticed(
-    fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faults: list[Fault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = int(os.environ.get("AUTHCACHE_PLANT_SEED", random.SystemRandom().randrange(10**6)))
-    plant(fault, seed, monkeypatch)
+    plant(faults, seed, monkeypatch)
 
-    ended = run(fault, tmp_path)
+    ended = run(faults, tmp_path)
 
     told = f"seed {seed}\n{ended.output}"
     assert "ledger" in ended.result, told
-    assert speaks(fault, ended.result), f"{noticed(ended.result)}\n{told}"
-    assert ended.code == fault.exit_code, told
+    silent = [fault.name for fault in faults if not speaks(fault, ended.result)]
+    assert silent == [], f"{noticed(ended.result)}\n{told}"
+    assert ended.code == max(fault.exit_code for fault in faults), told
     equations = {word.split()[1] for word in noticed(ended.result) if word.startswith("equation")}
-    expected = {*fault.also, *fault.noticed_by.split()[1:]}
+    expected = {name for one in faults for name in (*one.also, *one.noticed_by.split()[1:])}
     assert equations <= expected, f"unrelated: {equations - expected}\n{told}"
 
 
-@of("test")
-def test_a_planted_fault_fails_a_test(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(fault, 0, monkeypatch)
+@pytest.mark.parametrize("faults", chosen(by_tests=True).values(), ids=chosen(by_tests=True))
+def test_a_planted_fault_fails_a_test(faults: list[Fault], monkeypatch: pytest.MonkeyPatch) -> None:
+    [fault] = faults
+    plant(faults, 0, monkeypatch)
     words = ["-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", fault.noticed_by.split()[1]]
 
     ended = subprocess.run(
