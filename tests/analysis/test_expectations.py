@@ -304,7 +304,7 @@ def test_looking_after_each_round_does_not_inflate_the_alarms() -> None:
     """A run that looks ten times at a rate on its limit, and stops when it believes to be sure."""
     draw = random.Random(11)
     looks, alarms, once = 10, 0, 0
-    for _ in range(400):
+    for _ in range(200):
         events = requests = 0
         shared = naive = False
         for _ in range(looks):
@@ -314,8 +314,8 @@ def test_looking_after_each_round_does_not_inflate_the_alarms() -> None:
             naive = naive or _low(events, requests, per_bound(1)) > 0.05
         alarms += shared
         once += naive
-    assert alarms <= 0.05 * 400
-    assert once > 0.08 * 400, "without the rule the alarms pile up"
+    assert alarms <= 0.05 * 200
+    assert once > 0.08 * 200, "without the rule the alarms pile up"
 
 
 def test_a_scenario_cannot_stop_before_it_may() -> None:
