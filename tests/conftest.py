@@ -23,8 +23,8 @@ from harness.process.guard_link import GuardLink
 _LINK = pytest.StashKey[GuardLink]()
 
 # Most strategies here are small. `make coverage`, and so CI, draws Hypothesis's own 100 examples:
-# an option of pytest goes before this.
-settings.register_profile("quick", max_examples=40)
+# an option of pytest goes before this. No deadline, which a busy machine misses.
+settings.register_profile("quick", max_examples=40, deadline=None)
 settings.load_profile("quick")
 
 
