@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.authcache.words import ObjectKind
 from harness.domain.population import Limits, VirtualKey
 from harness.targets.base import Database, KeyTruth
+from harness.targets.schema import management
 from harness.targets.schema.statements import Others, classify, name_other
 from harness.targets.schema.truth import STATUSES, Table, Tables, key_truths
 
@@ -135,6 +136,12 @@ class LiteLLMDatabase(Database):
             now=datetime.now(UTC),
             statuses=self._statuses,
         )
+
+    async def edit(
+        self, connection: asyncpg.Connection, action: str, key: VirtualKey, number: int
+    ) -> bool:
+        """See `harness.targets.schema.management`."""
+        return await management.edit(connection, action, key, number)
 
 
 async def _rows(connection: asyncpg.Connection, statement: str, *key: str) -> Table:

@@ -33,7 +33,7 @@ from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.proxy_config import environment, proxy_config
 from harness.targets.litellm.inside.request import Request
 from harness.targets.litellm.inside.settings import BOOT, Settings
-from harness.targets.settings import SETTINGS_VARIABLE
+from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE
 from harness.targets.workers import listen, replica_options, run_workers
 
 Scope = MutableMapping[str, Any]
@@ -50,7 +50,6 @@ _ROUTES = {
 }
 _SERVED = SERVED_HEADER.encode()
 
-MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
 EXIT_USAGE = 2
 SHUTDOWN_S = 8
 
