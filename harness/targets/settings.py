@@ -48,7 +48,8 @@ class ReplicaSettings(RunSettings):
     dsn: str
     redis_url: str | None = None
     redis_namespace: str = ""
-    replica: int = 0
+    replica: int | None = None
+    """Its number in the fleet; None in a container, which does not know it."""
 
     def encode(self) -> str:
         """The settings as JSON. A Pydantic model among them is written as its fields."""
