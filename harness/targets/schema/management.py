@@ -141,7 +141,8 @@ WAYS: Mapping[str, _Way] = {
     "member-remove": _Way(
         "/team/member_delete",
         {"team_id": "team", "user_id": "user"},
-        (f"DELETE FROM {_MEMBERSHIP} {_THIS_MEMBER}", *_NO_MEMBERS),
+        # Releases delete the member's keys of the team too; without its row, a key is refused.
+        tuple(f"DELETE FROM {table} {_THIS_MEMBER}" for table in (_KEY, _MEMBERSHIP)) + _NO_MEMBERS,
     ),
 }
 """Every action of `harness.domain.changes.ACTIONS`, by name."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness.domain.changes import ACTIONS
+from harness.domain.population import MOCK_MODEL, make_population
 from harness.errors import SetupError
 from harness.stack.base import FleetSpec
 from harness.targets.base import ReplicaContext
@@ -15,6 +16,7 @@ from harness.targets.litellm.inside.proxy_config import proxy_config
 from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.releases import release_of
 from harness.targets.litellm.target import BROADCASTS, LiteLLMTarget, refusal_statuses
+from harness.targets.schema import management
 from harness.targets.schema.truth import STATUSES
 from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE, RunSettings
 
@@ -138,3 +140,12 @@ def test_a_release_tells_other_workers_of_some_changes(
 
 def test_actions_that_are_told_exist() -> None:
     assert {action for _, actions in BROADCASTS for action in actions} <= ACTIONS.keys()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_a_release_lacks_has_no_call(action: str) -> None:
+    target = LiteLLMTarget(release_of("1.94.0"), Environment(Path("nowhere"), RECORD))
+    key = make_population({"member": 1}, {}, seed=1, model=MOCK_MODEL)[0]
+    call = target.call(action, key, 1)
+    assert (call is None) == (action == "key-regenerate")
+    assert call is None or call == management.call(action, key, 1)

@@ -225,7 +225,7 @@ class Wrapped:
         start = time.perf_counter()
         metrics, requests = self._instruments.metrics, self._instruments.requests
         route = _ROUTES.get(scope["path"], OTHER_ROUTE)
-        request = reply.request = requests.begin()
+        request = reply.request = requests.begin(scoped=route != OTHER_ROUTE)
         metrics.request_started()
         try:
             yield

@@ -72,9 +72,12 @@ async def test_every_reply_names_its_worker(
     async def send(message: Any) -> None:
         sent.append(message)
 
+    async def receive() -> Any:
+        return {}
+
     worker = worker_name(replica)
     app = serve.Wrapped(inner, Instruments(SETTINGS), 9400, worker, tells_served=False)
     scope = {"type": "http", "path": "/v1/chat/completions", "server": ("127.0.0.1", 4000)}
-    await app(scope, send, send)
+    await app(scope, receive, send)
     told = (WORKER_HEADER.encode(), name.encode())
     assert sent[0]["headers"] == [(b"content-type", b"text/plain"), told]
