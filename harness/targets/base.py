@@ -123,6 +123,15 @@ class KeyPath:
     is missing. None where the target cannot say."""
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to a target's own management endpoints."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any]
+
+
 class Database(Protocol):
     """What a target's tables hold: how the harness fills them, and what it reads from them."""
 
@@ -169,6 +178,20 @@ class Database(Protocol):
             keys: the population.
             planted_null_user: whether the replicas run with `RunSettings.planted_null_user`.
         """
+
+    async def edit(
+        self, connection: asyncpg.Connection, action: str, key: VirtualKey, number: int
+    ) -> bool:
+        """Carry an action out by SQL, in one transaction; False where it cannot be done so.
+
+        Args:
+            connection: to the fleet's database.
+            action: a name in `harness.domain.changes.ACTIONS`.
+            key: one that was made for this action.
+            number: from 1; makes the limit that the change sets unlike any other.
+        """
+        del connection, action, key, number
+        return False
 
 
 class Target(Protocol):
@@ -221,6 +244,22 @@ class Target(Protocol):
     ) -> Mapping[tuple[str, str], int] | None:
         """As `KeyPath.lookups`."""
         del key, settings
+        return None
+
+    def call(self, action: str, key: VirtualKey, number: int) -> Call | None:
+        """The management call that carries an action out; None where the target has none.
+
+        Args:
+            action: a name in `harness.domain.changes.ACTIONS`.
+            key: one that was made for this action.
+            number: from 1; makes the limit that the change sets unlike any other.
+        """
+        del action, key, number
+        return None
+
+    def broadcasts(self, action: str) -> bool | None:
+        """Whether its code tells other workers of an action; None for unknown."""
+        del action
         return None
 
     def path(self, key: VirtualKey, settings: RunSettings) -> KeyPath:
