@@ -40,6 +40,8 @@ def write_window(folder: Path, evidence: Evidence) -> Path:
         "reads": evidence.reads,
         "warmup_reads": evidence.warmup_reads,
         "pause_s": evidence.pause_s,
+        "promise_s": evidence.promise_s,
+        "changes": [dataclasses.asdict(change) for change in evidence.changes],
         "not_counted": dict(evidence.not_counted),
     }
     with gzip.open(path, "wt", encoding="utf-8") as file:

@@ -29,7 +29,9 @@ class FleetSpec:
     settings: RunSettings
     base_port: int | None = None
     """Replica i listens on ``base_port + i``; None takes free ports."""
-    master_key: str = field(default_factory=lambda: f"sk-{secrets.token_hex(16)}", repr=False)
+    master_key: str = field(
+        default_factory=lambda: f"sk-{secrets.token_hex(16)}", repr=False, compare=False
+    )
     """Authenticates management calls. One per fleet; it goes to the replicas' environment and to
     the maker of the calls, never to a log, a command line or a run's directory."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from harness.authcache.words import KeyScope, ObjectKind, key_scope
+from harness.authcache.words import ObjectKind
 from harness.domain.population import VirtualKey
 from harness.domain.progress import Progress
 
@@ -257,8 +257,7 @@ class Target(Protocol):
     def path(self, key: VirtualKey, settings: RunSettings) -> KeyPath:
         """What an admitted request with a key comes to."""
         rows = {kind.value: row for kind, row in self.database.rows(key).items()}
-        scope = key_scope(key.user_id, key.team_id) if key.has_row else KeyScope.UNKNOWN
-        return KeyPath(scope, rows, self.lookups(key, settings))
+        return KeyPath(key.seen_scope, rows, self.lookups(key, settings))
 
     def call(self, action: str, key: VirtualKey, number: int) -> Call | None:
         """The management call of a change, with arguments as `Database.edit`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
 from harness.domain.progress import Tick
 from harness.domain.reads import LoggedRead, ObjectRead, object_id
-from harness.domain.window import LoadProgress, WindowCommand, WindowResult
+from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.experiment.companions import Companions
 from harness.experiment.measure import Windows
@@ -120,11 +121,16 @@ class World:
 
     # As the load driver.
     async def window(
-        self, command: WindowCommand, on_progress: Callable[[LoadProgress], None]
+        self,
+        command: WindowCommand,
+        on_progress: Callable[[LoadProgress], None],
+        on_begun: Callable[[Begun], None] | None = None,
     ) -> WindowResult:
         active = [(w.variant, w.phase, w.round) for w in self.companions.state.windows if w.active]
         self.events.append(f"drive {command.window} in {active}")
         self.commands.append(command)
+        if on_begun is not None:
+            on_begun(Begun(window=command.window, monotonic_s=time.monotonic()))
         on_progress(COUNTED)
         if self.until is not None:
             await self.until()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.authcache.words import ObjectKind
-from harness.domain.population import Limits, VirtualKey
+from harness.domain.population import CHANGE, Limits, VirtualKey
 from harness.targets.base import Database, KeyTruth
 from harness.targets.schema import management
 from harness.targets.schema.statements import Others, classify, name_other
@@ -179,7 +179,7 @@ async def _insert(connection: asyncpg.Connection, key: VirtualKey) -> None:
         )  # fmt: skip
     if key.membership != "none":
         await connection.execute(_MEMBER, key.user_id, key.team_id, key.budget_id, key.member_spend)
-        if key.kind.startswith("change:"):
+        if key.kind.startswith(CHANGE):
             # Management calls look a member up in these lists; no auth path does.
             members = json.dumps([{"user_id": key.user_id, "role": "user"}])
             await connection.execute(_LISTED[0], key.team_id, members)
