@@ -33,8 +33,11 @@ from tests.targets.world import check_effect, new_seed
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 RELEASE = os.environ.get("RELEASE_OF_CHANGES", "litellm==1.94.0")
-PERIODIC = ("LiteLLM_Config", "LiteLLM_MCPServerTable")
-"""Tables that jobs of a release read in their own time."""
+PERIODIC = (
+    *("LiteLLM_Config", "LiteLLM_MCPServerTable", "LiteLLM_SearchToolsTable"),
+    *("SET LOCAL statement_timeout", "WHERE NOT retired"),
+)
+"""What statements of jobs have in their text, which a release sends in its own time."""
 
 
 @pytest.fixture(scope="module")
