@@ -2,7 +2,8 @@
 
 ``snapshots/<window>.json.gz`` holds every worker's counters before and after the window (series
 that are not 0), what Postgres and Redis counted, what the generator counted, the truth by key, and
-every source read (`harness.domain.reads.ObjectRead`) of the window and of its warm-up.
+every source read (`harness.domain.reads.ObjectRead`) of the window and of its warm-up. Of a window
+of changes it holds each change and every version of the truth, enough to judge the samples anew.
 docs/method.md describes the fields.
 """
 

@@ -89,10 +89,13 @@ def commands(
 
 def _probes(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
     keys = [change.key.index for change in plan.planned_changes(slot.batch)]
-    every_s = plan.ttl_s / plan.scenario.changes.probes_per_ttl
     # A balanced fleet has one address for all of its replicas.
     workers = plan.scenario.replicas * plan.scenario.workers // len(common.hosts)
     probes = len(keys) * len(common.hosts) * workers
+    every_s = plan.ttl_s / plan.scenario.changes.probes_per_ttl
+    if common.rate_per_s:
+        # The rate of an open load is what its slowest variant bears.
+        every_s = max(every_s, probes / common.rate_per_s)
     changes = {
         "model": "open",
         "mix": {},

@@ -103,7 +103,6 @@ def _with_releases(raw: dict[str, Any], slower: WithReleases, changes: Changes) 
         )
     table = slower.model_dump(exclude_none=True)
     keys = table.pop("keys")
-    probes = {field: table.pop(field) for field in ("probes_per_ttl",) if field in table}
     load = {
         field: table.pop(field)
         for field in ("rate_per_s", "users", "window_ttls")
@@ -115,7 +114,6 @@ def _with_releases(raw: dict[str, Any], slower: WithReleases, changes: Changes) 
         "time_scale": 1.0,
         "load": {**raw["load"], **load},
         "population": {**raw["population"], **keys},
-        "changes": {**raw.get("changes", {}), **probes},
     }
 
 

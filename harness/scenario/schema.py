@@ -173,7 +173,8 @@ class ChangeWindow(_Table):
     """
 
     probes_per_ttl: int = Field(8, ge=1, le=1_000)
-    """Of each key on each worker. The distance of two probes is how exactly a clock reads."""
+    """Of each key on each worker. The distance of two probes is how exactly a clock reads. They
+    are fewer where all probes together would exceed an open load's rate."""
     lead_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0
     """Before the first change, so that every worker has an old answer."""
     spread_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0
@@ -232,8 +233,6 @@ class WithReleases(_Table):
     window_ttls: int | None = Field(None, ge=3, le=100)
     keys: dict[ScopeName, Keys] = {}
     """Keys by scope, instead of the population's."""
-    probes_per_ttl: int | None = Field(None, ge=1, le=1_000)
-    """Instead of that of ``changes``; the changes themselves stay."""
 
 
 class _Expectation(_Table):

@@ -6,21 +6,34 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
 import httpx
 import pytest
 
+from harness.analysis.answers import judge_answers
+from harness.archive.directory import LOGS, SAMPLES
+from harness.authcache.variants import load_variants
 from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, VirtualKey, make_changes
 from harness.domain.served import WORKER_HEADER
 from harness.errors import InvalidRunError
 from harness.experiment.changes import Changes, Made
-from harness.plan.plan import PlannedChange
-from harness.stack.base import Fleet, FleetSpec
+from harness.experiment.record import record
+from harness.observe.ledger import reconcile
+from harness.plan.arms import reference_arm
+from harness.plan.plan import PlannedChange, make_plan
+from harness.process.stop import Stop
+from harness.scenario.loader import load_scenario
+from harness.scenario.schema import Scenario
+from harness.stack.base import Fleet, FleetSpec, Servers, Stack
+from harness.stack.registry import EMBEDDED, make_stack
 from harness.targets.base import Call, Database, KeyTruth
+from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.settings import RunSettings
+from tests.silence import Silence
 from tests.stack.fakes import FakeTarget
 
 URLS = ("http://replica-0", "http://replica-1")
@@ -30,7 +43,7 @@ KEYS = make_changes(
 
 
 class Rows:
-    """Of a `Database`, what changes need. What Postgres holds: the status of every key, and how often it was changed."""
+    """The part of a `Database` that changes use: the status of each key, and its changes."""
 
     def __init__(self) -> None:
         self.status = {key.index: 200 for key in KEYS}
@@ -236,3 +249,66 @@ async def test_a_postgres_that_fails_ends_the_run_as_invalid() -> None:
     rows.fails = True
     with pytest.raises(InvalidRunError, match=r"its Postgres failed: PostgresError: the server"):
         await made_by(Gateway(rows=rows), planned(way="sql"))
+
+
+async def _edit(
+    self: LiteLLMDatabase, connection: asyncpg.Connection, action: str, key: VirtualKey, number: int
+) -> bool:
+    """Three actions, for as long as the target has none."""
+    del self
+    keys, teams = '"LiteLLM_VerificationToken"', '"LiteLLM_TeamTable"'
+    limit = 5_000_000 + number
+    if action == "key-delete":
+        await connection.execute(f"DELETE FROM {keys} WHERE token = $1", key.token)
+    elif action == "key-limits":
+        change = f"UPDATE {keys} SET tpm_limit = $2 WHERE token = $1"
+        await connection.execute(change, key.token, limit)
+    else:
+        change = f"UPDATE {teams} SET blocked = true, tpm_limit = $2 WHERE team_id = $1"
+        await connection.execute(change, key.team_id, limit)
+    return True
+
+
+@pytest.mark.integration
+@pytest.mark.alone
+async def test_an_edit_behind_the_gateway_is_seen_by_a_variant_whose_entries_expire(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "edit" not in vars(LiteLLMDatabase):
+        monkeypatch.setattr(LiteLLMDatabase, "edit", _edit)
+    raw = load_scenario("smoke").model_dump(by_alias=True)
+    raw["load"] |= {"cold_fill": False, "warmup_ttls": 0, "window_ttls": 3}
+    raw["limits"] |= {"min_requests_per_object": 0}
+    raw["change"] = [change | {"way": "sql"} for change in raw["change"]]
+    arms = [reference_arm(load_variants()[name]) for name in ("litellm_1_84", "recommended")]
+    plan = make_plan(Scenario.model_validate(raw), arms, stack=EMBEDDED)
+    (tmp_path / LOGS).mkdir()
+    (tmp_path / SAMPLES).mkdir()
+
+    def new_stack() -> Stack:
+        return make_stack(EMBEDDED, tmp_path / LOGS, Servers())
+
+    recording = await record(plan, new_stack, tmp_path, Silence(), Stop())
+    assert recording.complete, recording.problem
+    windows = {w.variant: w for w in recording.windows if w.phase == "changes"}
+    stale: dict[str, int] = {}
+    for name, window in windows.items():
+        made = {event.action: event for event in window.changes}
+        assert {event.outcome for event in made.values()} == {"done"}
+        assert list(made) == [c.action for c in plan.planned_changes(1)]
+        statuses = {
+            action: [v.status for v in (*truth.earlier, truth)]
+            for action, event in made.items()
+            if (truth := window.truths[event.key])
+        }
+        assert statuses == {
+            "key-delete": [200, 401], "key-limits": [200, 200], "team-block": [200, 401]
+        }  # fmt: skip
+        unbalanced = [(e.name, e.reason) for e in reconcile(window) if e.status == "unbalanced"]
+        assert unbalanced == [], name
+        answers = judge_answers([window], plan.all_keys, tmp_path / SAMPLES)
+        assert not answers.wrong
+        stale[name] = sum(answers.stale.values())
+    # Each request gives an entry of 1.84 another life; one of recommended ends with its TTL.
+    assert stale["litellm_1_84"] > 0
+    assert stale["recommended"] == 0

@@ -9,6 +9,7 @@ import pytest
 
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Equation
+from harness.domain.window import KeyCount
 from harness.observe.counters import Series
 from harness.observe.ledger import RULES, ledger, reconcile
 from harness.targets.base import KeyPath
@@ -480,3 +481,23 @@ def test_lookups_are_fewer_where_a_row_came_or_went(stays: bool, status: str) ->
 def test_rules_that_become_another_in_a_window_of_changes_say_so() -> None:
     changed = {rule.name for rule in RULES if rule.in_changes}
     assert changed == {"requests", "memory", "key_spend", "spend_by_row"}
+
+
+@pytest.mark.parametrize(("loads", "status"), [(40, "balanced"), (41, "unbalanced")])
+def test_a_deleted_key_is_looked_up_under_no_scope_as_often_as_it_is_refused(
+    loads: int, status: str
+) -> None:
+    unknown = {"op": "load", "object": "key", "key_scope": "unknown"}
+    one = KeyCount(
+        scope="team", key_index=0, answered=140, admitted=100, cost_micro=25_000, named={"key": 100}
+    )
+    found = _by_name(
+        phase="changes",
+        paths={0: KeyPath("team", {"key": "k0"}, {("key", "load"): 1})},
+        generator={"keys": [one]},
+        more=(
+            series("authcache_lookups_asked_total", loads, **unknown),
+            series("authcache_lookups_total", loads, tier="memory", outcome="miss", **unknown),
+        ),
+    )
+    assert found["memory"].status == status

@@ -241,5 +241,9 @@ def test_a_window_of_changes_probes_what_it_changes_on_every_worker() -> None:
     assert one.duration_s == pytest.approx(10.0)
     same = {"window": one.window, "samples_file": one.samples_file}
     assert other.model_copy(update=same) == one, "the same for all variants"
+    load = scenario.load.model_copy(update={"rate_per_s": 40.0})
+    slow = replace(plan, scenario=scenario.model_copy(update={"load": load}))
+    driven = commands(slow, slots[0], HOSTS, KEYS, SAMPLES).window
+    assert (driven.probe_every_s, driven.rate_per_s) == (0.3, 40.0), "no more than the load's rate"
     balanced = commands(plan, slots[0], HOSTS[:1], KEYS, SAMPLES).window
     assert (balanced.workers, balanced.rate_per_s) == (6, 48.0)
