@@ -102,10 +102,13 @@ def _ledger() -> str:
             rule.description.replace(" - ", f" {_MINUS} "),
             rule.counted_by,
             rule.cannot_see,
+            rule.in_changes or "the same",
         )
         for rule in RULES
     ]
-    return _table(("equation", "left = right", "counted by", "cannot see"), rows)
+    return _table(
+        ("equation", "left = right", "counted by", "cannot see", "in a window of changes"), rows
+    )
 
 
 def _plants() -> str:

@@ -62,10 +62,23 @@ def invalidities(
             f"The generator sent {generator.sent} of {generator.planned} planned requests; "
             f"at least {limits.sent_share_min:.0%} are needed. {_LESS_LOAD}"
         )
+    reasons += _refused_changes(windows)
     measured = [w for w in windows if w.phase == "measured"]
     late = (_late(measured, limits), _delayed(measured, limits))
     reasons += [reason for reason in late if reason]
     return reasons
+
+
+def _refused_changes(windows: Sequence[Evidence]) -> list[str]:
+    """Changes that Postgres does not hold: what follows them says nothing about freshness."""
+    return [
+        f"Change {change.number} of {window.variant}, {change.action} of a key of scope "
+        f"{change.scope}, was refused in {window.name}: answered {change.status}: {change.detail} "
+        "Look at the replicas' logs, or leave this change out of the scenario."
+        for window in windows
+        for change in window.changes
+        if change.outcome == "refused"
+    ]
 
 
 def _instrument_errors(windows: Sequence[Evidence]) -> list[str]:

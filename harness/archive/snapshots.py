@@ -2,7 +2,8 @@
 
 ``snapshots/<window>.json.gz`` holds every worker's counters before and after the window (series
 that are not 0), what Postgres and Redis counted, what the generator counted, the truth by key, and
-every source read (`harness.domain.reads.ObjectRead`) of the window and of its warm-up.
+every source read (`harness.domain.reads.ObjectRead`) of the window and of its warm-up. Of a window
+of changes it holds each change and every version of the truth, enough to judge the samples anew.
 docs/method.md describes the fields.
 """
 
@@ -40,6 +41,8 @@ def write_window(folder: Path, evidence: Evidence) -> Path:
         "reads": evidence.reads,
         "warmup_reads": evidence.warmup_reads,
         "pause_s": evidence.pause_s,
+        "promise_s": evidence.promise_s,
+        "changes": [dataclasses.asdict(change) for change in evidence.changes],
         "not_counted": dict(evidence.not_counted),
     }
     with gzip.open(path, "wt", encoding="utf-8") as file:

@@ -75,7 +75,7 @@ class ChangeEvent:
     """One change, as the harness made it. Times are seconds since the start of the window."""
 
     number: int
-    """From 1, in order of time within the window."""
+    """From 1, in order of time; a further batch goes on from the one before."""
     action: str
     """A name in `ACTIONS`."""
     scope: str
@@ -84,7 +84,7 @@ class ChangeEvent:
     key: int
     """Index of the key whose answers it changes."""
     handler: int | None
-    """Index of the replica that took the call; None for ``sql``."""
+    """Index of the replica that took the call; None for ``sql``, and where a balancer chose."""
     worker: str
     """The worker that answered, as in `harness.domain.served.WORKER_HEADER`; empty if unknown."""
     sent_s: float

@@ -3,8 +3,8 @@
 Every key has limits of its own, and so has every owner, all different, so that a wrongly served
 object is detected. Some keys share owners (`make_population`). Beside the keys that a scenario
 asks for, every population has keys that a gateway must refuse, or must not refuse although a limit
-is NULL, 0 or empty (`make_refusals`). Ids and tokens come from the seed: the same scenario makes
-the same population.
+is NULL, 0 or empty (`make_refusals`), and a key for each change (`make_changes`). Ids and tokens
+come from the seed: the same scenario makes the same population.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,9 @@ from harness.errors import UsageError, explain
 
 MOCK_MODEL = "mock-model"
 """The model that the load requests; every key, user and team of a run may call it."""
+CHANGE = "change:"
+"""Begins the kind of a key that is made to be changed; the action's name follows."""
+_NEW = f"{CHANGE}key-new"
 
 MembershipRow = Literal["budget", "cleared", "none"]
 """``budget``: a row with a budget; ``cleared``: one whose budget was cleared; ``none``: no row."""
@@ -75,18 +78,21 @@ class VirtualKey:
     models: tuple[str, ...]
     """Of the key, its user and its team."""
     kind: str = ""
-    """Its kind in `KINDS`; empty for an ordinary key."""
+    """Its kind in `KINDS`, or `CHANGE` and an action; empty for an ordinary key."""
     member_spend: float = 0.0
 
     @property
     def has_row(self) -> bool:
-        """Whether Postgres knows the key."""
-        return self.kind != "unknown"
+        """Whether Postgres knows the key from the start."""
+        return self.kind not in ("unknown", _NEW)
 
     @property
     def seen_scope(self) -> str:
-        """The scope under which a replica counts its requests: it cannot know one without a row."""
-        return self.scope if self.has_row else KeyScope.UNKNOWN.value
+        """The scope under which a replica counts its requests: it cannot know one without a row.
+
+        Of a key that a change makes or removes, the scope that it has while it exists.
+        """
+        return KeyScope.UNKNOWN.value if self.kind == "unknown" else self.scope
 
 
 class Kind(NamedTuple):
@@ -192,6 +198,37 @@ def make_refusals(
                 owners = owners or key
                 key = _owned_by(key, owners)
             keys.append(_of_kind(key, name, kind))
+    return keys
+
+
+_BEFORE: Mapping[str, Kind] = {
+    "key-unblock": Kind(ObjectKind.KEY, {"blocked": True}, _ALL),
+    "team-unblock": Kind(ObjectKind.TEAM, {"blocked": True}, _ALL),
+    "key-budget": Kind(ObjectKind.KEY, {"spend": 0.01}, _ALL),
+    "key-budget-raised": Kind(ObjectKind.KEY, _USED_UP, _ALL),
+    "member-budget": Kind(ObjectKind.MEMBERSHIP, {"spend": 0.01}, _ALL),
+}
+"""How a row differs from an ordinary one before an action, by the action."""
+
+
+def make_changes(
+    actions: Iterable[tuple[str, str]], *, first: int, seed: int, model: str
+) -> list[VirtualKey]:
+    """A key for each change, with owners of its own, as its rows are before the change.
+
+    Args:
+        actions: action and key scope of each change.
+        first: index of the first key.
+        seed: of ids and secrets; the same as the ordinary keys'.
+        model: a model that all of them may call before the change.
+    """
+    rng = random.Random(f"{seed}:changes")
+    keys: list[VirtualKey] = []
+    for action, scope in actions:
+        row: MembershipRow = "cleared" if action == "member-budget-set" else "budget"
+        key = _make_key(rng, first + len(keys), KeyScope(scope), {scope: row}, model)
+        before = _BEFORE.get(action, Kind(ObjectKind.KEY, {}, _ALL))
+        keys.append(_of_kind(key, CHANGE + action, before))
     return keys
 
 
@@ -350,9 +387,12 @@ def read_keys(path: Path) -> list[LoadKey]:
 
 
 def by_scope(keys: list[LoadKey], *, refusals: bool = False) -> dict[str, list[int]]:
-    """Indices of the ordinary keys by scope; with ``refusals`` of those of `KINDS` instead."""
+    """Indices of the ordinary keys by scope; with ``refusals`` of those of `KINDS` instead.
+
+    Keys that are made to be changed are in neither: a window of changes names them.
+    """
     indices: dict[str, list[int]] = {}
     for key in keys:
-        if bool(key.kind) == refusals:
+        if bool(key.kind) == refusals and not key.kind.startswith(CHANGE):
             indices.setdefault(key.scope, []).append(key.index)
     return indices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from harness.authcache.words import ObjectKind
 from harness.domain.progress import Progress, Tick
 from harness.domain.reads import owned_objects, resolve
 from harness.domain.series import LOOKUPS, READS
-from harness.domain.window import LoadProgress, WindowCommand, WindowResult
+from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
+from harness.experiment.changes import Changes, Made, ready_to_change
 from harness.experiment.companions import WARMUP, Companions
 from harness.load.client import LoadDriver
 from harness.observe.counters import Counters
@@ -25,7 +26,7 @@ from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
 from harness.observe.snapshots import Observer
 from harness.plan.commands import commands
-from harness.plan.plan import RunPlan, Slot
+from harness.plan.plan import PlannedChange, RunPlan, Slot
 from harness.stack.base import Stack
 
 
@@ -69,14 +70,18 @@ class Windows:
             warm_until = time.monotonic()
         self.progress.window(slot.number, total, slot.variant, slot.phase)
         duration_s = load.window.duration_s
+        planned = self.plan.planned_changes(slot.batch) if slot.phase == "changes" else ()
         before = await observer.at_rest()
         used = self.stack.cpu_s()
         started_s = time.monotonic() - self.start
-        cold = slot.phase == "cold_fill"
-        checkpoints = asyncio.create_task(self._checkpoints(observer, cold=cold))
+        checkpoints = asyncio.create_task(self._checkpoints(observer, slot))
+        made = Made()
         try:
             with self.companions.stretch(slot.variant, slot.phase, slot.round):
-                result = await self._drive(observer, load.window)
+                if planned:
+                    result, made = await self._change(observer, load.window, planned)
+                else:
+                    result = await self._drive(observer, load.window)
             begun = time.monotonic() - result.elapsed_s
             points = await checkpoints
         finally:
@@ -101,7 +106,7 @@ class Windows:
             generator=result,
             before=before,
             after=after,
-            truths=truths,
+            truths={**truths, **made.truths},
             has_redis=observer.fleet.redis_url is not None,
             not_counted=dict(observer.fleet.not_counted_reason),
             not_checked=dict(spec.target.not_checked),
@@ -115,6 +120,7 @@ class Windows:
             reads=None if after.reads is None else resolve(after.reads, known),
             warmup_reads=() if warm_until is None else resolve(before.reads or (), known),
             pause_s=0.0 if warm_until is None else max(0.0, begun - warm_until),
+            changes=tuple(made.events),
         )
         rate = result.answered / result.elapsed_s if result.elapsed_s else 0.0
         self.progress.tick(
@@ -122,7 +128,32 @@ class Windows:
         )
         return evidence
 
-    async def _drive(self, observer: Observer, command: WindowCommand) -> WindowResult:
+    async def _change(
+        self, observer: Observer, command: WindowCommand, planned: Sequence[PlannedChange]
+    ) -> tuple[WindowResult, Made]:
+        """Drive a window and make its changes at the same time."""
+        begun: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+        async def make(changes: Changes) -> Made:
+            return await changes.make(await begun)
+
+        async with ready_to_change(observer, planned) as changes:
+            making = asyncio.create_task(make(changes))
+            try:
+                result = await self._drive(
+                    observer, command, lambda event: begun.set_result(event.monotonic_s)
+                )
+                return result, await making
+            finally:
+                making.cancel()
+                await asyncio.gather(making, return_exceptions=True)
+
+    async def _drive(
+        self,
+        observer: Observer,
+        command: WindowCommand,
+        on_begun: Callable[[Begun], None] | None = None,
+    ) -> WindowResult:
         variant = observer.fleet.name
         latest: list[LoadProgress] = []
 
@@ -135,7 +166,7 @@ class Windows:
             show = self._show(observer, await observer.live(), latest, command.duration_s)
             watcher = asyncio.create_task(show)
         try:
-            result = await self.driver.window(command, on_progress)
+            result = await self.driver.window(command, on_progress, on_begun)
             self.companions.result(variant, result)
             return result
         finally:
@@ -156,9 +187,9 @@ class Windows:
                 rate = now.requests_per_s
                 self.progress.tick(_tick(counted, now.elapsed_s, duration_s, rate, now.answered))
 
-    async def _checkpoints(self, observer: Observer, *, cold: bool) -> tuple[Checkpoint, ...]:
-        moments = [] if cold else self.plan.scenario.load.checkpoints_ttls
-        if not moments:
+    async def _checkpoints(self, observer: Observer, slot: Slot) -> tuple[Checkpoint, ...]:
+        moments = self.plan.scenario.load.checkpoints_ttls
+        if not moments or slot.phase in ("cold_fill", "changes"):
             return ()
         start = time.monotonic()
         first = await self._combined_view(observer)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 import harness
 from harness.domain.window import (
     EVENT,
+    Begun,
     Event,
     Failed,
     LoadProgress,
@@ -85,7 +86,10 @@ class LoadDriver:
             raise
 
     async def window(
-        self, command: WindowCommand, on_progress: Callable[[LoadProgress], None] | None = None
+        self,
+        command: WindowCommand,
+        on_progress: Callable[[LoadProgress], None] | None = None,
+        on_begun: Callable[[Begun], None] | None = None,
     ) -> WindowResult:
         """Drive one window and return what the driver counted.
 
@@ -95,6 +99,7 @@ class LoadDriver:
         Args:
             command: what to do.
             on_progress: called about once a second.
+            on_begun: called once, when the window begins.
 
         Raises:
             InvalidRunError: if the driver dies or hangs, could not carry out the command, or found
@@ -103,7 +108,7 @@ class LoadDriver:
         assert not self._busy, "a driver drives one window at a time"
         self._busy = True
         try:
-            answer = await self._answer(command, on_progress)
+            answer = await self._answer(command, on_progress, on_begun)
         except BaseException:
             await self._kill()
             raise
@@ -133,11 +138,17 @@ class LoadDriver:
             raise self._out_of_turn(event)
 
     async def _answer(
-        self, command: WindowCommand, on_progress: Callable[[LoadProgress], None] | None
+        self,
+        command: WindowCommand,
+        on_progress: Callable[[LoadProgress], None] | None,
+        on_begun: Callable[[Begun], None] | None,
     ) -> WindowResult | Failed:
         await self._send(command)
-        while isinstance(event := await self._next_event(SILENCE_TIMEOUT_S), LoadProgress):
-            if on_progress is not None:
+        while isinstance(event := await self._next_event(SILENCE_TIMEOUT_S), Begun | LoadProgress):
+            if isinstance(event, Begun):
+                if on_begun is not None:
+                    on_begun(event)
+            elif on_progress is not None:
                 on_progress(event)
         if isinstance(event, Ready):
             raise self._out_of_turn(event)

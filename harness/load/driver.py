@@ -30,6 +30,7 @@ from harness.domain.population import LoadKey, by_scope, read_keys
 from harness.domain.samples import SampleWriter
 from harness.domain.window import (
     COMMAND,
+    Begun,
     Failed,
     LoadProgress,
     Ready,
@@ -40,7 +41,7 @@ from harness.domain.window import (
 from harness.errors import HarnessError, InvalidRunError, UsageError, explain
 from harness.load.feeds import ClosedFeed, PlannedFeed, WindowFeed
 from harness.load.kinds import OTHER
-from harness.load.plan import choices, open_plan
+from harness.load.plan import Arrival, choices, open_plan, probe_plan
 from harness.load.recorder import RequestRecorder
 from harness.load.session import attach, detach, make_session
 from harness.load.transport import outcome_of
@@ -127,14 +128,17 @@ def _raise_open_files_limit() -> None:
         _log.warning("the limit of open files stays as it is: %s", error)
 
 
-def run_window(command: WindowCommand, report: Callable[[LoadProgress], None]) -> WindowResult:
+Report = Callable[[Begun | LoadProgress], None]
+
+
+def run_window(command: WindowCommand, report: Report) -> WindowResult:
     """Drive one window and return when nothing is outstanding.
 
     Takes at least ``duration_s``, and at most ``late_ms`` plus ``timeout_s`` longer.
 
     Args:
         command: what to do.
-        report: called once a second while the window runs.
+        report: called when the window begins, and once a second while it runs.
 
     Raises:
         UsageError: for a command that cannot be carried out.
@@ -181,6 +185,16 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
     """The feed of a window and the number of its planned requests, if that is known."""
     indices = by_scope(keys, refusals=command.refusals)
     replicas = len(command.hosts)
+    if command.probe_keys:
+        plan = probe_plan(
+            [(index, _known(keys, index).scope) for index in command.probe_keys],
+            every_s=command.probe_every_s,
+            duration_s=command.duration_s,
+            replicas=replicas,
+            workers=command.workers,
+            seed=command.seed,
+        )
+        return _planned(command, plan)
     if command.model == "open":
         plan = open_plan(
             command.mix,
@@ -193,8 +207,7 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
             stagger_s=command.stagger_s,
             zipf=command.zipf,
         )
-        last_start_s = command.duration_s + command.late_ms / 1000
-        return PlannedFeed(plan, last_start_s=last_start_s), len(plan)
+        return _planned(command, plan)
     picks = choices(
         command.mix,
         indices,
@@ -209,12 +222,26 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
     return feed, None
 
 
+def _planned(command: WindowCommand, plan: list[Arrival]) -> tuple[WindowFeed, int]:
+    last_start_s = command.duration_s + command.late_ms / 1000
+    return PlannedFeed(plan, last_start_s=last_start_s), len(plan)
+
+
+def _known(keys: list[LoadKey], index: int) -> LoadKey:
+    if not 0 <= index < len(keys):
+        raise UsageError(
+            f"Key [{index}] is to be probed, and the keys file has [{len(keys)}] keys, numbered "
+            "from 0. Probe one of them."
+        )
+    return keys[index]
+
+
 def _drive(
     command: WindowCommand,
     keys: list[LoadKey],
     feed: WindowFeed,
     recorder: RequestRecorder,
-    report: Callable[[LoadProgress], None],
+    report: Report,
 ) -> tuple[float, float]:
     """Run the users to their end; return the elapsed time and the CPU time in seconds."""
     environment = Environment(user_classes=list(USER_CLASSES))
@@ -241,6 +268,7 @@ def _drive(
             )
         cpu_s = time.process_time()
         feed.begin()
+        report(Begun(window=command.window, monotonic_s=time.monotonic() - feed.now()))
         with _reporting(command.window, feed, recorder, report):
             runner.user_greenlets.join()
             feed.sleep_until(command.duration_s)
@@ -266,7 +294,7 @@ def _listener(window: str, feed: WindowFeed, recorder: RequestRecorder) -> Calla
 
 @contextmanager
 def _reporting(
-    window: str, feed: WindowFeed, recorder: RequestRecorder, report: Callable[[LoadProgress], None]
+    window: str, feed: WindowFeed, recorder: RequestRecorder, report: Report
 ) -> Iterator[None]:
     """Report progress once a second until the block ends."""
     over = Event()

@@ -15,6 +15,9 @@ Replicas are different: a load balancer in round robin does deal them out. Each 
 next replica of a shuffled round, so that the counts of two replicas never differ by more than
 one, and no replica is tied to a key.
 
+Probes are regular: a clock reads no finer than the distance of two of them, and Poisson arrivals
+leave gaps.
+
 Times, scopes, keys and replicas come from random streams of their own: the times of a plan do
 not depend on the number of keys or replicas.
 """
@@ -229,6 +232,52 @@ def open_plan(
         for moment, pick in zip(times, picks, strict=False)
         if moment >= begins[pick.key]
     ]
+
+
+def probe_plan(
+    keys: Sequence[tuple[int, str]],
+    *,
+    every_s: float,
+    duration_s: float,
+    replicas: int,
+    workers: int,
+    seed: int,
+) -> list[Arrival]:
+    """Requests of each key at each replica, regularly, in the order of their intended times.
+
+    A replica gets each key ``workers`` times in ``every_s`` seconds, at equal distances: its
+    workers share an address, and each takes its part. So do the arrivals of a key over all
+    replicas, and all arrivals together. Keys meet the replicas in different orders.
+
+    Args:
+        keys: index and scope of each key.
+        every_s: distance of two requests of one key at one worker.
+        duration_s: no arrival is later.
+        replicas: number of hosts.
+        workers: of each host.
+        seed: of the order.
+
+    Raises:
+        UsageError: nothing would be requested, or all at once.
+    """
+    step = len(keys) * replicas * workers
+    if not (step and math.isfinite(every_s) and every_s > 0):
+        raise UsageError(
+            f"Probes of [{len(keys)}] keys every [{every_s:g}] s at [{replicas}] hosts with "
+            f"[{workers}] workers cannot be planned. Give all four positive numbers."
+        )
+    rng = _stream(seed, "probes")
+    hosts, order = rng.sample(range(replicas), replicas), rng.sample(list(keys), len(keys))
+    arrivals: list[Arrival] = []
+    for number in itertools.count():
+        # The middle of its part: no probe meets the very start of the window.
+        moment = (number + 0.5) * every_s / step
+        if moment >= duration_s:
+            return arrivals
+        turn, place = divmod(number, len(order))
+        index, scope = order[place]
+        arrivals.append(Arrival(moment, scope, index, hosts[(turn + place) % replicas]))
+    raise AssertionError("the count has no end")
 
 
 def open_stream(

@@ -32,6 +32,8 @@ class RequestOutcome(NamedTuple):
     """The header `harness.domain.served.COST_HEADER` as received."""
     served: str | None = None
     """The header `harness.domain.served.SERVED_HEADER` as received."""
+    worker: str | None = None
+    """The header `harness.domain.served.WORKER_HEADER` as received."""
 
 
 @dataclass(slots=True)
@@ -121,6 +123,7 @@ class RequestRecorder:
                     outcome.error,
                     cost_micro,
                     outcome.served or "",
+                    outcome.worker or "",
                 )
             )
 

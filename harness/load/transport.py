@@ -6,7 +6,7 @@ from typing import Any
 
 from locust.contrib.fasthttp import FastResponse, LocustBadStatusCode
 
-from harness.domain.served import COST_HEADER, SERVED_HEADER
+from harness.domain.served import COST_HEADER, SERVED_HEADER, WORKER_HEADER
 from harness.load.kinds import unanswered_kind
 from harness.load.recorder import RequestOutcome
 
@@ -24,6 +24,7 @@ def outcome_of(response: FastResponse | None, exception: BaseException | None) -
         "",
         _header(response, COST_HEADER),
         _header(response, SERVED_HEADER),
+        _header(response, WORKER_HEADER),
     )
 
 

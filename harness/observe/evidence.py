@@ -104,7 +104,8 @@ class Evidence:
         """What each row of an object was due, and what it gained in the window, in micro-units.
 
         Due is the cost of the 2xx replies to all keys that are charged to the row, as the
-        generator saw it. A key without a row of its own is due under ``no row``.
+        generator saw it. A key without a row of its own is due under ``no row``. In a window of
+        changes, rows that came or went are left out: the column of one of their sides is missing.
         """
         due: Counter[str] = Counter()
         for item in self.generator.keys:
@@ -114,4 +115,15 @@ class Evidence:
                 due[row or "no row"] += item.cost_micro
         before, after = self.before.spend[kind], self.after.spend[kind]
         gained = {row: after.get(row, 0) - before.get(row, 0) for row in {*before, *after}}
-        return {row: (due[row], gained.get(row, 0)) for row in sorted({*due, *gained})}
+        rows = {*due, *gained}
+        if self.phase == "changes":
+            rows &= {*before} & {*after}
+        return {row: (due[row], gained.get(row, 0)) for row in sorted(rows)}
+
+    def keeps_rows(self, path: KeyPath) -> bool:
+        """Whether every row behind a key was there at both ends of the window."""
+        return self.phase != "changes" or all(
+            row in self.before.spend[kind] and row in self.after.spend[kind]
+            for kind in ObjectKind
+            if (row := path.rows.get(kind)) is not None
+        )

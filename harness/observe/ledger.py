@@ -3,7 +3,8 @@
 The equations are one table, from which the report and the table in docs/method.md are made
 (`make docs`). An equation of kind ``validity`` that does not balance makes the run invalid; a
 ``finding`` describes the variant. An equation that cannot be counted is ``not_checked``, with its
-reason.
+reason. In a window of changes, objects appear and vanish under load: `Rule.in_changes` says what an
+equation becomes there.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Rule:
     """Why it cannot be checked in a window; empty when it can."""
     details: Callable[[Evidence], str] = lambda _: ""
     """What does not fit, by name."""
+    in_changes: str = ""
+    """What it becomes in a window of changes; empty where it is the same."""
     excused: Callable[[Evidence], bool] = lambda _: False
     """Whether the target is known for what does not fit, which makes it a finding about it."""
     unexcused: Callable[[Evidence], bool] = lambda _: False
@@ -89,7 +92,17 @@ def _requests(e: Evidence) -> Sides:
             pair = (scope, status if status in _NAMED else OTHER_STATUS)
             sent[pair] = sent.get(pair, 0.0) + n
     done = e.counted.by(REQUESTS, "key_scope", "status", **CHAT)
+    if e.phase == "changes":
+        # A replica knows the scope of a key only while it knows the key.
+        return _by_part(_without_scope(sent), _without_scope(done))
     return _by_part(sent, done)
+
+
+def _without_scope(counts: Mapping[tuple[str, ...], float]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for (_, status), n in counts.items():
+        sums[status] = sums.get(status, 0.0) + n
+    return sums
 
 
 def _unanswered(e: Evidence) -> Sides:
@@ -260,9 +273,14 @@ def _called_for(e: Evidence) -> dict[tuple[str, ...], tuple[int, int]]:
     most: Counter[tuple[str, ...]] = Counter()
     for index, path in e.paths.items():
         admitted, answered = replies.get(index, (0, 0))
+        # Where a row came or went, fewer may be made.
+        surely = admitted if e.keeps_rows(path) else 0
         for pair, n in (path.lookups or {}).items():
-            least[*pair, path.scope] += n * admitted
+            least[*pair, path.scope] += n * surely
             most[*pair, path.scope] += n * answered
+            if e.phase == "changes":
+                # While a key has no row, its requests are of no scope.
+                most[*pair, KeyScope.UNKNOWN] += n * (answered - admitted)
     return {part: (least[part], n) for part, n in most.items() if part[2] not in unknown}
 
 
@@ -328,6 +346,8 @@ def _no_statement_count(e: Evidence) -> str:
     return e.not_counted.get("postgres", "Postgres has no pg_stat_statements")
 
 
+_ROWS_STAY = "without the rows that came or went in the window"
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "requests",
@@ -337,6 +357,8 @@ RULES: tuple[Rule, ...] = (
         "generator = replicas",
         "what a reply contains, and which key it was for",
         _requests,
+        in_changes="status by status over all scopes: a replica knows no scope of a key without a "
+        "row",
     ),
     Rule(
         "unanswered",
@@ -367,6 +389,7 @@ RULES: tuple[Rule, ...] = (
         "at a team, which depend on what was found",
         _memory,
         details=_memory_details,
+        in_changes="of a key one of whose rows came or went, at most what the replies ask",
     ),
     Rule(
         "redis_lookups",
@@ -464,6 +487,7 @@ RULES: tuple[Rule, ...] = (
         "a cost that is wrong in the reply and in Postgres alike",
         _key_spend,
         details=_spend_details(ObjectKind.KEY),
+        in_changes=_ROWS_STAY,
     ),
     Rule(
         "spend_by_row",
@@ -474,6 +498,7 @@ RULES: tuple[Rule, ...] = (
         "spend that caches hold and Postgres does not",
         _owner_spend,
         details=_spend_details(*_OWNERS),
+        in_changes=_ROWS_STAY,
         excused=_known_to_lose,
     ),
 )

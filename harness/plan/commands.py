@@ -3,7 +3,8 @@
 docs/method.md promises: all variants of a round get the same arrivals, each round gets different
 ones, a warm-up gets different ones from its window and lasts equally long for all variants of a
 round, a cold fill lasts one TTL, and a measured window lasts a whole number of TTLs. The window of
-refusals drives the keys that test them, each equally often.
+refusals drives the keys that test them, each equally often; a window of changes probes the keys
+that it changes, each regularly on every worker.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ def commands(
             "seed": common.seed + 2,
         }
         return SlotCommands(None, common.model_copy(update=changes))
+    if slot.phase == "changes":
+        return SlotCommands(None, _probes(plan, slot, common))
     if not plan.warmup_s(slot):
         return SlotCommands(None, common)
     warmup = common.model_copy(
@@ -82,3 +85,29 @@ def commands(
         }
     )
     return SlotCommands(warmup, common)
+
+
+def _probes(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
+    keys = [change.key.index for change in plan.planned_changes(slot.batch)]
+    # A balanced fleet has one address for all of its replicas.
+    workers = plan.scenario.replicas * plan.scenario.workers // len(common.hosts)
+    probes = len(keys) * len(common.hosts) * workers
+    every_s = plan.ttl_s / plan.scenario.changes.probes_per_ttl
+    if common.rate_per_s:
+        # The rate of an open load is what its slowest variant bears.
+        every_s = max(every_s, probes / common.rate_per_s)
+    changes = {
+        "model": "open",
+        "mix": {},
+        "key_weights": [],
+        "zipf": 0.0,
+        "ramp_s": 0.0,
+        "rate_per_s": round(probes / every_s, 3),
+        "duration_s": plan.changes_s,
+        # Of a batch, and the same for all variants.
+        "seed": common.seed + 3 + slot.batch * 10,
+        "probe_keys": sorted(keys),
+        "probe_every_s": every_s,
+        "workers": workers,
+    }
+    return common.model_copy(update=changes)

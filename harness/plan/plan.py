@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.domain.changes import Way
 from harness.domain.population import VirtualKey
 from harness.domain.result import Phase, Sizing
 from harness.scenario.schema import Scenario
-from harness.scenario.sizing import check_sizing, population, refusals, sizing
+from harness.scenario.sizing import (
+    changing,
+    check_sizing,
+    each_change,
+    population,
+    refusals,
+    sizing,
+)
 from harness.stack.base import FleetSpec
 from harness.targets.base import Target
 from harness.targets.settings import RunSettings
@@ -36,12 +44,29 @@ class Slot:
     variant: str
     phase: Phase
     round: int
-    """0 where the phase has one window."""
+    """0 where the phase has no rounds."""
+    batch: int = 0
+    """Of changes, from 1; 0 in any other phase."""
 
     @property
     def name(self) -> str:
         """Unique in a run; names sort in order of time."""
         return f"{self.number:02d}-{self.phase}-{self.variant}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """One change of one key, the same in every variant."""
+
+    number: int
+    """As `harness.domain.changes.ChangeEvent.number`."""
+    action: str
+    way: Way
+    key: VirtualKey
+    handler: int
+    """Index of the replica that takes a call."""
+    at_s: float
+    """Since the start of the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +85,14 @@ class RunPlan:
     refusals: tuple[VirtualKey, ...] = ()
     """Keys that must be refused and their likes, numbered after ``keys``; they are driven in a
     window of their own."""
+    changing: tuple[VirtualKey, ...] = ()
+    """A key for each change, numbered after ``refusals``; they are driven in windows of their
+    own."""
 
     @property
     def all_keys(self) -> tuple[VirtualKey, ...]:
         """Every key that Postgres may know; the index of a key is its place here."""
-        return self.keys + self.refusals
+        return self.keys + self.refusals + self.changing
 
     @property
     def ttl_s(self) -> float:
@@ -107,9 +135,48 @@ class RunPlan:
         return min(self.ttl_s, enough_s)
 
     @property
+    def changes_s(self) -> float:
+        """Length of a window of changes, in s."""
+        return self.scenario.changes.window_ttls * self.ttl_s
+
+    def planned_changes(self, batch: int) -> tuple[PlannedChange, ...]:
+        """The changes of a batch, in order of time.
+
+        Those without a moment of their own get one each from equal parts of the spread, at random
+        within it and in random order: entries of every age are met, and two changes seldom
+        coincide.
+        """
+        window = self.scenario.changes
+        rng = random.Random(f"{self.scenario.seed}:changes:{batch}")
+        pairs = list(zip(each_change(self.scenario), self.changing, strict=True))
+        before = sum(change.batch < batch for change, _ in pairs)
+        mine = [(change, key) for change, key in pairs if change.batch == batch]
+        parts = list(range(sum(change.at_ttls is None for change, _ in mine)))
+        rng.shuffle(parts)
+        part_ttls = window.spread_ttls / len(parts) if parts else 0.0
+        planned: list[PlannedChange] = []
+        for change, key in mine:
+            # Drawn for every change, so that one that is given does not move the others.
+            handler, within = rng.randrange(self.scenario.replicas), rng.random()
+            at_ttls = change.at_ttls
+            if at_ttls is None:
+                at_ttls = window.lead_ttls + (parts.pop() + within) * part_ttls
+            taken_by = handler if change.handler == "random" else change.handler
+            planned.append(
+                PlannedChange(0, change.action, change.way, key, taken_by, at_ttls * self.ttl_s)
+            )
+        planned.sort(key=lambda one: one.at_s)
+        return tuple(replace(one, number=before + n) for n, one in enumerate(planned, start=1))
+
+    @property
     def load_s(self) -> float:
         """Length of all windows and warm-ups together, in s, without starts and waits for rest."""
-        each_s = {"cold_fill": self.ttl_s, "measured": self.window_s, "refusals": self.refusals_s}
+        each_s = {
+            "cold_fill": self.ttl_s,
+            "measured": self.window_s,
+            "changes": self.changes_s,
+            "refusals": self.refusals_s,
+        }
         return sum(self.warmup_s(slot) + each_s[slot.phase] for slot in self.slots)
 
     @property
@@ -187,7 +254,8 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
     )
     names = [arm.name for arm in arms]
     most = scenario.rounds_max or scenario.rounds
-    slots = order(names, most, cold_fill=scenario.load.cold_fill)
+    slots = order(names, most, cold_fill=scenario.load.cold_fill, batches=scenario.batches())
+    refused = tuple(refusals(scenario, keys))
     return RunPlan(
         scenario,
         tuple(arms),
@@ -196,24 +264,30 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
         tuple(rows),
         slots,
         settings,
-        tuple(refusals(scenario, keys)),
+        refused,
+        tuple(changing(scenario, first=len(keys) + len(refused))),
     )
 
 
-def order(names: Sequence[str], rounds: int, *, cold_fill: bool) -> tuple[Slot, ...]:
-    """Windows in order of time: cold fills first, then A B C, C B A, A B C …, then refusals.
+def order(
+    names: Sequence[str], rounds: int, *, cold_fill: bool, batches: Sequence[int] = ()
+) -> tuple[Slot, ...]:
+    """Windows in order of time: cold fills, then A B C, C B A, A B C …, then changes and refusals.
 
     The order reverses after every round, so that a drift of the machine does not favour a variant
-    for its place in the order. Refusals come last: some variants read a refused key once more,
-    for a log, which in a measured window would count as a read of its scope.
+    for its place in the order. Each batch of changes has a window for every variant. Refusals come
+    last: some variants read a refused key once more, for a log, which in a measured window would
+    count as a read of its scope.
     """
-    steps: list[tuple[str, Phase, int]] = []
+    steps: list[tuple[str, Phase, int, int]] = []
     if cold_fill:
-        steps += [(name, "cold_fill", 0) for name in names]
+        steps += [(name, "cold_fill", 0, 0) for name in names]
     for number in range(1, rounds + 1):
         row = names if number % 2 else list(reversed(names))
-        steps += [(name, "measured", number) for name in row]
-    steps += [(name, "refusals", 0) for name in names]
+        steps += [(name, "measured", number, 0) for name in row]
+    for batch in batches:
+        steps += [(name, "changes", 0, batch) for name in names]
+    steps += [(name, "refusals", 0, 0) for name in names]
     return tuple(Slot(i, *step) for i, step in enumerate(steps, start=1))
 
 

@@ -28,18 +28,19 @@ class VariantSeries:
     points: tuple[Point, ...]
 
 
+_SHOWN = ("cold_fill", "measured")
+
+
 def series_of(result: Result) -> list[VariantSeries]:
     """A series for every variant of a run, in the order of its tables; empty without windows.
 
-    Windows of refusals are left out: their keys are read for other reasons.
+    Windows of changes and of refusals are left out: their keys are read for other reasons.
     """
     return [
         VariantSeries(
             name,
             tuple(
-                sorted(
-                    (_point(w) for w in v.windows if w.phase != "refusals"), key=lambda p: p.at_s
-                )
+                sorted((_point(w) for w in v.windows if w.phase in _SHOWN), key=lambda p: p.at_s)
             ),
         )
         for name, v in result.variants.items()

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.authcache.cache import LIVES_PER_TTL
 from harness.authcache.words import ObjectKind
+from harness.domain.changes import ACTIONS, Way
 from harness.domain.series import ALL
+from harness.errors import UnknownNameError
 
 ScopeName = Literal["team", "user", "shared_id", "member"]
 OwnerName = Literal["key", "user", "team", "membership"]
@@ -130,6 +132,72 @@ class Premises(_Table):
     reference proxy only."""
     ttl_times: dict[VariantName, Positive] = {}
     """Factor on the TTL of a variant's fleet, which everything else takes for unchanged."""
+
+
+class Change(_Table):
+    """An action on a key of its own, or on an object behind it, while the key is probed."""
+
+    action: str
+    """A name in `harness.domain.changes.ACTIONS`."""
+    scope: ScopeName
+    way: Way = "api"
+    handler: Annotated[int, Field(ge=0)] | Literal["random"] = "random"
+    """Index of the replica that takes the call; ``random`` draws it from the seed."""
+    at_ttls: NonNegative | None = None
+    """Moment within the window; left out, it is drawn from the seed within the spread."""
+    rate_per_ttl: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)] | None = None
+    """Instead of one change so many a TTL over the spread, each on a key of its own."""
+    batch: int = Field(1, ge=1, le=100)
+    """Each batch of changes has a window of its own."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Change:
+        action = ACTIONS.get(self.action)
+        if action is None:
+            raise ValueError(str(UnknownNameError("action", self.action, ACTIONS)))
+        if self.scope not in action.scopes:
+            raise ValueError(
+                f"action [{self.action}] changes a {action.object}, and keys of scope "
+                f"[{self.scope}] have none; use scope {' or '.join(action.scopes)}"
+            )
+        if self.at_ttls is not None and self.rate_per_ttl is not None:
+            raise ValueError("at_ttls is of one change and rate_per_ttl of several: give one")
+        return self
+
+
+class ChangeWindow(_Table):
+    """The windows in which changes are made: lead, spread, promise and tail, in TTLs.
+
+    In a window the keys to be changed are probed regularly on every worker, and nothing else is
+    requested.
+    """
+
+    probes_per_ttl: int = Field(8, ge=1, le=1_000)
+    """Of each key on each worker. The distance of two probes is how exactly a clock reads. They
+    are fewer where all probes together would exceed an open load's rate."""
+    lead_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0
+    """Before the first change, so that every worker has an old answer."""
+    spread_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0
+    """In which changes are made, so that they meet entries of every age."""
+    tail_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0
+    """After the promise of the last change: answers that come here and are old are stale."""
+    batch_max: int = Field(12, ge=1, le=1_000)
+    """Most keys that one window changes. More of them would evict one another from memory, which
+    makes a release forget in time what it would have kept."""
+
+    @property
+    def last_ttls(self) -> float:
+        """Until when changes are made, from the start of a window."""
+        return self.lead_ttls + self.spread_ttls
+
+    @property
+    def window_ttls(self) -> float:
+        """Length of a window. The promise counts as that of two tiers, the same for all."""
+        return self.last_ttls + PROMISE_TTLS + self.tail_ttls
+
+
+PROMISE_TTLS = 2
+"""One TTL in memory and one in Redis."""
 
 
 class RunLimits(_Table):
@@ -264,6 +332,8 @@ class Scenario(_Table):
     load: Load
     mock: MockModelSettings = MockModelSettings()
     premises: Premises = Premises()
+    change: list[Change] = []
+    changes: ChangeWindow = ChangeWindow()
     limits: RunLimits = RunLimits()
     with_releases: WithReleases = WithReleases()
     expect: list[Expectation] = []
@@ -278,6 +348,43 @@ class Scenario(_Table):
                 f"rounds_max [{self.rounds_max}] must be at least rounds [{self.rounds}]"
             )
         return self
+
+    @model_validator(mode="after")
+    def _changes_fit(self) -> Scenario:
+        window = self.changes
+        for number, change in enumerate(self.change, start=1):
+            name = f"change {number}, {change.action}"
+            if change.at_ttls is not None and change.at_ttls > window.last_ttls:
+                raise ValueError(
+                    f"{name}: at_ttls [{change.at_ttls:g}] lies outside the window: changes are "
+                    f"made in its first {window.last_ttls:g} TTLs (lead_ttls + spread_ttls), so "
+                    "that what follows can be seen; give less, or raise changes.spread_ttls"
+                )
+            if change.handler != "random" and change.handler >= self.replicas:
+                raise ValueError(
+                    f"{name}: handler is [{change.handler}], and replicas are numbered from 0 to "
+                    f"{self.replicas - 1}; give one of them, or random"
+                )
+        for batch in self.batches():
+            count = sum(self.copies(change) for change in self.change if change.batch == batch)
+            if count > window.batch_max:
+                raise ValueError(
+                    f"batch {batch} changes [{count}] keys, and a window takes at most "
+                    f"{window.batch_max}: more would evict one another; give some of the changes "
+                    f"another batch (batch = {max(self.batches()) + 1}), which gets a window of "
+                    "its own"
+                )
+        return self
+
+    def batches(self) -> list[int]:
+        """The batches of changes, each a window for every variant."""
+        return sorted({change.batch for change in self.change})
+
+    def copies(self, change: Change) -> int:
+        """How many keys a change is made on."""
+        if change.rate_per_ttl is None:
+            return 1
+        return max(1, round(change.rate_per_ttl * self.changes.spread_ttls))
 
     @model_validator(mode="after")
     def _source_is_quicker_than_ttl(self) -> Scenario:

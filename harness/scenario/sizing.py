@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.domain.population import (
     VirtualKey,
+    make_changes,
     make_population,
     make_refusals,
     objects_in_scope,
@@ -21,7 +22,7 @@ from harness.domain.population import (
 from harness.domain.rates import key_shares, zipf_shares
 from harness.domain.result import Sizing
 from harness.errors import ScenarioError
-from harness.scenario.schema import Scenario
+from harness.scenario.schema import Change, Scenario
 
 MODEL = "mock-model"
 
@@ -44,6 +45,23 @@ def refusals(scenario: Scenario, keys: Sequence[VirtualKey]) -> list[VirtualKey]
     return make_refusals(
         scenario.population.counts().keys(), first=len(keys), seed=scenario.seed, model=MODEL
     )
+
+
+def each_change(scenario: Scenario) -> list[Change]:
+    """The scenario's changes, batch by batch; one with a rate as often as it is made."""
+    return [
+        change
+        for batch in scenario.batches()
+        for change in scenario.change
+        if change.batch == batch
+        for _ in range(scenario.copies(change))
+    ]
+
+
+def changing(scenario: Scenario, *, first: int) -> list[VirtualKey]:
+    """A key for each of `each_change`, in that order, numbered from ``first``."""
+    actions = [(change.action, change.scope) for change in each_change(scenario)]
+    return make_changes(actions, first=first, seed=scenario.seed, model=MODEL)
 
 
 def _within_reach(key: VirtualKey, scenario: Scenario) -> VirtualKey:

@@ -6,6 +6,7 @@ implementation; Docker Compose is the other. Nothing above this seam knows which
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,11 @@ class FleetSpec:
     settings: RunSettings
     base_port: int | None = None
     """Replica i listens on ``base_port + i``; None takes free ports."""
+    master_key: str = field(
+        default_factory=lambda: f"sk-{secrets.token_hex(16)}", repr=False, compare=False
+    )
+    """Authenticates management calls. One per fleet; it goes to the replicas' environment and to
+    the maker of the calls, never to a log, a command line or a run's directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from harness.authcache.words import KeyScope, ObjectKind, key_scope
+from harness.authcache.words import ObjectKind
 from harness.domain.population import VirtualKey
 from harness.domain.progress import Progress
 
@@ -37,6 +37,8 @@ class ReplicaContext:
     redis_url: str | None
     redis_namespace: str
     settings: RunSettings
+    master_key: str = field(default="", repr=False)
+    """`FleetSpec.master_key`; for a replica's environment only. Empty: management calls fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class ContainerContext:
     dsn: str
     redis_url: str | None
     settings: RunSettings
+    master_key: str = field(default="", repr=False)
+    """As `ReplicaContext.master_key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,16 @@ class ContainerSpec:
 
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A management call: a request with the fleet's master key that makes a change."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] = field(repr=False)
+    """Sent as JSON; it may hold a key's secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +184,23 @@ class Database(Protocol):
             planted_null_user: whether the replicas run with `RunSettings.planted_null_user`.
         """
 
+    async def edit(
+        self, connection: asyncpg.Connection, action: str, key: VirtualKey, number: int
+    ) -> bool:
+        """Make a change by SQL, in one transaction, as `Target.call` makes it by API.
+
+        Args:
+            connection: to the fleet's database.
+            action: a name in `harness.domain.changes.ACTIONS`.
+            key: the key whose answers the change is to alter.
+            number: of the change, from 1; makes the limit that it sets unique.
+
+        Returns:
+            False if there is no such statement; nothing was changed then.
+        """
+        del connection, action, key, number
+        return False
+
 
 class Target(Protocol):
     """What a replica runs. Inherit from it to get the defaults."""
@@ -226,8 +257,23 @@ class Target(Protocol):
     def path(self, key: VirtualKey, settings: RunSettings) -> KeyPath:
         """What an admitted request with a key comes to."""
         rows = {kind.value: row for kind, row in self.database.rows(key).items()}
-        scope = key_scope(key.user_id, key.team_id) if key.has_row else KeyScope.UNKNOWN
-        return KeyPath(scope, rows, self.lookups(key, settings))
+        return KeyPath(key.seen_scope, rows, self.lookups(key, settings))
+
+    def call(self, action: str, key: VirtualKey, number: int) -> Call | None:
+        """The management call of a change, with arguments as `Database.edit`.
+
+        None where the target does not have the action.
+        """
+        del action, key, number
+        return None
+
+    def broadcasts(self, action: str) -> bool | None:
+        """Whether workers that do not take the call hear of the change before they read again.
+
+        A reading of code that runs test; None where it is not known.
+        """
+        del action
+        return None
 
     def describe(self) -> Mapping[str, Any]:
         """Switches as written to ``result.json``."""

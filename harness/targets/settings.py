@@ -10,6 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 SETTINGS_VARIABLE = "AUTHCACHE_PROXY_SETTINGS"
+MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
+"""Of a replica's environment: the key of management calls, apart from the other settings."""
+
+
+def replica_env(settings: ReplicaSettings, master_key: str) -> dict[str, str]:
+    """The environment in which a replica finds its settings and its master key, if it has one."""
+    given = {SETTINGS_VARIABLE: settings.encode()}
+    return given | ({MASTER_KEY_VARIABLE: master_key} if master_key else {})
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,8 @@ class ReplicaSettings(RunSettings):
     dsn: str
     redis_url: str | None = None
     redis_namespace: str = ""
-    replica: int = 0
+    replica: int | None = None
+    """Its number in the fleet; None in a container, which does not know it."""
 
     def encode(self) -> str:
         """The settings as JSON. A Pydantic model among them is written as its fields."""

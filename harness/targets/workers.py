@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -12,6 +13,19 @@ from typing import Any
 import click
 
 from harness.process.groups import default_signals
+
+WORKER_VARIABLE = "AUTHCACHE_WORKER"
+"""Of a worker's environment: its number within its replica, set by `run_workers`."""
+
+
+def worker_name(replica: int | None) -> str:
+    """This process's value of `harness.domain.served.WORKER_HEADER`.
+
+    Args:
+        replica: as `harness.targets.settings.ReplicaSettings.replica`; the host's name stands in.
+    """
+    place = socket.gethostname() if replica is None else replica
+    return f"{place}.{os.environ.get(WORKER_VARIABLE, '0')}"
 
 
 def replica_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,8 +75,9 @@ async def _run(command: Sequence[str], listen_fd: int, metrics_fds: Sequence[int
             *command,
             *("--listen-fd", str(listen_fd), "--metrics-fd", str(fd)),
             pass_fds=(listen_fd, fd),
+            env={**os.environ, WORKER_VARIABLE: str(number)},
         )
-        for fd in metrics_fds
+        for number, fd in enumerate(metrics_fds)
     ]
     ends = [asyncio.create_task(worker.wait()) for worker in workers]
     stop = asyncio.create_task(asked_to_stop.wait())

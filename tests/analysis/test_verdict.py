@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.verdict import Judgement, invalidities, judge
+from harness.domain.changes import ChangeEvent
 from harness.domain.result import Equation, ExpectationResult, Generator, Ledger, State
 from harness.observe.evidence import Evidence
 from harness.scenario.schema import RunLimits
@@ -231,4 +232,21 @@ def test_every_reason_is_given_the_replaced_worker_first() -> None:
         ["The", "generator", "sent"],
         ["The", "generator", "was"],
         ["The", "generator", "lagged"],
+    ]
+
+
+def test_a_change_that_was_refused_spoils_a_run_and_shows_its_answer() -> None:
+    event = ChangeEvent(
+        4, "team-block", "team", "api", 9, 1, "", 1.0, 1.1, 404, "refused", "no such team."
+    )
+    others = [replace(event, outcome=o) for o in ("done", "committed", "not_there")]
+    fine = evidence(phase="changes", changes=tuple(others))
+    assert _reasons(windows=[fine]) == []
+    spoiled = replace(fine, changes=(*fine.changes, event))
+    assert _reasons(windows=[spoiled]) == [
+        (
+            "Change 4 of a, team-block of a key of scope team, was refused in 05-measured-a: "
+            "answered 404: no such team. Look at the replicas' logs, or leave this change out of "
+            "the scenario."
+        )
     ]

@@ -5,7 +5,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from harness.archive.snapshots import write_window
+from harness.domain.changes import ChangeEvent
+from harness.targets.base import KeyTruth
 from tests.observe.build import evidence, page, series
 
 
@@ -30,3 +34,15 @@ def test_a_snapshot_holds_every_workers_series_but_those_at_0(tmp_path: Path) ->
         }
     }  # fmt: skip
     assert body["generator"]["answered"] == 100
+
+
+def test_a_snapshot_holds_the_changes_and_every_version_of_the_truth(tmp_path: Path) -> None:
+    event = ChangeEvent(1, "key-block", "team", "api", 0, 2, "2.0", 1.5, 1.75, 200, "done")
+    before = KeyTruth({"key": "old"}, 200)
+    truth = KeyTruth({"key": "new"}, 401, "blocked", (1.5, 1.75), (before,))
+    window = evidence(phase="changes", changes=(event,), truths={0: truth}, promise_s=4.1)
+    path = write_window(tmp_path, window)
+    body = json.loads(gzip.decompress(path.read_bytes()))
+    assert TypeAdapter(tuple[ChangeEvent, ...]).validate_python(body["changes"]) == window.changes
+    assert TypeAdapter(dict[int, KeyTruth]).validate_python(body["truth"]) == window.truths
+    assert body["promise_s"] == 4.1

@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache.words import LOAD_SCOPES, key_scope
+from harness.domain.changes import ACTIONS
 from harness.domain.population import (
+    CHANGE,
     KINDS,
     MOCK_MODEL,
     LoadKey,
     VirtualKey,
     by_scope,
+    make_changes,
     make_population,
     make_refusals,
     objects_in_scope,
@@ -238,3 +241,42 @@ def test_the_keys_file_is_json(tmp_path: Path) -> None:
     write_keys(tmp_path / "keys.json", population())
     rows = json.loads((tmp_path / "keys.json").read_text())
     assert set(rows[0]) == {"index", "scope", "secret"}
+
+
+def changing(*actions: tuple[str, str]) -> dict[str, VirtualKey]:
+    made = make_changes(actions, first=30, seed=1, model=MOCK_MODEL)
+    assert [key.index for key in made] == list(range(30, 30 + len(actions)))
+    return {key.kind.removeprefix(CHANGE): key for key in made}
+
+
+def test_every_action_has_a_key_with_the_rows_before_it() -> None:
+    by = changing(*((name, action.scopes[-1]) for name, action in ACTIONS.items()))
+    assert list(by) == list(ACTIONS)
+    owners = [(key.user_id, key.team_id) for key in by.values()]
+    assert len(set(owners)) == len(owners)
+    for name, key in by.items():
+        team = key.team_limits
+        assert team is not None
+        assert key.has_row == (name != "key-new")
+        assert key.seen_scope == key.scope
+        assert key.key_limits.blocked == (name == "key-unblock")
+        assert team.blocked == (name == "team-unblock")
+        assert (key.member_max_budget is None) == (name == "member-budget-set")
+        assert (key.membership, key.budget_id is None) == (
+            ("cleared", True) if name == "member-budget-set" else ("budget", False)
+        )
+        used_up = (key.key_limits.max_budget or 0.0) <= key.key_limits.spend
+        assert used_up == (name == "key-budget-raised")
+        # Lowered to a millionth of a dollar, it is used up.
+        assert (key.key_limits.spend > 0.000001) == name.startswith("key-budget")
+        assert (key.member_spend > 0.000001) == (name == "member-budget")
+
+
+def test_keys_to_be_changed_are_driven_by_no_other_window(tmp_path: Path) -> None:
+    ordinary = population()
+    made = make_changes([("key-block", "team")], first=len(ordinary), seed=1, model="m")
+    write_keys(tmp_path / "keys.json", [*ordinary, *made])
+    read = read_keys(tmp_path / "keys.json")
+    assert by_scope(read) == by_scope(read[: len(ordinary)])
+    assert by_scope(read, refusals=True) == {}
+    assert {key.secret for key in made}.isdisjoint(key.secret for key in ordinary)

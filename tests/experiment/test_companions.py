@@ -65,6 +65,8 @@ def test_every_stretch_is_announced() -> None:
         ("litellm_1_84", "measured", 1),
         ("recommended", "warmup", 1),
         ("recommended", "measured", 1),
+        ("litellm_1_84", "changes", 0),
+        ("recommended", "changes", 0),
         ("litellm_1_84", "refusals", 0),
         ("recommended", "refusals", 0),
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +16,12 @@ import pytest
 from harness.authcache.digest import digest
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
+from harness.domain.changes import ChangeEvent
 from harness.domain.progress import Tick
 from harness.domain.reads import LoggedRead, ObjectRead, object_id
-from harness.domain.window import LoadProgress, WindowCommand, WindowResult
+from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
+from harness.experiment.changes import Made
 from harness.experiment.companions import Companions
 from harness.experiment.measure import Windows
 from harness.load.client import LoadDriver
@@ -30,6 +34,7 @@ from harness.plan.commands import commands
 from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet, Stack
+from harness.targets.base import KeyTruth
 from tests.observe.build import NO_SPEND, NOTHING, evidence, page, series
 from tests.silence import Silence
 
@@ -120,11 +125,16 @@ class World:
 
     # As the load driver.
     async def window(
-        self, command: WindowCommand, on_progress: Callable[[LoadProgress], None]
+        self,
+        command: WindowCommand,
+        on_progress: Callable[[LoadProgress], None],
+        on_begun: Callable[[Begun], None] | None = None,
     ) -> WindowResult:
         active = [(w.variant, w.phase, w.round) for w in self.companions.state.windows if w.active]
         self.events.append(f"drive {command.window} in {active}")
         self.commands.append(command)
+        if on_begun is not None:
+            on_begun(Begun(window=command.window, monotonic_s=time.monotonic()))
         on_progress(COUNTED)
         if self.until is not None:
             await self.until()
@@ -185,9 +195,9 @@ async def test_a_window_is_warmed_up_and_then_driven_between_two_rests(tmp_path:
     world = World(_plan(), tmp_path)
     found = await world.measure("measured")
     assert world.events == [
-        "show 2/3 recommended warm-up",
+        "show 2/4 recommended warm-up",
         "drive 02-measured-recommended-warmup in [('recommended', 'warmup', 1)]",
-        "show 2/3 recommended measured",
+        "show 2/4 recommended measured",
         "at rest",
         "drive 02-measured-recommended in [('recommended', 'measured', 1)]",
         "at rest",
@@ -199,7 +209,7 @@ async def test_a_cold_fill_is_measured_from_the_first_request_on(tmp_path: Path)
     world = World(_plan(checkpoints_ttls=[1]), tmp_path)
     found = await world.measure("cold_fill")
     assert world.events == [
-        "show 1/3 recommended cold_fill",
+        "show 1/4 recommended cold_fill",
         "at rest",
         "drive 01-cold_fill-recommended in [('recommended', 'cold_fill', 0)]",
         "at rest",
@@ -350,3 +360,74 @@ async def test_a_live_display_sees_the_window_while_it_runs(tmp_path: Path) -> N
     while_it_ran, at_its_end = world.display.ticks
     assert while_it_ran == Tick(0.5, world.plan.window_s, 80.0, 40, {}, 3)
     assert at_its_end.answered == 100
+
+
+async def test_a_window_of_changes_is_changed_while_it_is_driven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(_plan(), tmp_path)
+    slot = world.slot("changes")
+    planned = world.plan.planned_changes(slot.batch)
+    version = KeyTruth({"key": "new"}, 401, since=(0.1, 0.2), earlier=(KeyTruth({}, 200),))
+    index = planned[0].key.index
+    event = ChangeEvent(1, "key-block", "team", "sql", index, None, "", 0.1, 0.2, 0, "done")
+
+    class Changed:
+        async def make(self, start: float) -> Made:
+            assert 0 <= time.monotonic() - start < 60
+            world.events.append("change")
+            changed.set()
+            return Made([event], {index: version})
+
+    @asynccontextmanager
+    async def ready(observer: Any, changes: Any) -> AsyncIterator[Changed]:
+        assert (observer, changes) == (world, planned)
+        world.events.append("ready to change")
+        yield Changed()
+
+    monkeypatch.setattr("harness.experiment.measure.ready_to_change", ready)
+
+    changed = asyncio.Event()
+    world.until = changed.wait
+    found = await world.measure("changes")
+    assert world.events == [
+        f"show {slot.number}/{len(world.plan.slots)} recommended changes",
+        "at rest",
+        "ready to change",
+        f"drive {slot.name} in [('recommended', 'changes', 0)]",
+        "change",
+        "at rest",
+    ]
+    assert found.changes == (event,)
+    assert found.truths[index] == version
+    assert list(found.truths) == [key.index for key in world.plan.all_keys]
+    assert world.commands[0].probe_keys == sorted(change.key.index for change in planned)
+
+
+async def test_a_driver_that_fails_ends_the_changes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(_plan(), tmp_path, fails=InvalidRunError("no driver"))
+    ended = asyncio.Event()
+
+    class Endless:
+        async def make(self, start: float) -> Made:
+            del start
+            try:
+                await asyncio.Event().wait()
+                raise AssertionError("nothing ends it")
+            finally:
+                ended.set()
+
+    @asynccontextmanager
+    async def ready(*_: Any) -> AsyncIterator[Endless]:
+        yield Endless()
+
+    async def started() -> None:
+        await asyncio.sleep(0)
+
+    world.until = started
+    monkeypatch.setattr("harness.experiment.measure.ready_to_change", ready)
+    with pytest.raises(InvalidRunError, match="no driver"):
+        await world.measure("changes")
+    assert ended.is_set()

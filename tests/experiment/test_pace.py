@@ -86,9 +86,9 @@ def test_too_slow_a_release_gets_a_longer_ttl_and_so_does_everything_beside_it()
     assert "sustains 12 requests/s" in text
     assert "9 requests/s that this population needs at a TTL of 10 s" in text
     assert "TTL of every variant is 14 s" in text
-    # Two variants: a cold fill and refusals of a TTL each, and two rounds of a warm-up of 2 to 3
-    # and a window of 3.
-    least, most = (2 * (2 + 2 * n) * 10 / 60 for n in (5, 6))
+    # Two variants: a cold fill and refusals of a TTL each, changes of 4, and two rounds of a
+    # warm-up of 2 to 3 and a window of 3.
+    least, most = (2 * (6 + 2 * n) * 10 / 60 for n in (5, 6))
     assert least < plan.load_s / 60 < most
     assert f"about {paced.load_s / 60:.1f} min instead of {plan.load_s / 60:.1f} min" in text
     assert sentences(paced, pace) == sentences(plan, pace)

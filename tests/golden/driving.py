@@ -53,6 +53,17 @@ def _driven(scenario: str, changes: Mapping[str, Any]) -> str:
 
 
 def _arrivals(command: p.WindowCommand, plan: p.RunPlan) -> str:
+    if command.probe_keys:
+        return hashed(
+            p.probe_plan(
+                [(index, plan.all_keys[index].scope) for index in command.probe_keys],
+                every_s=command.probe_every_s,
+                duration_s=command.duration_s,
+                replicas=len(command.hosts),
+                workers=command.workers,
+                seed=command.seed,
+            )
+        )
     keys: dict[str, list[int]] = {}
     for key in plan.refusals if command.refusals else plan.keys:
         keys.setdefault(key.seen_scope, []).append(key.index)

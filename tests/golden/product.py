@@ -15,7 +15,7 @@ from harness.domain.window import WindowCommand, WindowResult
 from harness.exporter.families import merge_all
 from harness.exporter.servers import FleetServers, ServerReader
 from harness.exporter.state import GeneratorCount, RunState
-from harness.load.plan import Arrival, choices, open_plan
+from harness.load.plan import Arrival, choices, open_plan, probe_plan
 from harness.load.recorder import RequestOutcome, RequestRecorder
 from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
@@ -81,6 +81,7 @@ __all__ = [
     "merge_all",
     "open_plan",
     "pick",
+    "probe_plan",
     "read_samples",
     "reference_arm",
     "write_result",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -13,11 +14,11 @@ import pytest
 
 from harness.domain.population import VirtualKey, by_scope, read_keys
 from harness.domain.samples import Sample, read_samples
-from harness.domain.served import COST_HEADER, SERVED_HEADER
-from harness.domain.window import LoadProgress, WindowCommand, WindowResult
+from harness.domain.served import COST_HEADER, SERVED_HEADER, WORKER_HEADER
+from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.load.client import LoadDriver
-from harness.load.plan import by_popularity, open_plan
+from harness.load.plan import by_popularity, open_plan, probe_plan
 from tests.load.replica import FakeReplica, Reply, closed_port, is_chat
 
 # one driver for the whole module: it is long-lived, and each window must leave it as it was
@@ -376,3 +377,46 @@ async def test_two_drivers_can_drive_at_once(
             assert sum(r.sent for r in results) == replica.requests
     finally:
         await second.close()
+
+
+async def test_a_window_of_probes_is_its_plan_and_says_when_it_begins(
+    driver: LoadDriver, window: Window, keys: list[VirtualKey]
+) -> None:
+    begun: list[Begun] = []
+    async with AsyncExitStack() as stack:
+        replicas = [
+            await stack.enter_async_context(
+                FakeReplica(lambda _, __, name=name: Reply(headers=((WORKER_HEADER, name),)))  # type: ignore[misc]
+            )
+            for name in ("0.0", "1.0")
+        ]
+        command = window(
+            [r.url for r in replicas],
+            probe_keys=[1, 4],
+            probe_every_s=0.2,
+            workers=2,
+            mix={},
+            rate_per_s=0.0,
+        )
+        before = time.monotonic()
+        result = await driver.window(command, None, begun.append)
+        after = time.monotonic()
+    probed = [(index, keys[index].scope) for index in (1, 4)]
+    plan = probe_plan(probed, every_s=0.2, duration_s=1.0, replicas=2, workers=2, seed=command.seed)
+    assert (result.planned, result.sent, result.answered) == (len(plan),) * 3
+    samples = sorted(samples_of(command), key=lambda s: s.intended_s)
+    assert [(round(a.intended_s or 0, 6), *a[1:]) for a in plan] == [
+        (s.intended_s, s.scope, s.key, s.replica) for s in samples
+    ]
+    assert {(s.replica, s.worker) for s in samples} == {(0, "0.0"), (1, "1.0")}
+    # All processes of a machine share the monotonic clock.
+    (event,) = begun
+    assert event.window == command.window
+    assert before <= event.monotonic_s <= event.monotonic_s + result.elapsed_s <= after
+    assert_samples_agree(command, result)
+
+
+async def test_a_key_that_is_not_there_cannot_be_probed(driver: LoadDriver, window: Window) -> None:
+    command = window(["http://127.0.0.1:9"], probe_keys=[99], probe_every_s=1.0)
+    with pytest.raises(InvalidRunError, match=r"Key \[99\] is to be probed"):
+        await driver.window(command)

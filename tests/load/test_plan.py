@@ -6,10 +6,11 @@ import itertools
 import math
 import random
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.domain.rates import key_shares, zipf_shares
@@ -21,6 +22,7 @@ from harness.load.plan import (
     open_plan,
     open_stream,
     poisson_times,
+    probe_plan,
     shuffled_rounds,
 )
 
@@ -313,3 +315,55 @@ def test_the_beginnings_of_many_keys_are_spread_over_the_whole_time() -> None:
     starts = sorted(began.values())
     assert len(starts) >= 48
     assert all(abs(start - i / 50) < 0.25 for i, start in enumerate(starts))
+
+
+@given(
+    keys=st.integers(1, 5),
+    replicas=st.integers(1, 4),
+    workers=st.integers(1, 3),
+    turns=st.integers(1, 4),
+    seed=st.integers(0, 3),
+)
+@settings(deadline=None)
+def test_probes_are_regular_for_each_key_at_each_replica_and_over_all(
+    keys: int, replicas: int, workers: int, turns: int, seed: int
+) -> None:
+    arrivals = probe_plan(
+        [(10 + n, f"scope {n}") for n in range(keys)],
+        every_s=2.0,
+        duration_s=2.0 * turns,
+        replicas=replicas,
+        workers=workers,
+        seed=seed,
+    )
+    assert len(arrivals) == keys * replicas * workers * turns
+
+    def gaps(mine: list[Arrival]) -> set[float]:
+        times = [arrival.intended_s or 0.0 for arrival in mine]
+        return {round(later - former, 9) for former, later in pairwise(times)}
+
+    def expected(n: int) -> set[float]:
+        return {round(2.0 / n, 9)} if n * turns > 1 else set()
+
+    assert gaps(arrivals) == expected(keys * replicas * workers)
+    for key in range(keys):
+        mine = [a for a in arrivals if a.key == 10 + key]
+        assert {a.scope for a in mine} == {f"scope {key}"}
+        assert gaps(mine) == expected(replicas * workers)
+        for replica in range(replicas):
+            assert gaps([a for a in mine if a.replica == replica]) == expected(workers)
+    assert (arrivals[0].intended_s or 0.0) > 0
+
+
+def test_probes_of_nothing_are_refused() -> None:
+    good: Load = {
+        "keys": [(0, "team")],
+        "every_s": 1.0,
+        "duration_s": 1.0,
+        "replicas": 1,
+        "workers": 1,
+        "seed": 1,
+    }
+    for name, nothing in {"workers": 0, "every_s": 0.0, "keys": []}.items():
+        with pytest.raises(UsageError, match="cannot be planned"):
+            probe_plan(**{**good, name: nothing})

@@ -131,11 +131,11 @@ def test_every_request_is_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "s.csv.gz"
     with SampleWriter(path) as samples:
         counts = recorder(samples)
-        counts.record(TEAM, 1.1, 1.2, RequestOutcome(200, "", "0.001", "key;memory;aa;15"))
+        counts.record(TEAM, 1.1, 1.2, RequestOutcome(200, "", "0.001", "key;memory;aa;15", "1.0"))
         counts.record(TEAM._replace(intended_s=None), 1.3, 1.4, RequestOutcome(0, "timeout"))
     first, second = read_samples(path)
-    assert first == ("w", "team", 2, 1, 1.0, 1.1, 1.2, 200, "", 1000, "key;memory;aa;15")
-    assert second == ("w", "team", 2, 1, 1.3, 1.3, 1.4, 0, "timeout", 0, "")
+    assert first == ("w", "team", 2, 1, 1.0, 1.1, 1.2, 200, "", 1000, "key;memory;aa;15", "1.0")
+    assert second == ("w", "team", 2, 1, 1.3, 1.3, 1.4, 0, "timeout", 0, "", "")
 
 
 def test_a_lost_request_makes_the_window_invalid() -> None:

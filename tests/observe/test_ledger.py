@@ -9,10 +9,11 @@ import pytest
 
 from harness.authcache.words import ObjectKind
 from harness.domain.result import Equation
+from harness.domain.window import KeyCount
 from harness.observe.counters import Series
 from harness.observe.ledger import RULES, ledger, reconcile
 from harness.targets.base import KeyPath
-from tests.observe.build import BALANCED, evidence, logged, series
+from tests.observe.build import BALANCED, NO_SPEND, evidence, logged, series
 
 
 def _by_name(**changes: Any) -> dict[str, Equation]:
@@ -441,3 +442,78 @@ def test_what_a_target_does_not_name_goes_by_its_text() -> None:
 
 def test_every_rule_says_what_it_cannot_see() -> None:
     assert all(rule.cannot_see for rule in RULES)
+
+
+CHAT = {"route": "/v1/chat/completions"}
+
+
+def _seen(scope: str, status: str, n: int) -> tuple[Series, float]:
+    return series("http_requests_total", n, **CHAT, status=status, key_scope=scope)
+
+
+@pytest.mark.parametrize(("unknown", "status"), [(40, "balanced"), (39, "unbalanced")])
+def test_a_replica_knows_no_scope_of_a_key_that_was_deleted(unknown: int, status: str) -> None:
+    statuses = {"team": {"200": 60, "401": 40}}
+    counted = (_seen("team", "200", 60), _seen("unknown", "401", unknown))
+    changes: dict[str, Any] = {"generator": {"statuses": statuses}, "more": counted}
+    assert _by_name(phase="changes", **changes)["requests"].status == status
+    assert _by_name(**changes)["requests"].status == "unbalanced"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "status"),
+    [
+        ({"k0": 5}, {"k0": 25_005}, "balanced"),
+        ({"k0": 5}, {"k0": 25_004}, "unbalanced"),
+        ({"k0": 5}, {}, "balanced"),
+        ({}, {"k0": 7}, "balanced"),
+    ],
+)
+def test_spend_of_a_row_that_came_or_went_is_left_out(
+    start: dict[str, int], end: dict[str, int], status: str
+) -> None:
+    window = evidence(phase="changes")
+    window = replace(
+        window,
+        before=replace(window.before, spend={**NO_SPEND, ObjectKind.KEY: start}),
+        after=replace(window.after, spend={**NO_SPEND, ObjectKind.KEY: end}),
+    )
+    found = {equation.name: equation for equation in reconcile(window)}
+    assert found["key_spend"].status == status
+
+
+@pytest.mark.parametrize(("stays", "status"), [(True, "unbalanced"), (False, "balanced")])
+def test_lookups_are_fewer_where_a_row_came_or_went(stays: bool, status: str) -> None:
+    # Two lookups of the key are called for, and one was made.
+    path = KeyPath("team", {"key": "k0"}, {("key", "load"): 2})
+    window = evidence(phase="changes", paths={0: path})
+    rows = {**NO_SPEND, ObjectKind.KEY: {"k0": 0}}
+    window = replace(window, before=replace(window.before, spend=rows))
+    if not stays:
+        window = replace(window, after=replace(window.after, spend=NO_SPEND))
+    assert {e.name: e.status for e in reconcile(window)}["memory"] == status
+
+
+def test_rules_that_become_another_in_a_window_of_changes_say_so() -> None:
+    changed = {rule.name for rule in RULES if rule.in_changes}
+    assert changed == {"requests", "memory", "key_spend", "spend_by_row"}
+
+
+@pytest.mark.parametrize(("loads", "status"), [(40, "balanced"), (41, "unbalanced")])
+def test_a_deleted_key_is_looked_up_under_no_scope_as_often_as_it_is_refused(
+    loads: int, status: str
+) -> None:
+    unknown = {"op": "load", "object": "key", "key_scope": "unknown"}
+    one = KeyCount(
+        scope="team", key_index=0, answered=140, admitted=100, cost_micro=25_000, named={"key": 100}
+    )
+    found = _by_name(
+        phase="changes",
+        paths={0: KeyPath("team", {"key": "k0"}, {("key", "load"): 1})},
+        generator={"keys": [one]},
+        more=(
+            series("authcache_lookups_asked_total", loads, **unknown),
+            series("authcache_lookups_total", loads, tier="memory", outcome="miss", **unknown),
+        ),
+    )
+    assert found["memory"].status == status

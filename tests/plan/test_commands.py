@@ -188,6 +188,9 @@ def test_a_command_says_what_the_scenario_does(phase: str) -> None:
         "ramp_s": 0.2,
         "late_ms": 125.0,
         "timeout_s": 4.0,
+        "probe_keys": [],
+        "probe_every_s": 0.0,
+        "workers": 1,
     }
 
 
@@ -220,3 +223,27 @@ def test_the_rate_is_that_of_the_plan_as_it_is_driven() -> None:
     slower = plan.scenario.load.model_copy(update={"rate_per_s": 60.0})
     plan = replace(plan, scenario=plan.scenario.model_copy(update={"load": slower}))
     assert {load.window.rate_per_s for _, load in _all(plan)} == {60.0}
+
+
+def test_a_window_of_changes_probes_what_it_changes_on_every_worker() -> None:
+    plan = _plan()
+    changes = [{"action": "key-block", "scope": "team"}, {"action": "key-new", "scope": "user"}]
+    raw = plan.scenario.model_dump(by_alias=True)
+    scenario = Scenario.model_validate(raw | {"change": changes, "workers": 2})
+    plan = make_plan(scenario, plan.arms, stack="embedded")
+    slots = [slot for slot in plan.slots if slot.phase == "changes"]
+    found = [commands(plan, slot, HOSTS, KEYS, SAMPLES) for slot in slots]
+    assert [load.warmup for load in found] == [None, None]
+    one, other = (load.window for load in found)
+    assert one.probe_keys == [key.index for key in plan.changing]
+    # Eight in a TTL of 2 s, of two keys on two workers of each of three replicas.
+    assert (one.probe_every_s, one.workers, one.rate_per_s) == (0.25, 2, 48.0)
+    assert one.duration_s == pytest.approx(10.0)
+    same = {"window": one.window, "samples_file": one.samples_file}
+    assert other.model_copy(update=same) == one, "the same for all variants"
+    load = scenario.load.model_copy(update={"rate_per_s": 40.0})
+    slow = replace(plan, scenario=scenario.model_copy(update={"load": load}))
+    driven = commands(slow, slots[0], HOSTS, KEYS, SAMPLES).window
+    assert (driven.probe_every_s, driven.rate_per_s) == (0.3, 40.0), "no more than the load's rate"
+    balanced = commands(plan, slots[0], HOSTS[:1], KEYS, SAMPLES).window
+    assert (balanced.workers, balanced.rate_per_s) == (6, 48.0)

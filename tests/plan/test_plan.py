@@ -4,6 +4,7 @@ import json
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from harness.archive.manifest import manifest
 from harness.authcache.variants import load_variants
 from harness.plan.arms import reference_arm
-from harness.plan.plan import Arm, facts, make_plan, order
+from harness.plan.plan import Arm, RunPlan, facts, make_plan, order
 from harness.scenario.loader import Changes, load_scenario
+from harness.scenario.schema import Scenario
 from tests.plan.build import DescribedTarget
 
 
@@ -78,3 +80,55 @@ def test_a_manifest_keeps_the_command_without_absolute_paths(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/harness", "loadtest", word])
     assert manifest({}, 42)["command"] == ["harness", "loadtest", kept]
+
+
+def _changing(*changes: dict[str, Any], **window: Any) -> RunPlan:
+    scenario = load_scenario("smoke")
+    raw = scenario.model_dump(by_alias=True) | {"change": list(changes), "changes": window}
+    arms = [reference_arm(load_variants()[name]) for name in ("litellm_1_84", "recommended")]
+    return make_plan(Scenario.model_validate(raw), arms, stack="embedded")
+
+
+def test_each_batch_of_changes_has_a_window_for_every_variant_before_the_refusals() -> None:
+    one = {"action": "key-block", "scope": "team"}
+    plan = _changing({**one, "batch": 3}, one, one)
+    last = [(slot.phase, slot.batch, slot.variant) for slot in plan.slots[-6:]]
+    variants = ["litellm_1_84", "recommended"]
+    assert last == [
+        *(("changes", 1, name) for name in variants),
+        *(("changes", 3, name) for name in variants),
+        *(("refusals", 0, name) for name in variants),
+    ]
+    assert len({slot.name for slot in plan.slots}) == len(plan.slots)
+    first, second = plan.planned_changes(1), plan.planned_changes(3)
+    assert [change.number for change in first] == [1, 2]
+    assert [change.number for change in second] == [3], "no limit is set twice"
+    everyone = [key.index for key in plan.all_keys]
+    assert everyone == list(range(len(everyone)))
+    assert {c.key for c in first + second} == set(plan.changing)
+    # Lead, spread and tail of a TTL each, and the promise of two tiers.
+    assert plan.changes_s == pytest.approx(5 * plan.ttl_s)
+    assert plan.load_s - _changing().load_s == pytest.approx(4 * plan.changes_s)
+
+
+def test_changes_are_spread_and_one_with_a_moment_has_it() -> None:
+    actions = [{"action": "key-limits", "scope": "user"}] * 5
+    at = {"action": "key-block", "scope": "team", "at_ttls": 1.75, "handler": 1}
+    rate = {"action": "key-new", "scope": "member", "rate_per_ttl": 2}
+    plan = _changing(*actions, at, rate, lead_ttls=1.5, spread_ttls=2)
+    changes = plan.planned_changes(1)
+    assert [c.at_s for c in changes] == sorted(c.at_s for c in changes)
+    given = [c for c in changes if c.action == "key-block"]
+    assert [(c.at_s, c.handler) for c in given] == [(1.75 * plan.ttl_s, 1)]
+    assert sum(c.action == "key-new" for c in changes) == 4
+    # One in each of nine equal parts of the spread.
+    drawn = [(c.at_s / plan.ttl_s - 1.5) / 2 * 9 for c in changes if c.action != "key-block"]
+    assert [int(moment) for moment in drawn] == list(range(9))
+    assert {c.handler for c in changes} == {0, 1}
+    assert changes == plan.planned_changes(1)
+
+
+def test_a_plan_without_changes_has_no_window_of_them() -> None:
+    plan = _changing()
+    assert "changes" not in {slot.phase for slot in plan.slots}
+    assert (plan.changing, plan.planned_changes(1)) == ((), ())

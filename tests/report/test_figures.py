@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.domain.result import Result
 from harness.report.details import windows_table
 from harness.report.figures import Figure, figures
@@ -51,10 +53,11 @@ def test_only_a_long_table_is_folded() -> None:
         assert figure.folded == (len(figure.table.rows) >= 12)
 
 
-def test_windows_of_refusals_are_in_the_table_of_windows_and_in_no_chart() -> None:
+@pytest.mark.parametrize("phase", ["refusals", "changes"])
+def test_windows_of_other_keys_are_in_the_table_of_windows_and_in_no_chart(phase: str) -> None:
     result = issue_27874()
     variant = result.variants["recommended"]
-    last = variant.windows[-1].model_copy(update={"name": "refused", "phase": "refusals"})
+    last = variant.windows[-1].model_copy(update={"name": "refused", "phase": phase})
     windows = [*variant.windows, last]
     changed = variant.model_copy(update={"windows": windows})
     result = result.model_copy(update={"variants": result.variants | {"recommended": changed}})
@@ -62,4 +65,4 @@ def test_windows_of_refusals_are_in_the_table_of_windows_and_in_no_chart() -> No
     assert "refused" not in names
     assert len(names) == sum(len(v.windows) for v in result.variants.values()) - 1
     row = next(row for row in windows_table(result).rows if row.head.text == "refused")
-    assert row.cells[2].text == "refusals"
+    assert row.cells[2].text == phase

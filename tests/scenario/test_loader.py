@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -189,3 +191,27 @@ def test_a_crowd_needs_more_room_than_a_release_has_and_its_twin_less() -> None:
     assert crowd.mock == fits.mock
     # Little's law: requests that are open at once.
     assert crowd.load.rate_per_s * crowd.mock.latency_ms / 1000 > 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action": "key-blok"}, r"no action \[key-blok\]. Did you mean \[key-block\]"),
+        ({"action": "user-models"}, r"changes a user, and keys of scope \[team\] have none"),
+        ({"scope": "everyone"}, "scope"),
+        ({"at_ttls": 2.5}, "outside the window: changes are made in its first 1 TTLs"),
+        ({"at_ttls": 1, "rate_per_ttl": 3}, "give one"),
+        ({"handler": 2}, "replicas are numbered from 0 to 1"),
+        ({"rate_per_ttl": 20}, r"batch 1 changes \[13\] keys.*at most 12.*batch = 2"),
+    ],
+)
+def test_a_change_that_cannot_be_made_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    raw = {"action": "key-block", "scope": "team", **change}
+    lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in raw.items())
+    builtin = files("harness.scenario").joinpath("builtin", "smoke.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{builtin}\n[[change]]\n{lines}\n")
+    with pytest.raises(ScenarioError, match=message):
+        load_scenario(str(path))

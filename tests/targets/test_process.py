@@ -16,6 +16,7 @@ from harness.observe.counters import Counters
 from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet
 from harness.targets.settings import SETTINGS_VARIABLE
+from harness.targets.workers import WORKER_VARIABLE
 from tests.targets.replica import Replica, arguments, replica
 from tests.targets.test_spend import charged
 from tests.targets.world import VARIANTS, node_settings, one_key, seed, spent
@@ -182,3 +183,11 @@ exit 3
 def test_the_code_is_that_of_the_worker_that_ended_first(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SUPERVISOR, WORKER]
     assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == 3
+
+
+def test_every_worker_knows_its_number(tmp_path: Path) -> None:
+    """Each ends with its number once it has written it down and the other has too."""
+    worker = f': > "at-${WORKER_VARIABLE}"; until [ -e at-0 ] && [ -e at-1 ]; do sleep 0.01; done'
+    command = [sys.executable, "-c", SUPERVISOR, worker]
+    subprocess.run(command, cwd=tmp_path, check=False, timeout=60)
+    assert {path.name for path in tmp_path.iterdir()} == {"at-0", "at-1"}

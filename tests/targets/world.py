@@ -20,11 +20,13 @@ from harness.authcache.events import Events
 from harness.authcache.switches import Switches
 from harness.authcache.trace import Trace
 from harness.authcache.variants import load_variants
+from harness.domain.changes import ACTIONS
 from harness.domain.population import VirtualKey, make_population
 from harness.domain.served import SERVED_HEADER, parse_served
 from harness.observe.counters import Counters
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
+from harness.targets.base import KeyTruth
 from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.app import App
 from harness.targets.reference.settings import ProxySettings
@@ -111,6 +113,19 @@ async def seed(
     for key in keys:
         by_scope.setdefault(key.scope, []).append(key)
     return by_scope
+
+
+def new_seed() -> int:
+    """A seed of a population that no other call of this process gets."""
+    return next(_seeds)
+
+
+def check_effect(action: str, before: KeyTruth, after: KeyTruth) -> None:
+    """Assert that a change did to the truth of its key what the action says."""
+    expected = {"refuse": (True, False), "admit": (False, True), "differ": (True, True)}
+    done = ACTIONS[action]
+    assert (before.status == 200, after.status == 200) == expected[done.effect], (before, after)
+    assert before.digests[done.object] != after.digests[done.object]
 
 
 async def one_key(dsn: str, scope: str, membership: str = "budget") -> VirtualKey:

@@ -96,6 +96,7 @@ class FleetPlace:
         return {
             f"ROLE_PASSWORD_{self.variable}": self.role_password,
             f"REDIS_PASSWORD_{self.variable}": self.redis_password,
+            f"MASTER_KEY_{self.variable}": self.spec.master_key,
         }
 
     def dsn(self, password: str, place: str = "postgres:5432") -> str:
@@ -123,6 +124,7 @@ def resumed(spec: FleetSpec, kept: Mapping[str, Any], settings: Mapping[str, str
     )
     return replace(
         place,
+        spec=replace(place.spec, master_key=settings.get(f"MASTER_KEY_{place.variable}", "")),
         role_password=settings[f"ROLE_PASSWORD_{place.variable}"],
         redis_password=settings[f"REDIS_PASSWORD_{place.variable}"],
     )
@@ -254,6 +256,7 @@ def _replicas(place: FleetPlace, template: str) -> dict[str, Any]:
         dsn=place.dsn(place.role_password),
         redis_url=redis_url,
         settings=spec.settings,
+        master_key=spec.master_key,
     )
     container = spec.target.container(context)
     return {

@@ -293,6 +293,7 @@ def _replica_command(
         redis_url=fleet.redis_url,
         redis_namespace=fleet.redis_namespace,
         settings=spec.settings,
+        master_key=spec.master_key,
     )
     process = spec.target.process(context)
     return Command(

@@ -8,8 +8,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from harness.authcache.words import ObjectKind
+from harness.domain.population import VirtualKey
 from harness.errors import SetupError
 from harness.targets.base import (
+    Call,
     ContainerContext,
     ContainerSpec,
     ProcessSpec,
@@ -20,10 +22,11 @@ from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.releases import Release, covers
+from harness.targets.schema import management
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.schema.statements import RELEASE_OTHERS
 from harness.targets.schema.truth import STATUSES
-from harness.targets.settings import SETTINGS_VARIABLE
+from harness.targets.settings import replica_env
 
 _SHARED_REDIS = (
     "spend counters, rate limiter and Lua scripts of the release share the Redis with the auth "
@@ -59,6 +62,33 @@ REFUSALS: tuple[tuple[str, Mapping[str, int]], ...] = (("litellm<1.85", _UP_TO_1
 
 Seen in runs of 1.84.0rc1 and 1.94.0; the border is by the code of 1.84.10 and 1.85.0
 (auth_exception_handler.py, auth_checks.py, user_api_key_auth.py).
+"""
+
+
+NOT_THERE: tuple[tuple[str, str, str], ...] = (
+    ("litellm>=0", "key-regenerate", "it needs an enterprise licence and answers 500 without one"),
+)
+"""Releases, an action that cannot be had from their API, and why.
+
+Every other action was answered 200 by 1.92.2, 1.94.0 and 1.105.7, and Postgres held the change.
+"""
+
+_KEY_CHANGES = frozenset(
+    f"key-{what}"
+    for what in ("block", "unblock", "regenerate", "models", "budget", "budget-raised", "limits")
+) | {"key-blocked"}
+_MEMBER_UPDATES = frozenset({"member-budget", "member-budget-set", "member-budget-cleared"})
+BROADCASTS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("litellm>=1.98.1", frozenset({"team-delete"})),
+    ("litellm>=1.100.5", _KEY_CHANGES | _MEMBER_UPDATES),
+    ("litellm>=1.102.4", frozenset({"user-models", "user-limits"})),
+    ("litellm>=1.108.14", frozenset({"team-models", "team-limits"})),
+    ("litellm>=1.109.3", frozenset({"team-block", "team-unblock"})),
+)
+"""Releases, and the actions of which they inform the other workers, as their code reads.
+
+Wheels were read one after another; releases between them were not. An action in no row is one whose
+code was not read: deletions of keys and users, new keys, removals of members.
 """
 
 
@@ -145,7 +175,7 @@ class LiteLLMTarget(Target):
         argv += ["--listen-fd", str(context.listen_fd)]
         for fd in context.metrics_fds:
             argv += ["--metrics-fd", str(fd)]
-        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.encode()})
+        return ProcessSpec(tuple(argv), replica_env(settings, context.master_key))
 
     def container(self, context: ContainerContext) -> ContainerSpec:
         """Every replica of a fleet in containers of the official image, with its own Prisma."""
@@ -153,7 +183,18 @@ class LiteLLMTarget(Target):
         command = ["python", "-m", "harness.targets.litellm.inside.serve", "--host", "0.0.0.0"]
         command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
         command += ["--workers", str(context.workers)]
-        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.encode()})
+        return ContainerSpec(tuple(command), replica_env(settings, context.master_key))
+
+    def call(self, action: str, key: VirtualKey, number: int) -> Call | None:
+        """See `harness.targets.schema.management`; None for what is `NOT_THERE`."""
+        if any(what == action and covers(one, self.release.name) for one, what, _ in NOT_THERE):
+            return None
+        return management.call(action, key, number)
+
+    def broadcasts(self, action: str) -> bool | None:
+        """See `BROADCASTS`."""
+        ranges = [releases for releases, actions in BROADCASTS if action in actions]
+        return any(covers(one, self.release.name) for one in ranges) if ranges else None
 
     def describe(self) -> Mapping[str, Any]:
         """In place of switches: the release, and the Prisma client that it uses."""

@@ -16,6 +16,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain.population import VirtualKey
 from harness.errors import SetupError
 from harness.targets.base import (
+    Call,
     ContainerContext,
     ContainerSpec,
     ProcessSpec,
@@ -24,9 +25,10 @@ from harness.targets.base import (
 )
 from harness.targets.reference.auth import lookups_of, reads_again
 from harness.targets.reference.settings import ProxySettings
+from harness.targets.schema import management
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.schema.statements import REFERENCE_OTHERS
-from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
+from harness.targets.settings import RunSettings, replica_env
 
 
 class ReferenceTarget(Target):
@@ -74,7 +76,7 @@ class ReferenceTarget(Target):
         argv += ["--listen-fd", str(context.listen_fd)]
         for fd in context.metrics_fds:
             argv += ["--metrics-fd", str(fd)]
-        return ProcessSpec(tuple(argv), {SETTINGS_VARIABLE: settings.encode()})
+        return ProcessSpec(tuple(argv), replica_env(settings, context.master_key))
 
     def container(self, context: ContainerContext) -> ContainerSpec:
         """Every replica of a fleet in containers."""
@@ -82,11 +84,15 @@ class ReferenceTarget(Target):
         command = ["python", "-m", "harness.targets.reference.serve", "--host", "0.0.0.0"]
         command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
         command += ["--workers", str(context.workers)]
-        return ContainerSpec(tuple(command), {SETTINGS_VARIABLE: settings.encode()})
+        return ContainerSpec(tuple(command), replica_env(settings, context.master_key))
 
     def lookups(self, key: VirtualKey, settings: RunSettings) -> Mapping[tuple[str, str], int]:
         """As the auth path says."""
         return lookups_of(self._variant.switches, key, settings)
+
+    def call(self, action: str, key: VirtualKey, number: int) -> Call:
+        """Every action, in LiteLLM's shapes."""
+        return management.call(action, key, number)
 
     def describe(self) -> Mapping[str, Any]:
         """The variant's switches."""

@@ -6,13 +6,14 @@ Imports no driver: kinds import this module, also in processes that do not use P
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.authcache.words import ObjectKind
-from harness.domain.population import Limits, VirtualKey
+from harness.domain.population import CHANGE, Limits, VirtualKey
 from harness.targets.base import Database, KeyTruth
+from harness.targets.schema import management
 from harness.targets.schema.statements import Others, classify, name_other
 from harness.targets.schema.truth import STATUSES, Table, Tables, key_truths
 
@@ -38,6 +39,10 @@ _MEMBER = (
     'INSERT INTO "LiteLLM_TeamMembership" (user_id, team_id, budget_id, spend) '
     "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 )
+_LISTED = (
+    'UPDATE "LiteLLM_TeamTable" SET members_with_roles = $2 WHERE team_id = $1',
+    'UPDATE "LiteLLM_UserTable" SET teams = ARRAY[$1] WHERE user_id = $2',
+)
 _KEY = (
     'INSERT INTO "LiteLLM_VerificationToken" (token, key_name, key_alias, user_id, team_id, '
     "max_budget, tpm_limit, rpm_limit, models, spend, blocked, expires, metadata) "
@@ -53,10 +58,14 @@ _SPEND = {
         "SELECT user_id || '/' || team_id AS row, spend FROM \"LiteLLM_TeamMembership\""
     ),
 }
+_TOKENS = 'SELECT * FROM "LiteLLM_VerificationToken" WHERE token = ANY($1)'
+_USERS = 'SELECT * FROM "LiteLLM_UserTable" WHERE user_id = ANY($1)'
+_TEAMS = 'SELECT * FROM "LiteLLM_TeamTable" WHERE team_id = ANY($1)'
 _MEMBERSHIPS = """
 SELECT m.*, b.max_budget AS budget_max
 FROM "LiteLLM_TeamMembership" AS m
 LEFT JOIN "LiteLLM_BudgetTable" AS b ON b.budget_id = m.budget_id
+WHERE m.user_id = ANY($1)
 """
 
 
@@ -121,12 +130,14 @@ class LiteLLMDatabase(Database):
         *,
         planted_null_user: bool,
     ) -> dict[int, KeyTruth]:
-        """See `harness.targets.schema.truth`."""
+        """See `harness.targets.schema.truth`. Reads the rows behind these keys and no others."""
+        tokens = {key.token for key in keys}
+        users, teams = {key.user_id for key in keys}, {key.team_id for key in keys}
         tables = Tables(
-            keys=await _rows(connection, 'SELECT * FROM "LiteLLM_VerificationToken"', "token"),
-            users=await _rows(connection, 'SELECT * FROM "LiteLLM_UserTable"', "user_id"),
-            teams=await _rows(connection, 'SELECT * FROM "LiteLLM_TeamTable"', "team_id"),
-            memberships=await _rows(connection, _MEMBERSHIPS, "user_id", "team_id"),
+            keys=await _rows(connection, _TOKENS, tokens, "token"),
+            users=await _rows(connection, _USERS, users, "user_id"),
+            teams=await _rows(connection, _TEAMS, teams, "team_id"),
+            memberships=await _rows(connection, _MEMBERSHIPS, users, "user_id", "team_id"),
         )
         return key_truths(
             tables,
@@ -136,9 +147,17 @@ class LiteLLMDatabase(Database):
             statuses=self._statuses,
         )
 
+    async def edit(
+        self, connection: asyncpg.Connection, action: str, key: VirtualKey, number: int
+    ) -> bool:
+        """See `harness.targets.schema.management`."""
+        return await management.edit(connection, action, key, number)
 
-async def _rows(connection: asyncpg.Connection, statement: str, *key: str) -> Table:
-    found = await connection.fetch(statement)
+
+async def _rows(
+    connection: asyncpg.Connection, statement: str, ids: Collection[str | None], *key: str
+) -> Table:
+    found = await connection.fetch(statement, list(ids))
     return {tuple(row[name] for name in key): dict(row) for row in found}
 
 
@@ -160,6 +179,11 @@ async def _insert(connection: asyncpg.Connection, key: VirtualKey) -> None:
         )  # fmt: skip
     if key.membership != "none":
         await connection.execute(_MEMBER, key.user_id, key.team_id, key.budget_id, key.member_spend)
+        if key.kind.startswith(CHANGE):
+            # Management calls look a member up in these lists; no auth path does.
+            members = json.dumps([{"user_id": key.user_id, "role": "user"}])
+            await connection.execute(_LISTED[0], key.team_id, members)
+            await connection.execute(_LISTED[1], key.team_id, key.user_id)
     if not key.has_row:
         return
     limits = key.key_limits

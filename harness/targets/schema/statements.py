@@ -60,12 +60,27 @@ RELEASE_OTHERS: Others = (
     (
         "write",
         re.compile(
-            r'(?:INSERT INTO|UPDATE|DELETE FROM) (?:"public"\.)?"LiteLLM_\w+" .*', re.DOTALL
+            r'(?:INSERT INTO|UPDATE|DELETE FROM) (?:"public"\.)?"LiteLLM_\w+"\s.*', re.DOTALL
+        ),
+    ),
+    (
+        "management",
+        re.compile(
+            rf'SELECT\b.*{_FROM}"LiteLLM_(?:UISettings|JWTKeyMapping|BudgetTable)" WHERE'
+            r" [^ ]+\.\"?(?:id|token|budget_id)\"? (?:= \$\d|= ANY\(|IN \().*"
+            rf'|SELECT\b.*{_FROM}"LiteLLM_ProxyModelTable" WHERE .* LIKE \$\d.*'
+            r'|SELECT access_group_id\s+FROM "LiteLLM_AccessGroupTable"\s.*'
+            r"|SELECT pg_advisory_xact_lock\(hashtext\(\$\d\)\) .*",
+            re.DOTALL,
         ),
     ),
     _TRANSACTION,
 )
-"""What any release sends besides. Its reads of other tables have no name: they are listed."""
+"""What any release sends besides. Its reads of other tables have no name: they are listed.
+
+``management`` is what management calls of 1.92.2 to 1.105.7 read, and a request with a virtual key
+does not.
+"""
 
 
 def name_other(query: str, others: Others) -> str | None:

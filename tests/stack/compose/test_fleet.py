@@ -30,7 +30,7 @@ from harness.stack.compose.fleet import (
 from harness.stack.compose.project import compose_folder
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.target import ReferenceTarget
-from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
+from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE, RunSettings
 from tests.stack.fakes import FakeTarget
 
 
@@ -98,10 +98,13 @@ def test_no_password_is_in_the_file_and_every_one_comes_back_by_its_variable() -
     text = compose_file(fleet)
 
     assert "geheim" not in text
-    expanded = services(fleet)["proxy-litellm-1-84"]["environment"][SETTINGS_VARIABLE]
+    assert fleet.spec.master_key not in text
+    environment = services(fleet)["proxy-litellm-1-84"]["environment"]
+    assert environment[MASTER_KEY_VARIABLE] == "${MASTER_KEY_LITELLM_1_84}"
+    expanded = environment[SETTINGS_VARIABLE]
     for variable, secret in fleet.secrets.items():
         assert variable.endswith("_LITELLM_1_84")
-        assert f"${{{variable}}}" in expanded
+        assert f"${{{variable}}}" in expanded or variable.startswith("MASTER_KEY")
         expanded = expanded.replace(f"${{{variable}}}", secret)
     settings = ProxySettings.decode(expanded)
     assert settings.dsn == "postgresql://authcache_1:geheim-r0le@postgres:5432/authcache_1"
@@ -183,7 +186,10 @@ def test_a_fleet_that_another_process_started() -> None:
     fleet = place(spec=replace(spec, replicas=3))
     kept = json.loads(json.dumps(fleet.kept()))
 
-    assert resumed(spec, kept, fleet.secrets) == fleet
+    # The process that attaches has made a master key of its own, which no replica knows.
+    attached = resumed(replace(spec, master_key="sk-another"), kept, fleet.secrets)
+    assert attached == fleet
+    assert attached.spec.master_key == fleet.spec.master_key
 
 
 @given(st.lists(st.text(min_size=1, max_size=60), min_size=2, max_size=6, unique=True))

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
+from harness.domain.changes import ACTIONS
+from harness.domain.population import MOCK_MODEL, make_population
 from harness.errors import SetupError
+from harness.stack.base import FleetSpec
 from harness.targets.base import ReplicaContext
 from harness.targets.litellm.environment import Environment, Record
 from harness.targets.litellm.inside.proxy_config import proxy_config
 from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.releases import release_of
-from harness.targets.litellm.target import LiteLLMTarget, refusal_statuses
+from harness.targets.litellm.target import BROADCASTS, LiteLLMTarget, refusal_statuses
+from harness.targets.schema import management
 from harness.targets.schema.truth import STATUSES
-from harness.targets.settings import SETTINGS_VARIABLE, RunSettings
+from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE, RunSettings
 
 RECORD = Record(
     version="1.84.0rc1",
@@ -102,3 +106,46 @@ def test_a_release_refuses_with_its_own_statuses(
     assert {n for why, n in statuses.items() if why.endswith(("_budget", "_zero"))} == {budget}
     assert (statuses["expired"], statuses["wrong_model"]) == (expired, model)
     assert {statuses[why] for why in ("unknown", "blocked", "team_blocked")} == {401}
+
+
+def test_the_master_key_goes_to_the_environment_alone() -> None:
+    target = LiteLLMTarget(release_of("1.84.0rc1"), Environment(Path("nowhere"), RECORD))
+    context = ReplicaContext(
+        "x", 0, 1, 3, (4,), "postgresql://nowhere/x", None, "", RunSettings(ttl_s=5.0), "sk-geheim"
+    )
+    process = target.process(context)
+    assert process.env[MASTER_KEY_VARIABLE] == "sk-geheim"
+    assert "geheim" not in process.env[SETTINGS_VARIABLE] + " ".join(process.argv) + repr(context)
+    spec = FleetSpec("x", target, 1, 1, RunSettings(ttl_s=5.0))
+    assert spec.master_key != FleetSpec("x", target, 1, 1, RunSettings(ttl_s=5.0)).master_key
+    assert spec.master_key not in repr(spec)
+
+
+@pytest.mark.parametrize(
+    ("release", "action", "told"),
+    [
+        ("1.92.2", "key-block", False),
+        ("1.105.7", "key-block", True),
+        ("1.105.7", "team-block", False),
+        ("1.109.3", "team-block", True),
+        ("1.105.7", "key-delete", None),
+    ],
+)
+def test_a_release_tells_other_workers_of_some_changes(
+    release: str, action: str, told: bool | None
+) -> None:
+    target = LiteLLMTarget(release_of(release), Environment(Path("nowhere"), RECORD))
+    assert target.broadcasts(action) is told
+
+
+def test_actions_that_are_told_exist() -> None:
+    assert {action for _, actions in BROADCASTS for action in actions} <= ACTIONS.keys()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_a_release_lacks_has_no_call(action: str) -> None:
+    target = LiteLLMTarget(release_of("1.94.0"), Environment(Path("nowhere"), RECORD))
+    key = make_population({"member": 1}, {}, seed=1, model=MOCK_MODEL)[0]
+    call = target.call(action, key, 1)
+    assert (call is None) == (action == "key-regenerate")
+    assert call is None or call == management.call(action, key, 1)

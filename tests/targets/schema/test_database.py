@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, cast
 
@@ -62,6 +63,29 @@ def test_the_reference_proxy_writes_spend_and_nothing_else(statement: str) -> No
         ('UPDATE "LiteLLM_UserTable" SET spend = $1', None, "write"),
         ('INSERT INTO "public"."LiteLLM_SpendLogs" ("id")\n VALUES ($1)', None, "write"),
         ('SELECT a FROM "LiteLLM_Config"', None, None),
+        ('UPDATE "LiteLLM_AccessGroupTable"\nSET a = $1', None, "write"),
+        (
+            'SELECT a FROM "public"."LiteLLM_BudgetTable" WHERE "public"."x"."budget_id" = $1',
+            None,
+            "management",
+        ),
+        (
+            'SELECT a FROM "LiteLLM_JWTKeyMapping" WHERE "LiteLLM_JWTKeyMapping"."token" = ANY($1)',
+            None,
+            "management",
+        ),
+        (
+            'SELECT a FROM "LiteLLM_UISettings" WHERE "LiteLLM_UISettings"."id" = $1',
+            None,
+            "management",
+        ),
+        (
+            'SELECT access_group_id FROM "LiteLLM_AccessGroupTable"\nWHERE a = ANY($2::TEXT[])',
+            None,
+            "management",
+        ),
+        ("SELECT pg_advisory_xact_lock(hashtext($1)) IS NULL AS locked", None, "management"),
+        ('SELECT a FROM "LiteLLM_BudgetTable" WHERE "LiteLLM_BudgetTable"."x" = $1', None, None),
         ('WITH x AS (SELECT 1) SELECT a FROM "LiteLLM_UserTable"', None, None),
         ("SELECT $1, $2", None, None),
         ("select $1", None, None),
@@ -103,15 +127,17 @@ class Connection:
     def __init__(self, **tables: list[dict[str, Any]]) -> None:
         self._tables = tables
 
-    async def fetch(self, statement: str) -> list[dict[str, Any]]:
+    async def fetch(self, statement: str, ids: list[str | None]) -> list[dict[str, Any]]:
+        condition = re.search(r"WHERE (?:m\.)?(\w+) = ANY\(\$1\)$", statement.strip())
+        assert condition, "it reads no row but those behind the keys"
         table = statement.split('FROM "LiteLLM_')[1].split('"', maxsplit=1)[0]
         if table == "TeamMembership":
             assert 'LEFT JOIN "LiteLLM_BudgetTable"' in statement
             assert "b.max_budget AS budget_max" in statement
-        return self._tables.get(table, [])
+        return [row for row in self._tables.get(table, []) if row[condition[1]] in ids]
 
 
-async def test_the_truth_is_read_from_the_tables_of_keys_users_teams_and_memberships() -> None:
+async def test_the_truth_is_read_from_the_rows_of_keys_users_teams_and_memberships() -> None:
     counts = {"team": 1, "user": 1, "member": 1}
     keys = make_population(counts, {}, seed=1, model=MOCK_MODEL)
     member = next(key for key in keys if key.scope == "member")

@@ -15,7 +15,7 @@ from harness.domain.series import HookPoint
 from harness.targets.litellm.inside.guard import Guard, Watch
 
 
-class Call(NamedTuple):
+class PrismaCall(NamedTuple):
     """One call of the client."""
 
     table: str | None
@@ -53,11 +53,11 @@ def observe(client: type[Any], observer: CallObserver, guard: Guard) -> None:
     client._execute = guard.awaited(HookPoint.STATEMENTS, execute, executing)  # noqa: SLF001 - as above
 
 
-def describe(method: str, arguments: Mapping[str, Any], model: type[Any] | None) -> Call:
+def describe(method: str, arguments: Mapping[str, Any], model: type[Any] | None) -> PrismaCall:
     """What a call reads or does. Raw queries carry their own text."""
     raw = arguments.get("query")
     if isinstance(raw, str):
-        return Call(None, method, raw)
+        return PrismaCall(None, method, raw)
     table = None if model is None else model.__name__
     verb = "SELECT 1 FROM" if method.startswith("find") else method.upper()
-    return Call(table, method, f'{verb} "{table}"')
+    return PrismaCall(table, method, f'{verb} "{table}"')

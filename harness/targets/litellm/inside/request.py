@@ -48,12 +48,19 @@ class UncountedEvents:
 
 
 class Request:
-    """Lookups, source reads and served objects of one request."""
+    """Lookups, source reads and served objects of one request.
 
-    __slots__ = ("_metrics", "_open", "_unserved", "done", "ended_at", "served", "trace")
+    Args:
+        metrics: count what it does.
+        scoped: False for a management call: what it looks up is not load, and would otherwise count
+            under the scope of the operator's own user, or of a key that it changes.
+    """
 
-    def __init__(self, metrics: Metrics) -> None:
+    __slots__ = ("_metrics", "_open", "_scoped", "_unserved", "done", "ended_at", "served", "trace")
+
+    def __init__(self, metrics: Metrics, *, scoped: bool = True) -> None:
         self._metrics = metrics
+        self._scoped = scoped
         self._open: dict[ObjectKind, list[ReadReason]] = {}
         self._unserved: set[ObjectKind] = set()
         self.trace = UncountedEvents()
@@ -118,7 +125,7 @@ class Request:
         self._pass_on()
 
     def _know(self, kind: ObjectKind, value: object) -> None:
-        if kind is ObjectKind.KEY and self.trace.scope is KeyScope.UNKNOWN:
+        if self._scoped and kind is ObjectKind.KEY and self.trace.scope is KeyScope.UNKNOWN:
             fields = kinds.limit_fields(kind, value) or {}
             self.trace.scope = key_scope(fields.get("user_id"), fields.get("team_id"))
 
@@ -165,9 +172,9 @@ class Requests:
         self.guard = Guard(metrics.registry, variant)
         self._nobody = Background(metrics)
 
-    def begin(self) -> Request:
-        """Start a new request, which becomes the current one."""
-        request = Request(self.metrics)
+    def begin(self, *, scoped: bool = True) -> Request:
+        """Start a new request, as `Request`, which becomes the current one."""
+        request = Request(self.metrics, scoped=scoped)
         CURRENT.set(request)
         return request
 

@@ -27,14 +27,14 @@ import uvicorn
 from packaging.version import Version
 
 from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE, PENDING, HookPoint
-from harness.domain.served import SERVED_HEADER, format_served
+from harness.domain.served import SERVED_HEADER, WORKER_HEADER, format_served
 from harness.targets.litellm.inside.guard import Watch
 from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.proxy_config import environment, proxy_config
 from harness.targets.litellm.inside.request import Request
 from harness.targets.litellm.inside.settings import BOOT, Settings
-from harness.targets.settings import SETTINGS_VARIABLE
-from harness.targets.workers import listen, replica_options, run_workers
+from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE
+from harness.targets.workers import listen, replica_options, run_workers, worker_name
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -49,8 +49,8 @@ _ROUTES = {
     "/models": MODELS_ROUTE,
 }
 _SERVED = SERVED_HEADER.encode()
+_WORKER = WORKER_HEADER.encode()
 
-MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
 EXIT_USAGE = 2
 SHUTDOWN_S = 8
 
@@ -71,7 +71,13 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         instruments = Instruments(settings)
         inner = instruments.wrap(stand_in=not settings.real_prisma)
         metrics_port = sockets[1].getsockname()[1]
-        app = Wrapped(inner, instruments, metrics_port, tells_served=settings.served_header)
+        app = Wrapped(
+            inner,
+            instruments,
+            metrics_port,
+            worker_name(settings.replica),
+            tells_served=settings.served_header,
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -149,15 +155,23 @@ class Wrapped:
         inner: ``litellm.proxy.proxy_server.app``.
         instruments: what was wrapped in this worker.
         metrics_port: connections to this port ask for the worker's own metrics.
+        worker: the value of the worker header, which every reply but those of health checks has.
         tells_served: whether replies carry the served header.
     """
 
     def __init__(
-        self, inner: Asgi, instruments: Instruments, metrics_port: int, *, tells_served: bool
+        self,
+        inner: Asgi,
+        instruments: Instruments,
+        metrics_port: int,
+        worker: str,
+        *,
+        tells_served: bool,
     ) -> None:
         self._inner = inner
         self._instruments = instruments
         self._metrics_port = metrics_port
+        self._worker = (_WORKER, worker.encode())
         self._tells_served = tells_served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -198,20 +212,20 @@ class Wrapped:
         guard.end(HookPoint.REQUESTS, steps, None, None)
 
     def _told(self, reply: Reply, message: Message) -> Message:
-        """A message of the reply, with the served header."""
+        """A message of the reply, with the headers of the worker and of what was served."""
         if message["type"] != "http.response.start":
             return message
         reply.status = message["status"]
-        if reply.request is None or not reply.request.served or not self._tells_served:
-            return message
-        served = format_served(reply.request.served).encode()
-        return {**message, "headers": [*message.get("headers", ()), (_SERVED, served)]}
+        told = [self._worker]
+        if reply.request is not None and reply.request.served and self._tells_served:
+            told.append((_SERVED, format_served(reply.request.served).encode()))
+        return {**message, "headers": [*message.get("headers", ()), *told]}
 
     def _watch(self, scope: Scope, reply: Reply) -> Watch:
         start = time.perf_counter()
         metrics, requests = self._instruments.metrics, self._instruments.requests
         route = _ROUTES.get(scope["path"], OTHER_ROUTE)
-        request = reply.request = requests.begin()
+        request = reply.request = requests.begin(scoped=route != OTHER_ROUTE)
         metrics.request_started()
         try:
             yield

@@ -154,7 +154,7 @@ class Worker:
         settings = Settings(variant="x", version="1.84.0rc1", dsn="", ttl_s=5.0)
         self.instruments = Instruments(settings)
         app = self.instruments.wrap(stand_in=True)
-        self.app = Wrapped(app, self.instruments, METRICS_PORT, tells_served=True)
+        self.app = Wrapped(app, self.instruments, METRICS_PORT, "0.0", tells_served=True)
         await self._ask("lifespan", 1)
 
     async def chat(self) -> list[Any]:

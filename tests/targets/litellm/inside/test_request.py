@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from harness.authcache.events import Lookup, SourceRead
-from harness.authcache.words import ObjectKind, Op, Outcome, ReadReason, Tier
-from harness.targets.litellm.inside.request import Request
+from harness.authcache.words import KeyScope, ObjectKind, Op, Outcome, ReadReason, Tier
+from harness.targets.litellm.inside.request import Request, Requests
 from harness.targets.metrics import Metrics
 
 USER, TEAM = ObjectKind.USER, ObjectKind.TEAM
@@ -66,3 +66,11 @@ def test_nothing_open_is_nothing_to_give_up() -> None:
     request = Request(Metrics("a", {}))
     request.load_failed(USER)
     assert request.trace.lookups == []
+
+
+@pytest.mark.parametrize("scoped", [True, False])
+def test_a_management_call_belongs_to_no_scope(scoped: bool) -> None:
+    """Whatever key it looks up: the operator's, or one that it changes."""
+    request = Requests(Metrics("a", {})).begin(scoped=scoped)
+    request.found(ObjectKind.KEY, {"token": "a", "user_id": "u", "team_id": None}, Tier.MEMORY)
+    assert request.scope == (KeyScope.USER if scoped else KeyScope.UNKNOWN)

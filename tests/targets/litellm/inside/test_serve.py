@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import socket
 from importlib import metadata
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from harness.domain.served import WORKER_HEADER
 from harness.targets.litellm.inside import serve
+from harness.targets.litellm.inside.instrument import Instruments
 from harness.targets.litellm.inside.settings import Settings
 from harness.targets.settings import SETTINGS_VARIABLE
+from harness.targets.workers import WORKER_VARIABLE, worker_name
 
 SETTINGS = Settings(
     variant="litellm==1.84.0rc1", version="1.84.0rc1", dsn="postgresql://nowhere/x", ttl_s=5.0
@@ -41,3 +46,38 @@ def test_an_environment_without_litellm_says_so(monkeypatch: pytest.MonkeyPatch)
     ended = CliRunner().invoke(serve.main, [])
     assert ended.exit_code == serve.EXIT_USAGE
     assert "litellm" in ended.output
+
+
+@pytest.mark.parametrize("status", [200, 401, 429, 500])
+@pytest.mark.parametrize(("replica", "number", "name"), [(2, "1", "2.1"), (None, None, "host-a.0")])
+async def test_every_reply_names_its_worker(
+    status: int,
+    replica: int | None,
+    number: str | None,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error too: it may be what a stale worker says."""
+    if number is not None:
+        monkeypatch.setenv(WORKER_VARIABLE, number)
+    monkeypatch.setattr(socket, "gethostname", lambda: "host-a")
+
+    async def inner(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {}
+
+    worker = worker_name(replica)
+    app = serve.Wrapped(inner, Instruments(SETTINGS), 9400, worker, tells_served=False)
+    scope = {"type": "http", "path": "/v1/chat/completions", "server": ("127.0.0.1", 4000)}
+    await app(scope, receive, send)
+    told = (WORKER_HEADER.encode(), name.encode())
+    assert sent[0]["headers"] == [(b"content-type", b"text/plain"), told]
