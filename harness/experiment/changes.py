@@ -40,7 +40,7 @@ class Made:
     """By key index, with a version for each change that Postgres holds."""
 
 
-class Changes:
+class ChangeMaker:
     """The changes of one window of one fleet. Make it with `ready_to_change`.
 
     Args:
@@ -181,7 +181,7 @@ class Changes:
 @contextlib.asynccontextmanager
 async def ready_to_change(
     observer: Observer, planned: Sequence[PlannedChange]
-) -> AsyncIterator[Changes]:
+) -> AsyncIterator[ChangeMaker]:
     """The changes of a window, with connections that are open before it begins.
 
     The observer's connection to Postgres belongs to them until they are made.
@@ -193,7 +193,7 @@ async def ready_to_change(
     limits = httpx.Limits(keepalive_expiry=None)
     timeout_s = CALL_TIMEOUT_S
     async with httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=False) as http:
-        changes = Changes(observer.fleet, planned, http, observer.postgres)
+        changes = ChangeMaker(observer.fleet, planned, http, observer.postgres)
         try:
             await changes.begin()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError, OSError) as error:

@@ -18,7 +18,7 @@ from harness.domain.reads import owned_objects, resolve
 from harness.domain.series import LOOKUPS, READS
 from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
-from harness.experiment.changes import Changes, Made, ready_to_change
+from harness.experiment.changes import ChangeMaker, Made, ready_to_change
 from harness.experiment.companions import WARMUP, Companions
 from harness.load.client import LoadDriver
 from harness.observe.counters import Counters
@@ -134,7 +134,7 @@ class Windows:
         """Drive a window and make its changes at the same time."""
         begun: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-        async def make(changes: Changes) -> Made:
+        async def make(changes: ChangeMaker) -> Made:
             return await changes.make(await begun)
 
         async with ready_to_change(observer, planned) as changes:

@@ -20,7 +20,7 @@ from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, VirtualKey, make_changes
 from harness.domain.served import WORKER_HEADER
 from harness.errors import InvalidRunError
-from harness.experiment.changes import Changes, Made
+from harness.experiment.changes import ChangeMaker, Made
 from harness.experiment.record import record
 from harness.observe.ledger import reconcile
 from harness.plan.arms import reference_arm
@@ -130,7 +130,7 @@ async def made_by(
     fleet = Fleet(spec, urls, (), (), "", "", None)
     transport = httpx.MockTransport(gateway.answer)
     async with httpx.AsyncClient(transport=transport) as http:
-        making = Changes(fleet, changes, http, cast("asyncpg.Connection", None))
+        making = ChangeMaker(fleet, changes, http, cast("asyncpg.Connection", None))
         await making.begin()
         return await making.make(time.monotonic()), fleet
 
@@ -242,6 +242,13 @@ async def test_two_changes_of_one_key_are_two_versions() -> None:
         *((event.sent_s, event.answered_s) for event in made.events),
     ]
     assert all(version.earlier == () for version in truth.earlier)
+
+
+async def test_changes_of_one_moment_take_turns_at_postgres() -> None:
+    at_once = [PlannedChange(n, "key-block", "sql", KEYS[0], 0, 0.0) for n in range(1, 4)]
+    made, _ = await made_by(Gateway(), at_once)
+    # `Rows` fails if two statements run at once.
+    assert [event.number for event in made.events] == [1, 2, 3]
 
 
 async def test_a_postgres_that_fails_ends_the_run_as_invalid() -> None:
