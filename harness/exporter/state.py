@@ -28,8 +28,8 @@ class WindowState(_Part):
 
     variant: str
     phase: str
-    """``warmup``, ``cold_fill``, ``measured`` or ``refusals``; ``load`` for one that was started in
-    Locust."""
+    """``warmup``, ``cold_fill``, ``measured``, ``changes`` or ``refusals``; ``load`` for one that
+    was started in Locust."""
     round: int
     active: bool = False
 
