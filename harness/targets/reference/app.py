@@ -21,6 +21,7 @@ from harness.domain.reads import LOG_PATH
 from harness.domain.series import CHAT_ROUTE, MODELS_ROUTE, OTHER_ROUTE
 from harness.domain.served import SERVED_HEADER, Served, format_served
 from harness.targets.reference.auth import Grant
+from harness.targets.reference.management import ROUTES as MANAGEMENT_ROUTES
 from harness.targets.reference.mock_model import ChatRequest, parse_chat
 from harness.targets.reference.problems import (
     ApiError,
@@ -66,6 +67,7 @@ class App:
             ("GET", "/health/readiness"): _guarded(_readiness),
             ("GET", "/metrics"): _guarded(_metrics),
             ("GET", f"/metrics{LOG_PATH}"): _guarded(_read_log),
+            **{("POST", path): _manage for path in MANAGEMENT_ROUTES},
         }
         self._paths = {path for _, path in self._routes}
         self._no_route = _guarded(self._lost)
@@ -163,6 +165,30 @@ def _settle(worker: Worker, grant: Grant, scope: KeyScope, *, given: bool) -> No
         worker.spend.charge(grant, scope, worker.settings.cost_micro)
     else:
         worker.spend.release(grant)
+
+
+async def _manage(worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
+    start = time.perf_counter()
+    if worker.metrics is not None:
+        worker.metrics.request_started()
+    status, too_large = 500, False
+    try:
+        worker.management.admit(_bearer(scope))
+        _check_announced(scope, worker.body_limit)
+        message = await _read_on(await receive(), receive, worker.body_limit)
+        answer = await worker.management.call(scope["path"], message["body"])
+        status = 200
+        await _send(send, 200, [_JSON], answer)
+    except ApiError as error:
+        status = error.status
+        too_large = isinstance(error, TooLargeError)
+        await _refuse(send, error, None, linger=too_large)
+    finally:
+        if worker.metrics is not None:
+            seconds = time.perf_counter() - start
+            worker.metrics.request_done(OTHER_ROUTE, status, KeyScope.UNKNOWN, seconds)
+    if too_large:
+        await _linger(receive, send)
 
 
 async def _models(worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,7 +5,8 @@ ApiError                  anything that ends a request with an error reply
 │   └── TooLargeError     413, a body over the limit, sent or announced
 ├── AuthError             401, unknown, expired or blocked key, or an object that cannot be built
 ├── ModelNotAllowedError  403
-├── NotFoundError         404, no such route
+├── NotMasterError        403, a management call with another key than the master key
+├── NotFoundError         404, no such route or object
 ├── MethodError           405, a route that takes another method
 ├── BudgetExceededError   429
 └── UnavailableError      503, Postgres does not answer and the object is not cached
@@ -19,12 +20,16 @@ import msgspec
 
 
 class ApiError(Exception):
-    """A reply with an error body."""
+    """A reply with an error body; ``param`` names the field of the request that is at fault."""
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
     param: str | None = None
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param or self.param
 
     def body(self) -> bytes:
         """The body, as OpenAI's clients expect it."""
@@ -69,8 +74,16 @@ class ModelNotAllowedError(ApiError):
     param = "model"
 
 
+class NotMasterError(ApiError):
+    """A management call needs the master key."""
+
+    status = 403
+    kind = "permission_error"
+    code = "master_key_required"
+
+
 class NotFoundError(ApiError):
-    """No such route."""
+    """No such route, or no row of the object that a management call names."""
 
     status = 404
     kind = "invalid_request_error"

@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 import uvicorn
@@ -23,7 +24,7 @@ from harness.targets.reference.app import App
 from harness.targets.reference.server import server_config
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.worker import Worker, open_worker
-from harness.targets.settings import SETTINGS_VARIABLE
+from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE
 from harness.targets.workers import listen, replica_options, run_workers
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
@@ -36,10 +37,11 @@ def read_settings() -> ProxySettings:
     if text is None:
         raise UsageError(f"The variable [{SETTINGS_VARIABLE}] is not set. It holds the settings.")
     try:
-        return ProxySettings.decode(text)
+        settings = ProxySettings.decode(text)
     except ValueError as error:
         why = explain(error) if isinstance(error, ValidationError) else f"{error}."
         raise UsageError(f"[{SETTINGS_VARIABLE}] is not valid. {why}") from error
+    return replace(settings, master_key=os.environ.get(MASTER_KEY_VARIABLE, ""))
 
 
 def run_worker(settings: ProxySettings, sockets: Sequence[socket.socket]) -> None:

@@ -22,3 +22,5 @@ class ProxySettings(ReplicaSettings):
     redis_timeout_s: float = 0.25
     body_limit_bytes: int = 1_048_576
     pool_size: int = 6
+    master_key: str = Field("", repr=False)
+    """Authenticates management calls; from the environment. Without one they are refused."""

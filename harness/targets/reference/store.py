@@ -1,12 +1,13 @@
-"""The objects' rows in Postgres: one statement per source read, and the writes of spend."""
+"""The objects' rows in Postgres: one statement per source read, writes of spend, and changes."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import asyncpg
@@ -62,6 +63,8 @@ LEFT JOIN "LiteLLM_BudgetTable" AS b ON m.budget_id = b.budget_id
 WHERE m.user_id = $1 AND m.team_id = $2
 """.strip()
 
+Connection = asyncpg.pool.PoolConnectionProxy
+"""A connection of the pool, for one transaction."""
 Owner = tuple[str, tuple[str, ...]]
 """A row that has a spend: a kind, as in `ADD_SPEND`, and the ids of the row."""
 
@@ -83,6 +86,74 @@ ADD_SPEND: Mapping[str, str] = {
         " RETURNING user_id, team_id, spend"
     ),
 }
+
+# What management calls send. Each answers with rows, so that none of them has to read an object:
+# that would be a read that no cache asked for.
+_TABLES: Mapping[str, tuple[str, str]] = {
+    "key": ('"LiteLLM_VerificationToken"', "token"),
+    "user": ('"LiteLLM_UserTable"', "user_id"),
+    "team": ('"LiteLLM_TeamTable"', "team_id"),
+    "membership": ('"LiteLLM_TeamMembership"', "user_id, team_id"),
+}
+NEW_KEY = """
+INSERT INTO "LiteLLM_VerificationToken" (token, key_name, key_alias, user_id, team_id, models,
+                                         max_budget, tpm_limit, rpm_limit, blocked)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+RETURNING *
+""".strip()
+CHANGE_BUDGET = """
+UPDATE "LiteLLM_BudgetTable" SET max_budget = $3
+WHERE budget_id = (
+    SELECT budget_id FROM "LiteLLM_TeamMembership" WHERE user_id = $1 AND team_id = $2
+)
+RETURNING budget_id
+""".strip()
+NEW_BUDGET = (
+    'INSERT INTO "LiteLLM_BudgetTable" (budget_id, max_budget) VALUES ($1, $2) RETURNING budget_id'
+)
+GIVE_BUDGET = """
+UPDATE "LiteLLM_TeamMembership" SET budget_id = $3 WHERE user_id = $1 AND team_id = $2
+RETURNING user_id, team_id
+""".strip()
+DROP_MEMBER = """
+UPDATE "LiteLLM_TeamTable" SET updated_at = CURRENT_TIMESTAMP, members_with_roles = (
+    SELECT coalesce(jsonb_agg(member), '[]') FROM jsonb_array_elements(members_with_roles) AS member
+    WHERE member ->> 'user_id' IS DISTINCT FROM $2
+)
+WHERE team_id = $1
+RETURNING *
+""".strip()
+LEAVE_TEAM = """
+UPDATE "LiteLLM_UserTable" SET updated_at = CURRENT_TIMESTAMP, teams = array_remove(teams, $2)
+WHERE user_id = $1
+RETURNING user_id
+""".strip()
+
+
+def update_row(kind: str, columns: Iterable[str]) -> str:
+    """Set columns, given as ``$2`` and on, of the row whose id is ``$1``; answers with the row."""
+    table, row_id = _TABLES[kind]
+    values = ", ".join(f"{column} = ${place}" for place, column in enumerate(columns, 2))
+    return (
+        f"UPDATE {table} SET updated_at = CURRENT_TIMESTAMP, {values} WHERE {row_id} = $1 "  # noqa: S608 - names of this module and of fields
+        "RETURNING *"
+    )
+
+
+def delete_rows(kind: str, where: str) -> str:
+    """Delete the rows that a condition names; answers with their ids.
+
+    The rows are locked in the order in which `Store.add_spend` locks them: two transactions that
+    lock the same rows in different orders would deadlock.
+    """
+    table, ids = _TABLES[kind]
+    # Python compares texts as this collation does.
+    order = ", ".join(f'{name} COLLATE "C"' for name in ids.split(", "))
+    return (
+        f"DELETE FROM {table} WHERE ({ids}) IN "  # noqa: S608 - conditions are constants
+        f"(SELECT {ids} FROM {table} WHERE {where} ORDER BY {order} FOR UPDATE) RETURNING {ids}"
+    )
+
 
 _BUDGET_COLUMNS = (
     *("budget_id", "max_budget", "soft_budget", "tpm_limit", "rpm_limit"),
@@ -204,14 +275,28 @@ class Store:
         for (kind, ids), micro in sorted(increments.items()):
             by_kind.setdefault(kind, []).append((micro / MICRO, *ids))
         totals: dict[Owner, int] = {}
+        async with self.transaction() as connection:
+            for kind, rows in by_kind.items():
+                for row in await connection.fetchmany(ADD_SPEND[kind], rows):
+                    totals[kind, tuple(row[:-1])] = to_micro(row[-1])
+        return totals
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction, which an exception rolls back.
+
+        Raises:
+            asyncpg.UniqueViolationError: a new row has the id of another.
+            SourceUnavailableError: Postgres did not answer, or refused. Unless that was at the
+                COMMIT, nothing was written.
+        """
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                for kind, rows in by_kind.items():
-                    for row in await connection.fetchmany(ADD_SPEND[kind], rows):
-                        totals[kind, tuple(row[:-1])] = to_micro(row[-1])
+                yield connection
+        except asyncpg.UniqueViolationError:
+            raise
         except _AWAY as error:
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
-        return totals
 
     async def spend(self, owner: Owner) -> int:
         """What an owner has spent, in micro-units: one read of its object. 0 where it has no row.

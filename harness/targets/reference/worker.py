@@ -20,6 +20,7 @@ from harness.errors import SetupError
 from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.auth import Authenticator
 from harness.targets.reference.budgets import Budgets
+from harness.targets.reference.management import Management
 from harness.targets.reference.mock_model import MockModel
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.spend import SpendPath, SpendWriter
@@ -70,6 +71,9 @@ class Worker:
         )
         self.invalidation: Invalidation = MECHANISMS[switches.invalidation](self.cache)
         """Called by the handler of a change."""
+        self.management = Management(
+            self.store, self._layout, self.invalidation, settings.master_key
+        )
         self._writer = SpendWriter(
             self.store, settings.spend_flush_s, recorder.background, self.cache.copies_live_s
         )

@@ -52,10 +52,19 @@ REFERENCE_OTHERS: Others = (
             r"(?: RETURNING [a-z_, ]+)?"
         ),
     ),
+    (
+        "management",
+        re.compile(
+            r'(?:INSERT INTO|UPDATE|DELETE FROM) "LiteLLM_\w+" (?!SET spend\b).*'
+            r"\sRETURNING [a-z_, *]+",
+            re.DOTALL,
+        ),
+    ),
     _TRANSACTION,
     ("health check", re.compile(r"SELECT \$1")),
 )
-"""What the reference proxy sends besides: writes of spend, and what its driver adds."""
+"""What the reference proxy sends besides: writes of spend, management calls, and what its driver
+adds."""
 RELEASE_OTHERS: Others = (
     (
         "write",
