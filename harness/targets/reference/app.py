@@ -128,7 +128,7 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
             message = await _read_on(message, receive, worker.body_limit)
         chat = parse_chat(message["body"])
         grant = await worker.auth.admit(_bearer(scope), chat.model, trace, served)
-        headers = [worker.cost_header]
+        headers = [worker.cost_header, worker.name_header]
         if served is not None:
             headers.append((_SERVED, format_served(served).encode()))
         status = 200
@@ -145,7 +145,7 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
     except ApiError as error:
         status = error.status
         too_large = isinstance(error, TooLargeError)
-        await _refuse(send, error, served, linger=too_large)
+        await _refuse(send, worker, error, served, linger=too_large)
     finally:
         if grant is not None:
             _settle(worker, grant, trace.scope, given=given)
@@ -178,11 +178,11 @@ async def _manage(worker: Worker, scope: Scope, receive: Receive, send: Send) ->
         message = await _read_on(await receive(), receive, worker.body_limit)
         answer = await worker.management.call(scope["path"], message["body"])
         status = 200
-        await _send(send, 200, [_JSON], answer)
+        await _send(send, 200, [_JSON, worker.name_header], answer)
     except ApiError as error:
         status = error.status
         too_large = isinstance(error, TooLargeError)
-        await _refuse(send, error, None, linger=too_large)
+        await _refuse(send, worker, error, None, linger=too_large)
     finally:
         if worker.metrics is not None:
             seconds = time.perf_counter() - start
@@ -283,10 +283,10 @@ async def _send(
 
 
 async def _refuse(
-    send: Send, error: ApiError, served: list[Served] | None, *, linger: bool
+    send: Send, worker: Worker, error: ApiError, served: list[Served] | None, *, linger: bool
 ) -> None:
     """Send an error; with `linger`, `_linger` ends the reply and the connection."""
-    headers = [_JSON]
+    headers = [_JSON, worker.name_header]
     if served:
         headers.append((_SERVED, format_served(served).encode()))
     if linger:

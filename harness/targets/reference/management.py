@@ -101,7 +101,7 @@ class MemberBudget(TheMember):
     max_budget_in_team: Dollars | None
 
 
-class Limits(msgspec.Struct, kw_only=True):
+class NewLimits(msgspec.Struct, kw_only=True):
     """Columns that an update sets: those that are given. Null clears a limit."""
 
     models: list[Text] | UnsetType = UNSET
@@ -114,19 +114,19 @@ class Limits(msgspec.Struct, kw_only=True):
     def columns(self) -> dict[str, Any]:
         """What is to be set, by column."""
         given = {
-            name: getattr(self, name, UNSET) for name in (*Limits.__struct_fields__, "blocked")
+            name: getattr(self, name, UNSET) for name in (*NewLimits.__struct_fields__, "blocked")
         }
         return {name: value for name, value in given.items() if value is not UNSET}
 
 
-class KeyUpdate(Limits, kw_only=True):
+class KeyUpdate(NewLimits, kw_only=True):
     """New limits of a key."""
 
     key: Text
     blocked: bool | UnsetType = UNSET
 
 
-class Regeneration(Limits, kw_only=True):
+class Regeneration(NewLimits, kw_only=True):
     """A new secret for a key, which is made if it is not given."""
 
     key: Text
@@ -134,7 +134,7 @@ class Regeneration(Limits, kw_only=True):
     blocked: bool | UnsetType = UNSET
 
 
-class NewKey(Limits, kw_only=True):
+class NewKey(NewLimits, kw_only=True):
     """A new key; its secret is made if it is not given."""
 
     key: Text | None = None
@@ -144,13 +144,13 @@ class NewKey(Limits, kw_only=True):
     blocked: bool | UnsetType = UNSET
 
 
-class UserUpdate(Limits, kw_only=True):
+class UserUpdate(NewLimits, kw_only=True):
     """New limits of a user."""
 
     user_id: Text
 
 
-class TeamUpdate(Limits, kw_only=True):
+class TeamUpdate(NewLimits, kw_only=True):
     """New limits of a team."""
 
     team_id: Text

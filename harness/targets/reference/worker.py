@@ -15,7 +15,7 @@ from harness.authcache.layout import LAYOUTS
 from harness.authcache.objects import Membership, MembershipDefaultNone
 from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
 from harness.authcache.trace import NullRecorder, Recorder
-from harness.domain.served import COST_HEADER
+from harness.domain.served import COST_HEADER, WORKER_HEADER
 from harness.errors import SetupError
 from harness.targets.metrics import LogCounter, Metrics
 from harness.targets.reference.auth import Authenticator
@@ -25,6 +25,7 @@ from harness.targets.reference.mock_model import MockModel
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.spend import SpendPath, SpendWriter
 from harness.targets.reference.store import MICRO, Store, open_pool
+from harness.targets.workers import worker_name
 
 CONNECT_S = 2.0
 """For one try to listen to Redis: on a busy machine it can exceed a command's time-out."""
@@ -47,6 +48,7 @@ class Worker:
         self.tells_served = settings.served_header
         self.body_limit = settings.body_limit_bytes
         self.cost_header = (COST_HEADER.encode(), f"{settings.cost_micro / MICRO:.6f}".encode())
+        self.name_header = (WORKER_HEADER.encode(), worker_name(settings.replica).encode())
         self.model = MockModel(settings.mock_latency_ms, settings.mock_completion_tokens)
         self._pool = pool
         self._redis = redis
