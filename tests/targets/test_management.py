@@ -19,6 +19,7 @@ from harness.authcache.cache import SourceUnavailableError
 from harness.authcache.digest import hash_token
 from harness.authcache.invalidation import Changed, Invalidation
 from harness.authcache.layout import LAYOUTS
+from harness.authcache.switches import Switches
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import ACTIONS
 from harness.domain.population import VirtualKey
@@ -38,6 +39,7 @@ from tests.targets.world import (
     node,
     one_key,
     seed,
+    served_digests,
     set_budget,
 )
 
@@ -84,8 +86,8 @@ async def truth(dsn: str, key: VirtualKey) -> KeyTruth:
 
 
 @contextlib.asynccontextmanager
-async def worker(fleet: Fleet, **given: Any) -> AsyncIterator[Node]:
-    async with node(fleet, SWITCHES, **{"master_key": MASTER, **given}) as opened:
+async def worker(fleet: Fleet, switches: Switches = SWITCHES, **given: Any) -> AsyncIterator[Node]:
+    async with node(fleet, switches, **{"master_key": MASTER, **given}) as opened:
         yield opened
 
 
@@ -188,6 +190,33 @@ async def test_an_action_changes_the_row_and_reports_every_copy(
     counted = answered.by("http_requests_total", "route", "status")
     assert counted["other", "200"] == 1
     assert counted["/v1/chat/completions", str(served.status_code)] == 1
+
+
+@live
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_a_handler_that_evicts_serves_the_change_at_once(
+    baseline: Fleet, action: str
+) -> None:
+    key = await ready_for(baseline.dsn, action)
+    call = TARGET.call(action, key, 7)
+    evicting = SWITCHES.model_copy(update={"invalidation": "handler"})
+    async with worker(baseline, evicting) as one, worker(baseline) as other:
+        for each in (one, other):
+            before = await each.chat(key.secret)
+            await each.settled()
+        answer = await manage(one, call.path, dict(call.body))
+        served = await one.chat(key.secret)
+        kept = await other.chat(key.secret)
+    right = await truth(baseline.dsn, key)
+
+    assert answer.status_code == 200, answer.text
+    assert served.status_code == right.status
+    if right.status == 200:
+        assert served_digests(served) == {kind: {one} for kind, one in right.digests.items()}
+    # Where nothing is evicted, the old answer stays. That a key is unknown is not remembered.
+    if action != "key-new":
+        assert kept.status_code == before.status_code
+        assert served_digests(kept) == served_digests(before)
 
 
 @live

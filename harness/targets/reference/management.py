@@ -6,8 +6,8 @@ What the calls do follows 1.94, and so do the answers, as far as this schema has
 things differ: a call with a key other than the master key is 403, whatever that key is (a release
 answers 401 to a key whose user has no role); an update that changes nothing is 400, and one of an
 unknown user 404; a new key's user and team need not exist; a member must be in the team to get a
-budget; and deleting a team or a user leaves the lists of members in other rows as they are, which
-the auth path does not read.
+budget; a budget that several members share changes for all of them; and deleting a team or a user
+leaves the lists of members in other rows as they are, which the auth path does not read.
 
 A key that gets another secret keeps what it has spent. Spend of the old secret that is not in
 Postgres by then is lost, as in a release.
