@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.analysis.clock import Figures, freshness
 from harness.analysis.expectations import applicable, bounds, hold
 from harness.analysis.intervals import per_bound
 from harness.analysis.reads import PLAIN_ERROR
@@ -95,6 +96,7 @@ def analyse(
         reasons=list(judgement.reasons),
         sizing=list(plan.sizing),
         variants=variants,
+        freshness=found.freshness,
         combined_view=combined_view(plan, evidence),
         ledger=found.book,
         generator=generator,
@@ -125,6 +127,7 @@ class _Findings(NamedTuple):
     """What the evidence says so far."""
 
     variants: dict[str, VariantResult]
+    freshness: dict[str, Figures]
     unmeasured: list[str]
     book: Ledger
     generator: Generator
@@ -138,6 +141,16 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
     windows = {arm.name: [e for e in evidence if e.variant == arm.name] for arm in plan.arms}
     arms = [arm for arm in plan.arms if any(e.phase == "measured" for e in windows[arm.name])]
     measured = {arm.name for arm in arms}
+    fresh = {
+        arm.name: freshness(
+            [e for e in windows[arm.name] if e.phase == "changes"],
+            plan.all_keys,
+            samples_dir,
+            ttl_s=plan.ttl_s,
+            kept_by_code_s=getattr(arm.target, "kept_by_code_s", None),
+        )
+        for arm in plan.arms
+    }
     names = [arm.name for arm in plan.arms]
     wanted = applicable(
         plan.scenario.expect,
@@ -149,7 +162,12 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
     error = per_bound(bounds(held), plan.scenario.looks)
     variants = {
         arm.name: variant_result(
-            plan, arm, windows[arm.name], samples_dir, error=min(error, PLAIN_ERROR)
+            plan,
+            arm,
+            windows[arm.name],
+            samples_dir,
+            error=min(error, PLAIN_ERROR),
+            fresh=fresh[arm.name],
         )
         for arm in arms
     }
@@ -158,13 +176,16 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
     limits = plan.scenario.limits
     return _Findings(
         variants=variants,
+        freshness={name: by for name, by in fresh.items() if by},
         unmeasured=[name for name in names if name not in variants],
         book=book,
         generator=generator,
         invalid=invalidities(evidence, book, generator, limits),
         wanted=wanted,
         error=error,
-        expectations=hold(held, variants, error=error, bad_share_max=limits.bad_share_max),
+        expectations=hold(
+            held, variants, error=error, bad_share_max=limits.bad_share_max, freshness=fresh
+        ),
     )
 
 

@@ -44,6 +44,8 @@ class Answers:
     """Other replies by a status that no version called for, by scope and status."""
     stale: Counts = field(default_factory=Counter)
     """What only a version older than the promise called for, by scope and object, or `STATUS`."""
+    stale_replies: Counts = field(default_factory=Counter)
+    """Replies with any of it after a change of their key, by action and scope."""
 
 
 def judge_answers(
@@ -95,6 +97,18 @@ def _judge_window(
                 _judge_sample(found, window, keys[sample.key].scope, sample)
 
 
+def _last_change(window: Evidence, sample: Sample) -> str:
+    """The last action on the key that had been answered when a request was sent."""
+    return next(
+        (
+            event.action
+            for event in reversed(window.changes)
+            if event.key == sample.key and event.answered_s <= sample.sent_s
+        ),
+        "",
+    )
+
+
 def _either(window: Evidence, index: int) -> frozenset[int]:
     """What a key with a budget within reach may be answered, used up or not."""
     return _UNTIL_USED_UP | {window.truths[index].status}
@@ -106,12 +120,14 @@ def _only(window: Evidence, index: int) -> tuple[Versions, Versions]:
 
 
 def _judge_sample(found: Answers, window: Evidence, scope: str, sample: Sample) -> None:
-    truth = window.truths[sample.key]
+    truth, stale_before = window.truths[sample.key], found.stale.total()
     oldest_s = sample.sent_s - window.promise_s
     versions = truth.true_within(oldest_s, sample.done_s), truth.true_before(oldest_s)
     _note_status(found, scope, sample.status, 1, versions)
     for kind, _, digest, _ in parse_served(sample.served):
         _note_object(found, scope, kind, digest, 1, versions)
+    if found.stale.total() > stale_before:
+        found.stale_replies[_last_change(window, sample), scope] += 1
 
 
 def _note_status(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harness.analysis.reads import WASTEFUL_SLOPE, grows
-from harness.domain.result import Cell, Estimate
+from harness.analysis.reads import LEAST_PER_TTL, RARE_SHARE, WASTEFUL_SLOPE, grows
+from harness.domain.result import Cell, Estimate, KeptAlive
 
 CELLS: Mapping[Cell, str] = {
     "hidden": "wrong data served, or a reply let through that should have been refused",
@@ -14,7 +14,12 @@ CELLS: Mapping[Cell, str] = {
         "any deserialize failure, or another status than Postgres' state called for at any moment "
         "of the promise"
     ),
-    "stale": "an answer that was right once, but longer ago than the promise",
+    "stale": (
+        "an answer that was right once, but longer ago than the promise (one given again after a "
+        "newer one included); or an entry kept alive: served when older than the promise, or of an "
+        f"object that is requested {LEAST_PER_TTL} times per TTL or more and read less than "
+        f"{RARE_SHARE:g} times as often as a correct cache would"
+    ),
     "wasteful": (
         "source reads grow with requests, though nothing failed: over keys of different weight, "
         f"the slope of log reads on log requests has a lower bound above {WASTEFUL_SLOPE:g}"
@@ -43,6 +48,8 @@ def judge(
     reads_per_1000: float,
     reference_per_1000: float,
     elasticity: Mapping[str, Estimate],
+    late: Sequence[str] = (),
+    kept_alive: Mapping[str, KeptAlive] | None = None,
 ) -> Verdict:
     """The cells of one scope.
 
@@ -56,6 +63,8 @@ def judge(
         reads_per_1000: source reads per 1,000 requests.
         reference_per_1000: the reference line in the same unit.
         elasticity: by object, as `harness.analysis.reads.elasticity` has it.
+        late: as `harness.analysis.clock.late` has it; explains ``stale``.
+        kept_alive: by object, the entries that requests keep alive.
     """
     reasons: dict[Cell, list[str]] = {
         "hidden": [
@@ -67,7 +76,11 @@ def judge(
             for kind, n in sorted(failures.items(), key=lambda item: -item[1])
         ]
         + [f"{n / requests:.1%} answered {status}" for status, n in unexpected.items()],
-        "stale": [f"{n} answers with a {kind} older than the promise" for kind, n in stale.items()],
+        "stale": [
+            *late,
+            *(f"{n} answers with a {kind} older than the promise" for kind, n in stale.items()),
+            *(text for kind, one in (kept_alive or {}).items() for text in _kept(kind, one)),
+        ],
     }
     times = reads_per_1000 / reference_per_1000 if reference_per_1000 else 0.0
     text = f"{reads_per_1000:.1f} source reads per 1,000, {times:.2f} x the reference line"
@@ -82,6 +95,18 @@ def judge(
     found = [cell for cell in CELLS if reasons.get(cell)]
     said = "; ".join(part for cell in found for part in reasons[cell])
     return Verdict(found or ["healthy"], said or text)
+
+
+def _kept(kind: str, one: KeptAlive) -> list[str]:
+    said = []
+    if one.rarely_read:
+        said.append(
+            f"{one.rarely_read} of {one.objects} {kind} objects kept alive: read less than "
+            f"{RARE_SHARE:g} times as often as by a correct cache"
+        )
+    if one.age_max_s is not None:
+        said.append(f"a {kind} served {one.age_max_s:.1f} s after it was read, beyond the promise")
+    return said
 
 
 def _rate(count: int, requests: int) -> str:

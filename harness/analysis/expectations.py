@@ -19,7 +19,15 @@ from harness.analysis.intervals import (
 from harness.analysis.points import because, missing
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import PER, answered, of_scope, per_answered
-from harness.domain.result import Estimate, ExpectationResult, OwnerBudget, State, VariantResult
+from harness.domain.result import (
+    Clock,
+    Estimate,
+    ExpectationResult,
+    Freshness,
+    OwnerBudget,
+    State,
+    VariantResult,
+)
 from harness.domain.series import ALL
 from harness.scenario.schema import (
     CellExpectation,
@@ -35,6 +43,10 @@ _MOST_ROUNDS = 1000
 Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
 
 
+Fresh = Mapping[str, Mapping[str, Freshness]]
+"""What became of a variant's changes, by action and key scope."""
+
+
 class MeasuredFigure(NamedTuple):
     """A figure with its interval."""
 
@@ -42,11 +54,13 @@ class MeasuredFigure(NamedTuple):
     low: float
     high: float
     rounds: int
-    """Measured windows that it rests on."""
+    """Measured windows that it rests on; 0 for figures of changes, which rounds do not repeat."""
     events: float = 0.0
     """Counted events; 0 with 0 requests if it is not a count."""
     requests: float = 0.0
     """Requests in which they were counted."""
+    interval: bool = False
+    """Whether its bounds are those of a clock, which further rounds would not narrow."""
 
     @property
     def counted(self) -> bool:
@@ -71,11 +85,21 @@ class Metric(NamedTuple):
     """The figure with its interval; None if it has no noise, such as a greatest age."""
     scales: bool = False
     """Whether it is a time, whose bounds scale with the run's."""
+    of_changes: Callable[[Sequence[Freshness], float], MeasuredFigure | None] | None = None
+    """The figure with its interval, of all changes in its scope; None if it is not of changes."""
 
     def read(
-        self, result: VariantResult, scope: str, kind: ObjectKind | None, error: float
+        self,
+        result: VariantResult,
+        scope: str,
+        kind: ObjectKind | None,
+        error: float,
+        fresh: Fresh | None = None,
     ) -> MeasuredFigure | None:
         """The figure with its interval."""
+        if self.of_changes is not None:
+            ones = [one for by in (fresh or {}).values() for one in of_scope(by, scope)]
+            return self.of_changes(ones, error) if ones else None
         if self.estimate is not None:
             return self.estimate(result, scope, kind, error)
         value = self.figure(result, scope, kind)
@@ -134,6 +158,7 @@ def hold(
     *,
     error: float,
     bad_share_max: float,
+    freshness: Mapping[str, Fresh] | None = None,
 ) -> list[ExpectationResult]:
     """Every expectation with its estimate and interval; without a figure it is undecided.
 
@@ -142,9 +167,11 @@ def hold(
         variants: the measured variants.
         error: of each bound, from `harness.analysis.intervals.per_bound`.
         bad_share_max: the scenario's, for what must never happen.
+        freshness: of each variant in which something changed.
     """
+    fresh = freshness or {}
     level = Level(error, bad_share_max)
-    return [_hold_one(expectation, variants, level) for expectation in expectations]
+    return [_hold_one(expectation, variants, fresh, level) for expectation in expectations]
 
 
 class Level(NamedTuple):
@@ -155,7 +182,10 @@ class Level(NamedTuple):
 
 
 def _hold_one(
-    e: Expectation, variants: Mapping[str, VariantResult], level: Level
+    e: Expectation,
+    variants: Mapping[str, VariantResult],
+    fresh: Mapping[str, Fresh],
+    level: Level,
 ) -> ExpectationResult:
     result = variants[e.variant]
     if isinstance(e, CellExpectation):
@@ -167,22 +197,44 @@ def _hold_one(
     if isinstance(e, RatioExpectation):
         other = variants[e.to]
         # Each of the two may be wrong with half the chance: then their quotient is with all of it.
-        figures = [metric.read(v, e.scope, None, level.error / 2) for v in (result, other)]
+        figures = [
+            metric.read(variants[name], e.scope, None, level.error / 2, fresh.get(name))
+            for name in (e.variant, e.to)
+        ]
         blind = dict.fromkeys(p for v in (result, other) for p in metric.blind(v, e.scope))
         ratio = _quotient(*figures)
         text = f"{ratio.value:.4f}" if ratio is not None else None
         found = _Found(f"{name} / {e.to}'s", text, f"<= {e.max:g}", tuple(blind))
         return _judged(e, found, ratio, None, e.max)
-    figure = metric.read(result, e.scope, kind, level.error)
+    figure = metric.read(result, e.scope, kind, level.error, fresh.get(e.variant))
     limits = [f">= {e.min:g}"] if e.min is not None else []
     limits += [f"<= {e.max:g}"] if e.max is not None else []
-    text = f"{figure.value:.4g}" if figure is not None else None
+    text = _text(figure) if figure is not None else None
     found = _Found(name, text, " and ".join(limits), metric.blind(result, e.scope))
     if figure is not None and figure.counted and e.max == 0 and e.min is None:
         share = f" (at most {level.bad_share_max:.3g} a request)"
         found = found._replace(limit=found.limit + share)
         return _outcome(e, found, figure, never(figure, level))
+    if figure is not None and figure.interval:
+        return _outcome(e, found, figure, clock_within(figure, e.min, e.max))
     return _judged(e, found, figure, e.min, e.max)
+
+
+def _text(figure: MeasuredFigure) -> str:
+    text = f"{figure.value:.4g}"
+    return f"at least {text}, open" if figure.interval and math.isinf(figure.high) else text
+
+
+def clock_within(figure: MeasuredFigure, least: float | None, greatest: float | None) -> Decision:
+    """As `within`, of a clock: one that is open at the window's end is above any limit."""
+    if greatest is not None and math.isinf(figure.high):
+        return Decision("fails")
+    decision = within(figure, least, greatest)
+    if decision.state != "undecided":
+        return decision
+    return Decision(
+        "undecided", "the limit is between the last old answer and the first new one of a worker"
+    )
 
 
 class _Found(NamedTuple):
@@ -222,11 +274,10 @@ def never(figure: MeasuredFigure, level: Level) -> Decision:
     if figure.requests >= needed:
         return Decision("holds")
     more = _times_more(needed / figure.requests, figure.rounds) if figure.requests else None
-    return Decision(
-        "undecided",
-        f"0 in {figure.requests:,.0f} requests, and {needed:,} are needed" + _would_decide(more),
-        more,
-    )
+    too_few = f"0 in {figure.requests:,.0f} requests, and {needed:,} are needed"
+    if not figure.rounds:
+        return Decision("undecided", f"{too_few}: more changes, or a longer window of them")
+    return Decision("undecided", too_few + _would_decide(more), more)
 
 
 def within(figure: MeasuredFigure, least: float | None, greatest: float | None) -> Decision:
@@ -549,6 +600,31 @@ def _worst(
     return float(max(figures)) if figures else None
 
 
+def _greatest(clocks: Sequence[Clock | None]) -> MeasuredFigure | None:
+    """The greatest of several clocks: 0 where none was old after the change, None without any."""
+    known = [one for one in clocks if one is not None]
+    if not known:
+        return None
+    low, high = max(one.low for one in known), max(one.longest for one in known)
+    return MeasuredFigure(low, low, high, 0, interval=True)
+
+
+def _stale_replies(ones: Sequence[Freshness], error: float) -> MeasuredFigure | None:
+    """Of the replies that could be stale: sent longer after a change than the promise."""
+    judged = sum(one.judged_replies for one in ones)
+    if not judged:
+        return None
+    stale = sum(one.stale_replies for one in ones)
+    low, high = rate(stale, judged, error).times(judged)
+    return MeasuredFigure(stale, low, high, 0, stale, judged)
+
+
+def _none(result: VariantResult, scope: str, kind: ObjectKind | None) -> float | None:
+    """Of metrics that are figures of changes, not of the variant."""
+    del result, scope, kind
+    return None
+
+
 METRICS: Mapping[str, Metric] = {
     "source_reads_per_1000": Metric(_source_reads, "source_reads_by_scope", "source_reads", _reads),
     "source_reads_over_reference_line": Metric(
@@ -573,5 +649,18 @@ METRICS: Mapping[str, Metric] = {
     "overshoot_beyond_open": Metric(_beyond_open, "budgets"),
     "service_p50_ms": Metric(_service_p50, "latency"),
     "memory_hit_share": Metric(_memory_hits, "lookups"),
+    "handler_s_max": Metric(
+        _none,
+        "clocks",
+        scales=True,
+        of_changes=lambda ones, _: _greatest([one.handler_s for one in ones]),
+    ),
+    "others_s_max": Metric(
+        _none,
+        "clocks",
+        scales=True,
+        of_changes=lambda ones, _: _greatest([one.others_s for one in ones]),
+    ),
+    "stale_replies": Metric(_none, "clocks", of_changes=_stale_replies),
 }
 """By its name in a scenario file."""

@@ -59,9 +59,10 @@ SEEN_THROUGH: Mapping[str, tuple[Need, ...]] = {
     "backfill_ttl": (_AUTH_CACHE, _REDIS_CACHE),
     # Without them, it is unknown when the last spend has been written.
     "spend_drift": (_SPEND_QUEUES, _TASKS),
-    # From the replies' statuses and the generator's samples.
+    # From the replies' statuses, their headers and the generator's samples.
     "budgets": (),
     "latency": (),
+    "clocks": (),
 }
 """By measure. `getters` is in none: it separates loads from peeks, and no figure does."""
 
@@ -74,7 +75,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
         "reads_over_expected": {},
         "other_reads_per_request": {},
     },
-    "reads_by_object": {"ttl_kept": {}, "elasticity": {}},
+    "reads_by_object": {"ttl_kept": {}, "elasticity": {}, "kept_alive": {}},
     "lookups": {"lookups": {}, "lookups_by_scope": {}},
     "deserialize_failures": {"deserialize_failures": None},
     "wrong_values": {"wrong_values": None},
@@ -118,9 +119,9 @@ def because(points: Sequence[str]) -> str:
 def mask_unseen(variant: VariantResult) -> VariantResult:
     """A variant without unseen measures; the same object if everything was seen.
 
-    A ``broken`` cell stays, because its failures were seen, and so does a ``hidden`` one, by what
-    was let through; numbers are lower bounds. Any other cell is removed, because it would depend
-    on what could not be seen.
+    A ``broken`` cell stays, because its failures were seen, and so do a ``hidden`` one, by what was
+    let through, and a ``stale`` one, by answers; numbers are lower bounds. Any other cell is
+    removed, because it would depend on what could not be seen.
     """
     lost = unseen(variant)
     if not lost:
@@ -136,7 +137,9 @@ def mask_unseen(variant: VariantResult) -> VariantResult:
             scope: [
                 cell
                 for cell in cells
-                if cell == "broken" or (cell == "hidden" and scope in (variant.let_through or {}))
+                if cell == "broken"
+                or (cell == "hidden" and scope in (variant.let_through or {}))
+                or (cell == "stale" and scope in (variant.stale or {}))
             ]
             for scope, cells in variant.cells.items()
         }

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.analysis.reads import (
+    LEAST_PER_TTL,
+    RARE_SHARE,
     PLAIN_ERROR,
     elasticity,
     expected_reads,
@@ -17,10 +19,10 @@ from harness.analysis.reads import (
     ttl_kept,
 )
 from harness.analysis.tally import Tally
-from harness.authcache.words import SOURCE, ObjectKind, ReadReason
+from harness.authcache.words import SOURCE, ObjectKind, ReadReason, Tier
 from harness.domain.rates import answered
 from harness.domain.reads import ObjectRead, Owned, objects_of, owned_objects
-from harness.domain.result import Estimate
+from harness.domain.result import Estimate, KeptAlive
 from harness.domain.samples import read_samples
 from harness.domain.series import ALL, LOOKUPS, READS
 from harness.domain.served import parse_served
@@ -46,6 +48,7 @@ class ReadFigures:
     over_expected: dict[str, Estimate] = field(default_factory=dict)
     other_per_request: dict[str, float] = field(default_factory=dict)
     elasticity: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+    kept_alive: dict[str, dict[str, KeptAlive]] = field(default_factory=dict)
 
 
 def read_figures(
@@ -81,7 +84,18 @@ def read_figures(
     workers = plan.scenario.replicas * plan.scenario.workers
     logged = all(window.reads is not None for window in windows)
     figures = ReadFigures(
-        elasticity={scope: _elasticities(scope, objects, requests, seen) for scope in answers}
+        elasticity={scope: _elasticities(scope, objects, requests, seen) for scope in answers},
+        kept_alive=_kept_alive(
+            objects,
+            [
+                (window, in_window)
+                for window, (_, in_window) in zip(windows, stretches, strict=True)
+                if window.reads is not None or (samples_dir / f"{window.name}.csv.gz").is_file()
+            ],
+            ttl_s=plan.ttl_s,
+            workers=workers,
+            shared=shared,
+        ),
     )
     for scope in (ALL, *answers):
         expiring = {
@@ -132,6 +146,62 @@ def read_figures(
         if kept is not None:
             figures.ttl_kept[scope] = _rounded(kept)
     return figures
+
+
+def _kept_alive(
+    objects: Mapping[str, Owned],
+    windows: Sequence[tuple[Evidence, Sequence[ObjectRead]]],
+    *,
+    ttl_s: float,
+    workers: int,
+    shared: bool,
+) -> dict[str, dict[str, KeptAlive]]:
+    """Objects whose entries requests keep alive, by scope and kind.
+
+    Args:
+        objects: by name.
+        windows: with the reads that were seen in each.
+        ttl_s: time to live of one tier.
+        workers: of the fleet.
+        shared: whether there is a Redis tier.
+    """
+    names = {(key, one.kind): name for name, one in objects.items() for key in one.keys}
+    served: Counter[str] = Counter()
+    read: Counter[str] = Counter()
+    ages: dict[tuple[str, str], float] = {}
+    ttls = 0.0
+    for window, reads in windows:
+        long_enough = 0 < window.promise_s < window.duration_s
+        if long_enough:
+            ttls += window.duration_s / ttl_s
+            read.update(one.object for one in reads)
+        for item in window.generator.served:
+            name = names.get((item.key_index, item.object))
+            if name is None:
+                continue
+            if long_enough and item.tier in (Tier.MEMORY, Tier.REDIS):
+                served[name] += item.count
+            age_s = (item.age_ms_max or 0) / 1000
+            if 0 < window.promise_s < age_s:
+                place = objects[name].scope, objects[name].kind
+                ages[place] = max(age_s, ages.get(place, 0.0))
+    often = [name for name, n in served.items() if n >= LEAST_PER_TTL * ttls]
+    rare = {
+        name
+        for name in often
+        if read[name]
+        < RARE_SHARE * ttls * expected_reads(workers, served[name] / ttls, shared=shared)
+    }
+    places = {(objects[name].scope, objects[name].kind) for name in rare} | set(ages)
+    found: dict[str, dict[str, KeptAlive]] = {}
+    for scope, kind in sorted(places):
+        group = [n for n in often if (objects[n].scope, objects[n].kind) == (scope, kind)]
+        found.setdefault(scope, {})[kind] = KeptAlive(
+            rarely_read=len(rare.intersection(group)),
+            objects=len(group),
+            age_max_s=ages.get((scope, kind)),
+        )
+    return found
 
 
 def _stretches(

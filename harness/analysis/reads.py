@@ -30,6 +30,11 @@ WASTEFUL_SLOPE = 0.5
 """Between 0, reads that a TTL causes, and 1, reads that requests cause."""
 PLAIN_ERROR = 0.025
 """Of each end of an interval of 95 %, where no verdict asks for less."""
+LEAST_PER_TTL = 20
+"""An object that is served less often from a cache is not said to be kept alive."""
+RARE_SHARE = 0.1
+"""Of the reads of a correct cache: an object that is read less often is kept alive. In a window
+longer than the promise a correct cache reads each object at least once."""
 _SLOPE_CONFIDENCE = 0.99
 """One-sided; higher, because each object of a scope is judged."""
 _STEEPEST = 5.0

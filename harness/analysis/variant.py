@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.analysis import clock
 from harness.analysis.answers import Answers, judge_answers, refusal_results
 from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
@@ -17,7 +18,7 @@ from harness.analysis.spend import owner_budgets
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import answered
-from harness.domain.result import CombinedViewRow, VariantResult
+from harness.domain.result import FRESHNESS, CombinedViewRow, VariantResult
 from harness.domain.series import (
     ALL,
     BACKFILL_TTL,
@@ -42,6 +43,7 @@ def variant_result(
     samples_dir: Path,
     *,
     error: float = PLAIN_ERROR,
+    fresh: clock.Figures | None = None,
 ) -> VariantResult:
     """One variant's part of ``result.json``, without measures that were not seen in a release.
 
@@ -51,12 +53,15 @@ def variant_result(
         evidence: all its completed windows, including the cold fill.
         samples_dir: folder of the raw samples, one file per window.
         error: of each bound of what is estimated from reads.
+        fresh: what became of its changes, by `harness.analysis.clock.freshness`.
     """
+    fresh = fresh or {}
+    changed = tuple(e for e in evidence if e.phase == "changes")
     measured = tuple(e for e in evidence if e.phase == "measured")
     refused = tuple(e for e in evidence if e.phase == "refusals")
     within_reach = {key.index for key in plan.keys if plan.scenario.population.replies(key.scope)}
     answers = judge_answers(
-        measured + refused, plan.all_keys, samples_dir, within_reach=within_reach
+        measured + refused + changed, plan.all_keys, samples_dir, within_reach=within_reach
     )
     tally = Tally(measured)
     requests = tally.requests()
@@ -71,7 +76,7 @@ def variant_result(
         for scope in requests
     }
     figures = read_figures(plan, arm, measured, samples_dir, error=error)
-    verdicts = _cells(tally, answers, requests, reads, line, figures)
+    verdicts = _cells(tally, answers, requests, reads, line, figures, fresh)
     cold = [e for e in evidence if e.phase == "cold_fill"]
     unseen = _not_instrumented(evidence)
     whole = VariantResult(
@@ -83,12 +88,14 @@ def variant_result(
         windows=[window_result(e) for e in evidence],
         cells={scope: verdict.cells for scope, verdict in verdicts.items()},
         cell_reasons={scope: verdict.reason for scope, verdict in verdicts.items()},
+        not_tested=_not_tested(requests, fresh),
         requests=requests,
         unexpected_statuses=nested(answers.unexpected),
         # Without a question there is no answer: 0 would be one.
         let_through=nested(answers.let_through) if refused or answers.let_through else None,
         refusals=refusal_results(refused, plan.all_keys),
         stale=nested(answers.stale),
+        kept_alive=figures.kept_alive,
         source_reads=round(tally.total(READS)),
         source_reads_per_1000={s: round(n, 3) for s, n in reads.items()},
         source_reads_per_1000_range={s: r for s in reads if (r := tally.per_round(s))},
@@ -224,6 +231,7 @@ def _cells(
     reads: Mapping[str, float],
     line: Mapping[str, float],
     figures: ReadFigures,
+    fresh: clock.Figures,
 ) -> dict[str, Verdict]:
     failures = nested(tally.by(LOOKUPS, "key_scope", "object", **FAILURE))
     unexpected, wrong = nested(answers.unexpected), nested(answers.wrong)
@@ -239,9 +247,18 @@ def _cells(
             reads_per_1000=reads[scope],
             reference_per_1000=line[scope],
             elasticity=figures.elasticity.get(scope, {}),
+            late=clock.late(fresh, scope),
+            kept_alive=figures.kept_alive.get(scope, {}),
         )
         for scope, statuses in requests.items()
     }
+
+
+def _not_tested(requests: Mapping[str, object], fresh: clock.Figures) -> list[str]:
+    untested = [scope for scope in requests if not clock.was_tested(fresh, scope)]
+    if len(untested) == len(requests):
+        return [FRESHNESS]
+    return [f"{FRESHNESS} in {scope}" for scope in untested]
 
 
 def _lookups_by_scope(tally: Tally) -> dict[str, dict[str, dict[str, int]]]:

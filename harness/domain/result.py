@@ -10,12 +10,15 @@ measured windows together: a rate is a ratio of sums, never a median of ratios.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from harness.domain.series import (
+    ActionName,
+    AgeName,
     CodecOp,
     ErrorKind,
     Group,
@@ -43,6 +46,12 @@ Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]
 
 State = Literal["holds", "fails", "undecided"]
 """Of an expectation."""
+
+Ended = Literal["at once", "before expiry", "expiry", "open", "not_checked"]
+"""How a copy that was no longer true came to its end, the last one to do so."""
+
+FRESHNESS = "freshness"
+"""What a run without changes does not test, in ``not_tested``."""
 
 
 def _listed(cells: object) -> object:
@@ -194,6 +203,117 @@ class RefusalResult(_Part):
     """Answers by status."""
 
 
+class Clock(_Part):
+    """How long after the answer to a change old answers were given, in s: the greatest of several.
+
+    Bounds of an interval: the change reached the worker between the two.
+    """
+
+    low: float
+    """Start of the last request with an old answer; 0 where none was sent after the change."""
+    high: float | None
+    """Start of the first request with a new answer and no old one after it; null where old
+    answers had not ended with the window."""
+    pairs: int
+    """Changes times workers that it rests on."""
+    open: int = 0
+    """Those whose old answers had not ended with the window."""
+    p50: float | None = None
+    """Median of ``low`` over the pairs; null with fewer than ten beyond it, or where it is open."""
+    p99: float | None = None
+    """99th percentile, likewise."""
+
+    @property
+    def longest(self) -> float:
+        """By what clocks are ranked: an open one is longer than any other."""
+        return math.inf if self.high is None else self.high
+
+
+class WorkerClock(_Part):
+    """One worker after one change. Times are seconds after the answer to the change."""
+
+    change: int
+    """Number of the change in its window."""
+    worker: str
+    """As its replies name it; the replica's index where they do not."""
+    handler: bool
+    """Whether it took the change."""
+    low: float
+    """As `Clock.low`."""
+    high: float | None
+    """As `Clock.high`."""
+    ended_by: Ended
+    """``at once``: old answers came only within one probe's time; ``before expiry``: the last copy
+    was younger than a TTL when it went; ``expiry``: it was not; ``not_checked``: its age is not
+    known."""
+    old_replies: int
+    """Replies with an old answer, sent after the change was answered."""
+    resurrected: int
+    """Those of them sent after the same worker had given a new answer."""
+
+
+class AgeShare(_Part):
+    """Replies that were sent within one range of time after changes."""
+
+    replies: int
+    """Those that tell the versions apart."""
+    right: int
+    """Those of them with the new answer."""
+
+
+class Freshness(_Part):
+    """How long the workers of a variant served what a kind of change had made untrue."""
+
+    outcome: Literal["done", "committed", "refused", "not_there", "not_told_apart"]
+    """``done``; ``committed``: Postgres holds it, and the answer was an error; ``refused``:
+    Postgres does not hold it; ``not_there``: the release has no such action; ``not_told_apart``:
+    the versions before and after have the same status and digests. Of several changes the first
+    of them that has a clock, or the first."""
+    detail: str = ""
+    """The answer, where it was an error."""
+    changes: int
+    """Changes that were made."""
+    handler_s: Clock | None
+    """Of the worker that took the change; null where it was not measured, as after an edit by SQL.
+    A worker is measured if it gave an old answer, before the change or after it, and then, after
+    the change, any that tells the versions apart."""
+    others_s: Clock | None
+    """The greatest of all other workers."""
+    promise_s: float
+    """How old an answer may be by what the operator set: memory TTL, Redis TTL and one read."""
+    kept_by_code_s: float | None = None
+    """The same with the times that the code sets itself; null where they are not known."""
+    ended_by: Ended | None
+    """Of the worker that took longest; null without a clock."""
+    workers: list[WorkerClock]
+    """Every change and worker that was measured."""
+    old_replies: int
+    """Replies with an old answer, sent after the change was answered, by any worker."""
+    old_cost_micro: int
+    """Their cost, in millionths of a US dollar."""
+    resurrected: int
+    """Old answers of workers that had given a new one before."""
+    stale_replies: int
+    """Replies that were right only longer ago than the promise."""
+    judged_replies: int
+    """Replies sent longer after the change than the promise: those that could be stale."""
+    right_by_age: dict[AgeName, AgeShare] = {}
+    """Replies by the time since the change was answered, with an old or a new answer, in ranges
+    that end at 1 s, one TTL, the promise and the window's end."""
+
+
+class KeptAlive(_Part):
+    """Objects of one kind and scope whose entries are kept alive by requests."""
+
+    rarely_read: int = 0
+    """Objects that were served from a cache at least 20 times per TTL, in windows longer than the
+    promise, and read less than a tenth as often as a correct cache would."""
+    objects: int = 0
+    """Objects that were served as often."""
+    age_max_s: float | None = None
+    """Greatest age of an entry that was served, where it is above the promise; else null."""
+
+
 class VariantResult(_Part):
     """Everything measured of one variant."""
 
@@ -213,6 +333,9 @@ class VariantResult(_Part):
     """Cells that apply, the worst first; scopes without requests, or not seen, are absent."""
     cell_reasons: dict[Scope, str]
     """Reasons for the cells, in their order, or why there are none where they were not seen."""
+    not_tested: list[str] = [FRESHNESS]
+    """What no cell says: ``freshness`` where nothing changed, ``freshness in SCOPE`` where nothing
+    changed in that scope, or no worker was measured after a change."""
     requests: dict[Scope, dict[Status, int]]
     """Answered requests; scopes without requests are absent."""
     unexpected_statuses: dict[Scope, dict[Status, int]]
@@ -226,6 +349,9 @@ class VariantResult(_Part):
     stale: dict[Scope, dict[ObjectName, int]] | None = None
     """Served objects, or answers (``status``), that were right only longer ago than the promise:
     memory TTL, Redis TTL and one read. Null in runs from before versions had times."""
+    kept_alive: dict[Scope, dict[ObjectName, KeptAlive]] = {}
+    """Objects whose entries requests keep alive, or that were served when older than the promise.
+    Kinds without such objects are absent, as are those that were not seen."""
     source_reads: int | None
     """Queries to Postgres for an object, all scopes; null where they were not seen."""
     source_reads_per_1000: dict[ScopeOrAll, float]
@@ -508,6 +634,9 @@ class Result(_Part):
     variants: dict[VariantName, VariantResult]
     """In the order in which they were requested; a variant without a measured window is
     absent."""
+    freshness: dict[VariantName, dict[ActionName, dict[Scope, Freshness]]] = {}
+    """What became of the changes, by kind of change and scope of the key; empty where nothing
+    changed."""
     combined_view: list[CombinedViewRow] = []
     """The table of PR #26202; empty where the scenario does not ask for it."""
     ledger: Ledger

@@ -274,6 +274,9 @@ Metric = Literal[
     "overshoot_beyond_open",
     "memory_hit_share",
     "service_p50_ms",
+    "handler_s_max",
+    "others_s_max",
+    "stale_replies",
 ]
 
 

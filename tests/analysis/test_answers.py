@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.answers import Answers, judge_answers, refusal_results
+from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, VirtualKey, make_population, make_refusals
 from harness.domain.result import RefusalResult
 from harness.domain.samples import Sample, SampleWriter
@@ -152,6 +153,20 @@ def test_refusing_what_has_been_allowed_for_longer_than_the_promise_is_stale(
     assert _judged(_window({0: unblocked}), tmp_path, _sample(15.0, 15.1, "new", 401)).stale == {
         ("team", "status"): 1
     }
+
+
+def test_stale_replies_are_counted_once_each_by_the_action_that_made_them_stale(
+    tmp_path: Path,
+) -> None:
+    """A deleted key that still answers 2xx beyond the promise is stale, not let through."""
+    deleted = KeyTruth({}, 401, "unknown", (10.0, 10.2), (KeyTruth({"key": "old"}, 200),))
+    event = ChangeEvent(1, "key-delete", "team", "api", 0, 0, "0.0", 10.0, 10.2, 200, "done")
+    window = replace(_window({0: deleted}), changes=(event,))
+    samples = [_sample(14.1, 14.2, "old"), _sample(14.3, 14.4, "old"), _sample(15.0, 15.1, "old")]
+    found = _judged(window, tmp_path, *samples)
+    assert found.stale_replies == {("key-delete", "team"): 2}
+    assert found.stale == {("team", "status"): 2, ("team", "key"): 2}
+    assert not found.let_through + found.unexpected + found.wrong
 
 
 def test_what_every_version_refuses_is_let_through(tmp_path: Path) -> None:

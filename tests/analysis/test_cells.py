@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.cells import judge
-from harness.domain.result import Estimate
+from harness.domain.result import Estimate, KeptAlive
 
 CLEAN: dict[str, Any] = {
     "requests": 1000,
@@ -57,6 +57,17 @@ def slope(value: float, low: float | None) -> Estimate:
             "blocked",
         ),
         ({"unexpected": {"401": 1000}}, "broken", "100.0% answered 401"),
+        (
+            {"kept_alive": {"user": KeptAlive(rarely_read=3, objects=4)}},
+            "stale",
+            "3 of 4 user objects kept alive",
+        ),
+        (
+            {"kept_alive": {"user": KeptAlive(age_max_s=9.25)}, "failures": {"key": 1}},
+            "broken stale",
+            "a user served 9.2 s after it was read",
+        ),
+        ({"late": ["after team-block"], "stale": {"status": 1}}, "stale", "after team-block; 1"),
     ],
 )
 def test_all_cells_that_apply_the_worst_first(

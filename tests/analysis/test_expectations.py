@@ -15,13 +15,14 @@ from harness.analysis.expectations import (
     Decision,
     Level,
     MeasuredFigure,
+    applicable,
     bounds,
     hold,
     never,
     within,
 )
 from harness.analysis.intervals import per_bound, rate
-from harness.domain.result import Estimate, ExpectationResult, VariantResult
+from harness.domain.result import Clock, Estimate, ExpectationResult, Freshness, VariantResult
 from harness.scenario.schema import (
     CellExpectation,
     Expectation,
@@ -327,3 +328,75 @@ def test_a_scenario_cannot_stop_before_it_may() -> None:
     assert Scenario.model_validate(body | {"rounds": 3, "rounds_max": 6}).looks == 4
     with pytest.raises(ValueError, match=r"rounds_max \[2\] must be at least rounds \[3\]"):
         Scenario.model_validate(body | {"rounds": 3, "rounds_max": 2})
+
+
+def fresh(clock: Clock | None = None, *, judged: int = 0, stale: int = 0) -> Freshness:
+    """One kind of change; the clock is that of the other workers."""
+    return Freshness(
+        outcome="done", changes=1, handler_s=None, others_s=clock, promise_s=4.1, ended_by=None,
+        workers=[], old_replies=stale, old_cost_micro=0, resurrected=0, stale_replies=stale,
+        judged_replies=judged,
+    )  # fmt: skip
+
+
+def limited(metric: str, found: dict[str, Freshness], **bounds_: float) -> ExpectationResult:
+    """An expectation of all scopes; ``found`` is by scope, of one action."""
+    expectation = LimitExpectation.model_validate(
+        {"kind": "limit", "variant": "v", "metric": metric} | bounds_
+    )
+    (result,) = hold(
+        [expectation], {"v": seen()}, error=0.05, bad_share_max=0.01,
+        freshness={"v": {"team-block": found}},
+    )  # fmt: skip
+    return result
+
+
+@pytest.mark.parametrize(
+    ("clock", "bounds_", "state", "measured"),
+    [
+        (Clock(low=0.4, high=0.9, pairs=7), {"max": 1.0}, "holds", "0.4"),
+        (Clock(low=0.4, high=1.1, pairs=7), {"max": 1.0}, "undecided", "0.4"),
+        (Clock(low=1.01, high=1.5, pairs=7), {"max": 1.0}, "fails", "1.01"),
+        # Open is above any limit, wherever the window ended.
+        (Clock(low=0.4, high=None, pairs=7, open=1), {"max": 1.0}, "fails", "at least 0.4, open"),
+        (Clock(low=4.4, high=None, pairs=7, open=1), {"min": 4.1}, "holds", "at least 4.4, open"),
+        (Clock(low=0.4, high=None, pairs=7, open=1), {"min": 4.1}, "undecided", "at least 0.4"),
+        (None, {"max": 1.0}, "undecided", "not measured"),
+    ],
+)
+def test_a_clock_is_judged_by_its_interval(
+    clock: Clock | None, bounds_: dict[str, float], state: str, measured: str
+) -> None:
+    """The greatest of all scopes; one without a figure is never a pass."""
+    quick = fresh(Clock(low=0.0, high=0.1, pairs=7)) if clock else fresh()
+    found = limited("others_s_max", {"team": fresh(clock), "user": quick}, **bounds_)
+    assert (found.state, found.more_rounds) == (state, None)
+    assert found.measured.startswith(measured)
+    assert (found.high is None) == (clock is None or clock.high is None)
+    assert limited("handler_s_max", {"team": fresh(clock)}, max=1).state == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("judged", "stale", "state"),
+    [(299, 0, "holds"), (298, 0, "undecided"), (900, 1, "undecided"), (900, 2, "fails"),
+     (0, 0, "undecided")],
+)  # fmt: skip
+def test_no_stale_reply_is_proved_by_replies_that_could_be_stale(
+    judged: int, stale: int, state: str
+) -> None:
+    found = limited("stale_replies", {"team": fresh(judged=judged, stale=stale)}, max=0)
+    assert (found.state, found.more_rounds) == (state, None)
+
+
+def test_a_run_that_changed_nothing_passes_no_expectation_of_changes() -> None:
+    for metric in ("others_s_max", "handler_s_max", "stale_replies"):
+        assert limited(metric, {}, max=0).state == "undecided"
+
+
+def test_bounds_of_clocks_scale_with_the_run() -> None:
+    expectation = LimitExpectation.model_validate(
+        {"kind": "limit", "variant": "v", "metric": "others_s_max", "max": 1.0}
+    )
+    (scaled,) = applicable([expectation], ["v"], premises=False, time_scale=0.4)
+    assert isinstance(scaled, LimitExpectation)
+    assert scaled.max == 0.4

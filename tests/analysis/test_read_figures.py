@@ -9,7 +9,9 @@ import pytest
 
 from harness.analysis.read_figures import ReadFigures, read_figures
 from harness.domain.reads import ObjectRead, object_id
+from harness.domain.result import KeptAlive
 from harness.domain.samples import Sample, SampleWriter
+from harness.domain.window import ServedCount
 from harness.observe.counters import Series
 from harness.observe.evidence import Evidence
 from harness.plan.plan import Arm, RunPlan
@@ -201,3 +203,48 @@ def _samples(
             for tier in ("source", "memory"):
                 served = f"{kind};{tier};0123;-,key;memory;0123;-"
                 samples.write(Sample(name, scope, key, 0, at_s, at_s, at_s, 200, "", 0, served))
+
+
+def served(key: int, n: int, *, age_ms: int = 900, tier: str = "memory") -> ServedCount:
+    return ServedCount(
+        scope="user", key_index=key, object="user", tier=tier, digest="d", count=n,
+        age_ms_max=age_ms,
+    )  # fmt: skip
+
+
+def kept(
+    run: RunPlan, log: list[ObjectRead], *counts: ServedCount, promise_s: float = 4.1
+) -> dict[str, dict[str, KeptAlive]]:
+    one = window(log, counted(len(log)))
+    generator = one.generator.model_copy(update={"served": list(counts)})
+    return figures(run, replace(one, generator=generator, promise_s=promise_s)).kept_alive
+
+
+def test_an_object_that_is_served_and_hardly_read_is_kept_alive() -> None:
+    """Five TTLs, 20 answers each; a correct cache reads it four to five times."""
+    run = plan()
+    log = reads(run, 2.0, key=1)
+    assert kept(run, log, served(0, 100), served(1, 100)) == {
+        "user": {"user": KeptAlive(rarely_read=1, objects=2)}
+    }
+    assert kept(run, log, served(0, 99), served(1, 100)) == {}, "served too rarely to say so"
+    assert kept(run, log, served(0, 100, tier="shared"), served(1, 100)) == {}
+    assert kept(run, log + reads(run, 10.0), served(0, 100), served(1, 100)) == {}
+    # A correct cache may go without a read in a window that is shorter than the promise.
+    assert kept(run, log, served(0, 100), served(1, 100), promise_s=10.0) == {}
+
+
+def test_an_entry_served_when_older_than_the_promise_is_kept_alive() -> None:
+    run = plan()
+    log = reads(run, 2.0) + reads(run, 2.0, key=1)
+    assert kept(run, log, served(0, 9, age_ms=4100), served(1, 9)) == {}
+    assert kept(run, log, served(0, 9, age_ms=4101), served(1, 9)) == {
+        "user": {"user": KeptAlive(age_max_s=4.101)}
+    }
+
+
+def test_without_samples_or_a_read_log_nothing_is_said_to_be_kept_alive() -> None:
+    run = plan()
+    one = window(None, counted(0))
+    generator = one.generator.model_copy(update={"served": [served(0, 500)]})
+    assert figures(run, replace(one, generator=generator, promise_s=4.1)).kept_alive == {}

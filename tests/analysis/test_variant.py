@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.clock import freshness
 from harness.analysis.variant import (
     combined_view,
     expected_calls,
@@ -18,8 +19,9 @@ from harness.analysis.variant import (
 )
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
+from harness.domain.changes import ChangeEvent
 from harness.domain.population import MembershipRow, make_refusals
-from harness.domain.result import VariantResult
+from harness.domain.result import Freshness, VariantResult, WorkerClock
 from harness.domain.samples import Sample, SampleWriter
 from harness.domain.window import KeyCount, ServedCount
 from harness.observe.counters import Series
@@ -590,3 +592,53 @@ def test_spend_drifts_over_the_measured_windows_alone(tmp_path: Path) -> None:
     ]
     result = _result(tmp_path, windows)
     assert result.spend_drift_micro == {"user": 0, "team": 1000, "membership": 0}
+
+
+# Freshness.
+
+
+def test_a_scope_in_which_nothing_changed_is_not_tested(tmp_path: Path) -> None:
+    """A run without changes tests no scope; one with changes says which it left out."""
+    plan, window = _run(), evidence()
+    SampleWriter(tmp_path / f"{window.name}.csv.gz").close()
+    assert variant_result(plan, ARM, [window], tmp_path).not_tested == ["freshness"]
+    clock = WorkerClock(
+        change=1, worker="0.0", handler=True, low=0, high=0.1, ended_by="at once", old_replies=0,
+        resurrected=0,
+    )  # fmt: skip
+    one = Freshness(
+        outcome="done", changes=1, handler_s=None, others_s=None, promise_s=4.1, ended_by=None,
+        workers=[clock], old_replies=0, old_cost_micro=0, resurrected=0, stale_replies=0,
+        judged_replies=9,
+    )  # fmt: skip
+    unmeasured = one.model_copy(update={"workers": []})
+    found = {
+        scope: variant_result(plan, ARM, [window], tmp_path, {"team-block": {scope: one}})
+        for scope in ("team", "user")
+    }
+    assert found["team"].not_tested == []
+    assert found["user"].not_tested == ["freshness"]
+    result = variant_result(plan, ARM, [window], tmp_path, {"team-block": {"team": unmeasured}})
+    assert result.not_tested == ["freshness"], "no worker was measured"
+
+
+def test_what_a_change_leaves_behind_makes_the_cell_of_its_scope_stale(tmp_path: Path) -> None:
+    truth = KeyTruth({}, 401, "unknown", (1.0, 1.1), (KeyTruth({"key": "right"}, 200),))
+    event = ChangeEvent(1, "key-delete", "team", "api", 0, 0, "0.0", 1.0, 1.1, 200, "done")
+    window = replace(
+        evidence(), name="changes", phase="changes", truths={0: truth}, changes=(event,),
+        promise_s=4.1, duration_s=10.0,
+    )  # fmt: skip
+    served = "key;memory;right;9000"
+    with SampleWriter(tmp_path / "changes.csv.gz") as writer:
+        for at_s in (0.5, 2.0, 4.0, 6.0):
+            row = (at_s, at_s, at_s + 0.01, 200, "", 5, served, "0.0")
+            writer.write(Sample("changes", "team", 0, 0, *row))
+    plan, windows = _run(), [evidence(), window]
+    SampleWriter(tmp_path / f"{windows[0].name}.csv.gz").close()
+    fresh = freshness([window], plan.all_keys, tmp_path, ttl_s=2.0)
+    result = variant_result(plan, ARM, windows, tmp_path, fresh)
+    assert result.stale == {"team": {"status": 1, "key": 1}}
+    assert "stale" in result.cells["team"]
+    assert "after key-delete, 1 of 1 workers gave old answers" in result.cell_reasons["team"]
+    assert result.requests == {"team": {"200": 100}}, "probes are no measured load"

@@ -1,0 +1,349 @@
+"""Clocks: how long each worker served what a change had made untrue.
+
+Time counts from the answer to the change. A worker's clock lies between the start of the last
+request that was sent after it and got an old answer, and the start of the first one with a new
+answer after which no old one came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Literal, NamedTuple
+
+from harness.analysis.answers import judge_answers
+from harness.domain.changes import ACTIONS, ChangeEvent
+from harness.domain.population import VirtualKey
+from harness.domain.result import AgeShare, Clock, Ended, Freshness, WorkerClock
+from harness.domain.samples import Sample, read_samples
+from harness.domain.served import parse_served
+from harness.observe.evidence import Evidence
+from harness.targets.base import KeyTruth
+
+LEAST_BEYOND = 10
+"""A percentile is given only with so many pairs beyond it."""
+_OK = range(200, 300)
+
+Side = Literal["old", "new", ""]
+"""What an answer says about a change; empty where it fits both versions, or none."""
+Figures = dict[str, dict[str, Freshness]]
+"""By action and key scope."""
+
+
+class _Versions(NamedTuple):
+    """What a key was before a change and after it."""
+
+    old: tuple[KeyTruth, ...]
+    new: KeyTruth
+    until_s: float
+    """When the next change of the same key may have taken effect."""
+
+    @property
+    def told_apart(self) -> bool:
+        before = self.old[-1]
+        return (before.status, before.digests) != (self.new.status, self.new.digests)
+
+
+class _Reply(NamedTuple):
+    sample: Sample
+    side: Side
+    age_s: float | None
+    """Of the changed object, where an old answer names it."""
+
+
+def side(sample: Sample, old: Iterable[KeyTruth], new: KeyTruth) -> Side:
+    """What an answer says about a change.
+
+    Old: its status or one of its objects is that of an older version and not of the new one. New:
+    all of it is of the new version, and something in it is of no older one.
+
+    Args:
+        sample: an answered request.
+        old: the versions before the change.
+        new: the version after it.
+    """
+    named = [(kind, digest) for kind, _, digest, _ in parse_served(sample.served)]
+    old = tuple(old)
+    if sample.status != new.status and any(sample.status == one.status for one in old):
+        return "old"
+    others = [(kind, digest) for kind, digest in named if new.digests.get(kind) != digest]
+    if any(one.digests.get(kind) == digest for one in old for kind, digest in others):
+        return "old"
+    if others or sample.status != new.status or any(_fits(sample, named, one) for one in old):
+        return ""
+    return "new"
+
+
+def _fits(sample: Sample, named: Iterable[tuple[str, str]], version: KeyTruth) -> bool:
+    return sample.status == version.status and all(
+        version.digests.get(kind) == digest for kind, digest in named
+    )
+
+
+def freshness(
+    windows: Iterable[Evidence],
+    keys: Sequence[VirtualKey],
+    samples_dir: Path,
+    *,
+    ttl_s: float,
+    kept_by_code_s: float | None = None,
+) -> Figures:
+    """What became of the changes of one variant, by action and key scope.
+
+    Args:
+        windows: of phase ``changes``, of one variant.
+        keys: of the run; the index of a key is its place.
+        samples_dir: folder of the raw samples, one file for each window.
+        ttl_s: time to live of one tier.
+        kept_by_code_s: how long the target keeps what has changed, by its code; None if unknown.
+    """
+    found: dict[tuple[str, str], list[_Change]] = {}
+    promise_s = 0.0
+    windows = [window for window in windows if window.changes]
+    stale = judge_answers(windows, keys, samples_dir).stale_replies
+    for window in windows:
+        promise_s = max(promise_s, window.promise_s)
+        changed = {event.key for event in window.changes}
+        samples: dict[int, list[Sample]] = {key: [] for key in changed}
+        for sample in read_samples(samples_dir / f"{window.name}.csv.gz"):
+            if sample.key in changed and not sample.error:
+                samples[sample.key].append(sample)
+        for event in window.changes:
+            one = _change(window, event, samples[event.key], ttl_s)
+            found.setdefault((event.action, event.scope), []).append(one)
+    table: Figures = {}
+    for (action, scope), changes in found.items():
+        table.setdefault(action, {})[scope] = _pooled(
+            changes,
+            ends_s=sorted({1.0, ttl_s, promise_s}),
+            promise_s=promise_s,
+            kept_by_code_s=kept_by_code_s,
+            stale_replies=stale[action, scope],
+        )
+    return table
+
+
+class _Change(NamedTuple):
+    """One change and what came after it."""
+
+    event: ChangeEvent
+    told_apart: bool
+    workers: list[WorkerClock]
+    after: list[_Reply]
+    """Answers that were sent after it and tell the versions apart."""
+    judged: int
+    """Answers that were sent longer after it than the promise."""
+
+
+def _change(
+    window: Evidence, event: ChangeEvent, samples: Sequence[Sample], ttl_s: float
+) -> _Change:
+    versions = _versions(window.truths.get(event.key), event)
+    if versions is None or not versions.told_apart or event.outcome not in ("done", "committed"):
+        return _Change(event, versions is not None and versions.told_apart, [], [], 0)
+    by_worker: dict[str, list[_Reply]] = {}
+    for sample in sorted(samples, key=lambda one: one.sent_s):
+        if sample.done_s <= versions.until_s:
+            name = sample.worker or str(sample.replica)
+            by_worker.setdefault(name, []).append(_reply(sample, versions, event.action))
+    clocks, after = [], []
+    for name, replies in sorted(by_worker.items()):
+        clock = _worker_clock(event, name, replies, ttl_s)
+        if clock is not None:
+            clocks.append(clock)
+        after += [r for r in replies if r.side and r.sample.sent_s >= event.answered_s]
+    judged = sum(
+        r.sample.sent_s > event.answered_s + window.promise_s
+        for replies in by_worker.values()
+        for r in replies
+    )
+    return _Change(event, True, clocks, after, judged)
+
+
+def _versions(truth: KeyTruth | None, event: ChangeEvent) -> _Versions | None:
+    """The versions on both sides of a change; None where it made none."""
+    if truth is None:
+        return None
+    versions = (*truth.earlier, truth)
+    made = [
+        number
+        for number, one in enumerate(versions)
+        if number
+        and one.since is not None
+        and one.since[0] <= event.answered_s
+        and one.since[1] >= event.sent_s
+    ]
+    if not made:
+        return None
+    after = [one.since[0] for one in versions[made[-1] + 1 :] if one.since is not None]
+    return _Versions(versions[: made[-1]], versions[made[-1]], min(after, default=math.inf))
+
+
+def _reply(sample: Sample, versions: _Versions, action: str) -> _Reply:
+    found = side(sample, versions.old, versions.new)
+    changed = ACTIONS[action].object
+    ages = [
+        age_ms / 1000
+        for kind, _, digest, age_ms in parse_served(sample.served if found == "old" else "")
+        if kind == changed
+        and age_ms is not None
+        and any(one.digests.get(kind) == digest for one in versions.old)
+    ]
+    return _Reply(sample, found, max(ages, default=None))
+
+
+def _worker_clock(
+    event: ChangeEvent, name: str, replies: Sequence[_Reply], ttl_s: float
+) -> WorkerClock | None:
+    """The clock of one worker; None where it cannot be measured.
+
+    Without an old answer, before the change or after it, the worker had nothing to forget. Without
+    an answer after it that tells the versions apart, it was not asked.
+
+    Args:
+        event: the change.
+        name: of the worker.
+        replies: its answers, in the order in which the requests were sent.
+        ttl_s: time to live of one tier.
+    """
+    told = [r for r in replies if r.side]
+    after = [r for r in told if r.sample.sent_s >= event.answered_s]
+    # An answer that was under way while the object changed speaks for neither side.
+    before = [r for r in told if r.sample.done_s <= event.sent_s]
+    if not after or all(r.side != "old" for r in (*before, *after)):
+        return None
+    olds = [r for r in after if r.side == "old"]
+    news = [r for r in after if r.side == "new"]
+    last = olds[-1] if olds else None
+    low_s = 0.0 if last is None else last.sample.sent_s - event.answered_s
+    first = [r for r in news if last is None or r.sample.sent_s > last.sample.sent_s]
+    high_s = first[0].sample.sent_s - event.answered_s if first else None
+    first_new_s = min((r.sample.done_s for r in news), default=math.inf)
+    return WorkerClock(
+        change=event.number,
+        worker=name,
+        handler=event.handler is not None and name == (event.worker or str(event.handler)),
+        low=round(low_s, 4),
+        high=None if high_s is None else round(high_s, 4),
+        ended_by=_ended(low_s, high_s, None if last is None else last.age_s, _gap(replies), ttl_s),
+        old_replies=len(olds),
+        resurrected=sum(r.sample.sent_s >= first_new_s for r in olds),
+    )
+
+
+def _gap(replies: Sequence[_Reply]) -> float:
+    """The usual time between two requests for this key at this worker."""
+    gaps = [b.sample.sent_s - a.sample.sent_s for a, b in pairwise(replies)]
+    return median(gaps) if gaps else 0.0
+
+
+def _ended(
+    low_s: float, high_s: float | None, age_s: float | None, gap_s: float, ttl_s: float
+) -> Ended:
+    """How old answers ended; ``age_s`` is that of the changed object in the last of them.
+
+    What disappears by expiry is a TTL old or older, whichever tier it was in: memory may have
+    taken it from Redis late, but Redis must have dropped it too.
+    """
+    if high_s is None:
+        return "open"
+    if low_s < gap_s and high_s <= 2 * gap_s:
+        return "at once"
+    if age_s is None:
+        return "not_checked"
+    return "before expiry" if age_s + high_s - low_s < ttl_s else "expiry"
+
+
+def _pooled(
+    changes: Sequence[_Change],
+    *,
+    ends_s: Sequence[float],
+    promise_s: float,
+    kept_by_code_s: float | None,
+    stale_replies: int,
+) -> Freshness:
+    clocks = [clock for change in changes for clock in change.workers]
+    olds = [r for change in changes for r in change.after if r.side == "old"]
+    speaks = next((change for change in changes if change.workers), changes[0])
+    outcome = speaks.event.outcome
+    there = outcome in ("done", "committed")
+    slowest = max(clocks, key=lambda one: (_longest(one), one.low), default=None)
+    return Freshness(
+        outcome="not_told_apart" if there and not speaks.told_apart else outcome,
+        detail=speaks.event.detail,
+        changes=sum(change.event.outcome in ("done", "committed") for change in changes),
+        handler_s=_greatest([one for one in clocks if one.handler]),
+        others_s=_greatest([one for one in clocks if not one.handler]),
+        promise_s=round(promise_s, 4),
+        kept_by_code_s=kept_by_code_s,
+        ended_by=None if slowest is None else slowest.ended_by,
+        workers=clocks,
+        old_replies=len(olds),
+        old_cost_micro=sum(r.sample.cost_micro for r in olds if r.sample.status in _OK),
+        resurrected=sum(one.resurrected for one in clocks),
+        stale_replies=stale_replies,
+        judged_replies=sum(change.judged for change in changes),
+        right_by_age=_right_by_age(changes, ends_s),
+    )
+
+
+def _longest(one: WorkerClock) -> float:
+    return math.inf if one.high is None else one.high
+
+
+def _greatest(clocks: Sequence[WorkerClock]) -> Clock | None:
+    if not clocks:
+        return None
+    ranked = sorted(math.inf if one.high is None else one.low for one in clocks)
+    highs = [one.high for one in clocks if one.high is not None]
+    return Clock(
+        low=max(one.low for one in clocks),
+        high=max(highs) if len(highs) == len(clocks) else None,
+        pairs=len(clocks),
+        open=len(clocks) - len(highs),
+        p50=_percentile(ranked, 0.5),
+        p99=_percentile(ranked, 0.99),
+    )
+
+
+def _percentile(ranked: Sequence[float], share: float) -> float | None:
+    at = math.ceil(share * len(ranked)) - 1
+    if len(ranked) - 1 - at < LEAST_BEYOND or math.isinf(ranked[at]):
+        return None
+    return ranked[at]
+
+
+def _right_by_age(changes: Sequence[_Change], ends_s: Sequence[float]) -> dict[str, AgeShare]:
+    table: dict[str, AgeShare] = {}
+    for change in changes:
+        for r in change.after:
+            age_s = r.sample.sent_s - change.event.answered_s
+            end = next((f"{end:g} s" for end in ends_s if age_s <= end), "later")
+            share = table.setdefault(end, AgeShare(replies=0, right=0))
+            share.replies += 1
+            share.right += r.side == "new"
+    return {name: table[name] for name in (*(f"{e:g} s" for e in ends_s), "later") if name in table}
+
+
+def was_tested(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> bool:
+    """Whether any worker was measured after a change in a scope."""
+    return any(by[scope].workers for by in found.values() if scope in by)
+
+
+def late(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> list[str]:
+    """A sentence for each kind of change that a worker of a scope served beyond the promise."""
+    said = []
+    for action, by in found.items():
+        one = by.get(scope)
+        over = [] if one is None else [w for w in one.workers if w.low > one.promise_s]
+        if one is not None and over:
+            longest = max(over, key=lambda w: (_longest(w), w.low))
+            sign = "at least " if longest.high is None else ""
+            said.append(
+                f"after {action}, {len(over)} of {len(one.workers)} workers gave old answers "
+                f"beyond the promise of {one.promise_s:.1f} s, for {sign}{longest.low:.1f} s"
+            )
+    return said

@@ -1,0 +1,300 @@
+"""Clocks of workers after a change, from answers made by hand and from simulated workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.analysis.clock import Figures, freshness, late, was_tested
+from harness.domain.changes import ChangeEvent
+from harness.domain.population import MOCK_MODEL, make_population
+from harness.domain.result import Freshness, WorkerClock
+from harness.domain.samples import Sample, SampleWriter
+from harness.domain.served import Served, format_served
+from harness.observe.evidence import Evidence
+from harness.targets.base import KeyTruth
+from tests.observe.build import evidence
+
+KEYS = make_population({"team": 3}, {}, seed=1, model=MOCK_MODEL)
+TTL_S, PROMISE_S = 2.0, 4.1
+SENT_S, ANSWERED_S = 10.0, 10.2
+OLD = KeyTruth({"key": "k", "team": "old"}, 200)
+BLOCKED = KeyTruth({"key": "k", "team": "new"}, 401, "team_blocked")
+LIMITED = replace(BLOCKED, status=200, refusal="")
+EVENT = ChangeEvent(
+    1, "team-block", "team", "api", 0, 0, "0.0", SENT_S, ANSWERED_S, 200, "done"
+)  # fmt: skip
+
+
+def changed(new: KeyTruth, *earlier: KeyTruth, at: tuple[float, float] | None = None) -> KeyTruth:
+    return replace(new, since=at or (SENT_S, ANSWERED_S), earlier=earlier or (OLD,))
+
+
+def answer(
+    at_s: float, status: int, team: str = "", worker: str = "0.0", *, key: int = 0,
+    took_s: float = 0.01, age_ms: int | None = 500,
+) -> Sample:  # fmt: skip
+    served = [Served("key", "memory", "k", 1), Served("team", "memory", team, age_ms)]
+    text = format_served(served if team else [])
+    done_s = at_s + took_s
+    return Sample("w", "team", key, 0, at_s, at_s, done_s, status, "", 250, text, worker)
+
+
+def old(at_s: float, worker: str = "0.0", **changes: Any) -> Sample:
+    return answer(at_s, 200, "old", worker, **changes)
+
+
+def new(at_s: float, worker: str = "0.0") -> Sample:
+    return answer(at_s, 401, "", worker)
+
+
+def window(truths: Mapping[int, KeyTruth], *events: ChangeEvent) -> Evidence:
+    return replace(
+        evidence(generator={"statuses_by_key": {}, "served": []}),
+        phase="changes", truths=truths, changes=events, promise_s=PROMISE_S, duration_s=30.0,
+    )  # fmt: skip
+
+
+def measured(
+    folder: Path,
+    samples: Iterable[Sample],
+    truth: KeyTruth | None = None,
+    *events: ChangeEvent,
+) -> Figures:
+    one = window({0: truth or changed(BLOCKED)}, *(events or (EVENT,)))
+    with SampleWriter(folder / f"{one.name}.csv.gz") as writer:
+        for sample in samples:
+            writer.write(sample)
+    return freshness([one], KEYS, folder, ttl_s=TTL_S)
+
+
+def block(figures: Figures) -> Freshness:
+    return figures["team-block"]["team"]
+
+
+def by_worker(figures: Figures) -> dict[str, WorkerClock]:
+    return {one.worker: one for one in block(figures).workers}
+
+
+def test_a_clock_lies_between_the_last_old_answer_and_the_first_new_one(tmp_path: Path) -> None:
+    samples = [old(9.0), old(9.0, "1.0"), new(10.3), old(11.2, "1.0"), new(11.7, "1.0")]
+    figures = measured(tmp_path, samples)
+    own, other = by_worker(figures)["0.0"], by_worker(figures)["1.0"]
+    assert (own.handler, own.low, own.high) == (True, 0.0, 0.1)
+    assert (other.handler, other.low, other.high) == (False, 1.0, 1.5)
+    one = block(figures)
+    assert one.handler_s is not None
+    assert one.others_s is not None
+    assert (one.handler_s.high, one.others_s.high) == (0.1, 1.5)
+    assert (one.old_replies, one.old_cost_micro, one.stale_replies) == (1, 250, 0)
+    assert (one.outcome, one.changes, one.promise_s) == ("done", 1, PROMISE_S)
+    assert [was_tested(figures, scope) for scope in ("team", "user")] == [True, False]
+    assert late(figures, "team") == []
+
+
+def test_a_worker_that_never_converges_is_open_and_stale_beyond_the_promise(
+    tmp_path: Path,
+) -> None:
+    samples = [old(9.0), new(10.3), *(old(9.0 + i, "1.0") for i in range(12))]
+    figures = measured(tmp_path, samples)
+    one = block(figures)
+    assert one.others_s is not None
+    assert (one.others_s.low, one.others_s.high, one.others_s.open) == (9.8, None, 1)
+    assert one.ended_by == "open"
+    # 15, 16 … 20: longer after 10.2 than 4.1 s.
+    assert (one.stale_replies, one.judged_replies) == (6, 6)
+    assert "at least 9.8 s" in late(figures, "team")[0]
+
+
+def test_a_worker_is_not_measured_without_an_old_answer_or_without_any_after_the_change(
+    tmp_path: Path,
+) -> None:
+    """The first had no copy that could be old; the second was not asked again."""
+    figures = measured(tmp_path, [new(10.5), old(9.0, "1.0"), answer(11.0, 500, worker="1.0")])
+    one = block(figures)
+    assert (one.handler_s, one.others_s, one.ended_by, one.workers) == (None, None, None, [])
+    assert not was_tested(figures, "team")
+
+
+@pytest.mark.parametrize(
+    "under_way", [old(10.1, took_s=0.5), old(9.9, took_s=0.2), new(10.1)], ids=str
+)
+def test_an_answer_that_was_under_way_while_the_object_changed_counts_for_neither(
+    tmp_path: Path, under_way: Sample
+) -> None:
+    assert block(measured(tmp_path, [under_way, new(10.3)])).workers == []
+    with_old = block(measured(tmp_path, [old(9.0), under_way, new(10.3)]))
+    assert with_old.handler_s is not None
+    assert (with_old.handler_s.low, with_old.handler_s.high) == (0.0, 0.1)
+    assert with_old.old_replies == 0
+
+
+def test_a_worker_that_is_old_again_after_a_new_answer_has_resurrected(tmp_path: Path) -> None:
+    samples = [old(9.0), new(10.3), old(11.0), new(11.5), old(15.2), new(16.0)]
+    figures = measured(tmp_path, samples)
+    clock = by_worker(figures)["0.0"]
+    assert (clock.low, clock.high, clock.resurrected, clock.old_replies) == (5.0, 5.8, 2, 2)
+    assert (block(figures).resurrected, block(figures).stale_replies) == (2, 1)
+    # One that was sent before the new answer was there is no step back.
+    together = [old(9.0), old(10.3, took_s=0.3), new(10.3), new(10.9)]
+    assert by_worker(measured(tmp_path, together))["0.0"].resurrected == 0
+
+
+@pytest.mark.parametrize(
+    ("truth", "samples", "interval"),
+    [
+        # By digest alone: both are admitted.
+        (
+            changed(LIMITED),
+            [old(9.0), old(10.5), answer(11.0, 200, "new"), answer(11.5, 200)],
+            (0.3, 0.8),
+        ),
+        # What was refused is admitted: refusing it is old.
+        (
+            changed(replace(OLD), replace(BLOCKED, digests={"key": "k", "team": "was"})),
+            [answer(9.0, 401), answer(10.7, 401), old(11.2)],
+            (0.5, 1.0),
+        ),
+        # A status of no version says nothing.
+        (changed(BLOCKED), [old(9.0), old(10.7), answer(10.8, 500), new(11.2)], (0.5, 1.0)),
+    ],
+)
+def test_status_and_digests_tell_versions_apart(
+    tmp_path: Path, truth: KeyTruth, samples: list[Sample], interval: tuple[float, float]
+) -> None:
+    clock = by_worker(measured(tmp_path, samples, truth))["0.0"]
+    assert (clock.low, clock.high) == interval
+
+
+def test_versions_with_one_digest_and_status_are_not_told_apart(tmp_path: Path) -> None:
+    same = changed(replace(OLD))
+    for truth in (same, OLD):
+        one = block(measured(tmp_path, [old(9.0), old(11.0)], truth))
+        assert (one.outcome, one.workers, one.changes) == ("not_told_apart", [], 1)
+
+
+@pytest.mark.parametrize("outcome", ["not_there", "refused"])
+def test_what_did_not_happen_has_no_clock(tmp_path: Path, outcome: Any) -> None:
+    event = replace(EVENT, outcome=outcome, detail="no such path")
+    one = block(measured(tmp_path, [old(9.0), old(11.0)], OLD, event))
+    assert (one.outcome, one.changes, one.detail) == (outcome, 0, "no such path")
+    assert (one.handler_s, one.others_s, one.ended_by) == (None, None, None)
+
+
+def test_an_edit_by_sql_has_no_handler(tmp_path: Path) -> None:
+    event = replace(EVENT, way="sql", handler=None, worker="", status=0)
+    one = block(measured(tmp_path, [old(9.0), new(10.4)], None, event))
+    assert one.handler_s is None
+    assert one.others_s is not None
+
+
+def test_a_fleet_that_does_not_name_workers_is_told_by_replica(tmp_path: Path) -> None:
+    one = block(measured(tmp_path, [old(9.0, ""), new(10.4, "")], None, replace(EVENT, worker="")))
+    assert [(w.worker, w.handler) for w in one.workers] == [("0", True)]
+
+
+def test_the_next_change_of_a_key_ends_the_clock_of_the_one_before(tmp_path: Path) -> None:
+    truth = replace(
+        LIMITED, since=(20.0, 20.1), earlier=(OLD, replace(BLOCKED, since=(10.0, 10.2)))
+    )
+    second = replace(EVENT, number=2, action="team-unblock", sent_s=20.0, answered_s=20.1)
+    samples = [old(9.0), new(11.0), answer(19.99, 200, "new", took_s=0.1), new(20.5),
+               answer(21.0, 200, "new")]  # fmt: skip
+    figures = measured(tmp_path, samples, truth, EVENT, second)
+    assert (block(figures).workers[0].high, block(figures).old_replies) == (0.8, 0)
+    unblocked = figures["team-unblock"]["team"].workers[0]
+    assert (unblocked.low, unblocked.high) == (0.4, 0.9)
+
+
+def test_several_changes_of_one_pair_are_pooled(tmp_path: Path) -> None:
+    """A median needs ten pairs beyond it, a 99th percentile a thousand pairs."""
+    events, truths, samples = [], {}, []
+    keys = [replace(KEYS[0], index=i) for i in range(30)]
+    for i in range(30):
+        events.append(replace(EVENT, number=i + 1, key=i))
+        truths[i] = changed(BLOCKED)
+        samples += [replace_key(old(9.0), i), replace_key(new(10.3 + i / 10), i)]
+        samples += [replace_key(old(10.21 + i / 10 - 0.001), i)] if i else []
+    one = window(truths, *events)
+    with SampleWriter(tmp_path / f"{one.name}.csv.gz") as writer:
+        for sample in samples:
+            writer.write(sample)
+    found = block(freshness([one], keys, tmp_path, ttl_s=TTL_S))
+    clock = found.handler_s
+    assert clock is not None
+    assert (clock.pairs, clock.open, found.changes) == (30, 0, 30)
+    assert clock.low == pytest.approx(2.909)
+    assert clock.high == pytest.approx(3.0)
+    assert clock.p50 == pytest.approx(1.409)
+    assert clock.p99 is None
+
+
+def replace_key(sample: Sample, key: int) -> Sample:
+    return sample._replace(key=key)
+
+
+@pytest.mark.parametrize(
+    ("samples", "ended"),
+    [
+        ([old(9.9), new(10.4), new(10.9)], "at once"),
+        ([old(9.9), old(10.25), new(10.5), new(10.75)], "at once"),
+        # Not asked soon enough to say so.
+        ([old(9.4), old(9.9), new(13.0), new(13.5)], "not_checked"),
+        ([old(9.9), old(11.0, age_ms=300), new(11.5)], "before expiry"),
+        ([old(9.9), old(11.0, age_ms=1600), new(11.5)], "expiry"),
+        ([old(9.9), old(13.0, age_ms=3900), new(13.5)], "expiry"),
+        ([old(9.9), old(11.0, age_ms=None), new(11.5)], "not_checked"),
+        ([old(9.9), old(12.0), old(14.0)], "open"),
+    ],
+)
+def test_how_old_answers_end(tmp_path: Path, samples: list[Sample], ended: str) -> None:
+    """By the age of the last copy: what disappears when younger than a TTL did not expire."""
+    dense = [old(5.0 + i / 4) for i in range(8)]
+    assert block(measured(tmp_path, [*dense, *samples])).ended_by == ended
+
+
+def test_shares_of_right_answers_by_age_of_the_change(tmp_path: Path) -> None:
+    samples = [old(9.0), old(10.5), new(11.0), old(11.5), old(13.0), new(14.0), new(20.0)]
+    shares = block(measured(tmp_path, samples)).right_by_age
+    assert {name: (one.right, one.replies) for name, one in shares.items()} == {
+        "1 s": (1, 2), "2 s": (0, 1), "4.1 s": (1, 2), "later": (1, 1)
+    }  # fmt: skip
+
+
+STEPS = st.lists(st.floats(0.02, 1.5), min_size=3, max_size=40)
+
+
+@given(
+    steps=STEPS,
+    converges_s=st.one_of(st.just(0.0), st.floats(0.0, 12.0), st.just(1e9)),
+    workers=st.integers(1, 3),
+)
+def test_the_interval_holds_the_time_at_which_a_simulated_worker_forgot(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[float], converges_s: float, workers: int
+) -> None:
+    """Answers come at random; the worker gives the old one until a known moment."""
+    samples, at_s = [old(8.0, f"{n}.0") for n in range(workers)], 8.5
+    for number, step in enumerate(steps):
+        worker = f"{number % workers}.0"
+        is_old = at_s < ANSWERED_S + converges_s
+        samples.append(old(at_s, worker) if is_old else new(at_s, worker))
+        at_s += step
+    asked = {s.worker for s in samples if s.sent_s >= ANSWERED_S}
+    figures = measured(tmp_path_factory.mktemp("w"), samples)
+    clocks = by_worker(figures)
+    assert clocks.keys() == asked
+    for clock in clocks.values():
+        assert clock.low <= converges_s + 1e-4
+        assert clock.high is None or clock.high >= converges_s - 1e-4
+        assert clock.resurrected == 0
+        if clock.high is None:
+            assert clock.ended_by == "open"
+    one = block(figures)
+    greatest = [c for c in (one.handler_s, one.others_s) if c is not None]
+    assert all(c.low <= converges_s + 1e-4 for c in greatest)
