@@ -15,10 +15,10 @@ CELLS: Mapping[Cell, str] = {
         "of the promise"
     ),
     "stale": (
-        "an answer that was right once, but longer ago than the promise (one given again after a "
-        "newer one included); or an entry kept alive: served when older than the promise, or of an "
-        f"object that is requested {LEAST_PER_TTL} times per TTL or more and read less than "
-        f"{RARE_SHARE:g} times as often as a correct cache would"
+        "an answer that was right once, but longer ago than the promise; or an entry kept alive: "
+        "served when older than the promise, or of an object that is requested "
+        f"{LEAST_PER_TTL} times per TTL or more and read less than {RARE_SHARE:g} times as often "
+        "as by a correct cache"
     ),
     "wasteful": (
         "source reads grow with requests, though nothing failed: over keys of different weight, "
@@ -79,7 +79,7 @@ def judge(
         "stale": [
             *late,
             *(f"{n} answers with a {kind} older than the promise" for kind, n in stale.items()),
-            *(text for kind, one in (kept_alive or {}).items() for text in _kept(kind, one)),
+            *(_kept(kind, one) for kind, one in (kept_alive or {}).items()),
         ],
     }
     times = reads_per_1000 / reference_per_1000 if reference_per_1000 else 0.0
@@ -97,16 +97,13 @@ def judge(
     return Verdict(found or ["healthy"], said or text)
 
 
-def _kept(kind: str, one: KeptAlive) -> list[str]:
+def _kept(kind: str, one: KeptAlive) -> str:
     said = []
     if one.rarely_read:
-        said.append(
-            f"{one.rarely_read} of {one.objects} {kind} objects kept alive: read less than "
-            f"{RARE_SHARE:g} times as often as by a correct cache"
-        )
+        said.append(f"{one.rarely_read} of {one.objects} hardly read")
     if one.age_max_s is not None:
-        said.append(f"a {kind} served {one.age_max_s:.1f} s after it was read, beyond the promise")
-    return said
+        said.append(f"served {one.age_max_s:.1f} s after its read")
+    return f"{kind} kept alive: {', '.join(said)}"
 
 
 def _rate(count: int, requests: int) -> str:

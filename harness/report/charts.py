@@ -92,16 +92,19 @@ def log_bars(bars: Sequence[Bar], label: str, scale: LogScale, line: float | Non
     return inline(chart, label)
 
 
-def grouped_bars(groups: Sequence[str], series: Sequence[Sequence[Bar]], label: str) -> str:
-    """One bar of each series per group, on a linear scale from 0."""
+def grouped_bars(
+    groups: Sequence[str], series: Sequence[Sequence[Bar]], label: str, line: float | None = None
+) -> str:
+    """One bar of each series per group, on a linear scale from 0; ``line`` is drawn across."""
     known = [bar.value for bars in series for bar in bars if bar.value is not None]
+    known += [] if line is None else [line]
     ticks = round_ticks(max(known, default=0))
     # The same room between groups of any size; pygal takes it as a fraction of a group.
     group = _BAR * len(series) + 2 * _BETWEEN_GROUPS
     chart = _bars(_AROUND_PLOT + group * len(groups), max(known, default=0) or ticks[-1])
     chart._series_margin = _BETWEEN_GROUPS / group  # noqa: SLF001  # pygal has no option for it
     chart.x_labels = list(reversed(groups))
-    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks[:-1] or ticks], None)
+    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks[:-1] or ticks], line)
     for bars in series:
         chart.add("", [_value(bar, float) for bar in reversed(bars)])
     return inline(chart, label)

@@ -14,6 +14,7 @@ from rich.console import Console
 from harness.analysis.difference import (
     LEAST_EVENTS,
     LIMIT_PERCENT,
+    ComparisonOutcome,
     RoundedFigure,
     compare,
     difference_percent,
@@ -22,9 +23,10 @@ from harness.analysis.rounds import log_pairs, per_round
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.rates import PER, answered, per_answered
 from harness.domain.result import Cell as CellName
-from harness.domain.result import Result, VariantResult, in_order
+from harness.domain.result import Clock, Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.errors import UsageError
+from harness.report.freshness import clock_text, untested
 from harness.report.grid import draw, say
 from harness.report.ledger import ledger_word
 from harness.report.markdown import bullets, escape, markdown_table
@@ -121,7 +123,9 @@ def warnings(results: Sequence[Result]) -> list[str]:
 
 def tables(results: Sequence[Result]) -> list[Table]:
     """The runs, their cells, source reads and other measures; empty tables are left out."""
-    whole = [_runs(results), _cells(results), _reads(results), _measures(results)]
+    whole = [
+        _runs(results), _cells(results), _freshness(results), _reads(results), _measures(results)
+    ]  # fmt: skip
     return [table for table in whole if table.rows]
 
 
@@ -204,15 +208,60 @@ def _cells(results: Sequence[Result]) -> Table:
         for scope in _scopes(results, name):
             found = [r.variants[name].cells.get(scope, []) if name in r.variants else []
                      for r in results]  # fmt: skip
-            cells = [_cell(cell, found[0], first=i == 0) for i, cell in enumerate(found)]
+            cells = [
+                _cell(
+                    cell,
+                    found[0],
+                    first=i == 0,
+                    untested=name in r.variants and untested(r.variants[name], scope),
+                )
+                for i, (r, cell) in enumerate(zip(results, found, strict=True))
+            ]
             rows.append(Row(Cell(f"{name}, {scope}"), tuple(cells)))
     columns = tuple(Column(label, numeric=False) for label in labels(results))
     return Table("cells", "Cells", "variant, scope", columns, tuple(rows))
 
 
-def _cell(cells: Sequence[CellName], base: Sequence[CellName], *, first: bool) -> Cell:
+def _cell(
+    cells: Sequence[CellName], base: Sequence[CellName], *, first: bool, untested: bool
+) -> Cell:
     changed = cells and not first and base and list(cells) != list(base)
-    return worst(cells, f"was {', '.join(base)}" if changed else "")
+    return worst(cells, f"was {', '.join(base)}" if changed else "", untested=untested)
+
+
+def _freshness(results: Sequence[Result]) -> Table:
+    """Clocks of all runs; a difference is one between intervals that do not meet."""
+    places = dict.fromkeys(
+        (name, action, scope)
+        for r in results
+        for name, by_action in r.freshness.items()
+        for action, by in by_action.items()
+        for scope in by
+    )
+    rows = []
+    for name, action, scope in places:
+        found = [r.freshness.get(name, {}).get(action, {}).get(scope) for r in results]
+        for side in ("handler", "others"):
+            clocks = [None if one is None else getattr(one, f"{side}_s") for one in found]
+            cells = [
+                Cell(clock_text(clock), _moved(clocks[0], clock) if i else "")
+                for i, clock in enumerate(clocks)
+            ]
+            rows.append(Row(Cell(f"{name}, {action}, {scope}, {side}"), tuple(cells)))
+    columns = tuple(Column(label) for label in labels(results))
+    foot = (
+        "Seconds until the last old answer; ≥ where old answers had not ended. Differs: the "
+        "intervals between last old and first new answer do not meet."
+    )
+    head = "variant, change, scope, worker"
+    return Table("freshness", "Freshness", head, columns, tuple(rows), foot)
+
+
+def _moved(base: Clock | None, other: Clock | None) -> str:
+    if base is None or other is None:
+        return ""
+    meet = base.low <= other.longest and other.low <= base.longest
+    return ComparisonOutcome.SAME if meet else ComparisonOutcome.DIFFERS
 
 
 def _reads(results: Sequence[Result]) -> Table:

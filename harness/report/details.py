@@ -10,6 +10,7 @@ from harness.authcache.words import LOAD_SCOPES, Tier
 from harness.domain.rates import answered, of_scope
 from harness.domain.result import Estimate, Result, VariantResult, Window, in_order
 from harness.domain.series import ALL
+from harness.report.freshness import ages_table, clocks_table, workers_table
 from harness.report.instrumented import NOTE
 from harness.report.matrix import scopes_of
 from harness.report.measures import counted, objects_of, outcomes_of, tiers_of, total, words
@@ -259,6 +260,7 @@ def long_tables(result: Result) -> list[Table]:
     ]
     tables.append(_nested(result, "codec", "Mean codec time, µs", "object", _by_object, rate))
     tables.append(_scoped_outcomes(result))
+    tables += [clocks_table(result), workers_table(result), ages_table(result)]
     return [table for table in tables if table.rows and len(table.columns) > 1]
 
 

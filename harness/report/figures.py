@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.authcache.words import Tier
-from harness.domain.result import Percentiles, Result, VariantResult
+from harness.domain.changes import ACTIONS
+from harness.domain.result import Percentiles, Result, VariantResult, in_order
 from harness.report import details
 from harness.report.charts import (
     Bar,
@@ -16,9 +17,10 @@ from harness.report.charts import (
     log_lines,
     stacked_shares,
 )
+from harness.report.freshness import clock_text, freshness_table
 from harness.report.matrix import SCOPE_NOTES, reference_line, reference_text, scopes_of
 from harness.report.measures import objects_of, outcomes_of, tiers_of, words
-from harness.report.numbers import rate, time_ms
+from harness.report.numbers import plain, rate, time_ms
 from harness.report.scale import LogScale
 from harness.report.series import VariantSeries
 from harness.report.table import Table
@@ -60,16 +62,19 @@ class Figure:
     panels: tuple[Panel, ...]
     legend: tuple[LegendKey, ...]
     table: Table
+    main: bool = False
+    """Whether its table is read first."""
 
     @property
     def folded(self) -> bool:
-        """Whether its table is long."""
-        return len(self.table.rows) >= _LONG
+        """Whether its table is long, and the chart says most of it."""
+        return not self.main and len(self.table.rows) >= _LONG
 
 
 def figures(result: Result, series: Sequence[VariantSeries]) -> list[Figure]:
     """All figures for which the run has data."""
     made = [
+        _freshness(result),
         _reads(result),
         _outcomes(result),
         _over_time(result, series),
@@ -92,6 +97,46 @@ def _scope_note(result: Result, scope: str) -> str:
     note = SCOPE_NOTES.get(scope, "")
     line = f"reference line {reference_text(result, scope)}"
     return f"{note} · {line}" if note else line
+
+
+def _freshness(result: Result) -> Figure:
+    table = freshness_table(result)
+    # Not a variant's colour: the panels are the variants.
+    sides = {"handler": "v0 again", "others": "v0"}
+    panels = []
+    for name, by_action in result.freshness.items():
+        pairs = [
+            (f"{action}, {scope}", one)
+            for action in in_order(by_action, ACTIONS)
+            for scope, one in by_action[action].items()
+        ]
+        series = [
+            [
+                Bar(pair, None if clock is None else clock.low, clock_text(clock), mark)
+                for pair, one in pairs
+                for clock in (one.handler_s if side == "handler" else one.others_s,)
+            ]
+            for side, mark in sides.items()
+        ]
+        promise_s = max((one.promise_s for _, one in pairs), default=0.0)
+        label = f"Seconds until the last old answer after each change, {name}: the table has them"
+        svg = grouped_bars([pair for pair, _ in pairs], series, label, promise_s)
+        panels.append(Panel(name, f"promise {plain(promise_s)} s", svg))
+    return Figure(
+        "freshness",
+        "Freshness",
+        "Freshness",
+        "Seconds from the answer to a change to the start of the last request that got an old "
+        "answer. ≥: old answers had not ended with the window.",
+        tuple(panels),
+        (
+            LegendKey(sides["handler"], "handler: the worker that took the change"),
+            LegendKey(sides["others"], "others: the greatest of all other workers"),
+            LegendKey("reference", "promise", "dash"),
+        ),
+        table,
+        main=True,
+    )
 
 
 def _reads(result: Result) -> Figure:

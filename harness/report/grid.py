@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from rich import box
 from rich.console import Console, JustifyMethod
@@ -13,6 +14,7 @@ from rich.text import Text
 from harness.report.table import Cell, Table, Tone
 
 MAX_WIDTH = 100
+_MORE_WIDTH = 12
 TONES: dict[Tone, str] = {
     "": "",
     "quiet": "dim",
@@ -81,6 +83,9 @@ def _grid(table: Table, *, notes: bool) -> Grid:
 
 def _text(cell: Cell, *, notes: bool) -> Text:
     text = Text(cell.text, style=TONES[cell.tone])
+    if cell.more:
+        # Lines of a few words keep the column as narrow as its text.
+        text.append(",\n" + "\n".join(wrap(cell.more, _MORE_WIDTH)), style="dim")
     if notes and cell.note:
         text.append(f"\n{cell.note}", style="dim")
     return text

@@ -14,6 +14,7 @@ from harness.authcache.words import KeyScope, ObjectKind
 from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
 from harness.errors import UsageError
+from harness.report.freshness import slowest_cell, untested
 from harness.report.instrumented import not_instrumented, noted
 from harness.report.matrix import SCOPE_NOTES, rounds_text, scopes_of, worst
 from harness.report.numbers import MINUS, NOT_MEASURED, plain, rate, share
@@ -115,7 +116,12 @@ def _fields(result: Result) -> list[_Field]:
         ),
         _Field(Column("backfill TTL, s"), _seen(lambda r: _backfill(r.variant), "backfill_ttl")),
         _Field(Column("user spend lost"), _seen(lambda r: _lost(result, r), "spend_drift")),
+        *([_Field(Column("slowest action"), _slowest_of(result))] if result.freshness else []),
     ]
+
+
+def _slowest_of(result: Result) -> Callable[[ReleaseRow], Cell]:
+    return lambda release: slowest_cell(result.freshness.get(release.name, {}))
 
 
 def _seen(text: Callable[[ReleaseRow], str], measure: str) -> Callable[[ReleaseRow], Cell]:
@@ -130,7 +136,7 @@ def _cell_of(scope: str) -> Callable[[ReleaseRow], Cell]:
     def cell(release: ReleaseRow) -> Cell:
         cells = release.variant.cells.get(scope)
         if cells:
-            return worst(cells)
+            return worst(cells, untested=untested(release.variant, scope))
         return noted(Cell(NOT_MEASURED, tone="quiet"), release.variant, "cells")
 
     return cell

@@ -228,6 +228,16 @@ GLOSSARY = (
         "the TTL.",
     ),
     GlossaryEntry(
+        "clock",
+        "For one change and worker: from the answer to the change to the start of the last request "
+        "that was sent after it and got an old answer. The handler is the worker that took the "
+        "change. A worker is measured if it had given an old answer, and then any.",
+    ),
+    GlossaryEntry(
+        "promise",
+        "How old an answer may be by what the operator set: memory TTL, Redis TTL and one read.",
+    ),
+    GlossaryEntry(
         "window",
         "One measured stretch of one fleet: a whole number of TTLs. Windows of the variants are "
         "interleaved; the cold fill is measured once, separately.",

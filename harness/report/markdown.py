@@ -10,6 +10,7 @@ from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.details import expiry_table
+from harness.report.freshness import clocks_table, freshness_table
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
 from harness.report.measures import has_refusals, measures_table, refusals_table
@@ -34,10 +35,12 @@ def _measured(result: Result) -> list[str]:
         markdown_table(_terse(matrix_table(result))),
         _verdict(result),
         _premises(result),
+        markdown_table(freshness_table(result)) if result.freshness else "",
         markdown_table(headline_table(result)),
         markdown_table(expiry_table(result, scopes=False)),
         *_combined_view(result),
         _trust(result),
+        _fold("Changes", markdown_table(clocks_table(result))) if result.freshness else "",
         _fold("Other measures", markdown_table(measures_table(result))),
         _fold("Refusals", markdown_table(refusals_table(result))) if has_refusals(result) else "",
         _fold("All expectations", markdown_table(facts.expectation_table(result)))
@@ -93,6 +96,7 @@ def _cell(cell: Cell) -> str:
     text = escape(cell.text)
     if cell.text == cell.tone:
         text = f"{CELL_MARKS[cell.text]} **{text}**"
+    text = f"{text}, {escape(cell.more)}" if cell.more else text
     return f"{text}<br><sub>{escape(cell.note)}</sub>" if cell.note else text
 
 

@@ -8,6 +8,7 @@ from harness.authcache.words import LOAD_SCOPES
 from harness.domain.result import Cell as CellName
 from harness.domain.result import Result, VariantResult, in_order
 from harness.domain.series import ALL
+from harness.report.freshness import CLAIMS, UNTESTED, slowest_cell, untested
 from harness.report.instrumented import noted
 from harness.report.numbers import NOT_MEASURED, between, rate, spread
 from harness.report.table import Cell, Column, Row, Table
@@ -20,6 +21,7 @@ SCOPE_NOTES = {
 }
 CELL_MARKS = {"hidden": "◐", "broken": "✕", "stale": "◷", "wasteful": "▲", "healthy": "✓"}
 """A shape for each cell, so that colour is never the only signal."""
+SLOWEST = "slowest clock"
 FAILS = "fails an expectation"
 """Start of the reason of a cell that fails an expectation of the scenario."""
 
@@ -48,13 +50,16 @@ def reference_text(result: Result, scope: str) -> str:
 
 
 def matrix_table(result: Result) -> Table:
-    """The cell of each variant and scope, with its reason as the note."""
+    """The cell of each variant and scope, with its reason as the note; last its slowest clock."""
     scopes = scopes_of(result)
     failed = {(e.variant, e.scope) for e in result.expectations if e.failed}
     rows = tuple(
         Row(
             Cell(name, variant_note(name, variant, result)),
-            tuple(_matrix_cell(variant, scope, (name, scope) in failed) for scope in scopes),
+            (
+                *(_matrix_cell(variant, scope, (name, scope) in failed) for scope in scopes),
+                *([slowest_cell(result.freshness.get(name, {}))] if result.freshness else []),
+            ),
         )
         for name, variant in result.variants.items()
     )
@@ -62,7 +67,10 @@ def matrix_table(result: Result) -> Table:
         "matrix",
         "Cells: what each cache variant does to each key scope",
         "variant",
-        tuple(Column(s, SCOPE_NOTES.get(s, ""), numeric=False) for s in scopes),
+        (
+            *(Column(s, SCOPE_NOTES.get(s, ""), numeric=False) for s in scopes),
+            *([Column(SLOWEST, "of all changes", numeric=False)] if result.freshness else []),
+        ),
         rows,
         "A cell is the worst that applies of hidden, broken, stale, wasteful, healthy.",
     )
@@ -111,17 +119,25 @@ def _what_figures_are(result: Result) -> str:
     return f"All {rounds_text(result)} together, range over them below."
 
 
-def worst(cells: Sequence[CellName], *notes: str) -> Cell:
-    """The worst of the cells of a scope, with the others and what is said of them as its note."""
+def worst(cells: Sequence[CellName], *notes: str, untested: bool = False) -> Cell:
+    """The worst of the cells of a scope, with the others and what is said of them as its note.
+
+    Args:
+        cells: of the scope.
+        notes: said of them.
+        untested: whether the scope's freshness was not tested.
+    """
     if not cells:
         return Cell(NOT_MEASURED, "; ".join(filter(None, notes)), tone="quiet")
     others = f"also {', '.join(cells[1:])}" if cells[1:] else ""
-    return Cell(cells[0], "; ".join(filter(None, (*notes[:-1], others, *notes[-1:]))), cells[0])
+    note = "; ".join(filter(None, (*notes[:-1], others, *notes[-1:])))
+    return Cell(cells[0], note, cells[0], UNTESTED if untested and cells[0] in CLAIMS else "")
 
 
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:
     cells, reason = variant.cells.get(scope, []), variant.cell_reasons.get(scope, "")
-    return worst(cells, FAILS if failed and cells else "", reason)
+    said = FAILS if failed and cells else ""
+    return worst(cells, said, reason, untested=untested(variant, scope))
 
 
 def _reads(variant: VariantResult, key: str) -> Cell:

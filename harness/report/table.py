@@ -15,11 +15,12 @@ Tone = Literal["", "hidden", "broken", "stale", "wasteful", "healthy", "quiet", 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One field. ``note`` is the smaller second line."""
+    """One field. ``note`` is the smaller second line; ``more`` follows the text after a comma."""
 
     text: str
     note: str = ""
     tone: Tone = ""
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)

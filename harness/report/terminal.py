@@ -11,6 +11,7 @@ from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.details import expiry_table
+from harness.report.freshness import freshness_table
 from harness.report.grid import TONES, draw, page_width, say
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
@@ -44,6 +45,8 @@ def _figures(result: Result, console: Console) -> None:
     _premises(result, console)
     draw(console, matrix_table(result), notes=False)
     _reasons(result, console)
+    if result.freshness:
+        draw(console, freshness_table(result))
     draw(console, headline_table(result))
     draw(console, expiry_table(result, scopes=False))
     draw(console, measures_table(result), notes=False)

@@ -60,12 +60,12 @@ def slope(value: float, low: float | None) -> Estimate:
         (
             {"kept_alive": {"user": KeptAlive(rarely_read=3, objects=4)}},
             "stale",
-            "3 of 4 user objects kept alive",
+            "user kept alive: 3 of 4 hardly read",
         ),
         (
             {"kept_alive": {"user": KeptAlive(age_max_s=9.25)}, "failures": {"key": 1}},
             "broken stale",
-            "a user served 9.2 s after it was read",
+            "user kept alive: served 9.2 s after its read",
         ),
         ({"late": ["after team-block"], "stale": {"status": 1}}, "stale", "after team-block; 1"),
     ],

@@ -5,9 +5,15 @@ Only tests import this. Nothing under ``harness/`` may.
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.domain.result import (
+    AgeShare,
+    Clock,
+    Ended,
     Equation,
     ExpectationResult,
+    Freshness,
     Generator,
     Latency,
     Ledger,
@@ -17,6 +23,7 @@ from harness.domain.result import (
     Sizing,
     VariantResult,
     Window,
+    WorkerClock,
 )
 from tests.report.behaviours import (
     EQUATIONS,
@@ -138,6 +145,7 @@ def _variant(name: str, behaviour: Behaviour, order: int) -> VariantResult:
     return VariantResult(
         target="reference",
         version="0.1.0",
+        not_tested=[],
         title=behaviour.title,
         switches=behaviour.switches,
         windows=windows,
@@ -320,3 +328,71 @@ def refused() -> Result:
 NO_LOAD = ("planned", "sent", "answered", "late", "max_delay_ms", "cpu_share")
 EMPTY = ("balanced", "0 variants", "0 of 0", "0 equations", "No expectations", "Planted")
 """What a report of a run without figures must not say, in lower or upper case."""
+
+
+def with_changes(result: Result) -> Result:
+    """The same run with two kinds of change; `litellm_1_84` never converges."""
+
+    def worker(name: str, low: float, high: float | None, ended: Ended) -> WorkerClock:
+        return WorkerClock(
+            change=1, worker=name, handler=name == "0.0", low=low, high=high, ended_by=ended,
+            old_replies=int(low * 4), resurrected=0,
+        )  # fmt: skip
+
+    def one(*workers: WorkerClock, stale: int = 0, **changes: Any) -> Freshness:
+        sides = [[w for w in workers if w.handler], [w for w in workers if not w.handler]]
+        clocks = [
+            Clock(
+                low=max(w.low for w in side),
+                high=None if any(w.high is None for w in side) else max(w.high or 0 for w in side),
+                pairs=len(side),
+                open=sum(w.high is None for w in side),
+            )
+            for side in sides
+            if side
+        ]
+        values: dict[str, Any] = {
+            "outcome": "done",
+            "changes": 1,
+            "handler_s": clocks[0],
+            "others_s": clocks[-1],
+            "promise_s": 4.1,
+            "kept_by_code_s": 242.0,
+            "ended_by": workers[-1].ended_by,
+            "workers": list(workers),
+            "old_replies": sum(w.old_replies for w in workers),
+            "old_cost_micro": 5250,
+            "resurrected": 0,
+            "stale_replies": stale,
+            "judged_replies": 32,
+            "right_by_age": {
+                "1 s": AgeShare(replies=8, right=4), "later": AgeShare(replies=32, right=32 - stale)
+            },
+        }  # fmt: skip
+        return Freshness(**values | changes)
+
+    never = one(worker("0.0", 8.0, None, "open"), worker("1.0", 8.1, None, "open"), stale=32)
+    table = {
+        "litellm_1_84": {
+            "key-block": {"team": never, "user": never},
+            "team-block": {"team": never},
+        },
+        "recommended": {
+            "key-block": {
+                "team": one(worker("0.0", 0, 0.2, "at once"), worker("1.0", 0.3, 0.5, "at once")),
+                "user": one(
+                    worker("0.0", 0, 0.2, "at once"),
+                    worker("1.0", 1.25, 1.5, "expiry"),
+                    resurrected=2,
+                ),
+            },
+            "team-block": {
+                "team": Freshness(
+                    outcome="not_there", detail="404 Not Found", changes=0, handler_s=None,
+                    others_s=None, promise_s=4.1, ended_by=None, workers=[], old_replies=0,
+                    old_cost_micro=0, resurrected=0, stale_replies=0, judged_replies=0,
+                ),
+            },
+        },
+    }  # fmt: skip
+    return result.model_copy(update={"freshness": table})

@@ -1,0 +1,274 @@
+"""How long workers served what was no longer true: the tables of the section *Freshness*."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from harness.authcache.words import LOAD_SCOPES
+from harness.domain.changes import ACTIONS
+from harness.domain.result import FRESHNESS, Clock, Freshness, Result, VariantResult, in_order
+from harness.report.numbers import NOT_MEASURED, TIMES, between, count, plain, seconds, share
+from harness.report.table import Cell, Column, Row, Table
+
+UNTESTED = f"{FRESHNESS} not tested"
+CLAIMS = ("wasteful", "healthy")
+"""Cells after ``stale``: only they say that nothing was stale, which an untested scope cannot."""
+KEPT, OVER = "✓", "✕"
+_OUTCOMES = {
+    "committed": "committed, answered by an error",
+    "refused": "refused",
+    "not_there": "not there",
+    "not_told_apart": "not told apart",
+}
+
+
+def untested(variant: VariantResult, scope: str) -> bool:
+    """Whether the freshness of a scope was not tested."""
+    return bool({FRESHNESS, f"{FRESHNESS} in {scope}"}.intersection(variant.not_tested))
+
+
+class Slowest(NamedTuple):
+    """The slowest clock of a variant."""
+
+    clock: Clock
+    action: str
+    scope: str
+    who: str
+    """``handler`` or ``others``."""
+    promise_s: float
+
+    @property
+    def over(self) -> bool:
+        """Whether an old answer came later than the promise."""
+        return self.clock.low > self.promise_s
+
+
+def slowest(by_action: Mapping[str, Mapping[str, Freshness]]) -> Slowest | None:
+    """The slowest clock of all changes of a variant; None without any."""
+    found = [
+        Slowest(clock, action, scope, who, one.promise_s)
+        for action, by in by_action.items()
+        for scope, one in by.items()
+        for who, clock in (("handler", one.handler_s), ("others", one.others_s))
+        if clock is not None
+    ]
+    return max(found, key=lambda one: (one.clock.longest, one.clock.low), default=None)
+
+
+def slowest_cell(by_action: Mapping[str, Mapping[str, Freshness]]) -> Cell:
+    """The slowest clock of a variant, with the action as its note."""
+    one = slowest(by_action)
+    if one is None:
+        return Cell(NOT_MEASURED, tone="quiet")
+    where = f"{one.action} in {one.scope}, {one.who}; promise {plain(one.promise_s)} s"
+    return Cell(f"{clock_text(one.clock)} s", where, "stale" if one.over else "")
+
+
+def clock_text(clock: Clock | None) -> str:
+    """Seconds until the last old answer, with ``≥`` where it was not the last one."""
+    if clock is None:
+        return NOT_MEASURED
+    return seconds(clock.low) if clock.high is not None else f"≥ {seconds(clock.low)}"
+
+
+def freshness_table(result: Result) -> Table:
+    """Every kind of change and scope, with the clocks of each variant."""
+    rows = tuple(
+        Row(
+            Cell(f"{action}, {scope}", ACTIONS[action].summary if action in ACTIONS else ""),
+            tuple(_clocks(by.get(action, {}).get(scope)) for by in result.freshness.values()),
+        )
+        for action, scope in _pairs(result)
+    )
+    columns = tuple(
+        Column(name, f"handler / others, s{_promise(by)}", numeric=False)
+        for name, by in result.freshness.items()
+    )
+    return Table(
+        FRESHNESS,
+        "Freshness: how long workers served what a change had made untrue, handler / others, s",
+        "change, scope",
+        columns,
+        rows,
+        "From the answer to the change to the start of the last request that was sent after it and "
+        "got an old answer: of the worker that took the change, and the greatest of all others; "
+        f"{_promises(result)}{KEPT} within the promise, {OVER} beyond it, ≥ where old answers had "
+        "not ended with the window. Below: how it ended. At once: within the time of one probe. "
+        "Before expiry: the last copy was younger than a TTL when it went.",
+    )
+
+
+def _promise(by_action: Mapping[str, Mapping[str, Freshness]]) -> str:
+    promises = {one.promise_s for by in by_action.values() for one in by.values()}
+    return f"; promise {plain(max(promises))} s" if promises else ""
+
+
+def _promises(result: Result) -> str:
+    """The promise as a sentence for pages that leave out the notes of columns."""
+    found = {
+        one.promise_s
+        for by_action in result.freshness.values()
+        for by in by_action.values()
+        for one in by.values()
+    }
+    if not found:
+        return ""
+    return f"the promise is {between(plain(min(found)), plain(max(found)))} s. "
+
+
+def _pairs(result: Result) -> list[tuple[str, str]]:
+    by_action: dict[str, set[str]] = {}
+    for found in result.freshness.values():
+        for action, by in found.items():
+            by_action.setdefault(action, set()).update(by)
+    return [
+        (action, scope)
+        for action in in_order(by_action, ACTIONS)
+        for scope in in_order(by_action[action], LOAD_SCOPES)
+    ]
+
+
+def _clocks(one: Freshness | None) -> Cell:
+    if one is None:
+        return Cell(NOT_MEASURED, tone="quiet")
+    known = [clock for clock in (one.handler_s, one.others_s) if clock is not None]
+    if not known:
+        return Cell(_OUTCOMES.get(one.outcome, NOT_MEASURED), one.detail, "quiet")
+    over = any(clock.low > one.promise_s for clock in known)
+    text = f"{clock_text(one.handler_s)} / {clock_text(one.others_s)} {OVER if over else KEPT}"
+    notes = [_ended(one), _OUTCOMES.get(one.outcome, "")]
+    if one.resurrected:
+        notes.append(f"resurrected {count(one.resurrected)} {TIMES}")
+    return Cell(text, "\n".join(filter(None, notes)), "stale" if over else "")
+
+
+def _ended(one: Freshness) -> str:
+    return (one.ended_by or NOT_MEASURED).replace("_", " ")
+
+
+def clocks_table(result: Result) -> Table:
+    """Every variant, kind of change and scope in full."""
+    rows = tuple(
+        Row(
+            Cell(name),
+            (
+                Cell(action),
+                Cell(scope),
+                Cell(_OUTCOMES.get(one.outcome, one.outcome), one.detail),
+                _interval(one.handler_s),
+                _interval(one.others_s),
+                Cell(plain(one.promise_s)),
+                Cell(NOT_MEASURED if one.kept_by_code_s is None else plain(one.kept_by_code_s)),
+                Cell(_ended(one)),
+                Cell(count(one.old_replies), f"{one.old_cost_micro / 1e6:.6f} US dollars"),
+                Cell(count(one.stale_replies), f"of {count(one.judged_replies)}"),
+                Cell(count(one.resurrected)),
+            ),
+        )
+        for name, action, scope, one in _each(result)
+    )
+    return Table(
+        "clocks",
+        "Changes: clocks in seconds, and old answers",
+        "variant",
+        (
+            Column("change", numeric=False),
+            Column("scope", numeric=False),
+            Column("outcome", numeric=False),
+            Column("handler, s", "last old, first new"),
+            Column("others, s", "last old, first new"),
+            Column("promise, s"),
+            Column("kept by code, s"),
+            Column("ended by", numeric=False),
+            Column("old replies", "after the change"),
+            Column("stale", "beyond the promise"),
+            Column("resurrected"),
+        ),
+        rows,
+        "Kept by code: how old an answer may be by the times that the code sets itself. "
+        "Resurrected: old answers of a worker that had given a new one before.",
+    )
+
+
+def _interval(clock: Clock | None) -> Cell:
+    if clock is None:
+        return Cell(NOT_MEASURED)
+    ends = [f"{seconds(clock.low)} to {seconds(clock.high)}" if clock.high is not None else ""]
+    ends += [f"{clock.open} of {clock.pairs} open" if clock.open else ""]
+    for name, value in (("median", clock.p50), ("99th percentile", clock.p99)):
+        ends += [f"{name} {seconds(value)}" if value is not None else ""]
+    return Cell(clock_text(clock), "\n".join(filter(None, ends)))
+
+
+def workers_table(result: Result) -> Table:
+    """Every worker after every change."""
+    rows = tuple(
+        Row(
+            Cell(name),
+            (
+                Cell(f"{clock.change}"),
+                Cell(action),
+                Cell(scope),
+                Cell(clock.worker, "handler" if clock.handler else ""),
+                Cell(seconds(clock.low)),
+                Cell("open" if clock.high is None else seconds(clock.high)),
+                Cell(clock.ended_by.replace("_", " ")),
+                Cell(count(clock.old_replies)),
+                Cell(count(clock.resurrected)),
+            ),
+        )
+        for name, action, scope, one in _each(result)
+        for clock in one.workers
+    )
+    return Table(
+        "worker-clocks",
+        "Changes: every worker",
+        "variant",
+        (
+            Column("no."),
+            Column("change", numeric=False),
+            Column("scope", numeric=False),
+            Column("worker", numeric=False),
+            Column("last old, s"),
+            Column("first new, s"),
+            Column("ended by", numeric=False),
+            Column("old replies"),
+            Column("resurrected"),
+        ),
+        rows,
+    )
+
+
+def ages_table(result: Result) -> Table:
+    """Right answers by the time since the change."""
+    each = list(_each(result))
+    ages = list(dict.fromkeys(age for *_, one in each for age in one.right_by_age))
+    ages.sort(key=lambda age: math.inf if age == "later" else float(age.partition(" ")[0]))
+    rows = []
+    for name, action, scope, one in each:
+        shares = [one.right_by_age.get(age) for age in ages]
+        texts = [NOT_MEASURED if s is None else share(s.right, s.replies) for s in shares]
+        rows.append(Row(Cell(name), (Cell(action), Cell(scope), *map(Cell, texts))))
+    return Table(
+        "right-by-age",
+        "Right answers by the time since the change",
+        "variant",
+        (
+            Column("change", numeric=False),
+            Column("scope", numeric=False),
+            *(Column(age if age == "later" else f"up to {age}") for age in ages),
+        ),
+        tuple(rows) if ages else (),
+        "Of the replies that tell the versions apart, sent after the end of the column before.",
+    )
+
+
+def _each(result: Result) -> Iterator[tuple[str, str, str, Freshness]]:
+    pairs = _pairs(result)
+    for name, found in result.freshness.items():
+        for action, scope in pairs:
+            one = found.get(action, {}).get(scope)
+            if one is not None:
+                yield name, action, scope, one

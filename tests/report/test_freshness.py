@@ -1,0 +1,137 @@
+"""The section on freshness, and what every report says of scopes in which nothing changed."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from harness.domain.result import Result
+from harness.report.compare import compare_markdown
+from harness.report.freshness import slowest, slowest_cell
+from harness.report.history import history_table
+from harness.report.html import report_html
+from harness.report.markdown import summary_markdown
+from harness.report.matrix import matrix_table, worst
+from harness.report.numbers import NOT_MEASURED, TIMES
+from harness.report.terminal import print_result
+from tests.report.reading import ReadTable, markdown_tables
+from tests.report.sample import issue_27874, with_changes
+from tests.report.sample_releases import releases_run
+
+
+def terminal(result: Result) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    print_result(result, console)
+    assert isinstance(console.file, io.StringIO)
+    return " ".join(console.file.getvalue().split())
+
+
+def _table(markdown: str, corner: str) -> ReadTable:
+    """The table with this corner, notes on lines of their own."""
+    text = markdown.replace("</sub>", "")
+    found = next(one for one in markdown_tables(text) if one.head[0].startswith(corner))
+    lines = [[re.sub("<br>(<sub>)?", "\n", cell) for cell in row] for row in found.rows]
+    return replace(found, rows=lines)
+
+
+def untested(result: Result, *not_tested: str) -> Result:
+    for variant in result.variants.values():
+        variant.not_tested = list(not_tested)
+    return result
+
+
+def test_every_report_says_that_a_healthy_scope_was_not_tested() -> None:
+    result = untested(issue_27874(), "freshness")
+    # In narrow columns; the words stand below each other.
+    assert terminal(result).count("healthy,") == 9
+    assert "freshness freshness freshness" in terminal(result)
+    assert "not tested not tested" in terminal(result)
+    assert summary_markdown(result).count("**healthy**, freshness not tested") == 9
+    assert report_html(result).count("healthy, freshness not tested</span>") == 9
+    tested = issue_27874()
+    for text in (terminal(tested), summary_markdown(tested), report_html(tested)):
+        assert "not tested" not in text
+
+
+def test_one_scope_can_be_untested() -> None:
+    result = untested(issue_27874(), "freshness in user")
+    cells = [row.cells for row in matrix_table(result).rows]
+    scopes = [column.label for column in matrix_table(result).columns]
+    said = {scope for row in cells for scope, cell in zip(scopes, row, strict=True) if cell.more}
+    assert said == {"user"}
+
+
+@pytest.mark.parametrize("cell", ["hidden", "broken", "stale"])
+def test_a_cell_that_does_not_claim_freshness_does_not_say_that_it_was_not_tested(
+    cell: str,
+) -> None:
+    assert worst([cell], untested=True).more == ""  # type: ignore[list-item]
+    assert worst(["healthy"], untested=True).more == "freshness not tested"
+
+
+def test_the_table_has_handler_and_others_the_end_and_the_promise() -> None:
+    table = _table(summary_markdown(with_changes(issue_27874())), "change, scope")
+    assert table.head == ["change, scope", "litellm_1_84", "recommended"]
+    assert [row[1:] for row in table.rows] == [
+        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "0.00 / 0.30 ✓\nat once"],
+        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "0.00 / 1.25 ✓\nexpiry\nresurrected 2 " + TIMES],
+        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "not there\n404 Not Found"],
+    ]
+
+
+def test_the_slowest_clock_stands_beside_the_cells() -> None:
+    """An open clock is slower than any that ended."""
+    result = with_changes(issue_27874())
+    table = matrix_table(result)
+    assert table.columns[-1].label == "slowest clock"
+    found = {row.head.text: row.cells[-1] for row in table.rows}
+    assert found["litellm_1_84"].text == "≥ 8.10 s"
+    assert found["litellm_1_84"].tone == "stale"
+    assert found["recommended"].text == "1.25 s"
+    assert found["recommended"].note == "key-block in user, others; promise 4.1 s"
+    assert found["recommended"].tone == ""
+    assert found["fix_keep_none"].text == NOT_MEASURED
+    one = slowest(result.freshness["litellm_1_84"])
+    assert one is not None
+    assert one.over
+    assert matrix_table(issue_27874()).columns[-1].label == "member"
+
+
+def test_the_page_has_a_section_with_a_chart_and_every_worker() -> None:
+    page = report_html(with_changes(issue_27874()))
+    assert '<section id="freshness-section">' in page
+    assert page.count("Seconds until the last old answer after each change") == 2
+    assert "Changes: every worker" in page
+    assert "Right answers by the time since the change" in page
+    assert "freshness-section" not in report_html(issue_27874())
+
+
+def test_runs_are_compared_by_whether_their_intervals_meet() -> None:
+    base = with_changes(issue_27874())
+    other = base.model_copy(update={"freshness": {"recommended": base.freshness["litellm_1_84"]}})
+    table = _table(compare_markdown([base, other]), "variant, change")
+    found = {row[0].strip("`"): row[1:] for row in table.rows}
+    assert found["recommended, key-block, team, others"] == ["0.30", "≥ 8.10\ndiffers"]
+    assert found["litellm_1_84, key-block, team, others"] == ["≥ 8.10", NOT_MEASURED]
+    rows = _table(compare_markdown([base, base]), "variant, change").rows
+    assert {row[2].partition("\n")[2] for row in rows} == {"same", ""}
+
+
+def test_the_history_has_the_slowest_action_of_each_release_where_something_changed() -> None:
+    result = releases_run()
+    assert history_table(result).columns[-1].label == "user spend lost"
+    fresh = with_changes(issue_27874()).freshness["litellm_1_84"]
+    changed = result.model_copy(update={"freshness": {"litellm==1.93.0": fresh}})
+    table = history_table(changed)
+    assert table.columns[-1].label == "slowest action"
+    assert [row.cells[-1].text for row in table.rows] == [
+        NOT_MEASURED,
+        NOT_MEASURED,
+        NOT_MEASURED,
+        "≥ 8.10 s",
+    ]
+    assert table.rows[-1].cells[-1] == slowest_cell(fresh)
