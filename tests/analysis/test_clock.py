@@ -101,14 +101,17 @@ def test_a_clock_lies_between_the_last_old_answer_and_the_first_new_one(tmp_path
 def test_a_worker_that_never_converges_is_open_and_stale_beyond_the_promise(
     tmp_path: Path,
 ) -> None:
+    # Another one of the others did converge.
     samples = [old(9.0), new(10.3), *(old(9.0 + i, "1.0") for i in range(12))]
+    samples += [old(9.0, "2.0"), new(30.0, "2.0")]
     figures = measured(tmp_path, samples)
     one = block(figures)
     assert one.others_s is not None
     assert (one.others_s.low, one.others_s.high, one.others_s.open) == (9.8, None, 1)
     assert one.ended_by == "open"
-    # 15, 16 … 20: longer after 10.2 than 4.1 s.
-    assert (one.stale_replies, one.judged_replies) == (6, 6)
+    assert one.others_s.pairs == 2
+    # 15, 16 … 20: longer after 10.2 than 4.1 s; and the new answer at 30.
+    assert (one.stale_replies, one.judged_replies) == (6, 7)
     assert "at least 9.8 s" in late(figures, "team")[0]
 
 
