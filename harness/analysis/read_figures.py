@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harness.analysis.reads import (
     LEAST_PER_TTL,
-    RARE_SHARE,
     PLAIN_ERROR,
+    RARE_SHARE,
     elasticity,
     expected_reads,
     grows,

@@ -243,6 +243,7 @@ def seen(*unwrapped: str, version: str = "1.94.0", **fields: Any) -> VariantResu
         "log_records": {"other": 1},
         "log_pairs": {"team": 1},
         "wrong_values": {"team": {"key": 1}},
+        "kept_alive": {"team": {"key": {"rarely_read": 1, "objects": 1}}},
         "entry_age_max_s": {},
         "payload_bytes": {"key": 1.0},
         "codec_us": {"decode": {"key": 1.0}},
@@ -258,11 +259,11 @@ FIELDS_BY_POINT = {
     "auth_cache": {
         "cells", "cell_reasons", "source_reads_per_1000", "source_reads_per_1000_range",
         "source_reads_per_1000_by_object", "lookups", "lookups_by_scope", "deserialize_failures",
-        "wrong_values", "log_pairs", "backfill_ttl_s", "windows",
+        "wrong_values", "log_pairs", "backfill_ttl_s", "kept_alive", "windows",
     },
     "internal_usage_cache": {
         "cells", "cell_reasons", "lookups", "lookups_by_scope", "deserialize_failures",
-        "wrong_values", "windows",
+        "wrong_values", "kept_alive", "windows",
     },
     "redis_cache": {
         "cells", "cell_reasons", "lookups", "lookups_by_scope", "deserialize_failures",
@@ -275,7 +276,8 @@ FIELDS_BY_POINT = {
     },
     "statements": {
         "cells", "cell_reasons", "source_reads", "cold_fill_source_reads", "source_reads_per_1000",
-        "source_reads_per_1000_range", "source_reads_per_1000_by_object", "wrong_values", "windows",
+        "source_reads_per_1000_range", "source_reads_per_1000_by_object", "wrong_values",
+        "kept_alive", "windows",
     },
     "log_records": {"log_pairs", "log_records", "windows"},
     "spend_queues": {"spend_drift_micro"},
@@ -306,6 +308,16 @@ def test_where_everything_was_seen_nothing_is_taken_out() -> None:
         assert mask_unseen(variant) is variant
         assert unseen(variant) == []
     assert missing(seen("codec", version="1.84.0rc1"), "cells") == ("codec",)
+
+
+@pytest.mark.parametrize(
+    ("stale", "cells"), [({"team": {"status": 1}}, {"team": ["stale"]}), ({}, {})]
+)
+def test_a_stale_cell_stays_by_answers_and_not_by_what_reads_said(
+    stale: dict[str, dict[str, int]], cells: dict[str, list[str]]
+) -> None:
+    found = mask_unseen(seen("statements", cells={"team": ["stale", "wasteful"]}, stale=stale))
+    assert found.cells == cells
 
 
 def test_two_points_are_both_named_and_results_share_nothing() -> None:

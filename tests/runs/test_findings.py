@@ -28,10 +28,10 @@ def test_the_matrix(tmp_path: Path) -> None:
     assert ended.code == 0, ended.output
     variants = ended.result["variants"]
     assert {name: result["cells"] for name, result in variants.items()} == {
-        "litellm_1_84": _cells("broken", "healthy", "broken", "broken"),
-        "fix_optional_user_id": _cells("healthy", "healthy", "hidden", "broken"),
-        "fix_keep_required_none": _cells("broken", "healthy", "broken", "healthy"),
-        "all_prefixed": _cells("broken", "healthy", "healthy", "broken"),
+        "litellm_1_84": _cells("broken stale", "stale", "broken stale", "broken stale"),
+        "fix_optional_user_id": _cells("stale", "stale", "hidden stale", "broken stale"),
+        "fix_keep_required_none": _cells("broken stale", "stale", "broken stale", "stale"),
+        "all_prefixed": _cells("broken stale", "stale", "stale", "broken stale"),
         "recommended": _cells("healthy", "healthy", "healthy", "healthy"),
     }
     release = variants["litellm_1_84"]
@@ -53,7 +53,8 @@ def test_without_the_premise_the_issue_account_shows_nothing(tmp_path: Path) -> 
     assert ended.code == 0, ended.output
     assert ended.result["premises"] == []
     for result in ended.result["variants"].values():
-        assert result["cells"]["team"] == ["healthy"]
+        # Every request stores the key and the team again, so their entries never expire.
+        assert result["cells"]["team"] == ["stale"]
         assert result["log_pairs"].get("team") is None
 
 
@@ -70,4 +71,5 @@ def test_a_healthy_codec_under_a_broken_name_and_the_reverse_fail(tmp_path: Path
 
 
 def _cells(team: str, user: str, shared_id: str, member: str) -> dict[str, list[str]]:
-    return {"team": [team], "user": [user], "shared_id": [shared_id], "member": [member]}
+    cells = {"team": team, "user": user, "shared_id": shared_id, "member": member}
+    return {scope: names.split() for scope, names in cells.items()}
