@@ -24,10 +24,10 @@ def test_a_release_is_measured_as_a_variant_is(tmp_path: Path) -> None:
     assert "variants" in ended.result, ended.output
     release = ended.result["variants"][RELEASE]
     assert release["cells"] == {
-        "team": ["healthy"],
-        "user": ["healthy"],
-        "shared_id": ["broken"],
-        "member": ["broken"],
+        "team": ["stale"],
+        "user": ["stale"],
+        "shared_id": ["broken", "stale"],
+        "member": ["broken", "stale"],
     }, ended.output
     assert set(release["requests"]["member"]) == {"401"}
     assert release["log_pairs"].get("team") is None, "nothing is planted in a release"
