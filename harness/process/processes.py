@@ -26,6 +26,9 @@ _PASSED_ON = (
     # With these, the coverage of a test run includes the replicas.
     *("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"),
 )
+_OUR_PYTHON = ("PYTHON",)
+"""Prefixes of variables that are meant for our interpreter. Another environment's would find other
+packages with them than those that are installed there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Command:
     end_signal: signal.Signals = signal.SIGTERM
     ending: str = "group"
     """How the guard ends it: ``group`` or ``postgres``."""
+    other_python: bool = False
+    """Whether it runs the Python of another environment, which the variables for ours mislead."""
 
 
 @dataclass(slots=True)
@@ -101,7 +106,12 @@ class Processes:
         """Start a process. Raises SetupError."""
         if self._closing:
             raise SetupError(f"The stack is closing; [{command.name}] was not started.")
-        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        left_out = _OUR_PYTHON if command.other_python else ()
+        env = {
+            name: os.environ[name]
+            for name in _PASSED_ON
+            if name in os.environ and not name.startswith(left_out)
+        }
         env |= command.env
         env[guard.TOKEN_VARIABLE] = self._token
         groups.default_signals()

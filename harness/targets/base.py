@@ -47,6 +47,9 @@ class ProcessSpec:
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    other_python: bool = False
+    """Whether it runs the Python of another environment: the caller's PYTHONPATH and the like are
+    then kept from it."""
 
 
 @dataclass(frozen=True, slots=True)

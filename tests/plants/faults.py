@@ -69,6 +69,8 @@ def _pass_on(module: Any) -> None:
         "AUTHCACHE_PLANT",
         "AUTHCACHE_PLANT_SEED",
     )
+    # A fault in a release is planted by PYTHONPATH too, which no caller's may reach.
+    module._OUR_PYTHON = ()
 
 
 def _apply(several: list[Patch], chance: random.Random, module: ModuleType) -> None:

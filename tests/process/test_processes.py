@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,30 @@ async def test_one_that_ends_by_itself(processes: Processes, tmp_path: Path) -> 
 
     assert processes.started == []
     assert (tmp_path / "logs.log").read_text() == "done\n"
+
+
+@pytest.mark.parametrize("other", [False, True])
+async def test_the_callers_path_reaches_our_python_and_no_other(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, other: bool
+) -> None:
+    """A tree on PYTHONPATH would run in place of the release that is installed."""
+    (tmp_path / "litellm.py").write_text("print('another tree')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "litellm.py"))
+    monkeypatch.setenv("LITELLM_LOG", "DEBUG")
+    code = (
+        "import os, importlib.util as u;"
+        "print(u.find_spec('litellm') is not None,"
+        " [n for n in sorted(os.environ) if n.startswith(('PYTHON', 'LITELLM_'))])"
+    )
+
+    await processes.run(replace(python(code, tmp_path), other_python=other), 60)
+
+    written = (tmp_path / "logs.log").read_text().split(" ", 1)
+    assert (written[0] == "True") is not other
+    assert "LITELLM_LOG" not in written[1]
+    assert "PYTHONSTARTUP" not in written[1]
+    assert ("PYTHONPATH" in written[1]) is not other
 
 
 async def test_one_that_fails(processes: Processes, tmp_path: Path) -> None:

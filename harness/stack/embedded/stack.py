@@ -304,6 +304,7 @@ def _replica_command(
         # A replica's temporary files are removed with the stack's folder, however it ends.
         env={**process.env, "TMPDIR": str(folder)},
         inherit=sockets.descriptors(),
+        other_python=process.other_python,
     )
 
 

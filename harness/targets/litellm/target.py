@@ -175,7 +175,8 @@ class LiteLLMTarget(Target):
         argv += ["--listen-fd", str(context.listen_fd)]
         for fd in context.metrics_fds:
             argv += ["--metrics-fd", str(fd)]
-        return ProcessSpec(tuple(argv), replica_env(settings, context.master_key))
+        env = replica_env(settings, context.master_key)
+        return ProcessSpec(tuple(argv), env, other_python=True)
 
     def container(self, context: ContainerContext) -> ContainerSpec:
         """Every replica of a fleet in containers of the official image, with its own Prisma."""

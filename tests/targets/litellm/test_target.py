@@ -33,7 +33,13 @@ RECORD = Record(
 def cache_params(redis_url: str | None) -> Any:
     """What the proxy of a replica is told of its Redis; None where it is told of none."""
     target = LiteLLMTarget(release_of("1.84.0rc1"), Environment(Path("nowhere"), RECORD))
-    context = ReplicaContext(
+    settings = Settings.decode(target.process(context_of(redis_url)).env[SETTINGS_VARIABLE])
+    config = json.loads(json.dumps(proxy_config(settings, "sk-master")))
+    return config["litellm_settings"].get("cache_params")
+
+
+def context_of(redis_url: str | None) -> ReplicaContext:
+    return ReplicaContext(
         fleet="litellm==1.84.0rc1",
         replica=0,
         workers=1,
@@ -44,9 +50,6 @@ def cache_params(redis_url: str | None) -> Any:
         redis_namespace="authcache:x",
         settings=RunSettings(ttl_s=5.0),
     )
-    settings = Settings.decode(target.process(context).env[SETTINGS_VARIABLE])
-    config = json.loads(json.dumps(proxy_config(settings, "sk-master")))
-    return config["litellm_settings"].get("cache_params")
 
 
 def test_an_address_reaches_the_release_whole() -> None:
@@ -61,6 +64,11 @@ def test_an_address_reaches_the_release_whole() -> None:
         "namespace": "authcache:x",
         "supported_call_types": [],
     }
+
+
+def test_a_replica_does_not_get_the_callers_python_path() -> None:
+    target = LiteLLMTarget(release_of("1.84.0rc1"), Environment(Path("nowhere"), RECORD))
+    assert target.process(context_of(None)).other_python
 
 
 def test_a_plain_address_asks_for_no_tls() -> None:
