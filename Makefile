@@ -37,7 +37,8 @@ help: ## List targets and variables
 #= GRAFANA=on|off   - with or without Grafana (up)
 #= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
 #= ONLY=a,b         - which pairs, by variant or release (twins); default all
-#= RELEASES=a,b     - which releases (history); default all known
+#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history)
+#= RELEASES=a,b     - which releases (history); default: one for each step of the defect
 #= VARIANT=name     - show the switches of one variant (variants); what to calibrate with (aa)
 #= PAIRS=n          - pairs of fleets to measure (aa); default 10
 #= STRICT=1         - exit with 3 where nothing is expected of the variants (loadtest)
@@ -54,20 +55,21 @@ loadtest: runtime ## Run a scenario against several variants and give a verdict
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
 		$(call option,STACK,stack) $(call option,TIME_SCALE,time-scale) \
 		$(call option,PREMISE,premise) $(call option,ROUNDS,rounds) \
-		$(call option,OVERRIDE,override) $(call option,PROMETHEUS,prometheus) $(if $(STRICT),--strict)
+		$(call option,OVERRIDE,override) $(call option,PROMETHEUS,prometheus) \
+		$(call option,RELAX,relax) $(if $(STRICT),--strict)
 
 .PHONY: fleet
 fleet: runtime ## Keep fleets up to drive them by hand
 	@exec $(BIN)/harness fleet $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
-		$(call option,PREMISE,premise) $(call option,PORT,port)
+		$(call option,PREMISE,premise) $(call option,PORT,port) $(call option,RELAX,relax)
 
 .PHONY: ui
 ui: runtime ## Start fleets and Locust's web UI with the tab Auth cache
 	@exec $(BIN)/harness ui $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
 		$(call option,PREMISE,premise) $(call option,PORT,port) \
-		$(call option,LOCUST_WORKERS,locust-workers)
+		$(call option,LOCUST_WORKERS,locust-workers) $(call option,RELAX,relax)
 
 .PHONY: twins
 twins: runtime ## Compare reference variants with the LiteLLM releases they stand for
@@ -77,7 +79,7 @@ twins: runtime ## Compare reference variants with the LiteLLM releases they stan
 .PHONY: history
 history: runtime ## Show what each LiteLLM release does, in a table and a chart
 	@exec $(BIN)/harness history $(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) \
-		$(call option,RELEASES,releases) $(call option,RUN,from)
+		$(call option,RELEASES,releases) $(call option,RUN,from) $(call option,RELAX,relax)
 
 .PHONY: aa
 aa: runtime ## Calibrate: one variant twice, and with a planted TTL

@@ -45,6 +45,23 @@ VARIANTS_FILE = click.option(
     envvar="AUTHCACHE_VARIANTS_FILE",
     help="TOML file with variants of your own.",
 )
+
+
+def relaxed(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of a repeatable option, each of which may hold several, separated by commas."""
+    return tuple(name.strip() for text in value for name in text.split(",") if name.strip())
+
+
+RELAX = click.option(
+    "--relax",
+    callback=relaxed,
+    multiple=True,
+    metavar="PACKAGE",
+    help=(
+        "Where the index lacks what a release requires of this package: take the nearest version "
+        "that it has, or go without. Repeatable; also A,B."
+    ),
+)
 ROUNDS = click.option(
     "--rounds", type=click.IntRange(1, 100), help="Measured windows of each variant."
 )
@@ -75,6 +92,7 @@ run_options = combined(
         help="Change a switch of a variant. Repeatable; also A:x=1,B:y=2.",
     ),
     VARIANTS_FILE,
+    RELAX,
     POSTGRES_DSN,
     REDIS_URL,
     RUNS_DIR,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from harness.cli.lazy import LazyCommand, work
+from harness.cli.options import RELAX
 
 
 @click.group(invoke_without_command=True)
@@ -20,6 +21,7 @@ def releases(ctx: click.Context) -> None:
 
 @releases.command(cls=LazyCommand, body="harness.cli.commands.releases:install")
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION...")
+@RELAX
 def install() -> None:
     """Install releases now instead of on first use."""
 

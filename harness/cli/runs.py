@@ -9,6 +9,7 @@ from harness.cli.options import (
     EMBEDDED,
     POSTGRES_DSN,
     REDIS_URL,
+    RELAX,
     REPLICAS,
     ROUNDS,
     RUNS_DIR,
@@ -76,7 +77,13 @@ def twins() -> None:
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.studies:history")
-@click.option("--releases", callback=names, metavar="A,B", help="Versions; all known by default.")
+@click.option(
+    "--releases",
+    callback=names,
+    metavar="A,B",
+    help="Versions; by default one for each step of the defect.",
+)
+@RELAX
 @study_options
 def history() -> None:
     """Show what releases of LiteLLM do, oldest first, in one table and one chart."""

@@ -341,6 +341,14 @@ class TargetKind(Protocol[C]):
     def choose(self, variant: str) -> C:
         """The variant of a name. Raises UsageError where there is none."""
 
+    def relax(self, choice: C, packages: Sequence[str]) -> C:
+        """A variant for which packages of other versions, or none, may be installed.
+
+        Of no effect where nothing is installed. Raises UsageError for a name that is no package's.
+        """
+        del packages
+        return choice
+
     async def target(self, choice: C, progress: Progress) -> Target:
         """The target of a variant, ready to start.
 

@@ -81,7 +81,7 @@ def test_a_command_is_done_by_a_function_that_takes_its_options(words: tuple[str
 
 
 RUN_OPTIONS = {field.name for field in fields(RunOptions)}
-NOT_OF_UP = {"overrides", "postgres_dsn", "redis_url"}
+NOT_OF_UP = {"overrides", "postgres_dsn", "redis_url", "relax"}
 OWN = {"postgres_dsn", "redis_url", "runs_dir"}
 
 

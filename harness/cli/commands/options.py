@@ -20,7 +20,7 @@ from harness.targets.registry import REFERENCE, kind_of
 class RunOptions:
     """The options that `loadtest`, `fleet`, `ui` and `up` share: fleets and their servers.
 
-    `up` has no overrides, and always uses its own servers.
+    `up` has no overrides, installs nothing, and always uses its own servers.
     """
 
     scenario: str
@@ -33,6 +33,7 @@ class RunOptions:
     overrides: tuple[str, ...] = ()
     postgres_dsn: str | None = None
     redis_url: str | None = None
+    relax: tuple[str, ...] = ()
 
     def load(
         self, time_scale: float | None = None, rounds: int | None = None, seed: int | None = None
@@ -53,7 +54,7 @@ class RunOptions:
             self.replicas, self.workers, self.variants, time_scale, rounds, seed, premises
         )
         scenario = load_scenario(self.scenario, changes)
-        return scenario, chosen_variants(scenario, self.variants_file, self.overrides)
+        return scenario, chosen_variants(scenario, self.variants_file, self.overrides, self.relax)
 
 
 def plainly(console: Console) -> Callable[[str], None]:
@@ -67,9 +68,17 @@ def switched(premise: str | None) -> bool | None:
 
 
 def chosen_variants(
-    scenario: Scenario, variants_file: Path | None, overrides: tuple[str, ...]
+    scenario: Scenario,
+    variants_file: Path | None,
+    overrides: tuple[str, ...],
+    relax: tuple[str, ...] = (),
 ) -> list[Choice]:
-    """The variants of a run, with overrides applied. Raises UnknownNameError, UsageError."""
+    """The variants of a run, with overrides applied, and packages of releases relaxed.
+
+    Raises:
+        UnknownNameError: a name is not known.
+        UsageError: an override or a package's name is not valid, or there is no release to relax.
+    """
     known, names = load_variants(variants_file), scenario.variants
     for expectation in scenario.expect:
         # An expectation for an unknown variant could never fail.
@@ -82,8 +91,15 @@ def chosen_variants(
         if name in known:
             known[name] = override(known[name], changes)
     others: dict[str, Choice] = {
-        name: kind.choose(name) for name in names if (kind := kind_of(name)) is not REFERENCE
+        name: kind.relax(kind.choose(name), relax) if relax else kind.choose(name)
+        for name in names
+        if (kind := kind_of(name)) is not REFERENCE
     }
+    if relax and not others:
+        raise UsageError(
+            f"--relax [{', '.join(relax)}] is about packages that a release requires, and no "
+            "release takes part. Leave it out, or name one as litellm==X."
+        )
     chosen = {variant.name: variant for variant in pick(known, names, besides=others)}
     return [others.get(name) or chosen[name] for name in names]
 

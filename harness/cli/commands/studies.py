@@ -56,12 +56,19 @@ def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any)
     sys.exit(done.signal_code or test.exit_code(done.result))
 
 
-def history(*, releases: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
+def history(
+    *,
+    releases: tuple[str, ...] | None,
+    relax: tuple[str, ...],
+    finished: str | None,
+    **options: Any,
+) -> None:
     """Show what releases of LiteLLM do, oldest first, in one table and one chart."""
-    if finished is not None and releases is not None:
-        raise UsageError("The releases of a finished run cannot be changed. Leave RELEASES out.")
+    for name, given in (("RELEASES", releases is not None), ("RELAX", bool(relax))):
+        if finished is not None and given:
+            raise UsageError(f"The releases of a finished run cannot be changed. Leave {name} out.")
     console = Console()
-    done = _done(studies.history(releases), console, finished, **options)
+    done = _done(studies.history(releases), console, finished, relax=relax, **options)
     if finished is not None:
         require_releases(done.result)
     print_history(done.result, console)
@@ -142,11 +149,12 @@ def _done(
     postgres_dsn: str | None,
     redis_url: str | None,
     runs_dir: Path,
+    relax: tuple[str, ...] = (),
 ) -> FinishedRun:
     """Run the study, or load a finished run."""
     if finished is None:
         scenario = study.load(replicas, rounds)
-        choices = chosen_variants(scenario, None, ())
+        choices = chosen_variants(scenario, None, (), relax)
         return run_to_end(
             scenario,
             choices,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.installation import user_cache
 from harness.targets.litellm.pins import fingerprint
-from harness.targets.litellm.releases import Release
+from harness.targets.litellm.releases import Relaxation, Release
 
 RECORD = "installed.json"
 PINS = "pins.txt"
@@ -40,6 +40,20 @@ class Record(BaseModel):
     """Size of all files; uv's cache shares some of them where the file system allows it."""
     seconds: float
     """How long the installation took."""
+    relax: tuple[str, ...] = ()
+    """Packages that the user relaxed, whether that was needed or not."""
+    relaxations: tuple[Relaxation, ...] = ()
+    """Requirements of the release that are not met: the project's, and the user's."""
+
+    @property
+    def relaxed(self) -> tuple[str, ...]:
+        """Each of them in words."""
+        return tuple(
+            f"{one.asked} is asked for, "
+            + (f"{self.packages.get(one.package)} is used" if one.use else "none is used")
+            + f" ({one.why})"
+            for one in self.relaxations
+        )
 
 
 @dataclass(frozen=True, slots=True)

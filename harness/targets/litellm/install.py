@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -29,7 +29,13 @@ from harness.targets.litellm.environment import (
 from harness.targets.litellm.folders import atomic_folder, remove_whole, sole_maker
 from harness.targets.litellm.pins import read_pins, recorded_pins
 from harness.targets.litellm.problems import check_python, explain_uv
-from harness.targets.litellm.releases import PROJECT, TABLE, Release, refuse_compromised
+from harness.targets.litellm.releases import (
+    PROJECT,
+    TABLE,
+    Relaxation,
+    Release,
+    refuse_compromised,
+)
 from harness.targets.litellm.resolve import resolve
 from harness.targets.litellm.uv import UvError, find_uv, install_command, run_uv, venv_command
 
@@ -110,9 +116,12 @@ async def _fill(folder: Path, release: Release, progress: Progress) -> Record:
     started = time.monotonic()
     text = recorded_pins(release)
     recorded = text is not None
+    by_user: tuple[Relaxation, ...] = ()
     if text is None:
         progress.phase(f"{release.name}: resolving packages; the project has no pins for it")
-        text = await resolve(release, universal=False)
+        text, by_user = await resolve(release, universal=False)
+        for name in sorted({*release.relax} - {one.package for one in by_user}):
+            progress.note(f"{release.name}: --relax {name} was not needed; the index has it")
     pinned = read_pins(text, release)
     progress.phase(
         f"{release.name}: installing {len(pinned)} packages, once; takes 400 to 800 MB in "
@@ -125,12 +134,14 @@ async def _fill(folder: Path, release: Release, progress: Progress) -> Record:
         await run_uv(install_command(uv, folder, folder / PINS), folder)
     except UvError as error:
         raise explain_uv(release, str(error)) from error
-    packages = verify(site_packages(folder), release, pinned)
+    packages = verify(site_packages(folder), release, pinned, by_user)
     record = Record(
         version=release.version,
         python=platform.python_version(),
         recorded_pins=recorded,
         packages=packages,
+        relax=release.relax,
+        relaxations=(*release.relaxations, *by_user),
         installed_bytes=sum(size for _, size in _links_and_sizes(folder)),
         seconds=round(time.monotonic() - started, 1),
     )
@@ -143,8 +154,19 @@ def _links_and_sizes(folder: Path) -> list[tuple[int, int]]:
     return [(state.st_nlink, state.st_size) for state in states]
 
 
-def verify(site_packages: Path, release: Release, pinned: Mapping[str, str]) -> dict[str, str]:
+def verify(
+    site_packages: Path,
+    release: Release,
+    pinned: Mapping[str, str],
+    by_user: Sequence[Relaxation] = (),
+) -> dict[str, str]:
     """The installed version by package.
+
+    Args:
+        site_packages: of the environment.
+        release: gives the relaxations that the project records.
+        pinned: version by package.
+        by_user: what the user's relaxations came to.
 
     Raises:
         UsageError: the refused release was installed.
@@ -164,28 +186,36 @@ def verify(site_packages: Path, release: Release, pinned: Mapping[str, str]) -> 
                 f"The environment of [{release.name}] should have {name} [{wanted}] but has "
                 f"[{got}]. Nothing was kept. Check what your package index serves for it."
             )
-    _check_requirements(found[PROJECT], versions, release)
+    _check_requirements(found[PROJECT], versions, release, by_user)
     return versions
 
 
 def _check_requirements(
-    litellm: Distribution, versions: Mapping[str, str], release: Release
+    litellm: Distribution,
+    versions: Mapping[str, str],
+    release: Release,
+    by_user: Sequence[Relaxation],
 ) -> None:
-    relaxed = {Requirement(one.asked): Requirement(one.use) for one in release.relaxations}
+    relaxed = {Requirement(one.asked): one for one in (*by_user, *release.relaxations)}
     asked = [Requirement(line) for line in litellm.requires or []]
     for requirement in asked:
         marker = requirement.marker
         if marker is not None and not any(marker.evaluate({"extra": e}) for e in ("", "proxy")):
             continue
         bare = Requirement(f"{requirement.name}{requirement.specifier}")
-        allowed = relaxed.pop(bare, bare)
+        instead = relaxed.pop(bare, None)
+        allowed = bare if instead is None else Requirement(instead.use or instead.asked)
         got = versions.get(canonicalize_name(requirement.name))
-        if got is None or not allowed.specifier.contains(got, prereleases=True):
+        left_out = instead is not None and not instead.use
+        if left_out != (got is None) or (
+            got is not None and not allowed.specifier.contains(got, prereleases=True)
+        ):
             raise SetupError(
                 f"[{release.name}] requires [{requirement}], but its pins have [{got}]. "
                 "Make them again with: make lock-releases."
             )
-    if relaxed:
+    # The user's may be of a requirement of another package.
+    if {*relaxed} - {Requirement(one.asked) for one in by_user}:
         raise SetupError(
             f"A relaxation of [{release.name}] in {TABLE} matches no requirement of the "
             f"release: [{next(iter(relaxed))}]. Remove it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from harness.domain.progress import Progress
 from harness.errors import UsageError
@@ -14,6 +15,7 @@ from harness.targets.litellm.releases import (
     is_range,
     is_release_name,
     parse_release,
+    relaxed_names,
 )
 from harness.targets.schema.database import LiteLLMDatabase
 
@@ -44,6 +46,18 @@ class LiteLLMKind(TargetKind[Release]):
     def choose(self, variant: str) -> Release:
         """The release. Raises UsageError."""
         return parse_release(variant)
+
+    def relax(self, choice: Release, packages: Sequence[str]) -> Release:
+        """The release, of whose packages some may be others than it asks for.
+
+        Pins that the project records are installed as they are. Raises UsageError for a text that
+        names no package, and for LiteLLM itself.
+        """
+        from harness.targets.litellm.pins import recorded_pins  # noqa: PLC0415 - see `target`
+
+        names = relaxed_names(packages)
+        recorded = recorded_pins(choice) is not None
+        return choice if recorded else choice.model_copy(update={"relax": names})
 
     async def target(self, choice: Release, progress: Progress) -> Target:
         """The release, installed.

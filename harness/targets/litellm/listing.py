@@ -61,7 +61,11 @@ def _installed(environment: Environment) -> str:
     text = f"{_megabytes(environment.installed_bytes)}, Python {environment.record.python}"
     if not environment.whole:
         return f"{text}, broken: its Python or its packages are gone"
-    current = environment_folder(release_of(environment.version)) == environment.folder
+    relax = environment.record.relax
+    if relax:
+        text += f", relaxed: {', '.join(relax)}"
+    release = release_of(environment.version).model_copy(update={"relax": relax})
+    current = environment_folder(release) == environment.folder
     return text if current else f"{text}, for another Python or other pins"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +17,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from harness.errors import SetupError
-from harness.targets.litellm.releases import EXCLUSION, PROJECT, Release, refuse_compromised
+from harness.targets.litellm.releases import (
+    EXCLUSION,
+    PROJECT,
+    Relaxation,
+    Release,
+    refuse_compromised,
+)
 
 PINS_FOLDER = Path(__file__).parent / "pins"
 _NEEDED = ("asyncpg", "prometheus-client", "redis", "uvicorn")
@@ -36,9 +42,9 @@ def requirements(release: Release) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def overrides(release: Release) -> str:
-    """The recorded relaxations in uv's format; empty if there are none."""
-    return "".join(f"{one.use}\n" for one in release.relaxations)
+def overrides(relaxations: Iterable[Relaxation]) -> str:
+    """Relaxations in uv's format; empty if there are none."""
+    return "".join(f"{one.override}\n" for one in relaxations)
 
 
 def recorded_pins(release: Release) -> str | None:
@@ -50,9 +56,12 @@ def recorded_pins(release: Release) -> str | None:
 def fingerprint(release: Release) -> str:
     """Eight hexadecimal digits that change with what would be installed.
 
-    They hash the recorded pins or, if there are none, the resolver's input.
+    They hash the recorded pins or, if there are none, the resolver's input, with the packages that
+    the user relaxes.
     """
-    text = recorded_pins(release) or requirements(release) + overrides(release)
+    relaxed = "".join(f"relax {name}\n" for name in release.relax)
+    resolved = requirements(release) + overrides(release.relaxations) + relaxed
+    text = recorded_pins(release) or resolved
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import re
 import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -13,19 +15,69 @@ from harness.errors import HarnessError, SetupError, UnknownNameError
 from harness.targets.litellm.releases import PROJECT, TABLE, Release, known_releases
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\]|\{[^}]*\})*"
+_RANGE = r"[=<>!~]=?[^ ,]+(?:,[=<>!~]=?[^ ,]+)*"
+_REASON = re.compile(r"^\s*(?:cause: )?((?:Because|And|we can)\b.*)$", re.MULTILINE)
+"""A line of the resolver's reasoning."""
 _LACKING = (
+    # As in: Because litellm-proxy was not found in the package registry and litellm[proxy]>=1.110.2
+    # depends on litellm-proxy==1.110.2, …
+    re.compile(
+        rf"{_NAME} was not found in the (?P<gone>package registry|provided package locations) .*?"
+        rf" depends? on (?P=name)(?P<asked>(?:{_RANGE})?)"
+    ),
     # As in: Because there is no version of litellm-proxy-extras==0.4.113 and …
-    re.compile(rf"there (?:is|are) no versions? of {_NAME}(?P<asked>[=<>!~]=?[^ ,]+)"),
+    re.compile(rf"there (?:is|are) no versions? of {_NAME}(?P<asked>{_RANGE})"),
     # As in: Because only certifi<=2026.10.18 is available and litellm>=1.109.1 depends on
     # certifi>=2026.10.19, …
     re.compile(
-        rf"only {_NAME}[^,]*? (?:is|are) available .*? depends on (?P=name)(?P<asked>[^ ,]+)"
+        rf"only {_NAME}[^,]*? (?:is|are) available .*? depends? on (?P=name)(?P<asked>{_RANGE})"
     ),
 )
 _NO_WHEEL = re.compile(rf"{_NAME}==(?P<version>[^ ]+) has no (?:usable )?wheels")
 _PYTHON = re.compile(r"does not satisfy Python(?P<range>\S+)")
 _UNREACHABLE = re.compile(r"Failed to fetch|error sending request|network was disabled|timed out")
 _HASH = re.compile(r"Hash mismatch for `(?P<package>[^`]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A requirement that the package index cannot meet."""
+
+    name: str
+    """As the resolver spells it."""
+    asked: str
+    """The versions that are asked for, as ``==1.2``."""
+    gone: bool
+    """Whether the index lacks the package entirely."""
+    reasoning: str
+    """What the resolver says about it, with every line that names a package."""
+
+    @property
+    def package(self) -> str:
+        """Its name, normalised."""
+        return str(canonicalize_name(self.name))
+
+    def replacements(self) -> tuple[str, ...]:
+        """Requirements to try instead, best first; an empty one leaves the package out.
+
+        For one version: the nearest before it, then any. For a range, which the index does not
+        reach: any.
+        """
+        if self.gone:
+            return ("",)
+        version = re.fullmatch(r"==([^*,]+)", self.asked)
+        before = (f"{self.name}<={version[1]}",) if version else ()
+        return (*before, self.name)
+
+
+def lacking(written: str) -> Lacking | None:
+    """The requirement that made the resolver give up, if that was the reason."""
+    text = " ".join(written.split())
+    for pattern in _LACKING:
+        if match := pattern.search(text):
+            gone = "gone" in match.groupdict()
+            return Lacking(match["name"], match["asked"], gone, _reasoning(written))
+    return None
 
 
 def check_python(release: Release, running: str | None = None) -> None:
@@ -39,9 +91,8 @@ def check_python(release: Release, running: str | None = None) -> None:
 def explain_uv(release: Release, written: str) -> HarnessError:
     """The error to raise for a failure of uv; `written` is its error output."""
     text = " ".join(written.split())
-    for pattern in _LACKING:
-        if match := pattern.search(text):
-            return _lacking(release, match["name"], match["asked"])
+    if (one := lacking(written)) is not None:
+        return explain_lacking(release, [one])
     if match := _PYTHON.search(text):
         return _wrong_python(release, match["range"], platform.python_version())
     if match := _NO_WHEEL.search(text):
@@ -55,26 +106,46 @@ def explain_uv(release: Release, written: str) -> HarnessError:
             f"[{match['package']}], which [{release.name}] needs, is not the file that was pinned. "
             "Nothing was installed. Check where your package index gets its files."
         )
+    said = _reasoning(written) or _last(written)
     advice = (
         "Check the network and the index (UV_DEFAULT_INDEX), then try again."
         if _UNREACHABLE.search(text)
         else "Fix that and try again."
     )
-    return SetupError(f"[{release.name}] could not be installed: [{_last(written)}]. {advice}")
+    return SetupError(f"[{release.name}] could not be installed: [{said}]. {advice}")
 
 
-def _lacking(release: Release, name: str, asked: str) -> HarnessError:
-    if canonicalize_name(name) == PROJECT:
+def explain_lacking(release: Release, missing: Sequence[Lacking]) -> HarnessError:
+    """The error to raise where the index cannot meet requirements of a release, all of them."""
+    if any(one.package == PROJECT for one in missing):
         return UnknownNameError(
             "LiteLLM release on the package index", release.version, known_releases()
         )
-    row = "" if release.known else f'add ["{release.version}"] with a title, and '
+    asked = ", ".join(f"{one.name}{one.asked}" for one in missing)
+    said = " ".join(one.reasoning for one in missing)
+    if release.known:
+        rows = ", ".join(
+            f'{{ asked = "{one.name}{one.asked}", use = "{one.replacements()[0]}", why = "…" }}'
+            for one in missing
+        )
+        advice = (
+            f'record a relaxation in {TABLE}: under ["{release.version}"] put '
+            f"relaxations = [{rows}]. Then try again."
+        )
+    else:
+        options = " ".join(f"--relax {one.package}" for one in missing)
+        names = ",".join(one.package for one in missing)
+        gone = [one.name for one in missing if one.gone]
+        without = f", and run without [{', '.join(gone)}], which it lacks entirely" if gone else ""
+        advice = f"try again with {options} (make: RELAX={names}){without}."
     return SetupError(
-        f"[{release.name}] asks for [{name}{asked}], which the package index does not have. "
-        f"To use what it has, record a relaxation in {TABLE}: {row}under "
-        f'["{release.version}"] put relaxations = [{{ asked = "{name}{asked}", use = "{name}", '
-        'why = "…" }]. Then try again.'
+        f"[{release.name}] asks for [{asked}], which the package index does not have. "
+        f"To use what it has, {advice} The resolver says: {said}"
     )
+
+
+def _reasoning(written: str) -> str:
+    return " ".join(line.strip() for line in _REASON.findall(written))
 
 
 def _wrong_python(release: Release, allowed: str, running: str) -> SetupError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -33,21 +33,35 @@ EXCLUSION = f"{PROJECT}!={'.'.join(map(str, _COMPROMISED))}.*"
 _RELEASE_NAME = re.compile(rf"\s*{PROJECT}\s*([=<>!~@;(\[]|$)", re.IGNORECASE)
 
 
+_PACKAGE = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", re.ASCII)
+
+
 class Relaxation(BaseModel):
-    """A requirement of a release that is not available, and its replacement."""
+    """A requirement of a release that is not available, and its replacement, if there is one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     asked: str
     """The requirement as the release's metadata has it."""
     use: str
-    """What the resolver takes instead."""
+    """What the resolver takes instead; empty where the package is left out."""
     why: str
+
+    @property
+    def package(self) -> str:
+        """Name of the package, normalised."""
+        return canonicalize_name(Requirement(self.asked).name)
+
+    @property
+    def override(self) -> str:
+        """It in the format of uv's overrides; a marker that never holds leaves a package out."""
+        return self.use or f"{self.package} ; python_version < '0'"
 
     @model_validator(mode="after")
     def _of_one_package(self) -> Relaxation:
         try:
-            names = {canonicalize_name(Requirement(text).name) for text in (self.asked, self.use)}
+            used = (self.use,) if self.use else ()
+            names = {canonicalize_name(Requirement(text).name) for text in (self.asked, *used)}
         except InvalidRequirement as error:
             raise ValueError(f"this is not a requirement: {error}") from error
         if len(names) != 1 or PROJECT in names:
@@ -71,8 +85,12 @@ class Release(BaseModel):
     hard_coded: tuple[str, ...] = ()
     """What no setting of a scenario changes in it, in sentences for the report."""
     relaxations: tuple[Relaxation, ...] = ()
+    history: bool = True
+    """Whether the study of all releases takes it if none is named; so many fit into memory."""
     known: bool = True
     """Whether it has a row in the table, and so recorded pins."""
+    relax: tuple[str, ...] = ()
+    """Packages of which the user takes what the index has, or that may be missing."""
 
     @field_validator("version")
     @classmethod
@@ -169,6 +187,24 @@ def release_of(text: str) -> Release:
     normal = _three_numbers(version)
     known = known_releases().get(normal)
     return known or Release(version=normal, title="not characterised yet", known=False)
+
+
+def relaxed_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The packages that a user relaxes, normalised, in order. Raises UsageError."""
+    found = set()
+    for name in names:
+        if not _PACKAGE.fullmatch(name):
+            raise UsageError(
+                f"[{name}] names no package. --relax takes a name without a version, as in "
+                "--relax certifi; the resolver chooses what the index has."
+            )
+        if canonicalize_name(name) == PROJECT:
+            raise UsageError(
+                f"[{PROJECT}] cannot be relaxed: a run names the release that it measures. "
+                "Name another version as the variant."
+            )
+        found.add(str(canonicalize_name(name)))
+    return tuple(sorted(found))
 
 
 def refuse_compromised(version: Version | str) -> None:

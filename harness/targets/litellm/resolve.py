@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.domain.progress import Progress
 from harness.errors import SetupError
@@ -15,16 +16,27 @@ from harness.targets.litellm.pins import (
     recorded_pins,
     requirements,
 )
-from harness.targets.litellm.problems import explain_uv
-from harness.targets.litellm.releases import Release, refuse_compromised
+from harness.targets.litellm.problems import Lacking, explain_lacking, explain_uv, lacking
+from harness.targets.litellm.releases import PROJECT, Relaxation, Release, refuse_compromised
 from harness.targets.litellm.uv import UvError, compile_command, find_uv, run_uv
 
 
-async def resolve(release: Release, *, universal: bool, present: str | None = None) -> str:
-    """Resolve the pins of a release, as text that `read_pins` accepts.
+class Resolution(NamedTuple):
+    """Pins, and what the user's relaxations came to."""
+
+    text: str
+    """As `read_pins` accepts it."""
+    relaxed: tuple[Relaxation, ...]
+
+
+async def resolve(release: Release, *, universal: bool, present: str | None = None) -> Resolution:
+    """Resolve the pins of a release.
+
+    Where the index cannot meet a requirement of a package that the user relaxes, it takes the
+    nearest version that the index has, or leaves out a package that it lacks entirely.
 
     Args:
-        release: Gives the requirements and the recorded relaxations.
+        release: Gives the requirements, the recorded relaxations, and the user's.
         universal: Resolve for every platform and Python that the project supports.
         present: Pins to keep where they still fit.
 
@@ -33,23 +45,55 @@ async def resolve(release: Release, *, universal: bool, present: str | None = No
         SetupError: a requirement is not available, no wheel for this platform, no network.
     """
     refuse_compromised(release.version)
+    relaxed: dict[str, Relaxation] = {}
+    missing: dict[str, Lacking] = {}
+    untried: dict[str, list[str]] = {}
+    last = ""
+    while True:
+        taken = (*release.relaxations, *relaxed.values())
+        try:
+            text = await _compiled(release, taken, universal=universal, present=present)
+        except UvError as error:
+            one = lacking(str(error))
+            if one is not None and one.package != PROJECT and one.package not in untried:
+                last, asked = one.package, one.name + one.asked
+                untried[last] = [*one.replacements()]
+                if last not in release.relax:
+                    # All that is missing is told at once, so the search goes on.
+                    missing[last] = one
+            elif untried.get(last):
+                asked = relaxed[last].asked
+            elif missing:
+                break
+            else:
+                raise explain_uv(release, str(error)) from error
+            why = "taken with --relax"
+            relaxed[last] = Relaxation(asked=asked, use=untried[last].pop(0), why=why)
+        else:
+            break
+    if missing:
+        raise explain_lacking(release, [*missing.values()])
+    read_pins(text, release)
+    return Resolution(text, tuple(relaxed.values()))
+
+
+async def _compiled(
+    release: Release, taken: Sequence[Relaxation], *, universal: bool, present: str | None
+) -> str:
+    """The pins that uv finds with some relaxations. Raises UvError."""
     with tempfile.TemporaryDirectory(prefix="authcache-pins-") as name:
         folder = Path(name)
         source, output = folder / "requirements.in", folder / "pins.txt"
         source.write_text(requirements(release), encoding="utf-8")
-        relaxed = folder / "overrides.txt" if release.relaxations else None
+        relaxed = folder / "overrides.txt" if taken else None
         if relaxed is not None:
-            relaxed.write_text(overrides(release), encoding="utf-8")
+            relaxed.write_text(overrides(taken), encoding="utf-8")
         if present is not None:
             output.write_text(present, encoding="utf-8")
-        command = compile_command(find_uv(), source, output, relaxed, universal=universal)
-        try:
-            await run_uv(command, folder)
-        except UvError as error:
-            raise explain_uv(release, str(error)) from error
-        text = output.read_text(encoding="utf-8")
-    read_pins(text, release)
-    return text
+        await run_uv(
+            compile_command(find_uv(), source, output, relaxed, universal=universal), folder
+        )
+        return output.read_text(encoding="utf-8")
 
 
 async def lock(releases: Iterable[Release], progress: Progress, *, upgrade: bool) -> None:
@@ -72,7 +116,7 @@ async def lock(releases: Iterable[Release], progress: Progress, *, upgrade: bool
             )
         progress.phase(f"pinning {release.name}")
         before = recorded_pins(release)
-        text = await resolve(release, universal=True, present=None if upgrade else before)
+        text, _ = await resolve(release, universal=True, present=None if upgrade else before)
         (PINS_FOLDER / f"{release.version}.txt").write_text(text, encoding="utf-8")
         changed = "as before" if text == before else "changed"
         progress.note(f"{release.name}: {len(read_pins(text, release))} packages, {changed}")

@@ -57,11 +57,19 @@ NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
 _UP_TO_1_84 = {"expired": 400, "wrong_model": 401} | {
     why: 400 for why in STATUSES if why.endswith(("_budget", "_zero"))
 }
-REFUSALS: tuple[tuple[str, Mapping[str, int]], ...] = (("litellm<1.85", _UP_TO_1_84),)
+_FROM_1_104 = dict.fromkeys(
+    (why for why in STATUSES if why.endswith(("_budget", "_zero"))),
+    422,
+)
+REFUSALS: tuple[tuple[str, Mapping[str, int]], ...] = (
+    ("litellm<1.85", _UP_TO_1_84),
+    ("litellm>=1.104", _FROM_1_104),
+)
 """Releases, and the statuses of their refusals where they differ from the reference proxy's.
 
 Seen in runs of 1.84.0rc1 and 1.94.0; the border is by the code of 1.84.10 and 1.85.0
-(auth_exception_handler.py, auth_checks.py, user_api_key_auth.py).
+(auth_exception_handler.py, auth_checks.py, user_api_key_auth.py). A used-up budget is 422 in runs
+of 1.105.7; the border is by ``budget_exceeded_status_code``: 1.104.0 has it, 1.103.11 does not.
 """
 
 
@@ -126,7 +134,7 @@ class LiteLLMTarget(Target):
     loses_spend = frozenset(ObjectKind)
     takes_premises = False
     pace_share = 0.6
-    notes = (
+    notes: tuple[str, ...] = (
         (
             "A LiteLLM release takes part, so times are not scaled. At rest, before each snapshot, "
             "a release's own job writes its spend at once rather than at its next turn. The age of "
@@ -153,6 +161,11 @@ class LiteLLMTarget(Target):
         }
         self._environment = environment
         self._real_prisma = real_prisma
+        if relaxed := environment.record.relaxed:
+            self.notes = (
+                *self.notes,
+                f"{release.name} runs with packages other than it requires: {'; '.join(relaxed)}.",
+            )
 
     @property
     def database(self) -> LiteLLMDatabase:
@@ -198,9 +211,11 @@ class LiteLLMTarget(Target):
         return any(covers(one, self.release.name) for one in ranges) if ranges else None
 
     def describe(self) -> Mapping[str, Any]:
-        """In place of switches: the release, and the Prisma client that it uses."""
+        """In place of switches: the release, its Prisma client, and what it lacks, if anything."""
         prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
-        return {"release": self.version, "prisma": prisma}
+        relaxed = "; ".join(self._environment.record.relaxed)
+        described = {"release": self.version, "prisma": prisma}
+        return described | ({"relaxed": relaxed} if relaxed else {})
 
     def _settings(self, context: ReplicaContext | ContainerContext, **places: Any) -> Settings:
         _check_redis(context.redis_url)

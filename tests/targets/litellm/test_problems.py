@@ -13,6 +13,11 @@ error: No solution found when resolving dependencies for split (markers: python_
   cause: Because there is no version of litellm-proxy-extras==0.4.113 and litellm[proxy]>=1.109.1 depends on litellm-proxy-extras==0.4.113, we can conclude that litellm[proxy]>=1.109.1 cannot be used.
          And because you require litellm[proxy]==1.109.1, we can conclude that your requirements are unsatisfiable.
 """  # noqa: E501 - as uv writes it
+NO_PACKAGE = """\
+error: No solution found when resolving dependencies
+  cause: Because litellm-proxy was not found in the package registry and litellm[proxy]>=1.110.2 depends on litellm-proxy==1.110.2, we can conclude that litellm[proxy]>=1.110.2 cannot be used.
+         And because you require litellm[proxy]==1.110.2, we can conclude that your requirements are unsatisfiable.
+"""  # noqa: E501 - as uv writes it
 TOO_NEW = """\
 error: No solution found when resolving dependencies
   cause: Because only certifi<=2026.10.18 is available and litellm==1.106.10 depends on certifi>=2026.10.19, we can conclude that litellm==1.106.10 cannot be used.
@@ -67,9 +72,15 @@ error: Failed to download `asyncpg==0.32.0`
             TOO_NEW,
             [
                 "[certifi>=2026.10.19]",
-                'releases.toml: add ["1.106.10"] with a title, and under ["1.106.10"] put',
-                'relaxations = [{ asked = "certifi>=2026.10.19", use = "certifi", why = "…" }]',
+                "try again with --relax certifi (make: RELAX=certifi).",
+                "says: Because only certifi<=2026.10.18 is available and litellm==1.106.10 depends",
+                "And because you require litellm[proxy]==1.106.10, we can",
             ],
+        ),
+        (
+            "1.110.1",
+            NO_PACKAGE,
+            ["[litellm-proxy==1.110.2]", "run without [litellm-proxy]", "--relax litellm-proxy "],
         ),
         ("1.84.10", NO_WHEEL, ["[uvloop==0.21.0]", "no wheel for this platform [", "Python ["]),
         ("1.93.0", WRONG_PYTHON, ["runs on Python [>=3.10,<3.15]", "this is Python [3."]),

@@ -103,7 +103,9 @@ def test_what_a_release_cannot_be_told_is_refused(url: str, what: str) -> None:
         ("1.84.10", 400, 400, 401),
         ("1.86.0", 429, 401, 403),
         ("1.94.0", 429, 401, 403),  # seen
-        ("1.109.1", 429, 401, 403),
+        ("1.102.4", 429, 401, 403),
+        ("1.105.7", 422, 401, 403),  # seen
+        ("1.109.1", 422, 401, 403),
     ],
 )
 def test_a_release_refuses_with_its_own_statuses(
