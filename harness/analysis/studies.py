@@ -57,13 +57,13 @@ def twins(pairs: Sequence[Pair]) -> Study:
 
 
 def history(versions: Sequence[str] | None = None) -> Study:
-    """Releases, oldest first: all known ones, or those named (``1.84.0rc1``).
+    """Releases, oldest first: those of the table that are for it, or those named (``1.84.0rc1``).
 
     Raises:
         UsageError: an empty list, text that is not a version, or a release that is refused.
     """
     if versions is None:
-        return Study(tuple(release.name for release in known_releases().values()))
+        return Study(tuple(one.name for one in known_releases().values() if one.history))
     chosen = {parse_version(version) for version in versions}
     if not chosen:
         raise UsageError("No release is named. Leave RELEASES out to use all known releases.")

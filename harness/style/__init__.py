@@ -39,6 +39,17 @@ NAMED: Mapping[str, int] = {
     "litellm==1.93.0": 5,
     "litellm==1.94.0": 2,
     "litellm==1.109.1": 15,
+    # These are in neither; the first two and `recommended` are what the study of freshness draws.
+    "litellm==1.92.2": 1,
+    "litellm==1.105.7": 0,
+    "litellm==1.88.6": 10,
+    "litellm==1.95.1": 9,
+    "litellm==1.96.2": 4,
+    "litellm==1.100.5": 12,
+    "litellm==1.102.4": 13,
+    "litellm==1.104.9": 2,
+    "litellm==1.108.14": 14,
+    "litellm==1.109.3": 11,
 }
 """Places in `COLOURS` of built-in names. Any other name is hashed."""
 

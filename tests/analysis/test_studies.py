@@ -66,7 +66,7 @@ def test_the_command_line_wins() -> None:
 
 def test_the_history_runs_all_known_releases_in_their_order() -> None:
     scenario = history().load()
-    assert scenario.variants == [release.name for release in known_releases().values()]
+    assert scenario.variants == [one.name for one in known_releases().values() if one.history]
     assert (scenario.replicas, scenario.rounds) == (2, 2)
     assert not scenario.premises.null_user_for_team_keys
 

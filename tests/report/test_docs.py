@@ -22,7 +22,7 @@ def test_the_history_has_a_row_for_every_known_release() -> None:
     rows = [
         line.split("|")[1].strip() for line in block("docs/releases.md", "history") if "|" in line
     ]
-    assert rows[2:] == [f"`{version}`" for version in known_releases()]
+    assert rows[2:] == [f"`{v}`" for v, release in known_releases().items() if release.history]
 
 
 def test_the_twins_have_a_row_for_every_pair() -> None:
