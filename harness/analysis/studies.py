@@ -30,6 +30,9 @@ class Study:
     """A worker of LiteLLM takes about 330 MB, and the studies start up to twenty on two cores; two
     replicas are the least that share a Redis."""
     scenario: str = "issue-27874"
+    management_ttl: bool = False
+    """Whether releases get the TTL of the scenario for keys, users and teams by their variable too,
+    so that they can be compared with reference variants, which know no other TTL."""
 
     def load(self, replicas: int | None = None, rounds: int | None = None) -> Scenario:
         """The scenario as the study runs it, with the command line's changes.
@@ -43,7 +46,9 @@ class Study:
             variants=self.variants,
             premises=False,
         )
-        return load_scenario(self.scenario, changes)
+        scenario = load_scenario(self.scenario, changes)
+        table = scenario.with_releases.model_copy(update={"management_ttl": self.management_ttl})
+        return scenario.model_copy(update={"with_releases": table})
 
 
 TWIN_ROUNDS = 5
@@ -53,7 +58,7 @@ in one of 126; a run compares more than a hundred figures."""
 
 def twins(pairs: Sequence[Pair]) -> Study:
     """Reference variants and their releases, side by side in every round."""
-    return Study(tuple(name for pair in pairs for name in pair), TWIN_ROUNDS)
+    return Study(tuple(name for pair in pairs for name in pair), TWIN_ROUNDS, management_ttl=True)
 
 
 def history(versions: Sequence[str] | None = None) -> Study:

@@ -124,7 +124,7 @@ def variant_result(
         ),
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
         cpu_ms_per_request=_cpu(arm.name, measured),
-        hard_coded=list(arm.target.hard_coded),
+        hard_coded=[*arm.target.hard_coded, *_kept_by_code(plan, arm)],
         backfill_ttl_s=_backfill(evidence),
         not_instrumented=list(unseen),
         not_instrumented_because={point: reason for point, reason in unseen.items() if reason},
@@ -222,6 +222,20 @@ def spend_drift(windows: Sequence[Evidence]) -> dict[str, int]:
         for kind in ObjectKind
         if kind is not ObjectKind.KEY
     }
+
+
+def _kept_by_code(plan: RunPlan, arm: Arm) -> list[str]:
+    """What a target that hard-codes times keeps beyond the promise, in a sentence."""
+    kept_s = arm.target.kept_by_code_s(
+        plan.ttl_s,
+        time_scale=plan.settings.time_scale,
+        management_ttl=plan.settings.management_ttl,
+    )
+    promised_s = plan.promise_s(redis=arm.target.uses_redis)
+    if not arm.target.hard_coded or kept_s <= promised_s:
+        return []
+    beyond = f"[{kept_s:g}] s old when it is served; the TTL promises [{promised_s:g}] s."
+    return [f"By its code an entry may be {beyond}"]
 
 
 def _cells(

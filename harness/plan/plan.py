@@ -250,6 +250,7 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
         source_latency_ms=scenario.premises.source_latency_ms * scenario.time_scale,
         mock_latency_ms=scenario.mock.latency_ms,
         mock_completion_tokens=scenario.mock.completion_tokens,
+        management_ttl=scenario.with_releases.management_ttl,
         cost_micro=scenario.mock.cost_micro,
     )
     names = [arm.name for arm in arms]

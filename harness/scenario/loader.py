@@ -103,6 +103,8 @@ def _with_releases(raw: dict[str, Any], slower: WithReleases, changes: Changes) 
         )
     table = slower.model_dump(exclude_none=True)
     keys = table.pop("keys")
+    # It stays in the table, because it changes no field of the scenario.
+    del table["management_ttl"]
     load = {
         field: table.pop(field)
         for field in ("rate_per_s", "users", "window_ttls")

@@ -233,6 +233,9 @@ class WithReleases(_Table):
     window_ttls: int | None = Field(None, ge=3, le=100)
     keys: dict[ScopeName, Keys] = {}
     """Keys by scope, instead of the population's."""
+    management_ttl: bool = False
+    """Set a release's variable DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL to the TTL too. Before
+    1.91 it alone gives the TTL of keys, users and teams, which is 60 s without it."""
 
 
 class _Expectation(_Table):

@@ -278,6 +278,22 @@ class Target(Protocol):
         del action
         return None
 
+    def kept_by_code_s(
+        self, ttl_s: float, *, time_scale: float = 1.0, management_ttl: bool = False
+    ) -> float:
+        """How old an entry may be when it is served, by the code, in s; without the time of a read.
+
+        By default what the operator set: one TTL in each tier. An entry that requests store again
+        before it expires is kept for longer.
+
+        Args:
+            ttl_s: the TTL that the operator set, already scaled.
+            time_scale: the factor for times that the code fixes, where they can be scaled.
+            management_ttl: as `RunSettings.management_ttl`.
+        """
+        del time_scale, management_ttl
+        return ttl_s * (2 if self.uses_redis else 1)
+
     def describe(self) -> Mapping[str, Any]:
         """Switches as written to ``result.json``."""
 

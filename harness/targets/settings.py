@@ -32,6 +32,8 @@ class RunSettings:
     """The premise: how much longer each read of an object from Postgres takes."""
     mock_latency_ms: float = 0.0
     mock_completion_tokens: int = 20
+    management_ttl: bool = False
+    """Whether a release's variable for the TTL of keys, users and teams is set to `ttl_s` too."""
     cost_micro: int = 250
     """Cost of one reply in millionths of a US dollar."""
     served_header: bool = True

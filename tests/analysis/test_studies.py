@@ -59,6 +59,11 @@ def test_twins_stand_side_by_side_and_nothing_is_planted() -> None:
     assert scenario.load.rate_per_s == scenario.with_releases.rate_per_s
 
 
+def test_a_release_gets_the_ttl_of_its_twin_and_otherwise_its_own() -> None:
+    assert twins(known_pairs()).load().with_releases.management_ttl
+    assert not history().load().with_releases.management_ttl
+
+
 def test_the_command_line_wins() -> None:
     scenario = twins(known_pairs()).load(replicas=4, rounds=1)
     assert (scenario.replicas, scenario.rounds) == (4, 1)

@@ -277,7 +277,18 @@ def test_what_the_variant_is_comes_from_the_plan(tmp_path: Path) -> None:
     assert (result.target, result.version, result.title) == ("litellm", "1.94.0", "A title")
     assert result.switches == {"codec": "raw"}
     assert result.overridden == ["codec"]
-    assert result.hard_coded == ["600 s backfill"]
+    assert result.hard_coded == ["600 s backfill"], "it keeps what it promises"
+
+
+def test_what_a_release_keeps_beyond_the_promise_is_told(tmp_path: Path) -> None:
+    arm = replace(ARM, target=replace(TARGET, kept_s=660.0))
+    with SampleWriter(tmp_path / "1.csv.gz"):
+        pass
+    result = variant_result(replace(_run(), arms=(arm,)), arm, [], tmp_path)
+
+    assert result.hard_coded[-1] == (
+        "By its code an entry may be [660] s old when it is served; the TTL promises [4.1] s."
+    )
 
 
 def test_reads_are_counted_by_scope_and_object_over_the_measured_windows(tmp_path: Path) -> None:

@@ -19,6 +19,13 @@ class DescribedTarget(FakeTarget):
     overridden: tuple[str, ...] = ()
     hard_coded: tuple[str, ...] = ()
     takes_premises: bool = True
+    kept_s: float = 0.0
+
+    def kept_by_code_s(
+        self, ttl_s: float, *, time_scale: float = 1.0, management_ttl: bool = False
+    ) -> float:
+        del time_scale, management_ttl
+        return max(self.kept_s, super().kept_by_code_s(ttl_s))
 
     def describe(self) -> Mapping[str, Any]:
         return self.switches

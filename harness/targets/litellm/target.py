@@ -44,12 +44,14 @@ _OWN_CACHES = (
     "release to release"
 )
 _OWN_READERS = "which of its failed reads a release logs as a pair cannot be seen from outside"
+WITHOUT_REDIS = "litellm<1.84.0rc1"
+"""Releases whose auth cache is in memory alone."""
 NOT_CHECKED: tuple[tuple[str, str, str], ...] = (
     ("litellm>=0", "memory", _OWN_CACHES),
     ("litellm>=0", "redis_gets", _SHARED_REDIS),
     ("litellm>=0", "redis_writes", _SHARED_REDIS),
     ("litellm>=0", "pairs", _OWN_READERS),
-    ("litellm<1.84.0rc1", "redis_lookups", _NO_REDIS_TIER),
+    (WITHOUT_REDIS, "redis_lookups", _NO_REDIS_TIER),
     ("litellm>=1.102", "redis_lookups", _PREFETCH),
 )
 """Releases, the equation that does not hold for them, and why."""
@@ -97,6 +99,19 @@ BROADCASTS: tuple[tuple[str, frozenset[str]], ...] = (
 
 Wheels were read one after another; releases between them were not. An action in no row is one whose
 code was not read: deletions of keys and users, new keys, removals of members.
+"""
+WRITTEN_FOR: tuple[tuple[str, float], ...] = (("litellm<1.91", 60.0),)
+"""Releases, and the TTL in s that they give to keys, users and teams, whatever
+``user_api_key_cache_ttl`` says; a variable changes it (`RunSettings.management_ttl`).
+
+By the code of 1.83.14, 1.84.0rc1, 1.88.6, 1.90.0 (auth_checks.py) and of 1.91.0, which asks
+``get_management_object_ttl``.
+"""
+BACKFILL: tuple[tuple[str, float], ...] = (("litellm>=1.84.0rc1,<1.94", 600.0),)
+"""Releases, and how long in s what they take from Redis stays in memory.
+
+By the code of 1.84.0rc1, 1.92.2, 1.93.0 and of 1.94.0 (dual_cache.py, ``_backfill_kwargs``), and in
+runs, as `backfill_ttl_s`.
 """
 
 
@@ -210,6 +225,17 @@ class LiteLLMTarget(Target):
         ranges = [releases for releases, actions in BROADCASTS if action in actions]
         return any(covers(one, self.release.name) for one in ranges) if ranges else None
 
+    def kept_by_code_s(
+        self, ttl_s: float, *, time_scale: float = 1.0, management_ttl: bool = False
+    ) -> float:
+        """As the code has it: one TTL in Redis, and in memory that of what is taken from there."""
+        del time_scale  # Times of a release are never scaled.
+        fixed_s = _of_release(WRITTEN_FOR, self.release.name, ttl_s)
+        written_s = ttl_s if management_ttl else fixed_s
+        if covers(WITHOUT_REDIS, self.release.name):
+            return written_s
+        return written_s + _of_release(BACKFILL, self.release.name, ttl_s)
+
     def describe(self) -> Mapping[str, Any]:
         """In place of switches: the release, its Prisma client, and what it lacks, if anything."""
         prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
@@ -227,6 +253,10 @@ class LiteLLMTarget(Target):
             redis_url=context.redis_url,
             **places,
         )
+
+
+def _of_release(table: tuple[tuple[str, float], ...], release: str, otherwise: float) -> float:
+    return next((value for releases, value in table if covers(releases, release)), otherwise)
 
 
 def _check_redis(url: str | None) -> None:

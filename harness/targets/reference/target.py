@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 import harness
+from harness.authcache.cache import BACKFILL_FIXED_S
 from harness.authcache.variants import Variant
 from harness.authcache.words import ObjectKind
 from harness.domain.population import VirtualKey
@@ -93,6 +94,15 @@ class ReferenceTarget(Target):
     def call(self, action: str, key: VirtualKey, number: int) -> Call:
         """Every action, in LiteLLM's shapes."""
         return management.call(action, key, number)
+
+    def kept_by_code_s(
+        self, ttl_s: float, *, time_scale: float = 1.0, management_ttl: bool = False
+    ) -> float:
+        """One TTL in Redis, and in memory that of what is taken from there."""
+        del management_ttl
+        if self.uses_redis and self._variant.switches.backfill_ttl == "fixed_600s":
+            return ttl_s + BACKFILL_FIXED_S * time_scale
+        return ttl_s * (2 if self.uses_redis else 1)
 
     def describe(self) -> Mapping[str, Any]:
         """The variant's switches."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.authcache.variants import load_variants
 from harness.domain.changes import ACTIONS
 from harness.domain.population import MOCK_MODEL, make_population
 from harness.errors import SetupError
@@ -16,6 +17,7 @@ from harness.targets.litellm.inside.proxy_config import proxy_config
 from harness.targets.litellm.inside.settings import Settings
 from harness.targets.litellm.releases import release_of
 from harness.targets.litellm.target import BROADCASTS, LiteLLMTarget, refusal_statuses
+from harness.targets.reference.target import ReferenceTarget
 from harness.targets.schema import management
 from harness.targets.schema.truth import STATUSES
 from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE, RunSettings
@@ -159,3 +161,33 @@ def test_what_a_release_lacks_has_no_call(action: str) -> None:
     call = target.call(action, key, 1)
     assert (call is None) == (action == "key-regenerate")
     assert call is None or call == management.call(action, key, 1)
+
+
+@pytest.mark.parametrize(
+    ("release", "kept_s", "told_s"),
+    [
+        ("1.83.14", 60, 10),
+        ("1.84.0rc1", 660, 610),
+        ("1.88.6", 660, 610),
+        ("1.90.0", 660, 610),
+        ("1.91.0", 610, 610),
+        ("1.93.0", 610, 610),
+        ("1.94.0", 20, 20),
+        ("1.105.7", 20, 20),
+    ],
+)
+def test_what_the_code_keeps_is_more_than_the_promise_where_times_are_fixed(
+    release: str, kept_s: float, told_s: float
+) -> None:
+    """Of a TTL of 10 s; with the variable for keys, users and teams set, the second."""
+    target = LiteLLMTarget(release_of(release), Environment(Path("nowhere"), RECORD))
+    assert target.kept_by_code_s(10.0) == kept_s
+    assert target.kept_by_code_s(10.0, management_ttl=True) == told_s
+
+
+@pytest.mark.parametrize(
+    ("variant", "kept_s"), [("litellm_1_84", 310), ("litellm_1_94", 20), ("memory_only", 10)]
+)
+def test_what_a_reference_variant_keeps_follows_its_switches(variant: str, kept_s: float) -> None:
+    target = ReferenceTarget(load_variants()[variant])
+    assert target.kept_by_code_s(10.0, time_scale=0.5) == kept_s

@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from harness.targets.litellm.inside.settings import Settings
 
+MANAGEMENT_TTL = "DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL"
+"""Releases before 1.91 take the TTL of keys, users and teams from it, and from no setting."""
 _MOCK_PROMPT_TOKENS_COST = 0.0
 _MICRO = 1_000_000
 MOCK_COMPLETION_TOKENS = 20
@@ -40,10 +42,10 @@ def proxy_config(settings: Settings, master_key: str) -> dict[str, Any]:
 
 def environment(settings: Settings, config_file: str) -> Mapping[str, str]:
     """Environment variables that the proxy reads while it is imported and starts."""
-    return {
+    management = {MANAGEMENT_TTL: str(max(1, round(settings.ttl_s)))}
+    return (management if settings.management_ttl else {}) | {
         "CONFIG_FILE_PATH": config_file,
         "DATABASE_URL": settings.dsn,
-        "DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL": str(max(1, round(settings.ttl_s))),
         "DISABLE_SCHEMA_UPDATE": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_MODE": "PRODUCTION",

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from harness.targets.litellm.inside import boot
@@ -66,7 +67,10 @@ def test_the_configuration_follows_the_scenario() -> None:
     assert model["model_info"]["output_cost_per_token"] * 20 * 1e6 == 250
     assert model["litellm_params"]["mock_delay"] == 0.4
     variables = environment(settings, "/c.yaml")
-    assert variables["DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL"] == "7"
+    assert "DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL" not in variables
+    told = environment(replace(settings, management_ttl=True), "/c.yaml")
+    assert told["DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL"] == "7"
+    assert told.keys() - variables.keys() == {"DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL"}
     assert variables["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
 
 
