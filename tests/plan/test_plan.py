@@ -58,6 +58,16 @@ def test_a_slow_source_is_named_as_planted_and_scales_with_time() -> None:
     assert without.premises == []
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_a_scenario_says_whether_releases_get_their_variable_for_the_ttl(*, told: bool) -> None:
+    scenario = load_scenario("smoke", Changes(variants=("litellm==1.84.0rc1",)))
+    table = scenario.with_releases.model_copy(update={"management_ttl": told})
+    scenario = scenario.model_copy(update={"with_releases": table})
+    plan = make_plan(scenario, [Arm("litellm==1.84.0rc1", "", DescribedTarget())], stack="embedded")
+    assert plan.fleet(plan.arms[0]).settings.management_ttl is told
+    assert facts(plan)["scenario"]["with_releases"]["management_ttl"] is told
+
+
 def test_a_manifest_names_no_host_and_no_folder() -> None:
     scenario = load_scenario("smoke")
     plan = make_plan(scenario, [reference_arm(load_variants()["recommended"])], stack="embedded")
