@@ -147,7 +147,7 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
             plan.all_keys,
             samples_dir,
             ttl_s=plan.ttl_s,
-            kept_by_code_s=getattr(arm.target, "kept_by_code_s", None),
+            kept_by_code_s=plan.kept_by_code_s(arm),
         )
         for arm in plan.arms
     }

@@ -226,11 +226,7 @@ def spend_drift(windows: Sequence[Evidence]) -> dict[str, int]:
 
 def _kept_by_code(plan: RunPlan, arm: Arm) -> list[str]:
     """What a target that hard-codes times keeps beyond the promise, in a sentence."""
-    kept_s = arm.target.kept_by_code_s(
-        plan.ttl_s,
-        time_scale=plan.settings.time_scale,
-        management_ttl=plan.settings.management_ttl,
-    )
+    kept_s = plan.kept_by_code_s(arm)
     promised_s = plan.promise_s(redis=arm.target.uses_redis)
     if not arm.target.hard_coded or kept_s <= promised_s:
         return []

@@ -108,6 +108,13 @@ class RunPlan:
         read_s = READ_S + self.settings.source_latency_ms / 1000
         return self.ttl_s * (2 if redis else 1) + read_s
 
+    def kept_by_code_s(self, arm: Arm) -> float:
+        """How long an arm's code keeps an object, hard-coded times included, in s."""
+        settings = self.settings
+        return arm.target.kept_by_code_s(
+            settings.ttl_s, time_scale=settings.time_scale, management_ttl=settings.management_ttl
+        )
+
     @property
     def window_s(self) -> float:
         """Length of a measured window: a whole number of TTLs."""
