@@ -624,12 +624,14 @@ def test_a_scope_in_which_nothing_changed_is_not_tested(tmp_path: Path) -> None:
     )  # fmt: skip
     unmeasured = one.model_copy(update={"workers": []})
     found = {
-        scope: variant_result(plan, ARM, [window], tmp_path, {"team-block": {scope: one}})
+        scope: variant_result(plan, ARM, [window], tmp_path, fresh={"team-block": {scope: one}})
         for scope in ("team", "user")
     }
     assert found["team"].not_tested == []
     assert found["user"].not_tested == ["freshness"]
-    result = variant_result(plan, ARM, [window], tmp_path, {"team-block": {"team": unmeasured}})
+    result = variant_result(
+        plan, ARM, [window], tmp_path, fresh={"team-block": {"team": unmeasured}}
+    )
     assert result.not_tested == ["freshness"], "no worker was measured"
 
 
@@ -648,7 +650,7 @@ def test_what_a_change_leaves_behind_makes_the_cell_of_its_scope_stale(tmp_path:
     plan, windows = _run(), [evidence(), window]
     SampleWriter(tmp_path / f"{windows[0].name}.csv.gz").close()
     fresh = freshness([window], plan.all_keys, tmp_path, ttl_s=2.0)
-    result = variant_result(plan, ARM, windows, tmp_path, fresh)
+    result = variant_result(plan, ARM, windows, tmp_path, fresh=fresh)
     assert result.stale == {"team": {"status": 1, "key": 1}}
     assert "stale" in result.cells["team"]
     assert "after key-delete, 1 of 1 workers gave old answers" in result.cell_reasons["team"]
