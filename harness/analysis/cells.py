@@ -15,7 +15,8 @@ CELLS: Mapping[Cell, str] = {
         "of the promise"
     ),
     "stale": (
-        "an answer that was right once, but longer ago than the promise; or an entry kept alive: "
+        "an answer that was right once, but longer ago than the promise; an old answer of a worker "
+        "that had given a new one (resurrected); or an entry kept alive: "
         "served when older than the promise, or of an object that is requested "
         f"{LEAST_PER_TTL} times per TTL or more and read less than {RARE_SHARE:g} times as often "
         "as by a correct cache"
@@ -78,8 +79,8 @@ def judge(
         + [f"{n / requests:.1%} answered {status}" for status, n in unexpected.items()],
         "stale": [
             *late,
-            *(f"{n} answers with a {kind} older than the promise" for kind, n in stale.items()),
-            *(_kept(kind, one) for kind, one in (kept_alive or {}).items()),
+            *([f"{sum(stale.values())} old answers: {', '.join(stale)}"] if stale else []),
+            *([_kept(kept_alive)] if kept_alive else []),
         ],
     }
     times = reads_per_1000 / reference_per_1000 if reference_per_1000 else 0.0
@@ -97,13 +98,13 @@ def judge(
     return Verdict(found or ["healthy"], said or text)
 
 
-def _kept(kind: str, one: KeptAlive) -> str:
-    said = []
-    if one.rarely_read:
-        said.append(f"{one.rarely_read} of {one.objects} hardly read")
-    if one.age_max_s is not None:
-        said.append(f"served {one.age_max_s:.1f} s after its read")
-    return f"{kind} kept alive: {', '.join(said)}"
+def _kept(kept_alive: Mapping[str, KeptAlive]) -> str:
+    rare = sum(one.rarely_read for one in kept_alive.values())
+    ages_s = [one.age_max_s for one in kept_alive.values() if one.age_max_s is not None]
+    said = [f"{rare} of {sum(one.objects for one in kept_alive.values())} hardly read"]
+    said = said if rare else []
+    said += [f"served up to {max(ages_s):.1f} s after the read"] if ages_s else []
+    return f"{', '.join(kept_alive)} kept alive: {', '.join(said)}"
 
 
 def _rate(count: int, requests: int) -> str:

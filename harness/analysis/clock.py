@@ -334,16 +334,29 @@ def was_tested(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> bool
 
 
 def late(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> list[str]:
-    """A sentence for each kind of change that a worker of a scope served beyond the promise."""
+    """What workers of a scope served after changes, in a sentence; empty where nothing was stale.
+
+    An old answer after a new one of the same worker is stale at once: the worker knew better.
+    """
     said = []
-    for action, by in found.items():
-        one = by.get(scope)
-        over = [] if one is None else [w for w in one.workers if w.low > one.promise_s]
-        if one is not None and over:
-            longest = max(over, key=lambda w: (_longest(w), w.low))
-            sign = "at least " if longest.high is None else ""
-            said.append(
-                f"after {action}, {len(over)} of {len(one.workers)} workers gave old answers "
-                f"beyond the promise of {one.promise_s:.1f} s, for {sign}{longest.low:.1f} s"
-            )
+    slow = {
+        action: [w for w in by[scope].workers if w.low > by[scope].promise_s]
+        for action, by in found.items()
+        if scope in by
+    }
+    if over := [w for workers in slow.values() for w in workers]:
+        actions = [action for action, workers in slow.items() if workers]
+        one = found[actions[0]][scope]
+        longest = max(over, key=lambda w: (_longest(w), w.low))
+        most = max(map(len, slow.values()))
+        said.append(
+            f"after {', '.join(actions)}, up to {most} of {len(one.workers)} workers gave old "
+            f"answers beyond the promise of {one.promise_s:.1f} s, for "
+            f"{'at least ' if longest.high is None else ''}{longest.low:.1f} s"
+        )
+    if again := [a for a, by in found.items() if scope in by and by[scope].resurrected]:
+        n = sum(found[action][scope].resurrected for action in again)
+        said.append(
+            f"after {', '.join(again)}, {n} old answers of workers that had given a new one"
+        )
     return said

@@ -67,10 +67,16 @@ def slowest_cell(by_action: Mapping[str, Mapping[str, Freshness]]) -> Cell:
 
 
 def clock_text(clock: Clock | None) -> str:
-    """Seconds until the last old answer, with ``≥`` where it was not the last one."""
+    """Seconds from the last old answer to the first new one; ``≥`` where none was the last one."""
     if clock is None:
         return NOT_MEASURED
-    return seconds(clock.low) if clock.high is not None else f"≥ {seconds(clock.low)}"
+    if clock.high is None:
+        return f"≥ {seconds(clock.low)}"
+    return (
+        between(seconds(clock.low), seconds(clock.high))
+        if clock.low
+        else f"≤ {seconds(clock.high)}"
+    )
 
 
 def freshness_table(result: Result) -> Table:
@@ -92,10 +98,11 @@ def freshness_table(result: Result) -> Table:
         "change, scope",
         columns,
         rows,
-        "From the answer to the change to the start of the last request that was sent after it and "
-        "got an old answer: of the worker that took the change, and the greatest of all others; "
-        f"{_promises(result)}{KEPT} within the promise, {OVER} beyond it, ≥ where old answers had "
-        "not ended with the window. Below: how it ended. At once: within the time of one probe. "
+        "From the answer to the change to the last request that got an old answer, and to the "
+        "first one after it that got a new one: of the worker that took the change, and the "
+        f"greatest of all others; {_promises(result)}{KEPT} within the promise, {OVER} beyond it. "
+        "≤: no old answer came; ≥: old answers had not ended with the window. Below: how it ended. "
+        "At once: within the time of one probe. "
         "Before expiry: the last copy was younger than a TTL when it went.",
     )
 

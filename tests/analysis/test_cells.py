@@ -50,7 +50,7 @@ def slope(value: float, low: float | None) -> Estimate:
         # Wrong data is never masked by what else is wrong.
         ({"failures": {"user": 1}, "wrong": {"user": 500}}, "hidden broken", "0.50 wrong user"),
         ({"let_through": {"expired": 3}}, "hidden", "3 replies let through: expired"),
-        ({"stale": {"key": 2}}, "stale", "2 answers with a key older"),
+        ({"stale": {"key": 2}}, "stale", "2 old answers: key"),
         (
             {"stale": {"key": 2}, "unexpected": {"500": 1}, "let_through": {"blocked": 1}},
             "hidden broken stale",
@@ -65,7 +65,7 @@ def slope(value: float, low: float | None) -> Estimate:
         (
             {"kept_alive": {"user": KeptAlive(age_max_s=9.25)}, "failures": {"key": 1}},
             "broken stale",
-            "user kept alive: served 9.2 s after its read",
+            "user kept alive: served up to 9.2 s after the read",
         ),
         ({"late": ["after team-block"], "stale": {"status": 1}}, "stale", "after team-block; 1"),
     ],

@@ -34,12 +34,14 @@ def test_a_range_means_the_releases_within_it(name: str, variant: str, meant: bo
 
 
 def test_the_scenario_says_what_each_release_must_show() -> None:
+    stale = {"team": "stale", "user": "stale"}
+    assert _cells("litellm==1.84.0rc1") == {**stale, "shared_id": "broken", "member": "broken"}
+    assert _cells("litellm==1.90.0") == {**stale, "shared_id": "broken", "member": "stale"}
+    assert _cells("litellm==1.91.0") == {**stale, "shared_id": "stale", "member": "stale"}
     healthy = {"team": "healthy", "user": "healthy"}
     assert _cells("litellm==1.83.14") == healthy
-    assert _cells("litellm==1.84.0rc1") == {**healthy, "shared_id": "broken", "member": "broken"}
-    assert _cells("litellm==1.90.0") == {**healthy, "shared_id": "broken", "member": "healthy"}
-    assert _cells("litellm==1.91.0") == {**healthy, "shared_id": "healthy", "member": "healthy"}
-    assert _cells("litellm==1.109.1", premises=False) == _cells("litellm==1.91.0")
+    assert _cells("litellm==1.96.2") == {**healthy, "shared_id": "healthy", "member": "healthy"}
+    assert _cells("litellm==1.109.1", premises=False) == _cells("litellm==1.96.2")
 
 
 def test_an_expectation_of_a_range_is_held_under_the_releases_name() -> None:

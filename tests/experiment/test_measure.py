@@ -68,7 +68,7 @@ class Connection:
     def __init__(self, plan: RunPlan) -> None:
         self._tokens = [key.token for key in plan.keys]
 
-    async def fetch(self, statement: str) -> list[dict[str, Any]]:
+    async def fetch(self, statement: str, *_: Any) -> list[dict[str, Any]]:
         if '"LiteLLM_VerificationToken"' not in statement:
             return []
         row = {"blocked": False, "expires": None, "max_budget": None, "spend": 0.0}

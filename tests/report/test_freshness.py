@@ -77,8 +77,8 @@ def test_the_table_has_handler_and_others_the_end_and_the_promise() -> None:
     table = _table(summary_markdown(with_changes(issue_27874())), "change, scope")
     assert table.head == ["change, scope", "litellm_1_84", "recommended"]
     assert [row[1:] for row in table.rows] == [
-        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "0.00 / 0.30 ✓\nat once"],
-        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "0.00 / 1.25 ✓\nexpiry\nresurrected 2 " + TIMES],
+        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "≤ 0.20 / 0.30\u20130.50 ✓\nat once"],
+        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "≤ 0.20 / 1.25\u20131.50 ✓\nexpiry\nresurrected 2 " + TIMES],
         ["≥ 8.00 / ≥ 8.10 ✕\nopen", "not there\n404 Not Found"],
     ]
 
@@ -91,7 +91,7 @@ def test_the_slowest_clock_stands_beside_the_cells() -> None:
     found = {row.head.text: row.cells[-1] for row in table.rows}
     assert found["litellm_1_84"].text == "≥ 8.10 s"
     assert found["litellm_1_84"].tone == "stale"
-    assert found["recommended"].text == "1.25 s"
+    assert found["recommended"].text == "1.25\u20131.50 s"
     assert found["recommended"].note == "key-block in user, others; promise 4.1 s"
     assert found["recommended"].tone == ""
     assert found["fix_keep_none"].text == NOT_MEASURED
@@ -115,7 +115,7 @@ def test_runs_are_compared_by_whether_their_intervals_meet() -> None:
     other = base.model_copy(update={"freshness": {"recommended": base.freshness["litellm_1_84"]}})
     table = _table(compare_markdown([base, other]), "variant, change")
     found = {row[0].strip("`"): row[1:] for row in table.rows}
-    assert found["recommended, key-block, team, others"] == ["0.30", "≥ 8.10\ndiffers"]
+    assert found["recommended, key-block, team, others"] == ["0.30\u20130.50", "≥ 8.10\ndiffers"]
     assert found["litellm_1_84, key-block, team, others"] == ["≥ 8.10", NOT_MEASURED]
     rows = _table(compare_markdown([base, base]), "variant, change").rows
     assert {row[2].partition("\n")[2] for row in rows} == {"same", ""}

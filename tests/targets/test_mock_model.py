@@ -15,6 +15,7 @@ from harness.targets.reference.problems import (
     MethodError,
     ModelNotAllowedError,
     NotFoundError,
+    NotMasterError,
     UnavailableError,
 )
 
@@ -22,6 +23,7 @@ STATUSES: dict[type[ApiError], int] = {
     BadRequestError: 400,
     AuthError: 401,
     ModelNotAllowedError: 403,
+    NotMasterError: 403,
     NotFoundError: 404,
     MethodError: 405,
     BudgetExceededError: 429,

@@ -16,8 +16,8 @@ from harness.targets.litellm.releases import PROJECT, TABLE, Release, known_rele
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\]|\{[^}]*\})*"
 _RANGE = r"[=<>!~]=?[^ ,]+(?:,[=<>!~]=?[^ ,]+)*"
-_REASON = re.compile(r"^\s*(?:cause: )?((?:Because|And|we can)\b.*)$", re.MULTILINE)
-"""A line of the resolver's reasoning."""
+_REASON = re.compile(r"\bBecause\b.*?(?=\n\s*\n|\n\s*hint:|\Z)", re.DOTALL)
+"""The resolver's reasoning, which it wraps to the width of the terminal."""
 _LACKING = (
     # As in: Because litellm-proxy was not found in the package registry and litellm[proxy]>=1.110.2
     # depends on litellm-proxy==1.110.2, …
@@ -145,7 +145,7 @@ def explain_lacking(release: Release, missing: Sequence[Lacking]) -> HarnessErro
 
 
 def _reasoning(written: str) -> str:
-    return " ".join(line.strip() for line in _REASON.findall(written))
+    return " ".join(" ".join(_REASON.findall(written)).replace("cause: ", "").split())
 
 
 def _wrong_python(release: Release, allowed: str, running: str) -> SetupError:
