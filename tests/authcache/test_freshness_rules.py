@@ -422,6 +422,7 @@ SEARCH = settings(
 )
 
 
+@pytest.mark.integration  # no server, but each search takes a second or more
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_planted_fault_is_found_and_shrunk(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     patches, changes, what, rule, ttl_s = PLANTS[name]
