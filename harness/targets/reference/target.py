@@ -95,6 +95,11 @@ class ReferenceTarget(Target):
         """Every action, in LiteLLM's shapes."""
         return management.call(action, key, number)
 
+    def broadcasts(self, action: str) -> bool:
+        """Whether its mechanism tells other workers: of every change or of none."""
+        del action
+        return self._variant.switches.invalidation in ("broadcast", "tracking", "generation")
+
     def kept_by_code_s(
         self, ttl_s: float, *, time_scale: float = 1.0, management_ttl: bool = False
     ) -> float:

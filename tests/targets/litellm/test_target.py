@@ -191,3 +191,11 @@ def test_what_the_code_keeps_is_more_than_the_promise_where_times_are_fixed(
 def test_what_a_reference_variant_keeps_follows_its_switches(variant: str, kept_s: float) -> None:
     target = ReferenceTarget(load_variants()[variant])
     assert target.kept_by_code_s(10.0, time_scale=0.5) == kept_s
+
+
+@pytest.mark.parametrize(
+    ("variant", "told"), [("recommended", True), ("litellm_1_84", False), ("memory_only", False)]
+)
+def test_a_reference_variant_tells_other_workers_by_its_mechanism(variant: str, told: bool) -> None:
+    target = ReferenceTarget(load_variants()[variant])
+    assert target.broadcasts("key-block") is told
