@@ -52,6 +52,8 @@ GENERATOR_PLANNED = "authcache_generator_planned_total"
 GENERATOR_REQUESTS = "authcache_generator_requests_total"
 GENERATOR_LATE = "authcache_generator_late_total"
 GENERATOR_DELAY = "authcache_generator_max_delay_seconds"
+CHANGES = "authcache_changes_total"
+STALE_SERVED = "authcache_stale_served_total"
 
 ALL = "all"
 """All key scopes of a variant together; where a load chooses fleets, all fleets."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import asyncpg
@@ -48,6 +48,7 @@ class ChangeMaker:
         planned: the changes, in order of time.
         http: sends the calls.
         postgres: a connection to the fleet's database, of another role than the fleet's.
+        on_made: called with each change once Postgres was read after it.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class ChangeMaker:
         planned: Sequence[PlannedChange],
         http: httpx.AsyncClient,
         postgres: asyncpg.Connection,
+        on_made: Callable[[ChangeEvent], None] | None = None,
     ) -> None:
+        self._on_made = on_made
         self._fleet = fleet
         self._planned = planned
         self._http = http
@@ -106,6 +109,8 @@ class ChangeMaker:
         if event.outcome != "not_there":
             event = await self._judged(change, event)
         self._made.events.append(event)
+        if self._on_made is not None:
+            self._on_made(event)
 
     async def _by_sql(self, change: PlannedChange, start: float) -> ChangeEvent:
         database = self._fleet.spec.target.database
@@ -180,11 +185,18 @@ class ChangeMaker:
 
 @contextlib.asynccontextmanager
 async def ready_to_change(
-    observer: Observer, planned: Sequence[PlannedChange]
+    observer: Observer,
+    planned: Sequence[PlannedChange],
+    on_made: Callable[[ChangeEvent], None] | None = None,
 ) -> AsyncIterator[ChangeMaker]:
     """The changes of a window, with connections that are open before it begins.
 
     The observer's connection to Postgres belongs to them until they are made.
+
+    Args:
+        observer: of the fleet.
+        planned: the changes, in order of time.
+        on_made: see `ChangeMaker`.
 
     Raises:
         InvalidRunError: the fleet or its Postgres does not answer.
@@ -193,7 +205,7 @@ async def ready_to_change(
     limits = httpx.Limits(keepalive_expiry=None)
     timeout_s = CALL_TIMEOUT_S
     async with httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=False) as http:
-        changes = ChangeMaker(observer.fleet, planned, http, observer.postgres)
+        changes = ChangeMaker(observer.fleet, planned, http, observer.postgres, on_made)
         try:
             await changes.begin()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError, OSError) as error:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from harness.analysis.answers import Answers
 from harness.archive.directory import LOGS
+from harness.domain.changes import ACTIONS, ChangeEvent
 from harness.domain.progress import Progress
 from harness.domain.rates import answered
 from harness.domain.window import LoadProgress, WindowResult
@@ -73,6 +75,18 @@ class Companions:
             requests=load.statuses,
         )
         self.state.counted(variant, count)
+
+    def changed(self, variant: str, event: ChangeEvent) -> None:
+        """Publish a change that was made; one that Postgres does not hold is none."""
+        if event.outcome in ("done", "committed"):
+            self.state.changed(variant, event.action)
+
+    def judged(self, variant: str, answers: Answers) -> None:
+        """Publish what the answers of a window of changes came to."""
+        for (action, scope), n in answers.stale_replies.items():
+            # An action is missing only where no change was answered before the reply was asked for.
+            if action in ACTIONS:
+                self.state.served_stale(variant, scope, ACTIONS[action].object, n)
 
     def result(self, variant: str, load: WindowResult) -> None:
         """Publish what the load driver counted in a finished stretch."""

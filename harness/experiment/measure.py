@@ -11,8 +11,10 @@ from pathlib import Path
 
 import asyncpg
 
+from harness.analysis.answers import judge_answers
 from harness.archive.directory import KEYS, SAMPLES
 from harness.authcache.words import ObjectKind
+from harness.domain.changes import ChangeEvent
 from harness.domain.progress import Progress, Tick
 from harness.domain.reads import owned_objects, resolve
 from harness.domain.series import LOOKUPS, READS
@@ -122,6 +124,9 @@ class Windows:
             pause_s=0.0 if warm_until is None else max(0.0, begun - warm_until),
             changes=tuple(made.events),
         )
+        if planned:
+            answers = judge_answers([evidence], self.plan.all_keys, self.run_dir / SAMPLES)
+            self.companions.judged(slot.variant, answers)
         rate = result.answered / result.elapsed_s if result.elapsed_s else 0.0
         self.progress.tick(
             _tick(evidence.counted, result.elapsed_s, duration_s, rate, result.answered)
@@ -137,7 +142,10 @@ class Windows:
         async def make(changes: ChangeMaker) -> Made:
             return await changes.make(await begun)
 
-        async with ready_to_change(observer, planned) as changes:
+        def on_made(event: ChangeEvent) -> None:
+            self.companions.changed(observer.fleet.name, event)
+
+        async with ready_to_change(observer, planned, on_made) as changes:
             making = asyncio.create_task(make(changes))
             try:
                 result = await self._drive(

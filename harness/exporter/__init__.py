@@ -44,7 +44,14 @@ One HTTP port, by default ``127.0.0.1:9464``, with
 ``authcache_generator_requests_total{key_scope,status}``    requests answered, by the load side
 ``authcache_generator_late_total``                          requests that started late
 ``authcache_generator_max_delay_seconds``                   greatest delay of the latest window
+``authcache_changes_total{action}``                         changes that Postgres holds
+``authcache_stale_served_total{object,key_scope}``          replies beyond the promise, see below
 =========================================================  ======================================
+
+A reply is stale if only a version that ceased to be true longer ago than the promise calls for it
+(`harness.analysis.answers`). The harness judges the replies of a window of changes when it has
+ended; ``object`` is the object that was changed. No replica can count this: it does not know what
+Postgres holds.
 
 **Two producers.** In ``harness loadtest`` the harness itself holds the exporter
 (`harness.exporter.app.Exporter`) and feeds it from `harness.experiment.companions`. Standalone,

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from prometheus_client import Metric
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.authcache.words import LOAD_SCOPES
+from harness.authcache.words import LOAD_SCOPES, ObjectKind
 from harness.domain import series
+from harness.domain.changes import ACTIONS
 from harness.exporter.families import Values, counter, gauge, merge
 
 _STATUSES = ("200", "401", "429", "500")
@@ -71,6 +72,10 @@ class RunState(_Part):
     """By variant; completed windows only, the current one is in ``running``."""
     running: dict[str, GeneratorCount] = Field(default_factory=dict)
     """By variant: the window that runs now."""
+    changes: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Changes that Postgres holds, by variant and action."""
+    stale_served: dict[str, dict[str, dict[str, int]]] = Field(default_factory=dict)
+    """Replies beyond the promise, by variant, key scope and the object that was changed."""
 
     @classmethod
     def planned(
@@ -94,6 +99,7 @@ class RunState(_Part):
                 for variant, phase, number in dict.fromkeys(windows)
             ],
             generator={variant: GeneratorCount() for variant in replicas},
+            changes={variant: {} for variant in replicas},
         )
 
     def began(self, variant: str, phase: str, number: int) -> None:
@@ -110,6 +116,16 @@ class RunState(_Part):
     def counted(self, variant: str, window: GeneratorCount) -> None:
         """Set what the load side has counted in the running window so far."""
         self.running[variant] = window
+
+    def changed(self, variant: str, action: str) -> None:
+        """A change was made, and Postgres holds it."""
+        actions = self.changes.setdefault(variant, {})
+        actions[action] = actions.get(action, 0) + 1
+
+    def served_stale(self, variant: str, scope: str, kind: str, n: int) -> None:
+        """Add replies that were stale after a change of an object."""
+        objects = self.stale_served.setdefault(variant, {}).setdefault(scope, {})
+        objects[kind] = objects.get(kind, 0) + n
 
     def metrics(self) -> Iterator[Metric]:
         """The state as metric families."""
@@ -136,6 +152,33 @@ class RunState(_Part):
             "round",
         )
         yield from self._generator()
+        yield from self._freshness()
+
+    def _freshness(self) -> Iterator[Metric]:
+        yield _counter(
+            series.CHANGES,
+            "Changes that were made and that Postgres holds.",
+            {
+                (action, variant): made.get(action, 0)
+                for variant, made in self.changes.items()
+                for action in ACTIONS
+            },
+            "action",
+        )
+        yield _counter(
+            series.STALE_SERVED,
+            "Replies that only a version older than the promise called for.",
+            {
+                (kind.value, scope.value, variant): self.stale_served.get(variant, {})
+                .get(scope, {})
+                .get(kind, 0)
+                for variant in self.changes
+                for scope in LOAD_SCOPES
+                for kind in ObjectKind
+            },
+            "object",
+            "key_scope",
+        )
 
     def _generator(self) -> Iterator[Metric]:
         whole = {

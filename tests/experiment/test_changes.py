@@ -130,9 +130,14 @@ async def made_by(
     fleet = Fleet(spec, urls, (), (), "", "", None)
     transport = httpx.MockTransport(gateway.answer)
     async with httpx.AsyncClient(transport=transport) as http:
-        making = ChangeMaker(fleet, changes, http, cast("asyncpg.Connection", None))
+        told: list[ChangeEvent] = []
+        making = ChangeMaker(
+            fleet, changes, http, cast("asyncpg.Connection", None), on_made=told.append
+        )
         await making.begin()
-        return await making.make(time.monotonic()), fleet
+        made = await making.make(time.monotonic())
+        assert sorted(told, key=lambda event: event.number) == made.events
+        return made, fleet
 
 
 def blocks(rows: Rows, status: int = 200, text: str = "") -> Callable[[], httpx.Response]:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
+from harness.analysis.answers import Answers
 from harness.analysis.variant import measured_line
 from harness.authcache.variants import load_variants
+from harness.domain.changes import ChangeEvent, Outcome
 from harness.domain.window import LoadProgress, WindowResult
 from harness.errors import UsageError
 from harness.experiment.companions import (
@@ -85,6 +88,21 @@ def test_a_closed_load_has_a_line_once_its_rate_is_known() -> None:
     assert companions.state.reference_line_per_1000["recommended"] == pytest.approx(
         {"user": 20.0, "all": 20.0}
     )
+
+
+def test_changes_that_postgres_holds_and_stale_replies_are_published() -> None:
+    plan = _plan()
+    companions = Companions(plan, _fleets(plan))
+    outcomes: list[Outcome] = ["done", "committed", "refused", "not_there"]
+    for number, outcome in enumerate(outcomes, start=1):
+        event = ChangeEvent(
+            number, "team-block", "member", "api", 7, 0, "0.0", 1.0, 1.1, 200, outcome
+        )
+        companions.changed("recommended", event)
+    assert companions.state.changes == {"litellm_1_84": {}, "recommended": {"team-block": 2}}
+    stale = Counter({("team-block", "member"): 5, ("team-models", "member"): 2, ("", "user"): 9})
+    companions.judged("recommended", Answers(stale_replies=stale))
+    assert companions.state.stale_served == {"recommended": {"member": {"team": 7}}}
 
 
 def test_a_stretch_ends_with_what_went_wrong_in_it() -> None:

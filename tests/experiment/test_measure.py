@@ -13,12 +13,14 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
+from harness.archive.directory import SAMPLES
 from harness.authcache.digest import digest
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import ChangeEvent
 from harness.domain.progress import Tick
 from harness.domain.reads import LoggedRead, ObjectRead, object_id
+from harness.domain.samples import Sample, SampleWriter
 from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
 from harness.experiment.changes import Made
@@ -380,15 +382,24 @@ async def test_a_window_of_changes_is_changed_while_it_is_driven(
             return Made([event], {index: version})
 
     @asynccontextmanager
-    async def ready(observer: Any, changes: Any) -> AsyncIterator[Changed]:
+    async def ready(observer: Any, changes: Any, on_made: Any) -> AsyncIterator[Changed]:
         assert (observer, changes) == (world, planned)
         world.events.append("ready to change")
+        on_made(event)
         yield Changed()
 
     monkeypatch.setattr("harness.experiment.measure.ready_to_change", ready)
 
     changed = asyncio.Event()
     world.until = changed.wait
+    # Asked for longer after the change than any promise: the first is right, the second stale.
+    samples = tmp_path / SAMPLES
+    samples.mkdir()
+    with SampleWriter(samples / f"{slot.name}.csv.gz") as writer:
+        for status in (401, 200):
+            writer.write(
+                Sample(slot.name, "team", index, 0, 60.0, 60.0, 60.1, status, "", 0, "", "0.0")
+            )
     found = await world.measure("changes")
     assert world.events == [
         f"show {slot.number}/{len(world.plan.slots)} recommended changes",
@@ -399,6 +410,9 @@ async def test_a_window_of_changes_is_changed_while_it_is_driven(
         "at rest",
     ]
     assert found.changes == (event,)
+    assert world.companions.state.changes == {"recommended": {"key-block": 1}}
+    scope = planned[0].key.scope
+    assert world.companions.state.stale_served == {"recommended": {scope: {"key": 1}}}
     assert found.truths[index] == version
     assert list(found.truths) == [key.index for key in world.plan.all_keys]
     assert world.commands[0].probe_keys == sorted(change.key.index for change in planned)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.domain.changes import ACTIONS
 from harness.exporter.families import counter, merge, render
 from harness.exporter.state import GeneratorCount, RunState
 from harness.observe.counters import Counters
@@ -35,7 +36,13 @@ def test_before_anything_happens_every_series_is_there_at_0() -> None:
         "authcache_generator_late_total",
         "authcache_generator_max_delay_seconds",
         "authcache_generator_requests_total",
+        "authcache_changes_total",
+        "authcache_stale_served_total",
     }
+    changes = {labels for (name, labels), _ in page.items() if name == "authcache_changes_total"}
+    assert len(changes) == 2 * len(ACTIONS)
+    stale = [labels for (name, labels), _ in page.items() if name == "authcache_stale_served_total"]
+    assert len(set(stale)) == 2 * 4 * 4, "variants, key scopes, objects"
     stretches = [labels for (name, labels), _ in page.items() if name == "authcache_window_active"]
     assert len(stretches) == 3, "a stretch that is planned twice is one series"
     scopes = {
@@ -54,6 +61,22 @@ def test_a_window_is_active_from_its_beginning_to_its_end() -> None:
     }
     state.ended("a", "measured", 1)
     assert _page(state).by("authcache_window_active", "variant") == {}
+
+
+def test_changes_and_stale_replies_add_up_by_their_labels() -> None:
+    state = _state()
+    for action in ("team-block", "team-block", "key-delete"):
+        state.changed("a", action)
+    state.served_stale("a", "member", "team", 3)
+    state.served_stale("a", "member", "team", 4)
+    page = _page(RunState.model_validate_json(state.model_dump_json()))
+    assert page.by("authcache_changes_total", "variant", "action") == {
+        ("a", "team-block"): 2,
+        ("a", "key-delete"): 1,
+    }
+    assert page.by("authcache_stale_served_total", "variant", "key_scope", "object") == {
+        ("a", "member", "team"): 7
+    }
 
 
 def test_a_stretch_that_nobody_planned_shows_too() -> None:
