@@ -56,11 +56,26 @@ late_ms = 5000
 
 [premises]
 null_user_for_team_keys = true
+
+[changes]
+lead_ttls = 1
+spread_ttls = 0.5
+tail_ttls = 1
+
+[[change]]
+action = "team-block"
+scope = "member"
+way = "sql"
+
+[[change]]
+action = "key-limits"
+scope = "user"
 """
 
 MAY_BE_ZERO = {
     "Lookups that took another's answer A",  # only when two ask at the same moment
     "Requests that started late A",  # only on a machine that is too busy
+    "News of changes A",  # only where an invalidation is switched on
 }
 """Queries that a run without trouble leaves at 0."""
 NOTHING_FOR_THE_SOUND = {
@@ -68,6 +83,8 @@ NOTHING_FOR_THE_SOUND = {
     "Log records, most in view A",
     "Deserialize failures by object and key scope A",
     "Log records by signature A",
+    "Stale replies by object A",
+    "Stale replies by object and key scope A",
 }
 """Queries that stay at 0 for a variant without a defect."""
 
@@ -193,7 +210,7 @@ async def test_windows_are_regions(watched: Watched) -> None:
         assert sorted(names) == sorted(
             f"{variant}: {phase}"
             for variant in VARIANTS
-            for phase in ("cold_fill", "warmup", "measured", "refusals")
+            for phase in ("cold_fill", "warmup", "measured", "changes", "refusals")
         )
         assert all(region.end > region.start for region in found if "measured" in region.name)
 

@@ -35,7 +35,7 @@ def _promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_the_rules_are_rules() -> None:
     done = _promtool("check", "rules", RULES)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 rules found" in done.stdout
+    assert "10 rules found" in done.stdout
 
 
 def test_the_rules_do_what_their_tests_say() -> None:
@@ -47,6 +47,8 @@ def test_the_rules_do_what_their_tests_say() -> None:
     ("right", "wrong"),
     [
         ('outcome="deserialize_failure"', 'outcome="hit"'),
+        ("increase(authcache_stale_served_total[1m])", "authcache_stale_served_total"),
+        ("authcache_stale_served_total", "authcache_changes_total"),
         ("5 * max by", "8 * max by"),
         ("min by (variant, replica)", "max by (variant, replica)"),
         ("or 0 * max by (variant) (authcache_replicas_expected)", ""),

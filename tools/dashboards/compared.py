@@ -19,7 +19,7 @@ from tools.dashboards.parts import (
     variables,
     with_row,
 )
-from tools.dashboards.promql import CHAT, OBJECT, SCOPE, worker_rate
+from tools.dashboards.promql import CHAT, OBJECT, SCOPE, fleet_rate, worker_rate
 
 UID = "authcache-variants"
 TITLE = "Codec variants compared"
@@ -171,6 +171,29 @@ _FAILED = (
     ),
 )
 
+_FRESHNESS = (
+    Graph(
+        "Stale replies by object and key scope",
+        "Replies that only a version older than the promise called for: a blocked key that goes on "
+        "working, or a new one that stays refused. The harness judges them when a window of "
+        f"changes has ended. {RUNBOOK}, AuthCacheStaleBeyondPromise.",
+        "ops",
+        [
+            Query(
+                fleet_rate("variant, object, key_scope", series.STALE_SERVED, SCOPE, OBJECT),
+                "{{variant}} {{object}} {{key_scope}}",
+            )
+        ],
+        ColourLimits(red=ANY),
+    ),
+    Graph(
+        "Changes made",
+        "Changes of objects that Postgres holds. Without any, a variant's freshness is not tested.",
+        "ops",
+        [Query(fleet_rate("variant", series.CHANGES), "{{variant}}")],
+    ),
+)
+
 _COST = (
     Graph(
         "Payload size",
@@ -227,6 +250,7 @@ _ROWS = (
     ("What Postgres is asked", _SOURCE_READS),
     ("Outcomes per tier", _OUTCOMES),
     ("Failures", _FAILED),
+    ("Freshness", _FRESHNESS),
     ("What a codec costs", _COST),
     ("Latency", _LATENCY),
 )

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from harness.domain import series
 from tools.dashboards import promql
 from tools.dashboards.parts import (
+    ANY,
     OUTCOME_COLOURS,
     RUNBOOK,
     ColourLimits,
@@ -160,6 +161,45 @@ SERVERS = (
     ),
 )
 """The servers behind the replicas, by their own counters."""
+
+FRESHNESS = (
+    Graph(
+        "Changes made",
+        "Changes of objects that Postgres holds, in a window of changes.",
+        "ops",
+        [Query(fleet_rate("variant", series.CHANGES), "{{variant}}")],
+        span=8,
+    ),
+    Graph(
+        "Stale replies by object",
+        "Replies that only a version older than the promise called for, by the object that was "
+        "changed. The harness judges them when a window of changes has ended, so they show there, "
+        f"all at once. {RUNBOOK}, AuthCacheStaleBeyondPromise.",
+        "ops",
+        [
+            Query(
+                fleet_rate("variant, object", series.STALE_SERVED, SCOPE, OBJECT),
+                "{{variant}} {{object}}",
+            )
+        ],
+        ColourLimits(red=ANY),
+        span=8,
+    ),
+    Graph(
+        "News of changes",
+        "Cache keys that a change made untrue: sent by the worker that took the change, received "
+        "by a worker, applied where memory held a copy, dropped where Redis did not answer.",
+        "ops",
+        [
+            Query(
+                worker_rate("variant, event", series.INVALIDATIONS, OBJECT),
+                "{{variant}} {{event}}",
+            )
+        ],
+        span=8,
+    ),
+)
+"""What becomes of changes."""
 
 UID = "authcache-fleet"
 TITLE = "One fleet"
@@ -351,6 +391,7 @@ _ROWS = (
     ("At a glance", _AT_A_GLANCE),
     ("Tiers", TIERS),
     ("Entry age", AGE),
+    ("Freshness", FRESHNESS),
     ("Redis and Postgres", SERVERS),
     ("Load balancer spread", _SPREAD),
     ("Generator health", _GENERATOR),
