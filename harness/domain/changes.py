@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.errors import UnknownNameError, UsageError
+
 Way = Literal["api", "sql"]
 """``api``: the target's own management endpoints; ``sql``: an edit behind the gateway's back."""
 Effect = Literal["refuse", "admit", "differ"]
@@ -68,6 +70,18 @@ ACTIONS: Mapping[str, Action] = {
 """Every action, by name. What a status becomes is not said here: Postgres is read after a change,
 and what it then holds decides (an action of effect ``refuse`` that leaves a key admitted, such as
 the removal of a member in a release, shows as a version that calls for 200)."""
+
+
+def check_action(name: str, scope: str) -> None:
+    """Raise UsageError for an unknown action, and for one whose object keys of a scope lack."""
+    action = ACTIONS.get(name)
+    if action is None:
+        raise UnknownNameError("action", name, ACTIONS)
+    if scope not in action.scopes:
+        raise UsageError(
+            f"action [{name}] changes a {action.object}, and keys of scope [{scope}] have none; "
+            f"use scope {' or '.join(action.scopes)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,17 @@ from harness.errors import UsageError, explain
 
 MOCK_MODEL = "mock-model"
 """The model that the load requests; every key, user and team of a run may call it."""
+MAX_TOKENS = 20
+"""Requests set this limit, as most clients do: for one without it, LiteLLM 1.84.0rc1 reserves the
+whole rest of a budget, and answers the next one with 400."""
+CHAT_BODY = json.dumps(
+    {
+        "model": MOCK_MODEL,
+        "messages": [{"role": "user", "content": "ping"}],
+        "max_tokens": MAX_TOKENS,
+    }
+)
+"""Of every request of a load."""
 CHANGE = "change:"
 """Begins the kind of a key that is made to be changed; the action's name follows."""
 _NEW = f"{CHANGE}key-new"

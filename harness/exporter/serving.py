@@ -1,4 +1,4 @@
-"""Serves an exporter in the running event loop."""
+"""Serves an exporter, or another small application, in the running event loop."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
 
 import uvicorn
 
 from harness.errors import SetupError
-from harness.exporter.app import Exporter
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9464
 _SHUTDOWN_S = 3
+
+
+class Application(Protocol):
+    """An ASGI application that can be closed."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One ASGI connection."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
 
 
 class _Server(uvicorn.Server):
@@ -27,17 +37,17 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(exporter: Exporter, host: str = DEFAULT_HOST, port: int = 0) -> AsyncIterator[str]:
+async def serve(app: Application, host: str = DEFAULT_HOST, port: int = 0) -> AsyncIterator[str]:
     """Serve until the block ends; yields the base URL. Port 0 takes a free one.
 
-    The exporter is closed at the end.
+    The application is closed at the end.
 
     Raises:
         SetupError: the port is in use or refused.
     """
     listener = _listen(host, port)
     config = uvicorn.Config(
-        exporter,
+        app,
         http="httptools",
         ws="none",
         interface="asgi3",
@@ -57,7 +67,7 @@ async def serve(exporter: Exporter, host: str = DEFAULT_HOST, port: int = 0) -> 
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
         listener.close()
-        await exporter.close()
+        await app.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from harness.live.keep import (
     metrics_option,
 )
 from harness.live.web_form import form_settings
+from harness.plan.plan import RunPlan
 from harness.process.processes import Command, Process, first_end
 from harness.process.sockets import LOOPBACK, free_port
 from harness.process.stop import Stop
 from harness.process.waiting import wait_until, while_alive
+from harness.stack.base import Fleet
 
 _GROUP = "locust"
 _READY_S = 60.0
@@ -42,12 +45,17 @@ class WebUi:
     """With 0, the process that serves the web UI drives the load."""
 
 
-async def serve_ui(request: FleetRequest, web: WebUi) -> None:
+Changes = Callable[[RunPlan, Sequence[Fleet]], AbstractAsyncContextManager[str]]
+"""Makes changes in fleets while a block runs; yields where it answers."""
+
+
+async def serve_ui(request: FleetRequest, web: WebUi, changes: Changes) -> None:
     """Start fleets and the web UI, and keep them up until a stop is requested.
 
     Args:
         request: which fleets, where, until when; the form begins with the scenario's load.
         web: where the web UI listens.
+        changes: makes the changes that the tab asks for.
 
     Raises:
         SetupError: something could not be started; nothing is left running.
@@ -57,8 +65,8 @@ async def serve_ui(request: FleetRequest, web: WebUi) -> None:
     locustfile = shipped("locustfile.py")
     _check_port(web.host, web.port)
     say(f"Starting {len(request.arms)} fleets of {request.scenario.replicas} replicas.")
-    async with fleets_up(request, "ui") as kept:
-        commands = _commands(locustfile, web, kept)
+    async with fleets_up(request, "ui") as kept, changes(kept.plan, kept.fleets) as url_of_changes:
+        commands = _commands(locustfile, web, kept, url_of_changes)
         processes = [kept.stack.spawn_sidecar(command) for command in commands]
         try:
             url = f"http://{_bracketed(web.host)}:{web.port}"
@@ -70,8 +78,8 @@ async def serve_ui(request: FleetRequest, web: WebUi) -> None:
             await kept.stack.stop_sidecars(_GROUP)
 
 
-def _commands(locustfile: Path, web: WebUi, kept: HeldFleets) -> list[Command]:
-    environment = _environment(kept)
+def _commands(locustfile: Path, web: WebUi, kept: HeldFleets, changes: str) -> list[Command]:
+    environment = _environment(kept) | {"AUTHCACHE_CHANGES": changes}
     locust = (sys.executable, "-m", "locust", "-f", str(locustfile))
     face = ("--web-host", web.host, "--web-port", str(web.port))
 

@@ -11,7 +11,6 @@ opens connections of its own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,22 +20,11 @@ from geventhttpclient.client import HTTPClientPool
 from locust.contrib.fasthttp import insecure_ssl_context_factory
 from locust.env import Environment
 
-from harness.domain.population import MOCK_MODEL, LoadKey
+from harness.domain.population import LoadKey
 from harness.domain.series import CHAT_ROUTE
 from harness.errors import UsageError
 from harness.load.feeds import Feed
 from harness.load.plan import Arrival
-
-MAX_TOKENS = 20
-"""Requests set this limit, as most clients do: for one without it, LiteLLM 1.84.0rc1 reserves the
-whole rest of a budget, and answers the next one with 400."""
-BODY = json.dumps(
-    {
-        "model": MOCK_MODEL,
-        "messages": [{"role": "user", "content": "ping"}],
-        "max_tokens": MAX_TOKENS,
-    }
-)
 
 
 @dataclass(slots=True)

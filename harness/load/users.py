@@ -22,8 +22,9 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from harness.authcache.words import KeyScope
+from harness.domain.population import CHAT_BODY
 from harness.load.plan import Arrival
-from harness.load.session import BODY, session_of
+from harness.load.session import session_of
 
 
 class KeyUser(FastHttpUser):
@@ -69,7 +70,7 @@ class KeyUser(FastHttpUser):
             with gevent.Timeout(session.timeout_s):
                 self.client.post(
                     url,
-                    data=BODY,
+                    data=CHAT_BODY,
                     headers=session.headers[arrival.key],
                     name=name,
                     context=context,

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.authcache.cache import LIVES_PER_TTL
 from harness.authcache.words import ObjectKind
-from harness.domain.changes import ACTIONS, Way
+from harness.domain.changes import Way, check_action
 from harness.domain.series import ALL
-from harness.errors import UnknownNameError
+from harness.errors import UsageError
 
 ScopeName = Literal["team", "user", "shared_id", "member"]
 OwnerName = Literal["key", "user", "team", "membership"]
@@ -152,14 +152,10 @@ class Change(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Change:
-        action = ACTIONS.get(self.action)
-        if action is None:
-            raise ValueError(str(UnknownNameError("action", self.action, ACTIONS)))
-        if self.scope not in action.scopes:
-            raise ValueError(
-                f"action [{self.action}] changes a {action.object}, and keys of scope "
-                f"[{self.scope}] have none; use scope {' or '.join(action.scopes)}"
-            )
+        try:
+            check_action(self.action, self.scope)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
         if self.at_ttls is not None and self.rate_per_ttl is not None:
             raise ValueError("at_ttls is of one change and rate_per_ttl of several: give one")
         return self

@@ -13,6 +13,9 @@ option, environment    meaning
 ``--snapshots``        instead of ``--metrics``: the harness's exporter, which finds the workers
 ``AUTHCACHE_SNAPSHOTS``  itself, e.g. ``http://127.0.0.1:9464/snapshots``; in turn it is sent the
                        load's counts, for the dashboards (`harness.ui.push`)
+``--changes``          where the harness that keeps these fleets up makes changes, and says which
+``AUTHCACHE_CHANGES``  workers still serve the old version (`harness.experiment.by_hand`);
+                       ``harness ui`` gives it, without it the tab has no changes
 ``--keys-file``        the virtual keys; master and workers read the same path
 ``AUTHCACHE_KEYS``
 ``--preset``           a built-in scenario that gives load model, arrival rate and mix, unless

@@ -41,6 +41,13 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         help="The harness's exporter instead of --metrics, e.g. http://127.0.0.1:9464/snapshots",
     )
     parser.add_argument(
+        "--changes",
+        env_var="AUTHCACHE_CHANGES",
+        default="",
+        include_in_web_ui=False,
+        help="Where a harness that keeps these fleets up makes changes; `harness ui` gives it",
+    )
+    parser.add_argument(
         "--reference",
         env_var="AUTHCACHE_REFERENCE",
         default="",

@@ -17,7 +17,7 @@ from harness.load.fleets import even_hosts, parse_fleets
 from harness.load.standalone import elapsed_s, plans, read_options
 from harness.ui.options import add_options, parse_reference
 from harness.ui.push import Pusher
-from harness.ui.sources import make_source
+from harness.ui.sources import ChangesClient, make_source
 from harness.ui.watcher import Watcher
 from harness.ui.web import extend
 
@@ -61,7 +61,8 @@ def _add_tab(events: Events, environment: Environment, web_ui: WebUI) -> None:
     hooks.test_start.add_listener(lambda **_: watcher.begin())
     hooks.test_stop.add_listener(lambda **_: watcher.end())
     hooks.reset_stats.add_listener(watcher.reset)
-    extend(environment, web_ui, watcher, reference, [] if source is not None else [NO_METRICS])
+    problems = [] if source is not None else [NO_METRICS]
+    extend(environment, web_ui, watcher, reference, problems, ChangesClient(options.changes))
 
 
 def _add_push(events: Events, environment: Environment, snapshots: str) -> None:

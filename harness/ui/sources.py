@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
@@ -22,6 +23,8 @@ from harness.load.mix import parse_hosts
 from harness.observe.counters import Counters
 
 TIMEOUT_S = 3.0
+OK = 200
+"""The one status of a page."""
 _NAMES = (LOOKUPS, READS, LOGS, REQUESTS, PENDING)
 
 
@@ -127,6 +130,49 @@ class SnapshotSource:
         return Reading([], [f"The exporter at {self._fetch.address} {problem}."])
 
 
+class ChangesClient:
+    """The harness that makes changes (`harness.experiment.by_hand`), if one keeps the fleets up.
+
+    Args:
+        url: of its changes; empty where there is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def shown(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """What the page shows of changes, and problems; None without them."""
+        if not self._url:
+            return None, []
+        try:
+            status, body = self._ask("GET")
+            if status == OK:
+                found: dict[str, Any] = json.loads(body)
+                return found, []
+            problem = f"answered with status {status}"
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # the rest of the page goes on
+            problem = describe(error)
+        return None, [f"The harness that makes changes {problem}."]
+
+    def make(self, body: bytes) -> tuple[int, str]:
+        """Ask for a change: its status and, for one that cannot be made, the reason."""
+        if not self._url:
+            return 404, "No harness keeps these fleets up, so no change can be made. Use make ui."
+        try:
+            return self._ask("POST", body)
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001  # told on the page
+            return 502, f"The harness that makes changes {describe(error)}."
+
+    def _ask(self, method: str, body: bytes = b"") -> tuple[int, str]:
+        # A client of its own for each request: several of the page's may be under way at once.
+        client = HTTPClient.from_url(
+            self._url, connection_timeout=TIMEOUT_S, network_timeout=TIMEOUT_S
+        )
+        with gevent.Timeout(TIMEOUT_S), closing(client):
+            reply: Any = client.request(method, urlsplit(self._url).path, body)
+            return reply.status_code, bytes(reply.read()).decode()
+
+
 class _Fetch:
     """One URL, fetched repeatedly over one connection."""
 
@@ -144,7 +190,7 @@ class _Fetch:
         with gevent.Timeout(TIMEOUT_S):
             response: Any = self._client.get(self._target)
             body = bytes(response.read())
-        if response.status_code != 200:  # noqa: PLR2004  # the one status of a page
+        if response.status_code != OK:
             raise StatusError(response.status_code)
         return body.decode()
 

@@ -22,6 +22,7 @@ from harness.style import PALETTE
 from harness.ui.form import check_form
 from harness.ui.options import Reference
 from harness.ui.presets import presets
+from harness.ui.sources import ChangesClient
 from harness.ui.table import write_csv
 from harness.ui.tally import FleetTally
 from harness.ui.view import nothing_yet, render
@@ -49,6 +50,7 @@ def extend(
     watcher: Watcher,
     reference: Reference | None,
     problems: list[str],
+    changes: ChangesClient,
 ) -> None:
     """Add everything of ours to Locust's web UI.
 
@@ -58,6 +60,7 @@ def extend(
         watcher: gives the numbers.
         reference: the inputs of the reference line.
         problems: sentences to show before any load.
+        changes: makes changes, and knows what became of them.
     """
     options: Any = environment.parsed_options
     base = (getattr(options, "web_base_path", "") or "").rstrip("/")
@@ -75,7 +78,7 @@ def extend(
     }
     app: Any = web_ui.app
     app.register_blueprint(
-        _routes(web_ui, watcher, reference, str(getattr(options, "note", "")), problems),
+        _routes(web_ui, watcher, reference, str(getattr(options, "note", "")), problems, changes),
         url_prefix=f"{base}/{TAB}",
     )
     app.before_request(lambda: _before_request(environment, web_ui, base))
@@ -88,6 +91,7 @@ def _routes(
     reference: Reference | None,
     note: str,
     problems: list[str],
+    changes: ChangesClient,
 ) -> Blueprint:
     routes = Blueprint("auth_cache", __name__)
     guarded: Any = web_ui.auth_required_if_enabled
@@ -100,12 +104,17 @@ def _routes(
 
     def data() -> Response:
         watch = watcher.watch
+        made, unheard = changes.shown()
         if watch is None:
-            return jsonify(nothing_yet(problems))
+            return jsonify({**nothing_yet([*problems, *unheard]), "changes": made})
         after_s = request.args.get("after", -1.0, type=float)
         shown = render(watch, watcher.load_counts(), reference, note, after_s)
-        shown["problems"] = [*problems, *shown["problems"]]
-        return jsonify(shown)
+        shown["problems"] = [*problems, *unheard, *shown["problems"]]
+        return jsonify({**shown, "changes": made})
+
+    def change() -> Response:
+        status, text = changes.make(request.get_data())
+        return Response(text, status, content_type="text/plain; charset=utf-8")
 
     def table() -> Response:
         tally = watcher.watch.tally if watcher.watch else FleetTally()
@@ -116,6 +125,7 @@ def _routes(
     routes.add_url_rule("", "page", guarded(page))
     routes.add_url_rule("/static/<name>", "static", guarded(static))
     routes.add_url_rule("/data", "data", guarded(data))
+    routes.add_url_rule("/changes", "changes", guarded(change), methods=["POST"])
     routes.add_url_rule("/csv", "csv", guarded(table))
     return routes
 

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from harness.domain.changes import ACTIONS
 from harness.domain.population import VirtualKey
 from harness.errors import EXIT_USAGE
 from harness.observe.counters import Counters
@@ -295,6 +296,44 @@ def test_the_closed_model_and_a_reset(ui: Ui, browser: Person) -> None:
     )
     notes = browser.see("#notes").text
     assert "reset under load" in notes or "Generator and replicas agree" in notes
+
+
+def test_a_change_shows_which_workers_still_serve_the_old_version(ui: Ui, browser: Person) -> None:
+    """Requests of 1.84 keep an old team alive on other replicas; `recommended` tells them."""
+    browser.open(f"{ui.url}/auth-cache")
+    browser.until("the form", lambda: len(browser.all("#change option")) > len(ACTIONS))
+    browser.fill_in(action="team-limits")
+    browser.until("its scopes", lambda: "user" not in options(browser, "scope"))
+    browser.fill_in(scope="member", handler="1")
+    browser.press("Make change")
+    browser.until("the grid", lambda: views(browser).keys() == {*VARIANTS.split(",")})
+    browser.until(
+        "the promise's end",
+        lambda: "beyond the promise" in views(browser)["litellm_1_84"][0],
+    )
+    # The replica that took the call stores the new team itself.
+    assert views(browser)["litellm_1_84"][1].startswith("fresh")
+    assert all(view.startswith("fresh") for view in views(browser)["recommended"])
+    said = browser.see("#last-change").text.splitlines()
+    assert [line.partition(":")[0] for line in said] == VARIANTS.split(",")
+    assert "by replica 1" in said[0]
+    assert "1 of 2 workers still serves the old version" in said[0]
+    assert "0 of 2 workers still serve the old version" in said[1]
+    check_no_secret(ui, browser)
+
+
+def options(browser: Person, name: str) -> list[str]:
+    """What a field of the form for changes offers."""
+    return [one.text for one in browser.all(f'#change [name="{name}"] option')]
+
+
+def views(browser: Person) -> dict[str, list[str]]:
+    """How each worker sees the changed team, by variant."""
+    head, *rows = browser.table("workers") or [[]]
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(row[head.index("team")])
+    return found
 
 
 def data(ui: Ui) -> dict[str, Any]:

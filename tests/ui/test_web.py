@@ -13,6 +13,18 @@ from flask.testing import FlaskClient
 OWN = "http://127.0.0.1:8089"
 
 
+class Harness:
+    """Makes changes; knows one action."""
+
+    def shown(self) -> tuple[dict[str, Any], list[str]]:
+        return {"made": []}, ["The harness that makes changes sighs."]
+
+    def make(self, body: bytes) -> tuple[int, str]:
+        if body == b"key-block":
+            return 202, ""
+        return 400, "This change cannot be made."
+
+
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     """A browser that has opened Locust's page at the base path ``/load``."""
@@ -32,7 +44,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     )
     environment: Any = SimpleNamespace(parsed_options=options, runner=None, host="a")
     watcher: Any = SimpleNamespace(watch=None, load_counts=lambda: None)
-    extend(environment, web_ui, watcher, None, ["Nothing was planted."])
+    extend(environment, web_ui, watcher, None, ["Nothing was planted."], Harness())
     assert web_ui.template_args["auth_cache"]["base"] == "/load/auth-cache"
     assert web_ui.template_args["auth_cache"]["fixed_hosts"] is True
     return app.test_client()
@@ -50,7 +62,29 @@ def test_the_page_and_what_it_loads_are_served_and_nothing_else(client: FlaskCli
 def test_before_any_load_the_numbers_say_what_a_person_should_know(client: FlaskClient) -> None:
     told = client.get("/load/auth-cache/data", base_url=OWN).json
     assert told is not None
-    assert told["problems"] == ["Nothing was planted."]
+    assert told["problems"] == ["Nothing was planted.", "The harness that makes changes sighs."]
+    assert told["changes"] == {"made": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "origin", "status", "text"),
+    [
+        (b"key-block", OWN, 202, ""),
+        (b"key-bolck", OWN, 400, "This change cannot be made."),
+        (
+            b"key-block",
+            "http://evil.example",
+            403,
+            "This page may only be used from its own address.",
+        ),
+    ],
+)
+def test_a_change_goes_to_the_harness_and_its_answer_comes_back(
+    client: FlaskClient, body: bytes, origin: str, status: int, text: str
+) -> None:
+    headers = {"Origin": origin}
+    reply = client.post("/load/auth-cache/changes", base_url=OWN, data=body, headers=headers)
+    assert (reply.status_code, reply.text) == (status, text)
 
 
 def test_locusts_page_gets_the_script_of_the_tab(client: FlaskClient) -> None:

@@ -6,12 +6,13 @@
   const SPAN_S = 5;
   const OUTCOMES = ["hit", "miss", "deserialize_failure", "backend_error"];
   const FILTERS = ["variant", "tier", "object", "key_scope"];
-  const WORDS = ["variant", "tier", "object", "key scope", "state"];
+  const WORDS = ["variant", "tier", "object", "key scope", "state", "key", "user", "team", "membership"];
   const STATES = {
     running: "Load is running",
     settling: "Load has stopped, waiting for the last writes",
     at_rest: "Load has stopped, all counters are at rest",
   };
+  const VIEWS = ["fresh", "gone", "stale"];
   const find = (id) => document.getElementById(id);
   const count = (n) => Math.round(n).toLocaleString("en");
 
@@ -167,6 +168,77 @@
     ]));
   }
 
+  // Keeps what is chosen while the choices stay the same.
+  function offer(select, values) {
+    if ([...select.options].map((option) => option.value).join("\n") === values.join("\n")) return;
+    const chosen = select.value;
+    select.replaceChildren(...values.map((value) => new Option(value, value)));
+    if (values.includes(chosen)) select.value = chosen;
+  }
+
+  function outcomeText(one) {
+    const what = `${one.variant}: ${one.summary} (${one.action}, key scope ${one.scope})`;
+    const who = one.way === "sql" ? "by SQL" : one.handler === null ? "by a replica" : `by replica ${one.handler}`;
+    if (one.outcome === "not_there") return `${what}: this variant does not have the action.`;
+    if (one.outcome === "refused") return `${what}, ${who}: refused, status ${one.status}. ${one.detail}`;
+    const states = Object.values(one.workers).map(({ state }) => state);
+    const stale = states.filter((state) => state === "stale").length;
+    const unknown = states.filter((state) => !VIEWS.includes(state)).length;
+    const still = `${stale} of ${states.length} workers still ${stale === 1 ? "serves" : "serve"} the old version`;
+    return `${what}, ${who}, ${Chart.clock(one.ago_s)} ago${one.outcome === "committed" ? `, answered with ${one.status}` : ""}: `
+      + `${still}${unknown ? `, ${unknown} not known` : ""}. The promise is ${one.promise_s} s.`
+      + (one.followed ? "" : " Its workers are no longer asked.");
+  }
+
+  function viewCell(view) {
+    if (!view) return cell("td", "–", "word");
+    const since = view.old_s === null ? "" : view.state === "stale" ? `, ${view.old_s} s` : ` after ${view.old_s} s`;
+    const kind = VIEWS.includes(view.state) ? `view ${view.state}` : "";
+    return cell("td", `${view.state}${since}${view.beyond ? ", beyond the promise" : ""}`, `word ${kind} ${view.beyond ? "beyond" : ""}`);
+  }
+
+  function changes(data) {
+    find("changes").hidden = !data;
+    if (!data) return;
+    const form = find("change");
+    offer(form.elements.action, Object.keys(data.actions));
+    offer(form.elements.scope, data.actions[form.elements.action.value].scopes);
+    offer(form.elements.handler, [...Array(data.handlers).keys()].map(String));
+    form.elements.handler.disabled = form.elements.way.value === "sql";
+    form.querySelector("button").disabled = data.making;
+    if (data.problem) changeMessage(data.problem);
+    const last = Math.max(0, ...data.made.map(({ number }) => number));
+    find("no-change").hidden = last > 0 || data.making;
+    const texts = data.making ? ["A change is being made."] : data.made.filter(({ number }) => number === last).map(outcomeText);
+    find("last-change").replaceChildren(...texts.map((text) => cell("li", text)));
+    const shown = data.made.filter(({ workers }) => Object.keys(workers).length);
+    find("workers").hidden = !shown.length;
+    table(find("workers"), ["variant", "worker", ...data.objects], data.fleets.flatMap(({ variant, workers }) => workers.map((name) => [
+      cell("th", variant, "first"),
+      cell("td", name),
+      ...data.objects.map((object) => viewCell(shown.find((one) => one.variant === variant && one.object === object)?.workers[name])),
+    ])));
+  }
+
+  function changeMessage(text) {
+    find("change-message").hidden = !text;
+    find("change-message").textContent = text;
+  }
+
+  async function makeChange(event) {
+    event.preventDefault();
+    const form = find("change");
+    changeMessage("");
+    form.querySelector("button").disabled = true;
+    const wanted = { action: form.elements.action.value, scope: form.elements.scope.value, way: form.elements.way.value, handler: Number(form.elements.handler.value) };
+    try {
+      const reply = await fetch("auth-cache/changes", { method: "POST", body: JSON.stringify(wanted) });
+      if (!reply.ok) changeMessage(await reply.text());
+    } catch (error) {
+      changeMessage(`Locust does not answer (${error.message}). Try again.`);
+    }
+  }
+
   function driveText({ fleets, model, rate, mix }) {
     const parts = mix.map(([scope, weight]) => `${scope} ${weight}`).join(", ");
     const to = fleets.length ? ` to ${fleets.join(" and ")}` : "";
@@ -175,12 +247,13 @@
       : `Closed loop, ${rate} requests/s by each user${to}; key scopes ${parts}.`;
   }
 
-  function notesText({ generator, variants, state, cut }) {
+  function notesText({ generator, variants, state, cut, changes: made }) {
     const unanswered = Object.entries(generator.unanswered).map(([kind, n]) => `${count(n)} ${kind.replace("_", " ")}`);
     const completed = variants.reduce((sum, one) => sum + one.completed, 0);
     const agreed = state !== "at_rest" ? "" : completed === generator.answered
       ? " Generator and replicas agree."
       : cut ? " They were reset under load, so requests outstanding then are counted on one side only."
+      : made && made.made.length ? " They differ: the workers were also asked for changed keys."
       : " They differ: another client sent requests, or a replica was lost or replaced.";
     return `The generator counted ${count(generator.answered)} answers, the replicas completed ${count(completed)} requests.${agreed}`
       + (unanswered.length ? ` Unanswered: ${unanswered.join(", ")}.` : "")
@@ -210,6 +283,7 @@
 
   function show(data) {
     problems(data);
+    changes(data.changes);
     const none = data.state === "no_load";
     find("empty").hidden = !none;
     find("shown").hidden = none;
@@ -252,5 +326,6 @@
   for (const filter of FILTERS) {
     find(`filter-${filter}`).addEventListener("change", () => lookups(lookupRows));
   }
+  find("change").addEventListener("submit", makeChange);
   tick();
 })();
