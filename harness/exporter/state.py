@@ -99,7 +99,6 @@ class RunState(_Part):
                 for variant, phase, number in dict.fromkeys(windows)
             ],
             generator={variant: GeneratorCount() for variant in replicas},
-            changes={variant: {} for variant in replicas},
         )
 
     def began(self, variant: str, phase: str, number: int) -> None:
@@ -155,12 +154,13 @@ class RunState(_Part):
         yield from self._freshness()
 
     def _freshness(self) -> Iterator[Metric]:
+        variants = dict.fromkeys((*self.generator, *self.changes))
         yield _counter(
             series.CHANGES,
             "Changes that were made and that Postgres holds.",
             {
-                (action, variant): made.get(action, 0)
-                for variant, made in self.changes.items()
+                (action, variant): self.changes.get(variant, {}).get(action, 0)
+                for variant in variants
                 for action in ACTIONS
             },
             "action",
@@ -172,7 +172,7 @@ class RunState(_Part):
                 (kind.value, scope.value, variant): self.stale_served.get(variant, {})
                 .get(scope, {})
                 .get(kind, 0)
-                for variant in self.changes
+                for variant in variants
                 for scope in LOAD_SCOPES
                 for kind in ObjectKind
             },

@@ -272,9 +272,10 @@ async def test_at_rest_every_party_counts_the_same(watched: Watched) -> None:
         assert sum(sides[0].values()) > 0
 
 
-async def test_the_alert_of_the_issue_fired_for_the_broken_variant_only(watched: Watched) -> None:
+@pytest.mark.parametrize("alert", ["AuthCacheDeserializeFailures", "AuthCacheStaleBeyondPromise"])
+async def test_an_alert_fired_for_the_broken_variant_only(watched: Watched, alert: str) -> None:
     span = watched.span
-    expr = 'ALERTS{alertname="AuthCacheDeserializeFailures",alertstate="firing"}'
+    expr = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
     fired = await watched.api.query_range(expr, span.start, span.end, 1.0)
     assert {one.labels["variant"] for one in fired} == {BROKEN}
     others = 'ALERTS{alertname="ReplicaMissing",alertstate="firing"}'

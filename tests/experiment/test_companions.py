@@ -99,7 +99,7 @@ def test_changes_that_postgres_holds_and_stale_replies_are_published() -> None:
             number, "team-block", "member", "api", 7, 0, "0.0", 1.0, 1.1, 200, outcome
         )
         companions.changed("recommended", event)
-    assert companions.state.changes == {"litellm_1_84": {}, "recommended": {"team-block": 2}}
+    assert companions.state.changes == {"recommended": {"team-block": 2}}
     stale = Counter({("team-block", "member"): 5, ("team-models", "member"): 2, ("", "user"): 9})
     companions.judged("recommended", Answers(stale_replies=stale))
     assert companions.state.stale_served == {"recommended": {"member": {"team": 7}}}

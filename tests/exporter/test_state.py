@@ -63,6 +63,12 @@ def test_a_window_is_active_from_its_beginning_to_its_end() -> None:
     assert _page(state).by("authcache_window_active", "variant") == {}
 
 
+def test_an_exporter_that_no_run_has_told_anything_shows_freshness_at_0() -> None:
+    names = [name for (name, _), _ in _page(RunState(generator={"a": GeneratorCount()})).items()]
+    assert names.count("authcache_changes_total") == len(ACTIONS)
+    assert names.count("authcache_stale_served_total") == 4 * 4
+
+
 def test_changes_and_stale_replies_add_up_by_their_labels() -> None:
     state = _state()
     for action in ("team-block", "team-block", "key-delete"):
