@@ -15,7 +15,7 @@ from harness.process.stop import Stop, with_signals
 from harness.report.progress import progress_for
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.install import remove as remove_release
-from harness.targets.litellm.kind import LiteLLMKind
+from harness.targets.litellm.kind import relax_release
 from harness.targets.litellm.listing import describe_removed, list_releases
 from harness.targets.litellm.releases import known_releases, parse_version
 from harness.targets.litellm.resolve import lock as lock_releases
@@ -29,8 +29,7 @@ def listing() -> None:
 
 def install(versions: tuple[str, ...], *, relax: tuple[str, ...]) -> None:
     """Install releases now instead of on first use."""
-    kind = LiteLLMKind()
-    chosen = [kind.relax(parse_version(version), relax) for version in versions]
+    chosen = [relax_release(parse_version(version), relax) for version in versions]
 
     async def work(progress: Progress) -> None:
         for release in chosen:
