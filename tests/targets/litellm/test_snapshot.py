@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import main
 from harness.errors import SetupError, UsageError
 from harness.targets.litellm import snapshot
 from harness.targets.litellm.environment import Environment
@@ -276,3 +278,16 @@ async def test_snapshots_are_removed_by_name(repository: Repository) -> None:
     assert [name for name, _ in remove_snapshots([first.name])] == [first.name]
     assert [folder for folder, _ in snapshots()] == [second]
     assert [name for name, _ in remove_snapshots()] == [second.name]
+
+
+async def test_snapshots_are_listed_and_removed_with_the_releases(repository: Repository) -> None:
+    found = await laid(repository)
+    name = found.folder.parent.name
+
+    listed = CliRunner().invoke(main, ["releases"]).output
+    assert f"{name}  litellm==1.105.7" in listed
+    assert "tree of my, odd+tree" in listed
+    removed = CliRunner().invoke(main, ["releases", "remove", name])
+    assert removed.exit_code == 0
+    assert f"removed the snapshot {name}" in removed.output
+    assert snapshots() == []
