@@ -189,6 +189,17 @@ async def test_what_cannot_run_is_refused(
     assert snapshots() == []
 
 
+async def test_the_compromised_release_is_refused_whatever_environment_is_chosen(
+    repository: Repository,
+) -> None:
+    repository.write("pyproject.toml", pyproject("1.107.0.dev3+mine", [], []))
+    chosen = replace(
+        source(f"litellm@{repository.folder}"), within=parse_release("litellm==1.105.7")
+    )
+    with pytest.raises(UsageError, match="compromised"):
+        await lay(chosen, Silence())
+
+
 async def test_a_changed_submodule_is_refused(repository: Repository, tmp_path: Path) -> None:
     part = Repository(tmp_path / "part")
     part.write("a.py", "")
