@@ -318,6 +318,7 @@ class SourceResult(_Part):
     """Where a LiteLLM came from; each worker reported the same when it started."""
 
     kind: Literal["release", "tree", "commit", "wheel"]
+    """A working tree is no release, whatever its version says."""
     name: str
     """A release as ``litellm==1.105.7``, the folder of a repository, or a wheel file."""
     identity: str | None = None
