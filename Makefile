@@ -12,6 +12,8 @@ INSTALL = UV_PYTHON_DOWNLOADS=never $(UV) pip install --quiet --compile-bytecode
 COMPILE = UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11.2 \
 	--generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
+# Of loadtest, fleet and ui.
+own = $(call option,CONFIG,config) $(call option,ENVIRONMENT,environment) $(if $(KEEP_CALLBACKS),--keep-callbacks)
 # $(call option,VARIABLE,name): "--name 'value'" where the variable is set, else nothing.
 option = $(if $($(1)),--$(2) '$($(1))')
 
@@ -37,6 +39,8 @@ help: ## List targets and variables
 #= GRAFANA=on|off   - with or without Grafana (up)
 #= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
 #= ONLY=a,b         - which pairs, by variant or release (twins); default all
+#= CONFIG=my.yaml   - LiteLLM's config.yaml of your own; KEEP_CALLBACKS=1 (loadtest, fleet, ui)
+#= ENVIRONMENT=litellm==X - whose environment trees and wheels of LiteLLM run in (loadtest, fleet, ui)
 #= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history)
 #= RELEASES=a,b     - which releases (history); default: one for each step of the defect
 #= VARIANT=name     - show the switches of one variant (variants); what to calibrate with (aa)
@@ -56,20 +60,20 @@ loadtest: runtime ## Run a scenario against several variants and give a verdict
 		$(call option,STACK,stack) $(call option,TIME_SCALE,time-scale) \
 		$(call option,PREMISE,premise) $(call option,ROUNDS,rounds) \
 		$(call option,OVERRIDE,override) $(call option,PROMETHEUS,prometheus) \
-		$(call option,RELAX,relax) $(if $(STRICT),--strict)
+		$(call option,RELAX,relax) $(own) $(if $(STRICT),--strict)
 
 .PHONY: fleet
 fleet: runtime ## Keep fleets up to drive them by hand
 	@exec $(BIN)/harness fleet $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
-		$(call option,PREMISE,premise) $(call option,PORT,port) $(call option,RELAX,relax)
+		$(call option,PREMISE,premise) $(call option,PORT,port) $(call option,RELAX,relax) $(own)
 
 .PHONY: ui
 ui: runtime ## Start fleets and Locust's web UI with the tab Auth cache
 	@exec $(BIN)/harness ui $(call option,REPLICAS,replicas) $(call option,VARIANTS,variants) \
 		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) \
 		$(call option,PREMISE,premise) $(call option,PORT,port) \
-		$(call option,LOCUST_WORKERS,locust-workers) $(call option,RELAX,relax)
+		$(call option,LOCUST_WORKERS,locust-workers) $(call option,RELAX,relax) $(own)
 
 .PHONY: twins
 twins: runtime ## Compare reference variants with the LiteLLM releases they stand for

@@ -18,7 +18,7 @@ from harness.analysis.spend import owner_budgets
 from harness.analysis.tally import Tally, log_pairs, nested, window_result
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import answered
-from harness.domain.result import FRESHNESS, CombinedViewRow, VariantResult
+from harness.domain.result import FRESHNESS, CombinedViewRow, SourceResult, VariantResult
 from harness.domain.series import (
     ALL,
     BACKFILL_TTL,
@@ -82,6 +82,9 @@ def variant_result(
     whole = VariantResult(
         target=arm.target.kind,
         version=arm.target.version,
+        source=(
+            None if arm.target.source is None else SourceResult.model_validate(arm.target.source)
+        ),
         title=arm.title,
         switches=dict(arm.target.describe()),
         overridden=list(arm.target.overridden),

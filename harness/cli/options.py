@@ -6,6 +6,7 @@ those modules; `tests/cli/test_lazy.py` compares the two.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,20 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+def variant_names(
+    _: click.Context, __: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    r"""Names of a repeatable option, separated by commas; ``\,`` is a comma within a name."""
+    parts = [part for text in value for part in re.split(r"(?<!\\),", text)]
+    return tuple(name.replace("\\,", ",").strip() for name in parts if name.strip()) or None
+
+
 VARIANTS = click.option(
-    "--variants", callback=names, metavar="A,B", help="Use these variants, not the scenario's."
+    "--variants",
+    callback=variant_names,
+    multiple=True,
+    metavar="A,B",
+    help="Use these variants, not the scenario's. Repeatable; a comma in a path is \\,.",
 )
 REPLICAS = click.option("--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet.")
 WORKERS = click.option("--workers", type=click.IntRange(1, 16), help="Workers of each replica.")
@@ -61,6 +74,21 @@ RELAX = click.option(
         "Where the index lacks what a release requires of this package: take the nearest version "
         "that it has, or go without. Repeatable; also A,B."
     ),
+)
+ENVIRONMENT = click.option(
+    "--environment",
+    metavar="RELEASE",
+    help="Run trees and wheels of LiteLLM in this release's environment, not in the nearest.",
+)
+CONFIG = click.option(
+    "--config",
+    type=FILE,
+    help="Start LiteLLM with your own config.yaml, under what the harness must set.",
+)
+KEEP_CALLBACKS = click.option(
+    "--keep-callbacks",
+    is_flag=True,
+    help="Leave on what calls other services in --config: callbacks, alerting, guardrails.",
 )
 ROUNDS = click.option(
     "--rounds", type=click.IntRange(1, 100), help="Measured windows of each variant."
@@ -93,6 +121,9 @@ run_options = combined(
     ),
     VARIANTS_FILE,
     RELAX,
+    ENVIRONMENT,
+    CONFIG,
+    KEEP_CALLBACKS,
     POSTGRES_DSN,
     REDIS_URL,
     RUNS_DIR,

@@ -13,7 +13,9 @@ from harness.cli.options import RELAX
 def releases(ctx: click.Context) -> None:
     """List the LiteLLM releases that are known or installed; install or remove some.
 
-    A release is a variant with the name litellm==VERSION, and is installed on first use.
+    A release is a variant with the name litellm==VERSION, and is installed on first use. Snapshots
+    of trees, commits and wheels (litellm@FOLDER, litellm@FOLDER#REV, litellm@FILE.whl) are listed
+    too.
     """
     if ctx.invoked_subcommand is None:
         work(ctx, "harness.cli.commands.releases:listing")
@@ -27,10 +29,10 @@ def install() -> None:
 
 
 @releases.command(cls=LazyCommand, body="harness.cli.commands.releases:remove")
-@click.argument("versions", nargs=-1, metavar="VERSION...")
-@click.option("--all", "everything", is_flag=True, help="All installed releases.")
+@click.argument("versions", nargs=-1, metavar="VERSION|SNAPSHOT...")
+@click.option("--all", "everything", is_flag=True, help="All installed releases and snapshots.")
 def remove() -> None:
-    """Remove installed releases, without confirmation, and print the space freed."""
+    """Remove installed releases and snapshots of trees, without confirmation."""
 
 
 @releases.command(cls=LazyCommand, body="harness.cli.commands.releases:lock")

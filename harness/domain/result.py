@@ -314,6 +314,25 @@ class KeptAlive(_Part):
     """Greatest age of an entry that was served, where it is above the promise; else null."""
 
 
+class SourceResult(_Part):
+    """Where a LiteLLM came from; each worker reported the same when it started."""
+
+    kind: Literal["release", "tree", "commit", "wheel"]
+    """A working tree is no release, whatever its version says."""
+    name: str
+    """A release as ``litellm==1.105.7``, the folder of a repository, or a wheel file."""
+    identity: str | None = None
+    """The commit that was checked out, or the SHA-256 of the wheel file."""
+    uncommitted: int = 0
+    """Changed and untracked files of a working tree."""
+    digest: str | None = None
+    """SHA-256 over all files that were laid over the environment; null for a release."""
+    laid_over: str | None = None
+    """The release whose environment it ran in; null for a release."""
+    native: bool
+    """Whether LiteLLM's native file was imported."""
+
+
 class VariantResult(_Part):
     """Everything measured of one variant."""
 
@@ -321,6 +340,8 @@ class VariantResult(_Part):
     """What a replica ran: ``reference``, or a release."""
     version: str
     """Version of the target."""
+    source: SourceResult | None = None
+    """Null for the reference proxy, and in runs from before sources were recorded."""
     title: str
     """The variant in a line."""
     switches: dict[Switch, Any]

@@ -33,10 +33,11 @@ REQUESTS = "http_requests_total"
 REQUEST_SECONDS = "http_request_duration_seconds"
 
 INSTRUMENTED = "authcache_instrumented"
-"""This series and the next three exist for LiteLLM releases only."""
+"""This series and the next four exist for LiteLLM only."""
 INSTRUMENT_ERRORS = "authcache_instrument_errors_total"
 INSTRUMENT_ERROR_TYPES = "authcache_instrument_error_types"
 BACKFILL_TTL = "authcache_backfill_ttl_seconds"
+ORIGIN_INFO = "authcache_origin_info"
 
 STATEMENT_CALLS = "authcache_statement_calls_total"
 """From here on: series of the exporter, documented in `harness.exporter`."""

@@ -230,6 +230,7 @@ def _watched(fleet: Fleet) -> WatchedFleet:
         postgres_role=role_of(fleet.dsn),
         redis_url=fleet.redis_url,
         counts_redis=fleet.owns_redis,
+        target=fleet.spec.target.kind,
     )
     addresses = [urlsplit(worker.metrics_url).netloc for worker in fleet.workers]
     return WatchedFleet(servers, Listed(addresses, fleet.spec.workers))

@@ -19,7 +19,7 @@ from harness.domain import series
 from harness.exporter.families import Samples, counter, gauge
 from harness.observe.postgres import StatementCount, statement_counts
 from harness.observe.snapshots import calls_of_data
-from harness.targets.registry import kind_of
+from harness.targets.registry import KINDS, kind_of
 
 BUDGET_S = 0.6
 """For one read of both servers, connecting included. The scrape timeout is 1 s
@@ -43,6 +43,8 @@ class FleetServers:
     """None if the fleet has no Redis, which shows as 0."""
     counts_redis: bool = True
     """False for a Redis that others use too: its counters are then left out."""
+    target: str | None = None
+    """Name of the kind of target; None where the variant's name tells it."""
 
 
 class ServerReader:
@@ -50,7 +52,8 @@ class ServerReader:
 
     def __init__(self, servers: FleetServers) -> None:
         self._servers = servers
-        self._classify = kind_of(servers.variant).database.classify
+        kind = KINDS[servers.target] if servers.target else kind_of(servers.variant)
+        self._classify = kind.database.classify
         self._postgres: asyncpg.Connection | None = None
         self._redis: Redis | None = None
         self._look: asyncio.Task[list[Samples]] | None = None

@@ -8,7 +8,7 @@ from harness.authcache.variants import Variant
 from harness.domain.progress import Progress
 from harness.plan.plan import Arm
 from harness.targets.base import Choice
-from harness.targets.registry import REFERENCE, kind_of
+from harness.targets.registry import REFERENCE, kind_of_choice
 
 
 async def make_arms(choices: Sequence[Choice], progress: Progress) -> list[Arm]:
@@ -18,7 +18,7 @@ async def make_arms(choices: Sequence[Choice], progress: Progress) -> list[Arm]:
         HarnessError: what `harness.targets.base.Kind.target` raises.
     """
     return [
-        Arm(choice.name, choice.title, await kind_of(choice.name).target(choice, progress))
+        Arm(choice.name, choice.title, await kind_of_choice(choice).target(choice, progress))
         for choice in choices
     ]
 

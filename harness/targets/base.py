@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from harness.authcache.words import ObjectKind
@@ -50,6 +51,18 @@ class ProcessSpec:
     other_python: bool = False
     """Whether it runs the Python of another environment: the caller's PYTHONPATH and the like are
     then kept from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where every worker must have the gateway's code from, as it reports it."""
+
+    folder: str
+    """The folder that holds the package."""
+    native: bool
+    """Whether its native file is imported."""
+    digest: str = ""
+    """SHA-256 over all files of the folder; empty where they were checked when installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +249,10 @@ class Target(Protocol):
     for the bursts of an open one. None where the scenario's rate is not checked against it."""
     notes: tuple[str, ...] = ()
     """What a reader of its figures must know, in sentences."""
+    origin: Origin | None = None
+    """What each worker's process must report; None where there is nothing to confuse."""
+    source: Mapping[str, Any] | None = None
+    """Where its code comes from, as `harness.domain.result.SourceResult`; None for our own."""
 
     @property
     def database(self) -> Database:
@@ -363,6 +380,27 @@ class TargetKind(Protocol[C]):
         Of no effect where nothing is installed. Raises UsageError for a name that is no package's.
         """
         del packages
+        return choice
+
+    def makes(self, choice: Choice) -> bool:
+        """Whether a choice is of this kind: its name may be a short one, which says nothing."""
+        return self.owns(choice.name)
+
+    def configure(
+        self, choice: C, *, environment: str | None, config: Path | None, keep_callbacks: bool
+    ) -> C:
+        """A variant in the environment of another release, or with the user's configuration.
+
+        Args:
+            choice: what `choose` returned.
+            environment: names a release; None for the variant's own.
+            config: a file of the user's; None for the harness's own settings alone.
+            keep_callbacks: whether what calls other services stays on in it.
+
+        Raises:
+            UsageError: there is no such release or file.
+        """
+        del environment, config, keep_callbacks
         return choice
 
     async def target(self, choice: C, progress: Progress) -> Target:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.errors import UsageError
-from harness.targets.base import TargetKind
+from harness.targets.base import Choice, TargetKind
 from harness.targets.litellm.kind import LiteLLMKind
 from harness.targets.litellm.releases import (
     PROJECT,
@@ -33,6 +33,7 @@ __all__ = [
     "is_range",
     "is_release_name",
     "kind_of",
+    "kind_of_choice",
     "known_releases",
     "matches",
     "parse_release",
@@ -58,6 +59,12 @@ def kind_of(variant: str) -> TargetKind[Any]:
     """The kind that a variant's name, or a range of variants, belongs to."""
     others = (kind for kind in _kinds.values() if kind is not REFERENCE)
     return next((kind for kind in others if kind.owns(variant)), REFERENCE)
+
+
+def kind_of_choice(choice: Choice) -> TargetKind[Any]:
+    """The kind of a choice, whose name may be a short one."""
+    others = (kind for kind in _kinds.values() if kind is not REFERENCE)
+    return next((kind for kind in others if kind.makes(choice)), REFERENCE)
 
 
 def by_kind(variants: Iterable[str]) -> list[tuple[TargetKind[Any], list[str]]]:

@@ -81,7 +81,10 @@ def test_a_command_is_done_by_a_function_that_takes_its_options(words: tuple[str
 
 
 RUN_OPTIONS = {field.name for field in fields(RunOptions)}
-NOT_OF_UP = {"overrides", "postgres_dsn", "redis_url", "relax"}
+NOT_OF_UP = {
+    *("overrides", "postgres_dsn", "redis_url", "relax"),
+    *("environment", "config", "keep_callbacks"),
+}
 OWN = {"postgres_dsn", "redis_url", "runs_dir"}
 
 

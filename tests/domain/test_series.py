@@ -86,6 +86,7 @@ def test_workers_and_the_exporter_show_these_families_and_no_others() -> None:
         series.INSTRUMENT_ERRORS,
         series.INSTRUMENT_ERROR_TYPES,
         series.BACKFILL_TTL,
+        series.ORIGIN_INFO,
     }
     with_redis_only = {series.REDIS_SENT}
     expected = NAMES - asked_of_servers - releases_only - with_redis_only

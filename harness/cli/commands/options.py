@@ -13,7 +13,7 @@ from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from harness.targets.base import Choice
-from harness.targets.registry import REFERENCE, kind_of
+from harness.targets.registry import REFERENCE, kind_of, kind_of_choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,9 @@ class RunOptions:
     postgres_dsn: str | None = None
     redis_url: str | None = None
     relax: tuple[str, ...] = ()
+    environment: str | None = None
+    config: Path | None = None
+    keep_callbacks: bool = False
 
     def load(
         self, time_scale: float | None = None, rounds: int | None = None, seed: int | None = None
@@ -54,7 +57,37 @@ class RunOptions:
             self.replicas, self.workers, self.variants, time_scale, rounds, seed, premises
         )
         scenario = load_scenario(self.scenario, changes)
-        return scenario, chosen_variants(scenario, self.variants_file, self.overrides, self.relax)
+        chosen = chosen_variants(
+            scenario, self.variants_file, self.overrides, self.relax, self._configured
+        )
+        names = [choice.name for choice in chosen]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(
+                f"Two variants have the name [{twice[0]}]. Name each variant once, and give each "
+                "source a short name, as in --variants base=litellm@a,head=litellm@b."
+            )
+        return scenario.model_copy(update={"variants": names}), chosen
+
+    def _configured(self, choices: dict[str, Choice]) -> dict[str, Choice]:
+        """Choices of other kinds, in an environment or with a configuration of the user's own."""
+        if self.keep_callbacks and self.config is None:
+            raise UsageError("--keep-callbacks is about a --config. Name one, or leave it out.")
+        given = {"--environment": self.environment, "--config": self.config}
+        for option, value in given.items():
+            if value is not None and not choices:
+                raise UsageError(
+                    f"{option} [{value}] is about LiteLLM, and none takes part. Leave it out, or "
+                    "name one as litellm==X or litellm@FOLDER."
+                )
+        return {
+            name: kind_of_choice(choice).configure(
+                choice,
+                environment=self.environment,
+                config=self.config,
+                keep_callbacks=self.keep_callbacks,
+            )
+            for name, choice in choices.items()
+        }
 
 
 def plainly(console: Console) -> Callable[[str], None]:
@@ -72,6 +105,7 @@ def chosen_variants(
     variants_file: Path | None,
     overrides: tuple[str, ...],
     relax: tuple[str, ...] = (),
+    configured: Callable[[dict[str, Choice]], dict[str, Choice]] = dict,
 ) -> list[Choice]:
     """The variants of a run, with overrides applied, and packages of releases relaxed.
 
@@ -80,21 +114,28 @@ def chosen_variants(
         UsageError: an override or a package's name is not valid, or there is no release to relax.
     """
     known, names = load_variants(variants_file), scenario.variants
+    chosen_others: dict[str, Choice] = {
+        name: kind.choose(name) for name in names if (kind := kind_of(name)) is not REFERENCE
+    }
+    short = {choice.name for choice in chosen_others.values()}
+    if taken := sorted(short & known.keys()):
+        raise UsageError(
+            f"[{taken[0]}] is the name of a variant of the reference proxy. Give the source "
+            "another short name."
+        )
     for expectation in scenario.expect:
         # An expectation for an unknown variant could never fail.
         name = expectation.variant
-        if name not in known and not kind_of(name).known(name):
+        if name not in {*known, *short} and not kind_of(name).known(name):
             raise UnknownNameError("variant in [[expect]]", name, known)
     for name, changes in _parse_overrides(overrides).items():
         if name not in names:
             raise UnknownNameError("variant to override in this run", name, names)
         if name in known:
             known[name] = override(known[name], changes)
-    others: dict[str, Choice] = {
-        name: kind.relax(kind.choose(name), relax) if relax else kind.choose(name)
-        for name in names
-        if (kind := kind_of(name)) is not REFERENCE
-    }
+    others = configured(chosen_others)
+    if relax:
+        others = {name: kind_of_choice(one).relax(one, relax) for name, one in others.items()}
     if relax and not others:
         raise UsageError(
             f"--relax [{', '.join(relax)}] is about packages that a release requires, and no "

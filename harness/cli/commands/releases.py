@@ -15,10 +15,11 @@ from harness.process.stop import Stop, with_signals
 from harness.report.progress import progress_for
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.install import remove as remove_release
-from harness.targets.litellm.kind import LiteLLMKind
+from harness.targets.litellm.kind import relax_release
 from harness.targets.litellm.listing import describe_removed, list_releases
 from harness.targets.litellm.releases import known_releases, parse_version
 from harness.targets.litellm.resolve import lock as lock_releases
+from harness.targets.litellm.snapshot import remove_snapshots, snapshots
 
 
 def listing() -> None:
@@ -29,8 +30,7 @@ def listing() -> None:
 
 def install(versions: tuple[str, ...], *, relax: tuple[str, ...]) -> None:
     """Install releases now instead of on first use."""
-    kind = LiteLLMKind()
-    chosen = [kind.relax(parse_version(version), relax) for version in versions]
+    chosen = [relax_release(parse_version(version), relax) for version in versions]
 
     async def work(progress: Progress) -> None:
         for release in chosen:
@@ -41,11 +41,14 @@ def install(versions: tuple[str, ...], *, relax: tuple[str, ...]) -> None:
 
 
 def remove(versions: tuple[str, ...], *, everything: bool) -> None:
-    """Remove installed releases, without confirmation, and print the space freed."""
+    """Remove installed releases and snapshots, and print the space freed."""
     if bool(versions) == everything:
         raise UsageError("Name the releases to remove, or give --all.")
-    chosen = None if everything else {parse_version(version).version for version in versions}
-    for line in describe_removed(remove_release(chosen)):
+    copies = {folder.name for folder, _ in snapshots()}
+    named = {parse_version(text).version for text in versions if text not in copies}
+    removed = remove_release(None if everything else named)
+    gone = remove_snapshots(None if everything else copies.intersection(versions))
+    for line in describe_removed(removed, gone):
         click.echo(line)
 
 

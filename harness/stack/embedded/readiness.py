@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
-from harness.errors import SetupError
+from harness.domain.series import ORIGIN_INFO
+from harness.errors import InvalidRunError, SetupError
 from harness.process.processes import Process
 from harness.process.sockets import free_port
 from harness.process.waiting import gather_all, wait_until
+from harness.targets.base import Origin
 
 _REQUEST_TIMEOUT_S = 5.0
 _POLL_S = 0.05
@@ -56,6 +60,53 @@ async def wait_until_ready(
                 f"answer within [{timeout_s:g} s]; the first is {url}. "
                 f"The {process.command.name}: {process.exit_report()}"
             ) from error
+
+
+async def check_origins(fleet: str, pages: Sequence[str], origin: Origin) -> None:
+    """Check that every worker runs the code that the plan names.
+
+    Args:
+        fleet: Its name, for messages.
+        pages: Addresses of the workers' metrics.
+        origin: What each must report.
+
+    Raises:
+        InvalidRunError: One reports nothing, or something else.
+    """
+    async with httpx.AsyncClient(timeout=_REQUEST_TIMEOUT_S, trust_env=False) as client:
+        replies = await gather_all(
+            *(client.get(url, params={"name[]": ORIGIN_INFO}) for url in pages)
+        )
+    for reply in replies:
+        check_origin(fleet, reply.text, origin)
+
+
+def check_origin(fleet: str, page: str, origin: Origin) -> None:
+    """Check one worker's page. Raises InvalidRunError."""
+    said = [
+        sample.labels
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == ORIGIN_INFO
+    ]
+    if len(said) != 1:
+        raise InvalidRunError(
+            f"A worker of [{fleet}] does not report where its code came from. Read its log."
+        )
+    wanted = {
+        "folder": str(Path(origin.folder).resolve()),
+        "native": "yes" if origin.native else "no",
+        "digest": origin.digest,
+    }
+    found = {**said[0], "folder": str(Path(said[0]["folder"]).resolve())}
+    for what, value in wanted.items():
+        if found.get(what) != value:
+            raise InvalidRunError(
+                f"A worker of [{fleet}] does not run what was planned: its {what} is "
+                f"[{found.get(what)}], not [{value}]. Look for what changes the modules that "
+                "Python finds, as a sitecustomize or a .pth file, or for a changed snapshot "
+                "(harness releases remove --all makes them anew)."
+            )
 
 
 async def _ready(client: httpx.AsyncClient, process: Process, url: str) -> None:

@@ -22,7 +22,7 @@ from harness.stack.dsn import check_url
 from harness.stack.embedded import valkey
 from harness.stack.embedded.binaries import find_valkey
 from harness.stack.embedded.postgres import PostgresServer, start_postgres
-from harness.stack.embedded.readiness import wait_until_ready
+from harness.stack.embedded.readiness import check_origins, wait_until_ready
 from harness.stack.embedded.usage import UsageMeter
 from harness.stack.embedded.user_redis import NOT_COUNTED, UserRedis
 from harness.targets.base import ReplicaContext
@@ -201,6 +201,9 @@ class EmbeddedStack:
         await wait_until_ready(
             spec.name, _readiness_urls(fleet, replicas), spec.target.ready_timeout_s
         )
+        if spec.target.origin is not None and spec.settings.metrics:
+            pages = [worker.metrics_url for worker in fleet.workers]
+            await check_origins(spec.name, pages, spec.target.origin)
         return fleet
 
     async def _database(self, spec: FleetSpec, databases: Databases) -> FleetDatabase:

@@ -1,21 +1,30 @@
-"""LiteLLM's releases as a kind of target: a variant named ``litellm==X`` is release X."""
+"""LiteLLM as a kind of target: releases, trees and wheels, by the names of `sources`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from harness.domain.progress import Progress
 from harness.errors import UsageError
-from harness.targets.base import Target, TargetKind
+from harness.targets.base import Choice, Target, TargetKind
 from harness.targets.litellm.image import LiteLLMImage
 from harness.targets.litellm.releases import (
     Release,
     covers,
     is_range,
-    is_release_name,
-    parse_release,
     relaxed_names,
+    release_of,
+)
+from harness.targets.litellm.sources import (
+    CodeSource,
+    Config,
+    configured,
+    is_source_name,
+    parse_source,
+    relaxed,
 )
 from harness.targets.schema.database import LiteLLMDatabase
 
@@ -23,8 +32,8 @@ PRISMA_VARIABLE = "LITELLM_PRISMA"
 """``real`` uses the `prisma` of a release's environment; unset or ``stand-in`` uses ours."""
 
 
-class LiteLLMKind(TargetKind[Release]):
-    """Real releases, installed when they are first used."""
+class LiteLLMKind(TargetKind[Release | CodeSource]):
+    """Real releases, installed when they are first used, and what is laid over them."""
 
     name = "litellm"
     scales_times = False
@@ -32,8 +41,12 @@ class LiteLLMKind(TargetKind[Release]):
     database = LiteLLMDatabase()
 
     def owns(self, variant: str) -> bool:
-        """Names of the package, with or without a version."""
-        return is_release_name(variant)
+        """Names of the package, with or without a version, and of its sources."""
+        return is_source_name(variant)
+
+    def makes(self, choice: Choice) -> bool:
+        """A release or a source, whatever its name."""
+        return isinstance(choice, Release | CodeSource)
 
     def known(self, name: str) -> bool:
         """Ranges of releases, as ``litellm>=1.84.0rc1,<1.89``."""
@@ -43,36 +56,68 @@ class LiteLLMKind(TargetKind[Release]):
         """Whether a release is within a range."""
         return covers(name, variant)
 
-    def choose(self, variant: str) -> Release:
-        """The release. Raises UsageError."""
-        return parse_release(variant)
+    def choose(self, variant: str) -> Release | CodeSource:
+        """The release or source. Raises UsageError."""
+        return parse_source(variant)
 
-    def relax(self, choice: Release, packages: Sequence[str]) -> Release:
+    def configure(
+        self,
+        choice: Release | CodeSource,
+        *,
+        environment: str | None,
+        config: Path | None,
+        keep_callbacks: bool,
+    ) -> Release | CodeSource:
+        """As `TargetKind.configure`; a release runs in its own environment alone."""
+        own = None if config is None else Config(config, keep_callbacks)
+        return configured(choice, within=environment, config=own)
+
+    def relax(self, choice: Release | CodeSource, packages: Sequence[str]) -> Release | CodeSource:
         """The release, of whose packages some may be others than it asks for.
 
         Pins that the project records are installed as they are. Raises UsageError for a text that
         names no package, and for LiteLLM itself.
         """
-        from harness.targets.litellm.pins import recorded_pins  # noqa: PLC0415 - see `target`
+        if isinstance(choice, CodeSource):
+            if choice.release is None:
+                return relaxed(choice, packages)
+            return replace(choice, release=relax_release(choice.release, packages))
+        return relax_release(choice, packages)
 
-        names = relaxed_names(packages)
-        recorded = recorded_pins(choice) is not None
-        return choice if recorded else choice.model_copy(update={"relax": names})
-
-    async def target(self, choice: Release, progress: Progress) -> Target:
-        """The release, installed.
+    async def target(self, choice: Release | CodeSource, progress: Progress) -> Target:
+        """The release or source, installed.
 
         Raises:
             SetupError: it cannot be installed or does not run on this Python.
-            UsageError: the variable LITELLM_PRISMA has an invalid value.
+            UsageError: the variable LITELLM_PRISMA has an invalid value; a source cannot be
+                snapshotted.
         """
         # Parsing a name must not import what only a run needs; see `TargetKind`.
         from harness.targets.litellm.install import ensure_environment  # noqa: PLC0415 - see above
+        from harness.targets.litellm.own_config import read_config  # noqa: PLC0415 - see above
+        from harness.targets.litellm.snapshot import lay  # noqa: PLC0415 - see above
         from harness.targets.litellm.target import LiteLLMTarget  # noqa: PLC0415 - see above
 
         real_prisma = _real_prisma()
-        environment = await ensure_environment(choice, progress)
-        return LiteLLMTarget(choice, environment, real_prisma=real_prisma)
+        source = choice if isinstance(choice, CodeSource) else CodeSource(choice.name, choice)
+        laid = None if source.place is None else await lay(source, progress)
+        if laid is not None:
+            release, environment = release_of(laid.version), laid.environment
+        else:
+            assert source.release is not None, "a source has a place or a release"
+            release = source.release
+            environment = await ensure_environment(release, progress)
+        own = None if source.config is None else await read_config(source.config, environment)
+        return LiteLLMTarget(release, environment, real_prisma=real_prisma, laid=laid, own=own)
+
+
+def relax_release(release: Release, packages: Sequence[str]) -> Release:
+    """A release with relaxed packages; unchanged where its pins are recorded. Raises UsageError."""
+    from harness.targets.litellm.pins import recorded_pins  # noqa: PLC0415 - see `target`
+
+    names = relaxed_names(packages)
+    recorded = recorded_pins(release) is not None
+    return release if recorded else release.model_copy(update={"relax": names})
 
 
 def _real_prisma() -> bool:

@@ -14,6 +14,7 @@ from harness.targets.litellm.environment import (
 )
 from harness.targets.litellm.install import Removed
 from harness.targets.litellm.releases import known_releases, release_of
+from harness.targets.litellm.snapshot import snapshots
 
 
 def list_releases() -> Iterator[str]:
@@ -41,19 +42,34 @@ def list_releases() -> Iterator[str]:
     else:
         yield "\nNone is installed. A release is installed on first use, or with: "
         yield "harness releases install VERSION"
+    if copies := snapshots():
+        yield "\nSnapshots of trees, commits and wheels:"
+        yield from _columns(
+            (folder.name, one.environment, _megabytes(one.size), f"{one.kind} of {one.name}")
+            for folder, one in copies
+        )
 
 
-def describe_removed(removed: Sequence[Removed]) -> Iterator[str]:
-    """What was removed and what that freed."""
+def describe_removed(
+    removed: Sequence[Removed], copies: Sequence[tuple[str, int]] = ()
+) -> Iterator[str]:
+    """What was removed and what that freed.
+
+    Args:
+        removed: environments.
+        copies: snapshots, by name, with their sizes in bytes.
+    """
     for one in removed:
         yield (
             f"removed {one.environment.version} for Python {one.environment.record.python}: "
             f"freed {_megabytes(one.freed_bytes)}"
         )
+    for name, size in copies:
+        yield f"removed the snapshot {name}: {_megabytes(size)}, some of it shared"
     shared = sum(one.shared_bytes for one in removed)
     if shared:
         yield f"{_megabytes(shared)} more are shared with uv's cache; uv cache clean frees those."
-    if not removed:
+    if not removed and not copies:
         yield "Nothing was installed."
 
 

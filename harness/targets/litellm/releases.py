@@ -30,7 +30,7 @@ _COMPROMISED = (1, 107)
 EXCLUSION = f"{PROJECT}!={'.'.join(map(str, _COMPROMISED))}.*"
 """Part of every resolution, so that no resolver can choose the refused release."""
 
-_RELEASE_NAME = re.compile(rf"\s*{PROJECT}\s*([=<>!~@;(\[]|$)", re.IGNORECASE)
+_RELEASE_NAME = re.compile(rf"\s*{PROJECT}\s*([=<>!~;(\[]|$)", re.IGNORECASE)
 
 
 _PACKAGE = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", re.ASCII)

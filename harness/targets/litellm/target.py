@@ -1,9 +1,10 @@
-"""A LiteLLM release as a target."""
+"""A LiteLLM as a target: a release, or what is laid over one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,14 +15,18 @@ from harness.targets.base import (
     Call,
     ContainerContext,
     ContainerSpec,
+    Origin,
     ProcessSpec,
     ReplicaContext,
     Target,
 )
 from harness.targets.litellm.environment import Environment
+from harness.targets.litellm.inside.origin import native_files
 from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.litellm.migrations import migrate
-from harness.targets.litellm.releases import Release, covers
+from harness.targets.litellm.own_config import OwnConfig
+from harness.targets.litellm.releases import PROJECT, Release, covers
+from harness.targets.litellm.snapshot import Laid, SourceRecord
 from harness.targets.schema import management
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.schema.statements import RELEASE_OTHERS
@@ -128,9 +133,11 @@ class LiteLLMTarget(Target):
     """Runs one release's complete proxy.
 
     Args:
-        release: the release to run.
+        release: the release to run, or of the version that is laid over the environment.
         environment: where it is installed.
         real_prisma: use the `prisma` of the environment and its engine, not our stand-in.
+        laid: a tree or a wheel that runs in the environment; None runs the release.
+        own: a configuration of the user's own.
 
     Raises:
         SetupError: ``real_prisma`` where the environment has no engine.
@@ -158,7 +165,13 @@ class LiteLLMTarget(Target):
     )
 
     def __init__(
-        self, release: Release, environment: Environment, *, real_prisma: bool = False
+        self,
+        release: Release,
+        environment: Environment,
+        *,
+        real_prisma: bool = False,
+        laid: Laid | None = None,
+        own: OwnConfig | None = None,
     ) -> None:
         if real_prisma and not environment.has_prisma_engine:
             raise SetupError(
@@ -176,11 +189,22 @@ class LiteLLMTarget(Target):
         }
         self._environment = environment
         self._real_prisma = real_prisma
+        self._laid = None if laid is None else laid.snapshot
+        self._packages = {} if laid is None else laid.packages
+        self._own = own
+        site = environment.site_packages if laid is None else laid.folder
+        native = bool(native_files(site / PROJECT))
+        self.origin = Origin(str(site), native, "" if laid is None else laid.snapshot.digest)
+        self.source = _source(self._laid, environment.version, native=native)
         if relaxed := environment.record.relaxed:
             self.notes = (
                 *self.notes,
                 f"{release.name} runs with packages other than it requires: {'; '.join(relaxed)}.",
             )
+        if self._laid is not None:
+            self.notes = (*self.notes, _laid_note(self._laid))
+        if own is not None:
+            self.notes = (*self.notes, *own.notes)
 
     @property
     def database(self) -> LiteLLMDatabase:
@@ -189,7 +213,10 @@ class LiteLLMTarget(Target):
 
     async def prepare_database(self, dsn: str) -> None:
         """Run the release's own migrations. Raises SetupError."""
-        await migrate(dsn, self._environment.extras_migrations)
+        extras = self._packages.get("litellm_proxy_extras")
+        await migrate(
+            dsn, Path(extras, "migrations") if extras else self._environment.extras_migrations
+        )
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         """One replica of the release."""
@@ -198,16 +225,30 @@ class LiteLLMTarget(Target):
             redis_namespace=context.redis_namespace,
             replica=context.replica,
             real_prisma=self._real_prisma,
+            installed=self._environment.version,
+            laid=self._packages,
+            config={} if self._own is None else self._own.content,
+            keep_callbacks=self._own is not None and self._own.keep_callbacks,
         )
         argv = [str(self._environment.python), "-P", str(BOOT)]
         argv += ["--listen-fd", str(context.listen_fd)]
         for fd in context.metrics_fds:
             argv += ["--metrics-fd", str(fd)]
-        env = replica_env(settings, context.master_key)
+        named = {} if self._own is None else self._own.variables
+        env = {**named, **replica_env(settings, context.master_key)}
         return ProcessSpec(tuple(argv), env, other_python=True)
 
     def container(self, context: ContainerContext) -> ContainerSpec:
-        """Every replica of a fleet in containers of the official image, with its own Prisma."""
+        """Every replica of a fleet in containers of the official image, with its own Prisma.
+
+        Raises:
+            SetupError: it is not a release, or has a configuration of the user's own.
+        """
+        if self._laid is not None or self._own is not None:
+            raise SetupError(
+                f"[{context.fleet}] cannot run in containers: their image holds a release with "
+                "the harness's own settings. Use STACK=embedded."
+            )
         settings = self._settings(context, real_prisma=True)
         command = ["python", "-m", "harness.targets.litellm.inside.serve", "--host", "0.0.0.0"]
         command += ["--port", str(context.port), "--metrics-port", str(context.metrics_port)]
@@ -240,7 +281,10 @@ class LiteLLMTarget(Target):
         """In place of switches: the release, its Prisma client, and what it lacks, if anything."""
         prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
         relaxed = "; ".join(self._environment.record.relaxed)
-        described = {"release": self.version, "prisma": prisma}
+        named = {"release": self.version} if self._laid is None else _named(self._laid)
+        described = {**named, "prisma": prisma}
+        if self._own is not None:
+            described["config"] = f"{self._own.name} (sha256 {self._own.digest[:12]})"
         return described | ({"relaxed": relaxed} if relaxed else {})
 
     def _settings(self, context: ReplicaContext | ContainerContext, **places: Any) -> Settings:
@@ -253,6 +297,46 @@ class LiteLLMTarget(Target):
             redis_url=context.redis_url,
             **places,
         )
+
+
+def _source(laid: SourceRecord | None, environment: str, *, native: bool) -> dict[str, Any]:
+    """Where the code comes from, as `harness.domain.result.SourceResult`."""
+    if laid is None:
+        laid_over = None
+        kept: dict[str, Any] = {"kind": "release", "name": f"{PROJECT}=={environment}"}
+    else:
+        laid_over = laid.environment
+        kept = {
+            "kind": laid.kind,
+            "name": laid.name,
+            "identity": laid.identity,
+            "uncommitted": laid.uncommitted,
+            "digest": laid.digest,
+        }
+    return {**kept, "laid_over": laid_over, "native": native}
+
+
+def _named(laid: SourceRecord) -> dict[str, str]:
+    at = f"sha256 {laid.identity[:12]}" if laid.kind == "wheel" else laid.identity[:12]
+    changed = f" and {laid.uncommitted} files not committed" if laid.uncommitted else ""
+    return {
+        laid.kind: f"{laid.name} at {at}{changed}",
+        "version": laid.version,
+        "environment": laid.environment,
+        "digest": laid.digest[:12],
+    }
+
+
+def _laid_note(laid: SourceRecord) -> str:
+    whose = {
+        "own": "its native file is its own",
+        "environment": f"its native file is that of {laid.environment}",
+        "none": "it has no native file",
+    }[laid.native]
+    return (
+        f"{laid.name} is a {laid.kind} of version {laid.version}, laid over the environment of "
+        f"{laid.environment}; {whose}. It is judged by the rules for releases of its version."
+    )
 
 
 def _of_release(table: tuple[tuple[str, float], ...], release: str, otherwise: float) -> float:

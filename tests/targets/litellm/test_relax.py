@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from harness.cli import main
 from harness.errors import EXIT_USAGE, SetupError, UsageError
 from harness.targets.litellm.install import ensure_environment
-from harness.targets.litellm.kind import LiteLLMKind
+from harness.targets.litellm.kind import LiteLLMKind, relax_release
 from harness.targets.litellm.listing import list_releases
 from harness.targets.litellm.pins import fingerprint, read_pins
 from harness.targets.litellm.releases import Release, load_table, parse_release, relaxed_names
@@ -70,7 +70,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 def relaxing(*packages: str) -> Release:
-    return LiteLLMKind().relax(parse_release(NAME), packages)
+    return relax_release(parse_release(NAME), packages)
 
 
 async def test_the_nearest_version_is_taken_and_a_package_that_is_lacking_left_out(

@@ -3,7 +3,8 @@
 That environment holds the release and its dependencies and must hold nothing of ours, or our
 dependencies would become its own. So the two packages that we add are found by name:
 ``harness``, which contains this file, and ``prisma``, our stand-in, unless the settings say
-that the environment has an engine of its own.
+that the environment has an engine of its own. The packages of a working tree, a commit or a wheel
+are found in the same way, before those of the environment.
 """
 
 from __future__ import annotations
@@ -49,8 +50,10 @@ def _standin() -> Path:
 
 def packages(settings_json: str) -> dict[str, Path]:
     """The packages to find by name."""
-    found = {"harness": HARNESS}
-    if not json.loads(settings_json).get("real_prisma"):
+    settings = json.loads(settings_json)
+    laid = settings.get("laid", {})
+    found = {"harness": HARNESS} | {name: Path(folder) for name, folder in laid.items()}
+    if not settings.get("real_prisma"):
         found["prisma"] = _standin()
     return found
 

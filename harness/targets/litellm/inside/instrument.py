@@ -15,11 +15,12 @@ from weakref import WeakSet
 
 from harness.authcache.logs import Signature
 from harness.authcache.words import ObjectKind
-from harness.domain.series import BACKFILL_TTL, HookPoint
+from harness.domain.series import BACKFILL_TTL, ORIGIN_INFO, HookPoint
 from harness.targets.counters import Gauges
 from harness.targets.litellm.inside import real_prisma
 from harness.targets.litellm.inside.controls import Controls
 from harness.targets.litellm.inside.lookups import Lookups
+from harness.targets.litellm.inside.origin import reported
 from harness.targets.litellm.inside.pending import SpendQueues, Tasks
 from harness.targets.litellm.inside.request import Requests
 from harness.targets.litellm.inside.settings import Settings
@@ -72,6 +73,13 @@ class Instruments:
             "How long the last entry taken from Redis was to stay in memory.",
             ("object", "variant"),
         )
+        self._laid = bool(settings.laid)
+        self._origin = Gauges(
+            self.metrics.registry,
+            ORIGIN_INFO,
+            "Where the worker's LiteLLM came from.",
+            ("folder", "native", "digest", "variant"),
+        )
 
     def wrap(self, *, stand_in: bool) -> Any:
         """Import the proxy and wrap it.
@@ -85,6 +93,8 @@ class Instruments:
         wrap = self._guard.wrap
         wrap(HookPoint.REDIS_CLIENT, self._wrap_redis_client)
         proxy = self._proxy = importlib.import_module("litellm.proxy.proxy_server")
+        origin = reported(self._laid)
+        self._origin.values = {(*origin.values(), self._variant): 1}
         wrap(HookPoint.CODEC, self._wrap_codec)
         wrap(HookPoint.GETTERS, self._wrap_getters)
         wrap(HookPoint.AUTH_CACHE, self._wrap_cache)

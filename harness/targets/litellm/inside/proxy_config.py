@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from harness.targets.litellm.inside.settings import Settings
+from harness.targets.litellm.inside.user_config import merge
 
 MANAGEMENT_TTL = "DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL"
 """Releases before 1.91 take the TTL of keys, users and teams from it, and from no setting."""
@@ -37,6 +38,8 @@ def proxy_config(settings: Settings, master_key: str) -> dict[str, Any]:
             "cache_params": _redis(settings.redis_url, settings.redis_namespace),
             "enable_redis_auth_cache": True,
         }
+    if settings.config:
+        return merge(settings.config, config, keep_callbacks=settings.keep_callbacks).config
     return config
 
 

@@ -127,7 +127,7 @@ def main(
     """Run one replica. Its settings are JSON in AUTHCACHE_PROXY_SETTINGS."""
     try:
         settings = Settings.decode(os.environ[SETTINGS_VARIABLE])
-        check_release(settings.version, metadata.version("litellm"))
+        check_release(settings.installed or settings.version, metadata.version("litellm"))
         if listen_fd is None:
             listen_fd = listen(host, port)
             metrics_fds = tuple(listen(host, metrics_port + i) for i in range(workers))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.targets.settings import ReplicaSettings
 
@@ -18,3 +20,11 @@ class Settings(ReplicaSettings):
     model: str = "mock-model"
     real_prisma: bool = False
     """Leave `prisma` to the environment, which then needs Prisma's engine."""
+    installed: str = ""
+    """The release in the environment; empty where it is `version`."""
+    laid: Mapping[str, str] = field(default_factory=dict)
+    """Folders by package that is found there and not in the environment."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The user's own configuration, under what the harness sets."""
+    keep_callbacks: bool = False
+    """Whether its callbacks, alerting and guardrails stay on."""
