@@ -111,13 +111,21 @@ def grouped_bars(
 
 
 def columns(
-    groups: Sequence[str], series: Mapping[str, Sequence[Bar]], label: str, *, title: str
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[Bar]],
+    label: str,
+    *,
+    title: str,
+    line: float | None = None,
+    turned: bool = False,
 ) -> str:
     """One upright bar of each series per group, with a legend; as wide as a page.
 
-    A bar shows its text only on hover: the columns are too narrow for it.
+    A bar shows its text only on hover: the columns are too narrow for it. ``line`` is drawn across,
+    and the names of the groups are ``turned`` where they are long.
     """
     known = [bar.value for bars in series.values() for bar in bars if bar.value is not None]
+    known += [] if line is None else [line]
     ticks = round_ticks(max(known, default=0), most=4)
     chart = _configure(pygal.Bar, height=_COLUMNS_HEIGHT, range=(0, ticks[-1]), y_title=title)
     chart.width = PAGE_WIDTH
@@ -127,7 +135,8 @@ def columns(
     chart.truncate_legend = -1
     chart.print_values = False
     chart.x_labels = list(groups)
-    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks], None)
+    chart.x_label_rotation = 40 if turned else 0
+    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks], line)
     for name, bars in series.items():
         chart.add(name, [_value(bar, float) for bar in bars])
     return inline(chart, label)

@@ -35,6 +35,7 @@ from harness.installation import PACKAGE, checkout
 from harness.observe.evidence import Evidence
 from harness.plan.plan import RunPlan
 from harness.report.calibration import PAGE, calibration_page, calibration_table
+from harness.report.clock import clock_exit_code, clock_files, print_clock, require_clocks
 from harness.report.grid import draw
 from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
@@ -74,6 +75,58 @@ def history(
     print_history(done.result, console)
     _keep(done, history_files(done.result), console)
     sys.exit(done.signal_code or done.result.exit_code)
+
+
+def clock(
+    *,
+    variants: tuple[str, ...] | None,
+    replicas: int | None,
+    workers: int | None,
+    only: tuple[str, ...] | None,
+    scopes: tuple[str, ...] | None,
+    changes: int,
+    ttl_s: int | None,
+    watch_ttls: float,
+    overrides: tuple[str, ...],
+    variants_file: Path | None,
+    relax: tuple[str, ...],
+    strict: bool,
+    finished: str | None,
+    postgres_dsn: str | None,
+    redis_url: str | None,
+    runs_dir: Path,
+) -> None:
+    """Change objects and tell how long each worker serves what is no longer true."""
+    console = Console()
+    if finished is not None:
+        run_dir = resolve_run(finished, runs_dir)
+        done = FinishedRun(load_result(run_dir), run_dir, signal_code=0)
+        require_clocks(done.result)
+    else:
+        wanted = Changes(
+            replicas=replicas, workers=workers, variants=variants, ttl_s=ttl_s, premises=False
+        )
+        scenario = studies.clock(
+            load_scenario("clock", wanted),
+            only=only,
+            scopes=scopes,
+            changes=changes,
+            watch_ttls=watch_ttls,
+        )
+        choices = chosen_variants(scenario, variants_file, overrides, relax)
+        for note in studies.clock_notes(scenario, len(choices)):
+            console.print(note, markup=False, highlight=False)
+        done = run_to_end(
+            scenario,
+            choices,
+            console,
+            runs_dir=runs_dir,
+            postgres_dsn=postgres_dsn,
+            redis_url=redis_url,
+        )
+    print_clock(done.result, console)
+    _keep(done, clock_files(done.result), console)
+    sys.exit(done.signal_code or clock_exit_code(done.result, strict=strict))
 
 
 def aa(
