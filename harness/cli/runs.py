@@ -127,11 +127,27 @@ def history() -> None:
 @RELAX
 @click.option("--strict", is_flag=True, help="Exit with 1 if any worker was over its promise.")
 @FINISHED
+@click.option(
+    "--attach",
+    callback=names,
+    metavar="URL,URL",
+    help="Time a fleet that runs already, at these addresses, by statuses alone.",
+)
+@click.option(
+    "--admin-key-env", metavar="NAME", help="With --attach: the variable with its master key."
+)
+@click.option("--model", default="mock-model", show_default=True, help="With --attach: to ask for.")
+@click.option(
+    "--beyond-loopback", is_flag=True, help="With --attach: allow addresses of other machines."
+)
 @POSTGRES_DSN
 @REDIS_URL
 @RUNS_DIR
 def clock() -> None:
     """Change objects and tell how long each worker serves what is no longer true.
+
+    With --attach the fleet gets at most 20 requests/s, and keys, teams and users that are deleted
+    in the end. Each request is a chat completion of one token.
 
     Exit codes: 0 the table is complete, 1 with --strict: a worker was over its promise, 3 a change
     could not be timed, 4 invalid run.
