@@ -251,8 +251,11 @@ class _Clock:
             status, text = await self._send(call, self._fleet.urls[0])
             if status // 100 == 2:  # noqa: PLR2004 - 2xx
                 self._remember(call)
-            elif not (status in _NO_SUCH_CALL and call.path in ("/user/new", "/team/member_add")):
+            elif status not in _NO_SUCH_CALL:
                 return f"{call.path} answered {status}: {self._hide(text)}"
+            elif call.path != "/user/new" or ACTIONS[action].object == "user":
+                # A key may name a user that was not made, where the fleet has no such call.
+                return f"{call.path} answered {status}"
         return ""
 
     def _remember(self, call: Call) -> None:
@@ -292,9 +295,9 @@ class _Clock:
                     _post("/key/generate", key=httpx.Response(200, text=text).json()["key"])
                 )
         outcome: Outcome = "done" if status // 100 == 2 else "refused"  # noqa: PLR2004 - 2xx
-        if status in _NO_SUCH_CALL:
-            outcome = "not_there"
         detail = "" if outcome == "done" else self._hide(text)
+        if status in _NO_SUCH_CALL:
+            outcome, detail = "not_there", f"{call.path} answered {status}"
         event = _event(change, sent, answered, outcome, detail=detail)
         return replace(event, handler=change.handler % len(urls), status=status)
 

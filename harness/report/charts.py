@@ -35,6 +35,7 @@ _ROOM_FOR_LABEL = 0.17
 """Part of the axis kept free after the longest bar for its value."""
 _BAR = 17
 _COLUMNS_HEIGHT = 330
+_LEGEND_LINE = 4
 _BETWEEN_GROUPS = 7
 _AROUND_PLOT = 26
 """Height of margins and tick labels, which pygal subtracts before it draws bars."""
@@ -131,7 +132,8 @@ def columns(
     chart.width = PAGE_WIDTH
     chart.show_legend = True
     chart.legend_at_bottom = True
-    chart.legend_at_bottom_columns = len(series)
+    # More do not fit in a line.
+    chart.legend_at_bottom_columns = len(series) if len(series) <= _LEGEND_LINE else 3
     chart.truncate_legend = -1
     chart.print_values = False
     chart.x_labels = list(groups)

@@ -155,7 +155,12 @@ def clock_svg(result: Result) -> str:
             ]
     promise_s = max(one.promise_s for *_, one in _each(result))
     drawn = columns(
-        [action for action, _ in pairs], series, LABEL, title="seconds", line=promise_s, turned=True
+        [action for action, _ in pairs],
+        series,
+        LABEL,
+        title="s (dashes: promise)",
+        line=promise_s,
+        turned=True,
     )
     return standalone(drawn)
 
@@ -171,7 +176,12 @@ def _bar(label: str, clock: Clock | None) -> Bar:
 
 
 def issues(result: Result) -> dict[str, str]:
-    """A text for each action after which a worker was over its promise, by file name."""
+    """A text for each action after which a worker was over its promise, by file name.
+
+    An invalid run has none: its figures claim nothing.
+    """
+    if result.verdict == "invalid":
+        return {}
     over: dict[str, list[tuple[str, str, Freshness]]] = {}
     for name, action, scope, one in _each(result):
         if is_over(one):

@@ -86,6 +86,14 @@ def test_the_steps_of_every_action_are_calls_that_a_shell_can_send(action: str) 
         assert (subject in named) != (action == "key-new")
 
 
+def test_an_invalid_run_has_nothing_to_report() -> None:
+    assert not issues(only_changes(verdict="invalid", exit_code=4))
+    assert clock_files(only_changes(verdict="invalid", exit_code=4)).keys() == {
+        "clock.md",
+        "clock.svg",
+    }
+
+
 def test_a_change_that_no_status_shows_says_so() -> None:
     result = only_changes()
     (never,) = result.freshness["litellm_1_84"]["team-block"].values()
