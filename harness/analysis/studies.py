@@ -56,6 +56,11 @@ class Study:
 ActionScope = tuple[str, str]
 """An action, and the key scope of the key that it is done to."""
 
+_ENTRIES = {"team": 2, "user": 2, "shared_id": 4, "member": 4}
+"""Objects that a worker keeps for one key, by its scope; some releases keep a few more."""
+MOST_ENTRIES = 150
+"""In a worker's memory, which holds 200 in releases, some of them for something else."""
+
 TWIN_ROUNDS = 5
 """With three rounds, the ranges of two equal variants do not overlap in one case of ten, with five
 in one of 126; a run compares more than a hundred figures."""
@@ -140,7 +145,13 @@ def clock_notes(scenario: Scenario, variants: int) -> list[str]:
         f"A window changes at most {keys} keys; each is asked for every {every_s:.2g} s on each of "
         f"{workers} workers, {keys * workers / every_s:.0f} requests/s together."
     )
-    return [found, asked]
+    entries = sum(_ENTRIES[change.scope] for change in scenario.change)
+    crowded = (
+        f"The keys of all windows come to {entries} entries in each worker. Where code keeps them "
+        f"for minutes, more than {MOST_ENTRIES} may push one another out, and a worker then looks "
+        "fresher than it is: name fewer."
+    )
+    return [found, asked, *([crowded] if entries > MOST_ENTRIES else [])]
 
 
 def _wanted(

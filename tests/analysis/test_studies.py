@@ -138,6 +138,12 @@ def test_a_window_has_no_more_keys_than_its_rate_can_probe() -> None:
     assert "every 0.08 s on each of 32 workers, 400 requests/s" in " ".join(clock_notes(one, 1))
 
 
+def test_a_clock_says_where_its_keys_may_push_one_another_out() -> None:
+    every = timed(scopes=["team", "user", "shared_id", "member"])
+    assert "come to 232 entries" in " ".join(clock_notes(every, 1))
+    assert "entries" not in " ".join(clock_notes(timed(), 1))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
