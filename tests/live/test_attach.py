@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass, field
@@ -100,8 +101,10 @@ async def run(folder: Path, gateway: Gateway, *only: str) -> tuple[Result, list[
     return result, said
 
 
-def texts(folder: Path) -> str:
-    return "".join(path.read_text() for path in folder.rglob("*.*") if path.suffix != ".gz")
+def written(folder: Path) -> str:
+    """All that a run wrote but its samples."""
+    files = [path for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".gz"]
+    return "".join(path.read_text() for path in files)
 
 
 @pytest.mark.integration
@@ -117,9 +120,10 @@ async def test_old_answers_are_timed_by_address_and_all_is_deleted(tmp_path: Pat
     assert {clock.ended_by for clock in found.workers} == {"open"}
     assert [gateway.keys, gateway.teams, gateway.users] == [{}, {}, set()]
     assert not [line for line in said if "not deleted" in line]
-    written = texts(tmp_path)
-    assert MASTER not in written
-    assert "sk-authcache" not in written
+    text = written(tmp_path)
+    assert text
+    assert MASTER not in text
+    assert "sk-authcache" not in text
 
 
 @pytest.mark.integration
@@ -174,6 +178,30 @@ async def test_what_was_made_is_deleted_after_a_failure_too(tmp_path: Path) -> N
     with pytest.raises(InvalidRunError, match="The fleet does not answer"):
         await run(tmp_path, gateway, "key-block")
     assert [gateway.keys, gateway.users] == [{}, set()]
+
+
+class Watched(Gateway):
+    """Tells when it is first asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    def admits(self, port: int, secret: str, model: str) -> bool:
+        self.begun.set()
+        return super().admits(port, secret, model)
+
+
+@pytest.mark.integration
+async def test_what_was_made_is_deleted_when_it_is_stopped(tmp_path: Path) -> None:
+    gateway = Watched()
+    work = asyncio.create_task(run(tmp_path, gateway, "key-block", "team-block"))
+    await gateway.begun.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert [gateway.keys, gateway.teams, gateway.users] == [{}, {}, set()]
+    assert not written(tmp_path)
 
 
 @pytest.mark.parametrize(
