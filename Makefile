@@ -25,29 +25,33 @@ help: ## List targets and variables
 			variables = variables sprintf("  %-17s %s\n", part[1], part[2]) } \
 		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
 
-#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, aa)
-#= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up)
+#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, aa)
+#= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock)
 #= SCENARIO=name    - what to run (loadtest, fleet, ui, up, aa); default issue-27874
-#= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up)
+#= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock)
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
 #= STACK=name        - where the servers come from (loadtest): embedded or compose
 #= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
 #= ROUNDS=n         - rounds of windows (loadtest, twins, history)
-#= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest)
+#= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest, clock)
 #= PORT=n           - first port of the replicas (fleet); of the web UI (ui), default 8089
 #= LOCUST_WORKERS=n - processes that drive the load under a Locust master (ui, up)
 #= GRAFANA=on|off   - with or without Grafana (up)
 #= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
-#= ONLY=a,b         - which pairs, by variant or release (twins); default all
+#= ONLY=a,b         - which pairs, by variant or release (twins), or actions (clock); default all
 #= CONFIG=my.yaml   - LiteLLM's config.yaml of your own; KEEP_CALLBACKS=1 (loadtest, fleet, ui)
 #= ENVIRONMENT=litellm==X - whose environment trees and wheels of LiteLLM run in (loadtest, fleet, ui)
-#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history)
+#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history, clock)
+#= SCOPES=a,b       - key scopes of every action (clock); default: each in one
+#= CHANGES=n        - changes of each action and scope (clock); default 1
+#= TTL_S=n          - TTL in seconds (clock); default 10
+#= WATCH_TTLS=x     - how long a change is watched at least, in TTLs (clock); default 3
 #= RELEASES=a,b     - which releases (history); default: one for each step of the defect
 #= VARIANT=name     - show the switches of one variant (variants); what to calibrate with (aa)
 #= PAIRS=n          - pairs of fleets to measure (aa); default 10
-#= STRICT=1         - exit with 3 where nothing is expected of the variants (loadtest)
+#= STRICT=1         - exit with 3 where nothing is expected of the variants (loadtest); with 1 where a worker is over its promise (clock)
 #= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
-#= RUN=id           - which run (report, prometheus), default latest; a finished run (twins, history)
+#= RUN=id           - which run (report, prometheus), default latest; a finished run (twins, history, clock)
 #= RUNS='a b'       - which runs (compare)
 #= ARGS='-k word'   - more pytest options (test, test-unit, coverage, test-wheel)
 #= PYTHON=python3   - the Python to create .venv with
@@ -84,6 +88,14 @@ twins: runtime ## Compare reference variants with the LiteLLM releases they stan
 history: runtime ## Show what each LiteLLM release does, in a table and a chart
 	@exec $(BIN)/harness history $(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) \
 		$(call option,RELEASES,releases) $(call option,RUN,from) $(call option,RELAX,relax)
+
+.PHONY: clock
+clock: runtime ## Change keys, teams and users, and time how long each worker serves the old
+	@exec $(BIN)/harness clock $(call option,VARIANTS,variants) $(call option,REPLICAS,replicas) \
+		$(call option,WORKERS,workers) $(call option,ONLY,only) $(call option,SCOPES,scopes) \
+		$(call option,CHANGES,changes) $(call option,TTL_S,ttl-s) \
+		$(call option,WATCH_TTLS,watch-ttls) $(call option,OVERRIDE,override) \
+		$(call option,RELAX,relax) $(call option,RUN,from) $(if $(STRICT),--strict)
 
 .PHONY: aa
 aa: runtime ## Calibrate: one variant twice, and with a planted TTL

@@ -89,6 +89,10 @@ def test_help_names_every_target() -> None:
         (["ui", "REPLICAS=8", "LOCUST_WORKERS=2"], "ui --replicas '8' --locust-workers '2'"),
         (["twins", "ONLY=litellm_1_84"], "twins --only 'litellm_1_84'"),
         (["history", "RELEASES=1.94.0", "ROUNDS=2"], "history --rounds '2' --releases '1.94.0'"),
+        (
+            ["clock", "VARIANTS=a,b", "WORKERS=2", "ONLY=team-block", "STRICT=1"],
+            "clock --variants 'a,b' --workers '2' --only 'team-block' --strict",
+        ),
         (["up", "REPLICAS=8", "VARIANTS=a,b"], "up --replicas '8' --variants 'a,b'"),
         (["down"], "down"),
         (["prometheus", "RUN=x"], "prometheus 'x'"),

@@ -18,6 +18,7 @@ from harness.domain.result import (
     Generator,
     Ledger,
     LoadSettings,
+    Phase,
     Result,
     VariantResult,
 )
@@ -172,12 +173,12 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
         for arm in arms
     }
     book = ledger([equation for e in evidence for equation in reconcile(e)])
-    generator = generator_health(evidence)
+    generator = generator_health(evidence, plan.measured_phase)
     limits = plan.scenario.limits
     return _Findings(
         variants=variants,
         freshness={name: by for name, by in fresh.items() if by},
-        unmeasured=[name for name in names if name not in variants],
+        unmeasured=_unmeasured(plan, evidence),
         book=book,
         generator=generator,
         invalid=invalidities(evidence, book, generator, limits),
@@ -187,6 +188,11 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
             held, variants, error=error, bad_share_max=limits.bad_share_max, freshness=fresh
         ),
     )
+
+
+def _unmeasured(plan: RunPlan, evidence: Sequence[Evidence]) -> list[str]:
+    seen = {e.variant for e in evidence if e.phase == plan.measured_phase}
+    return [arm.name for arm in plan.arms if arm.name not in seen]
 
 
 def _stop_notes(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> list[str]:
@@ -211,9 +217,9 @@ def _can_be_held(expectation: Expectation, variants: Collection[str]) -> bool:
     return expectation.variant in variants and other in variants
 
 
-def generator_health(evidence: Sequence[Evidence]) -> Generator:
-    """The generator's health in all measured windows; `cold_notes` covers the cold fill."""
-    evidence = [e for e in evidence if e.phase == "measured"]
+def generator_health(evidence: Sequence[Evidence], phase: Phase = "measured") -> Generator:
+    """The generator's health in all windows of a phase; `cold_notes` covers the cold fill."""
+    evidence = [e for e in evidence if e.phase == phase]
     results = [e.generator for e in evidence]
     unanswered: Counter[str] = Counter()
     for result in results:

@@ -333,6 +333,16 @@ def was_tested(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> bool
     return any(by[scope].workers for by in found.values() if scope in by)
 
 
+def is_over(one: Freshness) -> bool:
+    """Whether any worker gave an old answer later than the promise."""
+    return any(clock.low > one.promise_s for clock in one.workers)
+
+
+def was_timed(one: Freshness) -> bool:
+    """Whether a kind of change has a clock, or the target has no such action to time."""
+    return bool(one.workers) or one.outcome == "not_there"
+
+
 def late(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> list[str]:
     """What workers of a scope served after changes, in a sentence; empty where nothing was stale.
 

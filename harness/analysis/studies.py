@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from packaging.version import Version
 
 from harness.analysis.twins import Pair
+from harness.domain.changes import ACTIONS
 from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
-from harness.scenario.schema import Scenario
+from harness.scenario.schema import PROMISE_TTLS, Scenario
 from harness.targets.registry import (
     is_release_name,
     known_releases,
@@ -51,6 +53,14 @@ class Study:
         return scenario.model_copy(update={"with_releases": table})
 
 
+ActionScope = tuple[str, str]
+"""An action, and the key scope of the key that it is done to."""
+
+_ENTRIES = {"team": 2, "user": 2, "shared_id": 4, "member": 4}
+"""Objects that a worker keeps for one key, by its scope; some releases keep a few more."""
+MOST_ENTRIES = 150
+"""In a worker's memory, which holds 200 in releases, some of them for something else."""
+
 TWIN_ROUNDS = 5
 """With three rounds, the ranges of two equal variants do not overlap in one case of ten, with five
 in one of 126; a run compares more than a hundred figures."""
@@ -74,6 +84,107 @@ def history(versions: Sequence[str] | None = None) -> Study:
         raise UsageError("No release is named. Leave RELEASES out to use all known releases.")
     ordered = sorted(chosen, key=lambda release: Version(release.version))
     return Study(tuple(release.name for release in ordered))
+
+
+def clock(
+    scenario: Scenario,
+    *,
+    only: Sequence[str] | None = None,
+    scopes: Sequence[str] | None = None,
+    changes: int = 1,
+    watch_ttls: float = 3.0,
+) -> Scenario:
+    """The scenario ``clock`` with the changes that are asked for, in windows of their own.
+
+    A window changes no more keys than can be probed as often as the scenario says at its rate, and
+    no more than its ``batch_max``; where even one key is too many, probes are farther apart.
+
+    Args:
+        scenario: with the command line's changes applied.
+        only: actions, as ``team-block`` or with a scope as ``key-block:member``; None for all.
+        scopes: each action in each of these scopes that has its object; None for the scenario's.
+        changes: of each action and scope.
+        watch_ttls: how long the last change of a window is watched, in TTLs; at least the promise
+            of two and a part of one.
+
+    Raises:
+        UnknownNameError: an action or a scope that there is not.
+        UsageError: nothing is left, or an action has no object in the scope that is named.
+    """
+    pairs = _wanted([(str(c.action), str(c.scope)) for c in scenario.change], only, scopes)
+    ttl_s, window = scenario.ttl_s * scenario.time_scale, scenario.changes
+    workers = scenario.replicas * scenario.workers
+    most = int(scenario.load.rate_per_s * ttl_s / (workers * window.probes_per_ttl))
+    most = min(window.batch_max, max(1, most))
+    each = pairs * changes
+    batches = math.ceil(len(each) / most)
+    # Dealt out, so that each window has actions on different objects.
+    planned = [
+        {"action": action, "scope": scope, "batch": number % batches + 1}
+        for number, (action, scope) in enumerate(each)
+    ]
+    watched = window.model_copy(update={"tail_ttls": watch_ttls - PROMISE_TTLS})
+    return Scenario.model_validate(
+        scenario.model_dump(by_alias=True) | {"change": planned, "changes": watched.model_dump()}
+    )
+
+
+def clock_notes(scenario: Scenario, variants: int) -> list[str]:
+    """What a run of `clock` will do, in sentences: its windows, their size and its length."""
+    window, batches = scenario.changes, scenario.batches()
+    ttl_s, workers = scenario.ttl_s * scenario.time_scale, scenario.replicas * scenario.workers
+    keys = max(sum(c.batch == batch for c in scenario.change) for batch in batches)
+    every_s = max(ttl_s / window.probes_per_ttl, keys * workers / scenario.load.rate_per_s)
+    window_s = window.window_ttls * ttl_s
+    found = (
+        f"{len(scenario.change)} changes of {variants} variants: windows of {window_s:g} s, "
+        f"{len(batches)} for each variant, {window_s * len(batches) * variants / 60:.1f} min in "
+        "all without starts."
+    )
+    asked = (
+        f"A window changes at most {keys} keys; each is asked for every {every_s:.2g} s on each of "
+        f"{workers} workers, {keys * workers / every_s:.0f} requests/s together."
+    )
+    entries = sum(_ENTRIES[change.scope] for change in scenario.change)
+    crowded = (
+        f"The keys of all windows come to {entries} entries in each worker. Where code keeps them "
+        f"for minutes, more than {MOST_ENTRIES} may push one another out, and a worker then looks "
+        "fresher than it is: name fewer."
+    )
+    return [found, asked, *([crowded] if entries > MOST_ENTRIES else [])]
+
+
+def _wanted(
+    pairs: Sequence[ActionScope], only: Sequence[str] | None, scopes: Sequence[str] | None
+) -> list[ActionScope]:
+    """The actions and scopes that a clock is asked for, in the order of `ACTIONS`."""
+    known = sorted({scope for action in ACTIONS.values() for scope in action.scopes})
+    for scope in scopes or ():
+        if scope not in known:
+            raise UnknownNameError("scope", scope, known)
+    if scopes is not None:
+        pairs = [
+            (name, s) for name, action in ACTIONS.items() for s in action.scopes if s in scopes
+        ]
+    found = pairs if only is None else [pair for text in only for pair in _named(text, pairs)]
+    if not found:
+        raise UsageError(
+            "No action is left to time. Name actions in ONLY, with scopes that have their objects, "
+            "or leave ONLY and SCOPES out."
+        )
+    order = list(ACTIONS)
+    return sorted(dict.fromkeys(found), key=lambda pair: order.index(pair[0]))
+
+
+def _named(text: str, pairs: Sequence[ActionScope]) -> list[ActionScope]:
+    name, colon, scope = text.partition(":")
+    if name not in ACTIONS:
+        raise UnknownNameError("action", name, ACTIONS)
+    if not colon:
+        return [pair for pair in pairs if pair[0] == name]
+    if scope not in ACTIONS[name].scopes:
+        raise UnknownNameError(f"scope of the action {name}", scope, ACTIONS[name].scopes)
+    return [(name, scope)]
 
 
 def known_pairs() -> tuple[Pair, ...]:

@@ -9,6 +9,7 @@ from harness.cli.lazy import LazyGroup
 
 _COMMANDS = {
     "aa": "runs",
+    "clock": "runs",
     "codecs": "lists",
     "compare": "lists",
     "down": "compose",

@@ -52,6 +52,16 @@ PREMISE = click.option(
     type=click.Choice(["on", "off"]),
     help="Plant the scenario's premises (default) or leave them out.",
 )
+OVERRIDES = click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="VARIANT:SWITCH=VALUE",
+    help="Change a switch of a variant. Repeatable; also A:x=1,B:y=2.",
+)
+FINISHED = click.option(
+    "--from", "finished", metavar="RUN", help="Use a finished run: id, path or latest."
+)
 VARIANTS_FILE = click.option(
     "--variants-file",
     type=FILE,
@@ -112,13 +122,7 @@ run_options = combined(
     REPLICAS,
     WORKERS,
     PREMISE,
-    click.option(
-        "--override",
-        "overrides",
-        multiple=True,
-        metavar="VARIANT:SWITCH=VALUE",
-        help="Change a switch of a variant. Repeatable; also A:x=1,B:y=2.",
-    ),
+    OVERRIDES,
     VARIANTS_FILE,
     RELAX,
     ENVIRONMENT,
@@ -135,9 +139,7 @@ study_options = combined(
         "--replicas", type=click.IntRange(1, 64), help="Replicas of each fleet; 2 by default."
     ),
     ROUNDS,
-    click.option(
-        "--from", "finished", metavar="RUN", help="Use a finished run: id, path or latest."
-    ),
+    FINISHED,
     POSTGRES_DSN,
     REDIS_URL,
     RUNS_DIR,

@@ -1,4 +1,4 @@
-"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`, `aa`."""
+"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`, `clock`, `aa`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import click
 from harness.cli.lazy import LazyCommand
 from harness.cli.options import (
     EMBEDDED,
+    FINISHED,
+    OVERRIDES,
     POSTGRES_DSN,
     REDIS_URL,
     RELAX,
@@ -15,6 +17,9 @@ from harness.cli.options import (
     RUNS_DIR,
     SCENARIO,
     STACKS,
+    VARIANTS,
+    VARIANTS_FILE,
+    WORKERS,
     names,
     run_options,
     study_options,
@@ -87,6 +92,66 @@ def twins() -> None:
 @study_options
 def history() -> None:
     """Show what releases of LiteLLM do, oldest first, in one table and one chart."""
+
+
+@click.command(cls=LazyCommand, body="harness.cli.commands.studies:clock")
+@VARIANTS
+@REPLICAS
+@WORKERS
+@click.option(
+    "--only", callback=names, metavar="A,B", help="Actions, as team-block or key-block:member."
+)
+@click.option(
+    "--scopes",
+    callback=names,
+    metavar="A,B",
+    help="Every action in these key scopes; by default each in one.",
+)
+@click.option(
+    "--changes",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Of each action and scope, each on a key of its own.",
+)
+@click.option("--ttl-s", type=click.IntRange(1, 3600), help="TTL in seconds; 10 by default.")
+@click.option(
+    "--watch-ttls",
+    type=click.FloatRange(2.25, 100),
+    default=3.0,
+    show_default=True,
+    help="How long a change is watched at least, in TTLs.",
+)
+@OVERRIDES
+@VARIANTS_FILE
+@RELAX
+@click.option("--strict", is_flag=True, help="Exit with 1 if any worker was over its promise.")
+@FINISHED
+@click.option(
+    "--attach",
+    callback=names,
+    metavar="URL,URL",
+    help="Time a fleet that runs already, at these addresses, by statuses alone.",
+)
+@click.option(
+    "--admin-key-env", metavar="NAME", help="With --attach: the variable with its master key."
+)
+@click.option("--model", default="mock-model", show_default=True, help="With --attach: to ask for.")
+@click.option(
+    "--beyond-loopback", is_flag=True, help="With --attach: allow addresses of other machines."
+)
+@POSTGRES_DSN
+@REDIS_URL
+@RUNS_DIR
+def clock() -> None:
+    """Change objects and tell how long each worker serves what is no longer true.
+
+    With --attach the fleet gets at most 20 requests/s, and keys, teams and users that are deleted
+    in the end. Each request is a chat completion of one token.
+
+    Exit codes: 0 the table is complete, 1 with --strict: a worker was over its promise, 3 a change
+    could not be timed, 4 invalid run.
+    """
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.studies:aa")

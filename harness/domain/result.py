@@ -620,7 +620,7 @@ class Result(_Part):
     premises: list[str]
     """Everything planted, in words; empty when nothing is."""
     stack: str
-    """``embedded``, or another implementation of the stack."""
+    """``embedded``, another stack, or ``attached``: a fleet that ran already."""
     replicas: int
     """Replicas of each fleet."""
     workers: int

@@ -25,6 +25,7 @@ from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fa
 from harness.experiment.pace import sentences
 from harness.experiment.record import Recording, record
 from harness.observe.evidence import Evidence
+from harness.plan.commands import probe_every_s
 from harness.plan.plan import Arm, RunPlan, driven, facts, make_plan
 from harness.process.stop import Stop
 from harness.report.write import write_reports
@@ -126,6 +127,12 @@ def _notes(recording: Recording) -> list[str]:
         )
     if recording.pace is not None:
         notes += sentences(plan, recording.pace)
+    if scenario.changes.alone:
+        keys = [len(plan.planned_changes(batch)) for batch in scenario.batches()]
+        notes.append(
+            f"Each changed key was asked for every {probe_every_s(plan, max(keys)):.2g} s on each "
+            "worker."
+        )
     names = {window.variant for window in recording.windows}
     measured = [arm.target for arm in plan.arms if arm.name in names]
     return notes + list(dict.fromkeys(note for target in measured for note in target.notes))

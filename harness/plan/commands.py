@@ -87,15 +87,26 @@ def commands(
     return SlotCommands(warmup, common)
 
 
+def probe_every_s(plan: RunPlan, keys: int) -> float:
+    """The distance of two probes of one key on one worker, in s, in a window that changes keys.
+
+    Where all probes together would exceed the rate of an open load, which is what its slowest
+    variant bears, they are farther apart.
+    """
+    scenario = plan.scenario
+    every_s = plan.ttl_s / scenario.changes.probes_per_ttl
+    if not scenario.load.rate_per_s:
+        return every_s
+    probes = keys * scenario.replicas * scenario.workers
+    return max(every_s, probes / scenario.load.rate_per_s)
+
+
 def _probes(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
     keys = [change.key.index for change in plan.planned_changes(slot.batch)]
     # A balanced fleet has one address for all of its replicas.
     workers = plan.scenario.replicas * plan.scenario.workers // len(common.hosts)
     probes = len(keys) * len(common.hosts) * workers
-    every_s = plan.ttl_s / plan.scenario.changes.probes_per_ttl
-    if common.rate_per_s:
-        # The rate of an open load is what its slowest variant bears.
-        every_s = max(every_s, probes / common.rate_per_s)
+    every_s = probe_every_s(plan, len(keys))
     changes = {
         "model": "open",
         "mix": {},

@@ -176,6 +176,11 @@ class RunPlan:
         return tuple(replace(one, number=before + n) for n, one in enumerate(planned, start=1))
 
     @property
+    def measured_phase(self) -> Phase:
+        """The phase without which a variant counts as not measured."""
+        return "changes" if self.scenario.changes.alone else "measured"
+
+    @property
     def load_s(self) -> float:
         """Length of all windows and warm-ups together, in s, without starts and waits for rest."""
         each_s = {
@@ -262,8 +267,15 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
     )
     names = [arm.name for arm in arms]
     most = scenario.rounds_max or scenario.rounds
-    slots = order(names, most, cold_fill=scenario.load.cold_fill, batches=scenario.batches())
-    refused = tuple(refusals(scenario, keys))
+    alone = scenario.changes.alone
+    slots = order(
+        names,
+        most,
+        cold_fill=scenario.load.cold_fill,
+        batches=scenario.batches(),
+        only_batches=alone,
+    )
+    refused = () if alone else tuple(refusals(scenario, keys))
     return RunPlan(
         scenario,
         tuple(arms),
@@ -278,7 +290,12 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
 
 
 def order(
-    names: Sequence[str], rounds: int, *, cold_fill: bool, batches: Sequence[int] = ()
+    names: Sequence[str],
+    rounds: int,
+    *,
+    cold_fill: bool,
+    batches: Sequence[int] = (),
+    only_batches: bool = False,
 ) -> tuple[Slot, ...]:
     """Windows in order of time: cold fills, then A B C, C B A, A B C …, then changes and refusals.
 
@@ -287,14 +304,18 @@ def order(
     last: some variants read a refused key once more, for a log, which in a measured window would
     count as a read of its scope.
     """
+    changes: list[tuple[str, Phase, int, int]] = [
+        (name, "changes", 0, batch) for batch in batches for name in names
+    ]
+    if only_batches:
+        return tuple(Slot(i, *step) for i, step in enumerate(changes, start=1))
     steps: list[tuple[str, Phase, int, int]] = []
     if cold_fill:
         steps += [(name, "cold_fill", 0, 0) for name in names]
     for number in range(1, rounds + 1):
         row = names if number % 2 else list(reversed(names))
         steps += [(name, "measured", number, 0) for name in row]
-    for batch in batches:
-        steps += [(name, "changes", 0, batch) for name in names]
+    steps += changes
     steps += [(name, "refusals", 0, 0) for name in names]
     return tuple(Slot(i, *step) for i, step in enumerate(steps, start=1))
 

@@ -35,6 +35,7 @@ _ROOM_FOR_LABEL = 0.17
 """Part of the axis kept free after the longest bar for its value."""
 _BAR = 17
 _COLUMNS_HEIGHT = 330
+_LEGEND_LINE = 4
 _BETWEEN_GROUPS = 7
 _AROUND_PLOT = 26
 """Height of margins and tick labels, which pygal subtracts before it draws bars."""
@@ -111,23 +112,33 @@ def grouped_bars(
 
 
 def columns(
-    groups: Sequence[str], series: Mapping[str, Sequence[Bar]], label: str, *, title: str
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[Bar]],
+    label: str,
+    *,
+    title: str,
+    line: float | None = None,
+    turned: bool = False,
 ) -> str:
     """One upright bar of each series per group, with a legend; as wide as a page.
 
-    A bar shows its text only on hover: the columns are too narrow for it.
+    A bar shows its text only on hover: the columns are too narrow for it. ``line`` is drawn across,
+    and the names of the groups are ``turned`` where they are long.
     """
     known = [bar.value for bars in series.values() for bar in bars if bar.value is not None]
+    known += [] if line is None else [line]
     ticks = round_ticks(max(known, default=0), most=4)
     chart = _configure(pygal.Bar, height=_COLUMNS_HEIGHT, range=(0, ticks[-1]), y_title=title)
     chart.width = PAGE_WIDTH
     chart.show_legend = True
     chart.legend_at_bottom = True
-    chart.legend_at_bottom_columns = len(series)
+    # More do not fit in a line.
+    chart.legend_at_bottom_columns = len(series) if len(series) <= _LEGEND_LINE else 3
     chart.truncate_legend = -1
     chart.print_values = False
     chart.x_labels = list(groups)
-    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks], None)
+    chart.x_label_rotation = 40 if turned else 0
+    _ticks(chart, [(tick, f"{tick:,.10g}") for tick in ticks], line)
     for name, bars in series.items():
         chart.add(name, [_value(bar, float) for bar in bars])
     return inline(chart, label)

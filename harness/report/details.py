@@ -260,8 +260,13 @@ def long_tables(result: Result) -> list[Table]:
     ]
     tables.append(_nested(result, "codec", "Mean codec time, µs", "object", _by_object, rate))
     tables.append(_scoped_outcomes(result))
-    tables += [clocks_table(result), workers_table(result), ages_table(result)]
+    tables += change_tables(result)
     return [table for table in tables if table.rows and len(table.columns) > 1]
+
+
+def change_tables(result: Result) -> list[Table]:
+    """What became of every change, in full."""
+    return [clocks_table(result), workers_table(result), ages_table(result)]
 
 
 _FEET = {

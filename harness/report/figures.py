@@ -74,7 +74,7 @@ class Figure:
 def figures(result: Result, series: Sequence[VariantSeries]) -> list[Figure]:
     """All figures for which the run has data."""
     made = [
-        _freshness(result),
+        freshness_figure(result),
         _reads(result),
         _outcomes(result),
         _over_time(result, series),
@@ -99,7 +99,8 @@ def _scope_note(result: Result, scope: str) -> str:
     return f"{note} · {line}" if note else line
 
 
-def _freshness(result: Result) -> Figure:
+def freshness_figure(result: Result) -> Figure:
+    """How long old answers went on, with a panel for each variant."""
     table = freshness_table(result)
     # Not a variant's colour: the panels are the variants.
     sides = {"handler": "v0 again", "others": "v0"}

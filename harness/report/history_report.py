@@ -79,10 +79,11 @@ def history_svg(result: Result) -> str:
                 for version, value in values
             ]
     drawn = columns([r.version for r in releases], series, LABEL, title="per 1,000 requests")
-    return _standalone(drawn)
+    return standalone(drawn)
 
 
-def _standalone(drawn: str) -> str:
+def standalone(drawn: str) -> str:
+    """A chart as a file of its own, with its colours, light and dark."""
     style = files("harness.report").joinpath("templates", _STYLE).read_text(encoding="utf-8")
     head, rest = drawn.split(">", 1)
     head = head.replace("<svg", f'<svg xmlns="{_NAMESPACE}"', 1)

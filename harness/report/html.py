@@ -12,7 +12,7 @@ from harness.analysis.cells import CELLS
 from harness.domain.result import Result
 from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
-from harness.report.figures import Figure, figures
+from harness.report.figures import Figure, figures, freshness_figure
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, headline_table, matrix_table
 from harness.report.measures import measures_table, outcomes_of, refusals_table
@@ -35,6 +35,8 @@ def report_html(
     drawn: Sequence[Figure] = ()
     if result.variants:
         drawn = figures(result, series_of(result) if series is None else series)
+    elif result.freshness:
+        drawn = [freshness_figure(result)]
     page: str = _template().render(
         result=result,
         marks=CELL_MARKS,
@@ -113,6 +115,7 @@ def _tables(result: Result) -> dict[str, Any]:
         "refusals": refusals_table(result),
         "others": details.other_tables(result),
         "long_tables": details.long_tables(result),
+        "change_tables": details.change_tables(result),
         "expectations": facts.expectation_table(result),
         "generator": facts.generator_table(result),
         "sizing": facts.sizing_table(result),
@@ -140,7 +143,8 @@ def _trust(result: Result) -> dict[str, Any]:
 def _contents(result: Result, drawn: Sequence[Figure]) -> list[tuple[str, str]]:
     if not result.variants:
         checked = [("ledger", "Ledger")] if result.ledger.equations else []
-        return [*checked, ("settings", "Settings")]
+        shown = [(f"{figure.name}-section", figure.short) for figure in drawn]
+        return [*shown, *checked, ("settings", "Settings")]
     combined = [("combined", "Combined view")] if result.combined_view else []
     return [
         ("cells", "Cells"),

@@ -51,7 +51,8 @@ def _measured(result: Result) -> list[str]:
 
 def _not_measured(result: Result) -> list[str]:
     lines = _ledger(result) if result.ledger.equations else []
-    return [_verdict(result), "\n".join(lines)]
+    changes = [freshness_table(result), clocks_table(result)] if result.freshness else []
+    return [_verdict(result), *map(markdown_table, changes), "\n".join(lines)]
 
 
 def markdown_table(table: Table) -> str:

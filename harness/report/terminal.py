@@ -36,6 +36,9 @@ def print_result(result: Result, console: Console, run_dir: Path | None = None) 
     _verdict(result, console)
     if result.variants:
         _figures(result, console)
+    elif result.freshness:
+        draw(console, freshness_table(result))
+        _ledger(result, console)
     elif result.ledger.equations:
         _ledger(result, console)
     _files(result, console, run_dir or Path("runs") / result.run_id)
@@ -133,6 +136,6 @@ def _expectations(result: Result, console: Console) -> None:
 
 def _files(result: Result, console: Console, run_dir: Path) -> None:
     # One line, never wrapped, so that the path can be copied.
-    logs = "" if result.variants else ", logs/"
+    logs = "" if result.variants or result.freshness else ", logs/"
     text = Text(f"Files: {run_dir}/ (report.html, summary.md, result.json{logs})")
     console.print(text, soft_wrap=True)

@@ -26,6 +26,7 @@ class Changes:
     rounds: int | None = None
     seed: int | None = None
     premises: bool | None = None
+    ttl_s: float | None = None
 
 
 def scenario_names() -> dict[str, str]:
@@ -81,7 +82,7 @@ def _validated(raw: dict[str, Any], name_or_path: str) -> Scenario:
 
 def _of_command_line(changes: Changes) -> dict[str, Any]:
     """The fields that the command line sets instead of the scenario."""
-    fields = ("replicas", "workers", "variants", "time_scale", "rounds", "seed")
+    fields = ("replicas", "workers", "variants", "time_scale", "rounds", "seed", "ttl_s")
     given = {field: getattr(changes, field) for field in fields}
     found: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     if changes.rounds is not None:

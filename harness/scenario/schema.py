@@ -177,6 +177,8 @@ class ChangeWindow(_Table):
     """In which changes are made, so that they meet entries of every age."""
     tail_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0
     """After the promise of the last change: answers that come here and are old are stale."""
+    alone: bool = False
+    """Drive no other window: no cold fill, no measured window, no refusals."""
     batch_max: int = Field(12, ge=1, le=1_000)
     """Most keys that one window changes. More of them would evict one another from memory, which
     makes a release forget in time what it would have kept."""
@@ -354,6 +356,8 @@ class Scenario(_Table):
     @model_validator(mode="after")
     def _changes_fit(self) -> Scenario:
         window = self.changes
+        if window.alone and not self.change:
+            raise ValueError("changes.alone leaves nothing to drive: add a [[change]]")
         for number, change in enumerate(self.change, start=1):
             name = f"change {number}, {change.action}"
             if change.at_ttls is not None and change.at_ttls > window.last_ttls:

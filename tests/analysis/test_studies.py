@@ -1,9 +1,14 @@
 """Which variants and which scenario the studies run."""
 
+from typing import Any
+
 import pytest
 
-from harness.analysis.studies import chosen_pairs, history, known_pairs, twins
+from harness.analysis.studies import chosen_pairs, clock, clock_notes, history, known_pairs, twins
+from harness.domain.changes import ACTIONS
 from harness.errors import UnknownNameError, UsageError
+from harness.scenario.loader import Changes, load_scenario
+from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import known_releases
 
 
@@ -90,3 +95,65 @@ def test_a_history_of_nothing_or_of_what_is_refused_is_an_error(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         history(versions)
+
+
+def timed(*, workers: int = 1, ttl_s: float = 10.0, **options: Any) -> Scenario:
+    return clock(load_scenario("clock", Changes(workers=workers, ttl_s=ttl_s)), **options)
+
+
+def test_a_clock_has_every_action_once_in_windows_of_changes_alone() -> None:
+    scenario = timed()
+    assert [change.action for change in scenario.change] == list(ACTIONS)
+    assert {change.scope for change in scenario.change} == {"user", "team", "member"}
+    assert scenario.changes.alone
+    assert scenario.batches() == [1, 2]
+    assert [sum(c.batch == b for c in scenario.change) for b in (1, 2)] == [11, 11]
+    assert (scenario.ttl_s, scenario.time_scale, scenario.changes.tail_ttls) == (10.0, 1.0, 1.0)
+    # Objects that one window changes differ in kind.
+    kinds = {ACTIONS[c.action].object for c in scenario.change if c.batch == 1}
+    assert kinds == {"key", "team", "user", "membership"}
+
+
+def test_a_clock_takes_what_is_named_and_repeats_it() -> None:
+    only = timed(only=["team-block", "key-block:member"], changes=7, watch_ttls=6.0)
+    pairs = [(change.action, change.scope) for change in only.change]
+    assert sorted(pairs) == sorted([("key-block", "member"), ("team-block", "team")] * 7)
+    assert only.batches() == [1, 2]
+    assert only.changes.window_ttls == 8.0
+    everywhere = timed(scopes=["shared_id", "member"], only=["team-block", "key-block"])
+    assert len(everywhere.change) == 4
+    assert len(timed(scopes=["team", "user", "shared_id", "member"]).change) == sum(
+        len(action.scopes) for action in ACTIONS.values()
+    )
+
+
+def test_a_window_has_no_more_keys_than_its_rate_can_probe() -> None:
+    # 400 requests/s, 8 probes in 2 s: 100 pairs of a key and a worker.
+    few = timed(workers=8, ttl_s=2.0)
+    assert max(sum(c.batch == b for c in few.change) for b in few.batches()) == 6
+    assert "at most 6 keys" in " ".join(clock_notes(few, 2))
+    # Not even one key: the probes are farther apart, and the note says how far.
+    one = timed(workers=16, ttl_s=0.5)
+    assert len(one.batches()) == len(one.change)
+    assert "every 0.08 s on each of 32 workers, 400 requests/s" in " ".join(clock_notes(one, 1))
+
+
+def test_a_clock_says_where_its_keys_may_push_one_another_out() -> None:
+    every = timed(scopes=["team", "user", "shared_id", "member"])
+    assert "come to 232 entries" in " ".join(clock_notes(every, 1))
+    assert "entries" not in " ".join(clock_notes(timed(), 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"only": ["team-blok"]}, r"no action \[team-blok\]. Did you mean \[team-block\]"),
+        ({"only": ["team-block:user"]}, r"no scope of the action team-block \[user\]"),
+        ({"scopes": ["everyone"]}, r"no scope \[everyone\]"),
+        ({"scopes": ["user"], "only": ["team-block"]}, "No action is left to time"),
+        ({"only": []}, "No action is left to time"),
+    ],
+)
+def test_a_clock_of_nothing_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        timed(**options)

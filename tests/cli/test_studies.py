@@ -20,7 +20,7 @@ from harness.domain.result import Result
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import Release
 from tests.analysis.test_twins import FEWER_PAIRS, fewer_log_pairs
-from tests.report.sample import issue_27874
+from tests.report.sample import issue_27874, with_changes
 from tests.report.sample_releases import PAIR, change_windows, releases_run, twins_run
 
 ONLY = "litellm_1_84,litellm_1_93"
@@ -185,6 +185,9 @@ def test_the_run_s_verdict_is_the_exit_code(
         (["twins", "--from", "nowhere"], "There is no run [nowhere]"),
         (["twins", "--replicas", "0"], "0 is not in the range"),
         (["history", "--releases", "1.107.1"], "compromised"),
+        (["clock", "--only", "key-blok"], "no action [key-blok]"),
+        (["clock", "--variants", "recomended"], "Did you mean [recommended]"),
+        (["clock", "--from", "nowhere"], "There is no run [nowhere]"),
         (["history", "--from", "latest", "--releases", "1.90.0"], "Leave RELEASES out"),
         (["history", "--from", "latest", "--replicas", "4"], "cannot be changed"),
     ],
@@ -197,6 +200,24 @@ def test_bad_input_ends_with_2_before_anything_runs(
     assert ended.exit_code == 2
     assert said in " ".join(ended.output.split())
     assert runs.scenario is None
+
+
+def test_clock_runs_its_changes_alone_and_writes_its_files(
+    run: Callable[..., Runs], tmp_path: Path
+) -> None:
+    result = with_changes(issue_27874()).model_copy(update={"variants": {}, "exit_code": 0})
+    runs = run(result)
+    arguments = ["--only", "team-block,key-block", "--ttl-s", "2", "--override"]
+    ended = harness("clock", *arguments, "recommended:invalidation=none")
+    assert ended.exit_code == 0, ended.output
+    assert runs.scenario is not None
+    assert (runs.scenario.ttl_s, runs.scenario.time_scale) == (2.0, 1.0)
+    assert [change.action for change in runs.scenario.change] == ["key-block", "team-block"]
+    assert "team-block, team" in ended.output
+    files = {path.name for path in (tmp_path / result.run_id).iterdir()}
+    assert {"clock.md", "clock.svg", "issue-team-block.md"} <= files
+    again = harness("clock", "--from", str(tmp_path / result.run_id), "--strict")
+    assert again.exit_code == 1, again.output
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

@@ -32,6 +32,16 @@ def test_times_as_they_are_need_no_note() -> None:
     assert _of_a_run(1.0) == ["postgres: 18", "redis: Valkey 9"]
 
 
+def test_a_run_of_changes_alone_says_how_often_keys_were_asked_for() -> None:
+    arms = [reference_arm(load_variants()["recommended"])]
+    load = {"rate_per_s": 11.0}
+    scenario = load_scenario("clock")
+    slow = scenario.model_copy(update={"load": scenario.load.model_copy(update=load)})
+    for given, every in ((scenario, "1.2 s"), (slow, "2 s")):
+        notes = _notes(Recording(make_plan(given, arms, stack="embedded"), windows=[evidence()]))
+        assert f"Each changed key was asked for every {every} on each worker." in notes
+
+
 @pytest.mark.parametrize("measured", [True, False])
 def test_a_target_has_its_note_where_it_was_measured(measured: bool) -> None:
     known = load_variants()

@@ -142,3 +142,13 @@ def test_a_plan_without_changes_has_no_window_of_them() -> None:
     plan = _changing()
     assert "changes" not in {slot.phase for slot in plan.slots}
     assert (plan.changing, plan.planned_changes(1)) == ((), ())
+
+
+def test_changes_alone_are_driven_without_any_other_window() -> None:
+    slots = order(["a", "b"], 3, cold_fill=True, batches=[1, 2], only_batches=True)
+    assert [(s.number, s.variant, s.phase, s.batch) for s in slots] == [
+        (1, "a", "changes", 1),
+        (2, "b", "changes", 1),
+        (3, "a", "changes", 2),
+        (4, "b", "changes", 2),
+    ]

@@ -215,3 +215,11 @@ def test_a_change_that_cannot_be_made_is_refused(
     path.write_text(f"{builtin}\n[[change]]\n{lines}\n")
     with pytest.raises(ScenarioError, match=message):
         load_scenario(str(path))
+
+
+def test_changes_alone_need_a_change(tmp_path: Path) -> None:
+    builtin = files("harness.scenario").joinpath("builtin", "crowd.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{builtin}\n[changes]\nalone = true\n")
+    with pytest.raises(ScenarioError, match=r"add a \[\[change\]\]"):
+        load_scenario(str(path))

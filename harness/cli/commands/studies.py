@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,13 +30,18 @@ from harness.analysis.studies import Study
 from harness.analysis.twins import twin_test
 from harness.archive.directory import load_result, resolve_run
 from harness.authcache.variants import load_variants
-from harness.cli.commands.options import chosen_variants
+from harness.cli.commands.options import chosen_variants, plainly
 from harness.cli.commands.running import FinishedRun, run_to_end
+from harness.domain.result import Result
 from harness.errors import EXIT_INCONCLUSIVE, UnknownNameError, UsageError
 from harness.installation import PACKAGE, checkout
+from harness.live.attach import CAN, MOST_PER_S, Attached, check_addresses
+from harness.live.attach import attach as attach_to
 from harness.observe.evidence import Evidence
 from harness.plan.plan import RunPlan
+from harness.process.stop import Stop, StoppedError, with_signals
 from harness.report.calibration import PAGE, calibration_page, calibration_table
+from harness.report.clock import clock_exit_code, clock_files, print_clock, require_clocks
 from harness.report.grid import draw
 from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
@@ -42,6 +49,7 @@ from harness.report.terminal import print_result
 from harness.report.twins_report import print_twins, twins_files
 from harness.report.write import write_texts
 from harness.scenario.loader import Changes, load_scenario
+from harness.scenario.schema import Scenario
 
 
 def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
@@ -74,6 +82,117 @@ def history(
     print_history(done.result, console)
     _keep(done, history_files(done.result), console)
     sys.exit(done.signal_code or done.result.exit_code)
+
+
+def clock(
+    *,
+    variants: tuple[str, ...] | None,
+    replicas: int | None,
+    workers: int | None,
+    only: tuple[str, ...] | None,
+    scopes: tuple[str, ...] | None,
+    changes: int,
+    ttl_s: int | None,
+    watch_ttls: float,
+    overrides: tuple[str, ...],
+    variants_file: Path | None,
+    relax: tuple[str, ...],
+    strict: bool,
+    finished: str | None,
+    attach: tuple[str, ...] | None,
+    admin_key_env: str | None,
+    model: str,
+    beyond_loopback: bool,
+    postgres_dsn: str | None,
+    redis_url: str | None,
+    runs_dir: Path,
+) -> None:
+    """Change objects and tell how long each worker serves what is no longer true."""
+    console = Console()
+    wanted = Changes(
+        replicas=replicas, workers=workers, variants=variants, ttl_s=ttl_s, premises=False
+    )
+    timed = functools.partial(
+        studies.clock, only=only, scopes=scopes, changes=changes, watch_ttls=watch_ttls
+    )
+    if attach is not None and finished is None:
+        if ttl_s is None:
+            raise UsageError("Say with --ttl-s which TTL the fleet runs with, in seconds.")
+        fleet = _attached(attach, admin_key_env, model, beyond_loopback=beyond_loopback)
+        scenario = _of_attached(load_scenario("clock", wanted), fleet, timed)
+        _say_first(scenario, 1, console)
+        done = _attach(fleet, scenario, runs_dir, console)
+    elif finished is not None:
+        run_dir = resolve_run(finished, runs_dir)
+        done = FinishedRun(load_result(run_dir), run_dir, signal_code=0)
+        require_clocks(done.result)
+    else:
+        scenario = timed(load_scenario("clock", wanted))
+        choices = chosen_variants(scenario, variants_file, overrides, relax)
+        _say_first(scenario, len(choices), console)
+        done = run_to_end(
+            scenario,
+            choices,
+            console,
+            runs_dir=runs_dir,
+            postgres_dsn=postgres_dsn,
+            redis_url=redis_url,
+        )
+    print_clock(done.result, console)
+    _keep(done, clock_files(done.result), console)
+    sys.exit(done.signal_code or clock_exit_code(done.result, strict=strict))
+
+
+def _say_first(scenario: Scenario, variants: int, console: Console) -> None:
+    for note in studies.clock_notes(scenario, variants):
+        console.print(note, markup=False, highlight=False)
+
+
+def _attached(
+    urls: tuple[str, ...], admin_key_env: str | None, model: str, *, beyond_loopback: bool
+) -> Attached:
+    """A fleet to attach to. Raises UsageError."""
+    addresses = check_addresses(urls, beyond_loopback=beyond_loopback)
+    key = os.environ.get(admin_key_env or "", "")
+    if not key:
+        raise UsageError(
+            f"The variable [{admin_key_env or ''}] holds no master key. Set one, and name it with "
+            "--admin-key-env."
+        )
+    return Attached(addresses, key, model)
+
+
+def _of_attached(
+    scenario: Scenario, fleet: Attached, timed: Callable[[Scenario], Scenario]
+) -> Scenario:
+    """The clock's scenario at the rate of an attached fleet, with what can be seen from outside."""
+    load = scenario.load.model_copy(update={"rate_per_s": MOST_PER_S})
+    seen = [change for change in scenario.change if change.action in CAN]
+    updates = {"replicas": len(fleet.urls), "workers": 1, "load": load, "change": seen}
+    seen_alone = timed(scenario.model_copy(update=updates))
+    if unseen := sorted({change.action for change in seen_alone.change} - CAN):
+        raise UsageError(
+            f"From outside [{', '.join(unseen)}] cannot be timed: no status shows it, or no call "
+            f"makes its objects. Name others in ONLY: {', '.join(sorted(CAN))}."
+        )
+    return seen_alone
+
+
+def _attach(fleet: Attached, scenario: Scenario, runs_dir: Path, console: Console) -> FinishedRun:
+    """Time an attached fleet. Raises StoppedError after a signal, once all is deleted."""
+    kept: list[tuple[Result, Path]] = []
+
+    async def go(stop: Stop) -> None:
+        async def work() -> None:
+            kept.append(await attach_to(fleet, scenario, runs_dir, plainly(console)))
+
+        await stop.cancels(work())
+        if stop.exit_code:
+            raise StoppedError(stop.exit_code)
+
+    with_signals(go)
+    ((result, run_dir),) = kept
+    return FinishedRun(result, run_dir, signal_code=0)
 
 
 def aa(

@@ -1,0 +1,133 @@
+"""The reports of `harness clock`: table, chart, issues, exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from harness.domain.changes import ACTIONS
+from harness.domain.result import Result
+from harness.errors import UsageError
+from harness.report.clock import (
+    clock_exit_code,
+    clock_files,
+    clock_table,
+    issues,
+    remarks,
+    require_clocks,
+)
+from harness.report.html import report_html
+from harness.report.markdown import summary_markdown
+from tests.report.sample import issue_27874, with_changes
+
+
+def only_changes(**updates: object) -> Result:
+    """A run that drove nothing but windows of changes."""
+    result = with_changes(issue_27874())
+    return result.model_copy(
+        update={"variants": {}, "verdict": "observed", "exit_code": 0, "reasons": [], **updates}
+    )
+
+
+def test_the_table_has_a_row_for_each_action_and_what_it_is_judged_by() -> None:
+    table = clock_table(only_changes())
+    assert [column.label for column in table.columns] == ["litellm_1_84", "recommended"]
+    heads = [row.head.text for row in table.rows]
+    assert heads == [
+        "key-block, team",
+        "key-block, user",
+        "team-block, team",
+        "promise",
+        "kept by the code",
+    ]
+    assert table.rows[0].cells[0].text.startswith("≥ 8.00 / ≥ 8.10")
+    assert [cell.text for cell in table.rows[-1].cells] == ["242 s", "242 s"]
+    assert "a Redis TTL of" in table.foot
+
+
+def test_the_files_are_a_page_a_chart_and_an_issue_for_each_action_over_its_promise() -> None:
+    files = clock_files(only_changes())
+    assert set(files) == {"clock.md", "clock.svg", "issue-key-block.md", "issue-team-block.md"}
+    assert "| `key-block, team` |" in files["clock.md"]
+    chart = ET.fromstring(files["clock.svg"])
+    bars = [e for e in chart.iter() if "rect" in e.get("class", "").split()]
+    assert len([bar for bar in bars if "open" in bar.get("class", "").split()]) == 6
+    assert not issues(
+        only_changes(freshness={"recommended": only_changes().freshness["recommended"]})
+    )
+
+
+def test_an_issue_has_versions_steps_and_the_measured_table_of_its_variant_alone() -> None:
+    text = issues(only_changes())["issue-key-block.md"]
+    assert text.startswith("# /key/block: workers answer as before the change for ≥ 8.10 s")
+    assert "variant litellm_1_84" in text
+    assert "recommended" not in text
+    assert "team-block" not in text
+    assert "not measured" not in text
+    assert '$A/key/block -H "Authorization: Bearer $MASTER"' in text
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_steps_of_every_action_are_calls_that_a_shell_can_send(action: str) -> None:
+    result = only_changes()
+    (never,) = result.freshness["litellm_1_84"]["team-block"].values()
+    for scope in ACTIONS[action].scopes:
+        over = {"litellm==1.92.2": {action: {scope: never}}}
+        (text,) = issues(result.model_copy(update={"freshness": over})).values()
+        assert "- LiteLLM 1.92.2" in text
+        bodies = [json.loads(body) for body in re.findall(r"-d '([^']*)'", text)]
+        # What is changed by name was made by that name.
+        named = [v for body in bodies[:-2] for v in body.values() if isinstance(v, str)]
+        subject = next(iter(bodies[-1].values()))
+        subject = subject[0] if isinstance(subject, list) else subject
+        assert (subject in named) != (action == "key-new")
+
+
+def test_an_invalid_run_has_nothing_to_report() -> None:
+    assert not issues(only_changes(verdict="invalid", exit_code=4))
+    assert clock_files(only_changes(verdict="invalid", exit_code=4)).keys() == {
+        "clock.md",
+        "clock.svg",
+    }
+
+
+def test_a_change_that_no_status_shows_says_so() -> None:
+    result = only_changes()
+    (never,) = result.freshness["litellm_1_84"]["team-block"].values()
+    (text,) = issues(only_changes(freshness={"a": {"key-limits": {"user": never}}})).values()
+    assert "the steps alone do not show it" in text
+    assert "the steps alone do not show it" not in issues(result)["issue-key-block.md"]
+
+
+def test_the_exit_code_asks_for_clocks_and_only_if_strict_for_the_promise() -> None:
+    result = only_changes()
+    assert clock_exit_code(result, strict=False) == 0
+    assert clock_exit_code(result, strict=True) == 1
+    assert clock_exit_code(only_changes(exit_code=4), strict=True) == 4
+    kept = only_changes(freshness={"recommended": result.freshness["recommended"]})
+    # Its team-block is not there, which is no clock that is missing.
+    assert clock_exit_code(kept, strict=True) == 0
+    (never,) = result.freshness["litellm_1_84"]["team-block"].values()
+    for outcome in ("done", "refused", "not_told_apart"):
+        blind = never.model_copy(update={"workers": [], "outcome": outcome})
+        untimed = only_changes(freshness={"a": {"key-limits": {"user": blind}}})
+        assert clock_exit_code(untimed, strict=True) == 3
+        assert any("was not timed" in line for line in remarks(untimed))
+    assert clock_exit_code(only_changes(freshness={}), strict=False) == 3
+
+
+def test_a_run_without_changes_has_no_clock() -> None:
+    with pytest.raises(UsageError, match="Nothing was changed in the run"):
+        require_clocks(issue_27874())
+    assert clock_files(only_changes(freshness={})).keys() == {"clock.md"}
+
+
+def test_every_report_of_a_run_of_changes_alone_shows_them_and_misses_nothing() -> None:
+    result = only_changes()
+    for text in (report_html(result), summary_markdown(result)):
+        assert "8.10" in text
+        assert "Nothing was measured" not in text
+    assert 'id="freshness-section"' in report_html(result)
