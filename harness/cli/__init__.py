@@ -9,6 +9,8 @@ from harness.cli.lazy import LazyGroup
 
 _COMMANDS = {
     "aa": "runs",
+    "ask": "referee",
+    "bisect": "referee",
     "codecs": "lists",
     "compare": "lists",
     "down": "compose",
@@ -18,6 +20,7 @@ _COMMANDS = {
     "loadtest": "runs",
     "prepare": "compose",
     "prometheus": "watching",
+    "referee": "referee",
     "releases": "releases",
     "report": "lists",
     "scenarios": "lists",

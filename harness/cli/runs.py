@@ -7,6 +7,7 @@ import click
 from harness.cli.lazy import LazyCommand
 from harness.cli.options import (
     EMBEDDED,
+    JSON,
     POSTGRES_DSN,
     REDIS_URL,
     RELAX,
@@ -37,6 +38,7 @@ from harness.cli.options import (
 @click.option(
     "--strict", is_flag=True, help="Exit with 3 if nothing is expected of the variants (for CI)."
 )
+@JSON
 def loadtest() -> None:
     """Run a scenario and end with a verdict, a table and a report."""
 
