@@ -75,7 +75,7 @@ def referee(
             raise UsageError("--against is the base of --source. With --repo give --base REV.")
         sides = _of_repo(repo, base, head)
     console = console_for(json_to)
-    done = _run((sides.base, sides.head), console, **options)
+    done = run_sources((sides.base, sides.head), console, **options)
     names = _names(done, (sides.base, sides.head))
     ruling = ruling_of(done.result, *names)
     match = Match(*names, sides.base_label, sides.head_label, _command())
@@ -118,7 +118,7 @@ def _answer(
     other = _other_of(question, source)
     names = (source,) if other is None else (source, other)
     try:
-        done = _run(names, console, question=question, **options)
+        done = run_sources(names, console, question=question, **options)
     except HarnessError as error:
         if error.exit_code > _CANNOT_TELL:
             raise
@@ -232,7 +232,7 @@ def _other_of(question: str, source: str) -> str | None:
     return expectation.to if isinstance(expectation, RatioExpectation) else None
 
 
-def _run(
+def run_sources(
     variants: tuple[str, ...],
     console: Console,
     *,
