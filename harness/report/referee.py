@@ -144,7 +144,7 @@ def _statements(ruling: Ruling) -> Table:
         "verb, table, WHERE",
         columns(("base", "head", "run by")),
         rows,
-        "Shown only: the sum of all statements is judged.",
+        "Shown only: their sums are judged.",
     )
 
 

@@ -10,8 +10,10 @@ import pytest
 from harness.analysis.referee import (
     RULES,
     SEEN_PER_1000,
+    Count,
     RefereeOutcome,
     Ruling,
+    judged_from,
     referee,
 )
 from harness.domain.result import Clock, Freshness, Result, Window
@@ -103,7 +105,7 @@ def test_a_statement_of_another_table_is_worse_and_named() -> None:
     head_windows(result, statements={READ: 120, WRITE: 4 * REQUESTS, OTHER: 4 * REQUESTS})
     ruling = ruled(result)
     assert ruling.word == "worse"
-    assert outcome(ruling, "all statements", "all") is RefereeOutcome.WORSE
+    assert outcome(ruling, "statements that read", "all") is RefereeOutcome.WORSE
     (named,) = ruling.statements
     assert (named.text, named.base, named.head) == (OTHER, None, 1000)
 
@@ -131,7 +133,37 @@ def test_writes_of_requests_that_only_the_head_admits_are_not_held_against_it() 
     assert (ruling.word, ruling.exit_code) == ("better", 0)
     assert outcome(ruling, "cell", "member") is RefereeOutcome.BETTER
     assert outcome(ruling, "wrong statuses", "member") is RefereeOutcome.BETTER
-    assert outcome(ruling, "all statements", "all") is RefereeOutcome.SAME
+    assert outcome(ruling, "statements that read", "all") is RefereeOutcome.SAME
+
+
+def test_a_write_more_in_every_request_is_worse() -> None:
+    result = pair()
+    head_windows(result, statements={READ: 120, WRITE: 8 * REQUESTS})
+    ruling = ruled(result)
+    assert outcome(ruling, "other statements", "all") is RefereeOutcome.WORSE
+    assert ruling.word == "worse"
+
+
+def test_writes_in_batches_do_not_take_the_power_from_reads() -> None:
+    """As counted of two equal sides: 42 statements more in one round, 8 fewer in the other."""
+    result = pair(rounds=2)
+    for name, counts in ((BASE, (1482, 1532)), (HEAD, (1524, 1524))):
+        windows = [
+            one.model_copy(update={"statements": {READ: 120, WRITE: n}})
+            for one, n in zip(result.variants[name].windows, counts, strict=True)
+        ]
+        change(result, name, windows=windows)
+    assert ruled(result).word == "same"
+
+
+def test_a_count_must_exceed_three_standard_deviations() -> None:
+    (rule,) = [rule for rule in RULES if rule.label == "source reads"]
+    one = Count(100, 1000, 100.0)
+    assert judged_from(rule, one, one) == pytest.approx(3 * 200**0.5)
+    quiet = Count(100, 10_000, 0.0, ((50, 5000), (50, 5000)))
+    assert judged_from(rule, quiet, quiet) == rule.least
+    uneven = Count(100, 10_000, 0.0, ((10, 5000), (90, 5000)))
+    assert judged_from(rule, quiet, uneven) == pytest.approx(3 * 8.0)
 
 
 def test_payload_and_latency_are_shown_and_never_judged() -> None:

@@ -38,6 +38,9 @@ class Runs:
         self.scenario, self.names = scenario, [one.name for one in choices]
         if isinstance(self.result, Exception):
             raise self.result
+        if BASE in self.result.variants and len(self.names) > 1:
+            variants = dict(zip(self.names, self.result.variants.values(), strict=True))
+            self.result = self.result.model_copy(update={"variants": variants})
         run_dir = self.folder / self.result.run_id
         run_dir.mkdir(exist_ok=True)
         write_result(run_dir, self.result)

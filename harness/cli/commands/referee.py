@@ -75,10 +75,9 @@ def referee(
             raise UsageError("--against is the base of --source. With --repo give --base REV.")
         sides = _of_repo(repo, base, head)
     console = console_for(json_to)
-    done = run_sources((sides.base, sides.head), console, **options)
-    names = _names(done, (sides.base, sides.head))
-    ruling = ruling_of(done.result, *names)
-    match = Match(*names, sides.base_label, sides.head_label, _command())
+    done, (older, newer) = run_sources((sides.base, sides.head), console, **options)
+    ruling = ruling_of(done.result, older, newer)
+    match = Match(older, newer, sides.base_label, sides.head_label, _command())
     print_ruling(ruling, done.result, match, console)
     files = referee_files(ruling, done.result, match)
     write_texts(done.run_dir, files)
@@ -118,7 +117,7 @@ def _answer(
     other = _other_of(question, source)
     names = (source,) if other is None else (source, other)
     try:
-        done = run_sources(names, console, question=question, **options)
+        done, _ = run_sources(names, console, question=question, **options)
     except HarnessError as error:
         if error.exit_code > _CANNOT_TELL:
             raise
@@ -245,8 +244,12 @@ def run_sources(
     redis_url: str | None,
     runs_dir: Path,
     question: str | None = None,
-) -> FinishedRun:
-    """Run one or two sources, without premises, with the question as the only expectation."""
+) -> tuple[FinishedRun, list[str]]:
+    """Run one or two sources, without premises, with the question as the only expectation.
+
+    Returns:
+        The run, and the names that the sources have in it, in their order.
+    """
     twice = len(variants) != len(set(variants))
     changes = Changes(replicas=replicas, variants=variants, rounds=rounds, premises=False)
     given = load_scenario(scenario, changes)
@@ -258,7 +261,7 @@ def run_sources(
     if twice:
         choices = [*choices, _again(choices[0])]
         given = given.model_copy(update={"variants": [one.name for one in choices]})
-    return run_to_end(
+    done = run_to_end(
         given,
         choices,
         console,
@@ -266,6 +269,7 @@ def run_sources(
         postgres_dsn=postgres_dsn,
         redis_url=redis_url,
     )
+    return done, [one.name for one in choices]
 
 
 def _again(choice: Choice) -> Choice:
@@ -275,12 +279,6 @@ def _again(choice: Choice) -> Choice:
     name = f"again={choice.name}"
     twin: Choice = kind_of(name).choose(name)
     return twin
-
-
-def _names(done: FinishedRun, asked: tuple[str, str]) -> tuple[str, str]:
-    """The two sides' names in the result, which has them in the order in which they were asked."""
-    found = list(done.result.variants)
-    return (found[0], found[1]) if len(found) == len(asked) else asked
 
 
 def _of_repo(repo: Path, base: str | None, head: str | None) -> _Sources:
