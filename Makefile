@@ -31,6 +31,8 @@ help: ## List targets and variables
 #= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock)
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
 #= STACK=name        - where the servers come from (loadtest): embedded or compose
+#= REPO=path        - a checkout of LiteLLM (referee); BASE=rev and HEAD=rev are revisions of it
+#= SOURCE=name      - the head, without REPO; AGAINST=name its base (referee)
 #= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
 #= ROUNDS=n         - rounds of windows (loadtest, twins, history)
 #= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest, clock)
@@ -101,6 +103,12 @@ clock: runtime ## Change keys, teams and users, and time how long each worker se
 aa: runtime ## Calibrate: one variant twice, and with a planted TTL
 	@exec $(BIN)/harness aa $(call option,REPLICAS,replicas) $(call option,SCENARIO,scenario) \
 		$(call option,VARIANT,variant) $(call option,PAIRS,pairs) --write
+
+.PHONY: referee
+referee: runtime ## Compare base and head of a change: better, same, worse or mixed
+	@exec $(BIN)/harness referee $(call option,REPO,repo) $(call option,BASE,base) \
+		$(call option,HEAD,head) $(call option,SOURCE,source) $(call option,AGAINST,against) \
+		$(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) $(call option,RELAX,relax)
 
 .PHONY: up
 up: runtime ## Start fleets, HAProxy, Prometheus, Grafana and Locust in Docker Compose

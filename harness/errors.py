@@ -7,6 +7,7 @@ HarnessError                     everything the harness raises on purpose
 │   ├── CodecLoadError           a user's codec that cannot be imported, or whose name is taken
 │   └── SetupError               a server, port or binary that this machine lacks
 ├── InvalidRunError              exit 4: the run happened, but its numbers cannot be trusted
+│   ├── TooSlowError             a release sustains less load than any run needs
 │   ├── ServerDiedError          a replica or server exited unexpectedly
 │   └── NotQuiescentError        work was still pending when a snapshot was due
 ├── StoppedError                 exit 130 or 143: a signal came before anything ran (process.stop)
@@ -30,7 +31,7 @@ ui.sources.StatusError                   a page of a worker was not a 200; a lin
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -86,6 +87,21 @@ class InvalidRunError(HarnessError):
     """The run happened, but its numbers cannot be trusted."""
 
     exit_code = EXIT_INVALID
+
+
+class TooSlowError(InvalidRunError):
+    """Targets sustain less load than any run needs.
+
+    Args:
+        message: as of any error.
+        sustained: requests/s that each target answered, by variant.
+        slow: the variants that are too slow.
+    """
+
+    def __init__(self, message: str, sustained: Mapping[str, float], slow: Sequence[str]) -> None:
+        super().__init__(message)
+        self.sustained = dict(sustained)
+        self.slow = list(slow)
 
 
 class ServerDiedError(InvalidRunError):

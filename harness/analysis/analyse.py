@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ def analyse(
     interrupted: int,
     problem: str | None,
     strict: bool = False,
+    sustained: Mapping[str, float] | None = None,
+    too_slow: Sequence[str] = (),
 ) -> Result:
     """The result of a run.
 
@@ -56,6 +58,8 @@ def analyse(
         interrupted: the exit code of the signal that stopped it, 0 without one.
         problem: what ended it early.
         strict: whether a run of which nothing was asked is inconclusive.
+        sustained: requests/s that each release answered before the run.
+        too_slow: the releases that ended the run by that.
     """
     found = _find(plan, evidence, samples_dir)
     variants, generator, unmeasured = found.variants, found.generator, found.unmeasured
@@ -102,6 +106,8 @@ def analyse(
         ledger=found.book,
         generator=generator,
         expectations=found.expectations,
+        sustained_per_s={name: round(n, 1) for name, n in (sustained or {}).items()},
+        too_slow=list(too_slow),
         observed=[arm.name for arm in plan.arms if arm.name not in spoken_of],
         notes=[
             *notes,

@@ -103,6 +103,9 @@ def window_result(window: Evidence) -> Window:
         source_reads_per_1000={s: round(v, 3) for s, v in rates.items() if v is not None},
         lookups=nested(lookups),
         log_pairs=log_pairs([window]),
+        statements=None
+        if window.statements is None
+        else dict(sorted(window.statements.shapes.items())),
     )
 
 

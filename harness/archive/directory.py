@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from harness.domain.result import SCHEMA_VERSION, Result
 from harness.errors import UnknownNameError, UsageError
 
 RESULT = "result.json"
+VERDICT = "verdict.json"
 MANIFEST = "manifest.json"
 SUMMARY = "summary.md"
 REPORT = "report.html"
@@ -58,6 +59,27 @@ def kept_if_used(run_dir: Path) -> Iterator[None]:
 def write_result(run_dir: Path, result: Result) -> None:
     """Write ``result.json``."""
     _write_json(run_dir / RESULT, result.model_dump(mode="json"))
+
+
+def write_verdict(
+    run_dir: Path, word: str, exit_code: int, reasons: Iterable[str], files: Iterable[str] = ()
+) -> None:
+    """Write ``verdict.json``: one line for programs.
+
+    Args:
+        run_dir: of the run.
+        word: the verdict.
+        exit_code: of the command.
+        reasons: the most important first.
+        files: names of files in the folder, besides those of every run.
+    """
+    body = {
+        "verdict": word,
+        "exit_code": exit_code,
+        "reasons": list(reasons),
+        "files": [RESULT, SUMMARY, REPORT, *files],
+    }
+    (run_dir / VERDICT).write_text(json.dumps(body) + "\n", encoding="utf-8")
 
 
 def write_manifest(run_dir: Path, manifest: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ from harness.cli.lazy import LazyGroup
 
 _COMMANDS = {
     "aa": "runs",
+    "ask": "referee",
+    "bisect": "referee",
     "clock": "runs",
     "codecs": "lists",
     "compare": "lists",
@@ -19,6 +21,7 @@ _COMMANDS = {
     "loadtest": "runs",
     "prepare": "compose",
     "prometheus": "watching",
+    "referee": "referee",
     "releases": "releases",
     "report": "lists",
     "scenarios": "lists",

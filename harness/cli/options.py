@@ -105,6 +105,14 @@ ROUNDS = click.option(
 )
 
 
+JSON = click.option(
+    "--json",
+    "json_to",
+    type=click.Choice(["-"]),
+    help="Put the result on standard output as JSON, and all talk on standard error.",
+)
+
+
 def combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """One decorator for several options; ``--help`` lists them in this order."""
 

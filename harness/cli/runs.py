@@ -8,6 +8,7 @@ from harness.cli.lazy import LazyCommand
 from harness.cli.options import (
     EMBEDDED,
     FINISHED,
+    JSON,
     OVERRIDES,
     POSTGRES_DSN,
     REDIS_URL,
@@ -42,6 +43,7 @@ from harness.cli.options import (
 @click.option(
     "--strict", is_flag=True, help="Exit with 3 if nothing is expected of the variants (for CI)."
 )
+@JSON
 def loadtest() -> None:
     """Run a scenario and end with a verdict, a table and a report."""
 

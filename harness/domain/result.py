@@ -140,6 +140,9 @@ class Window(_Part):
     """Lookups; tiers without lookups are absent. Empty where they were not seen."""
     log_pairs: dict[Scope, int] | None
     """Log pairs; null where they were not seen."""
+    statements: dict[str, int] | None = None
+    """Calls of every statement of the fleet's role, by verb, table and WHERE; null where Postgres
+    does not count them."""
 
 
 class CombinedViewRow(_Part):
@@ -668,6 +671,10 @@ class Result(_Part):
     """Those about a measured variant, each with its interval."""
     observed: list[str] = []
     """Variants without an expectation: neither pass nor fail."""
+    sustained_per_s: dict[VariantName, float] = {}
+    """Requests/s that each release answered in a closed loop before the run; empty without one."""
+    too_slow: list[VariantName] = []
+    """Releases that sustain less than any run needs: then nothing was measured."""
     notes: list[str] = []
     """Facts that a reader of the figures needs: settings of the servers; of scaling, rate and TTL
     only what was measured."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.domain.population import MOCK_MODEL, make_population, write_keys
 from harness.domain.progress import Progress
 from harness.domain.window import WindowCommand
-from harness.errors import InvalidRunError
+from harness.errors import TooSlowError
 from harness.load.client import LoadDriver
 from harness.observe.snapshots import Observer
 from harness.plan.plan import RunPlan
@@ -50,6 +50,8 @@ class Pace:
     planned_ttl_s: float
     ttl_s: float
     """Of every variant; greater than planned where the rate is less than needed."""
+    sustained: Mapping[str, float] = field(default_factory=dict)
+    """Requests/s that each release answered in a closed loop."""
 
     @property
     def raised(self) -> bool:
@@ -74,7 +76,7 @@ async def find_pace(
         progress: receives a note with the decision.
 
     Raises:
-        InvalidRunError: the slowest release sustains less than `LEAST_PER_S`.
+        TooSlowError: the slowest release sustains less than `LEAST_PER_S`.
     """
     if not _paced(plan):
         return None
@@ -132,21 +134,23 @@ def decide(plan: RunPlan, sustained: Mapping[str, float]) -> Pace:
     """Rate and TTL for a plan, from the requests/s that each release sustains, by name.
 
     Raises:
-        InvalidRunError: the slowest sustains less than `LEAST_PER_S`.
+        TooSlowError: the slowest sustains less than `LEAST_PER_S`.
     """
     shares = _shares(plan)
     slowest = min(sustained, key=lambda name: shares[name] * sustained[name])
     found = sustained[slowest]
     if found < LEAST_PER_S:
-        raise InvalidRunError(
+        raise TooSlowError(
             f"The release [{slowest}] sustains [{found:.1f}] requests/s on this machine; a run "
             f"needs at least [{LEAST_PER_S:g}]. Use fewer variants or replicas, or stop other "
-            "programs that use the CPUs; then run again."
+            "programs that use the CPUs; then run again.",
+            sustained,
+            [name for name, per_s in sustained.items() if per_s < LEAST_PER_S],
         )
     needed = least_rate(plan.scenario, plan.keys, plan.ttl_s)
     planned = plan.scenario.load.rate_per_s
     rate, ttl_s = fit(found, shares[slowest], planned, needed, plan.ttl_s)
-    return Pace(slowest, found, needed, rate, plan.ttl_s, ttl_s)
+    return Pace(slowest, found, needed, rate, plan.ttl_s, ttl_s, dict(sustained))
 
 
 def fit(

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness.analysis.analyse import analyse, enough
 from harness.analysis.calibration import calibration_note, known_calibration
@@ -17,10 +18,12 @@ from harness.archive.directory import (
     point_latest,
     write_manifest,
     write_result,
+    write_verdict,
 )
 from harness.archive.manifest import manifest
 from harness.domain.progress import Progress
 from harness.domain.result import Result
+from harness.errors import TooSlowError
 from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fact
 from harness.experiment.pace import sentences
 from harness.experiment.record import Recording, record
@@ -104,13 +107,22 @@ async def run(
         interrupted=stop.exit_code if recording.interrupted else 0,
         problem=None if recording.problem is None else str(recording.problem),
         strict=strict,
+        **_sustained(recording),
     )
     if also is not None:
         also(recording.plan, recording.windows, run_dir / SAMPLES)
     write_result(run_dir, result)
     write_reports(result, run_dir)
+    write_verdict(run_dir, result.verdict, result.exit_code, result.reasons)
     point_latest(runs_dir, run_dir)
     return result, run_dir
+
+
+def _sustained(recording: Recording) -> dict[str, Any]:
+    """What the releases sustained, and which of them were too slow to be measured."""
+    if isinstance(recording.problem, TooSlowError):
+        return {"sustained": recording.problem.sustained, "too_slow": recording.problem.slow}
+    return {} if recording.pace is None else {"sustained": recording.pace.sustained}
 
 
 def _notes(recording: Recording) -> list[str]:

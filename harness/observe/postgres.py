@@ -49,6 +49,8 @@ class Statements:
     """Calls of the others that the target knows, by its names for them."""
     unnamed: Mapping[str, int] = field(default_factory=dict)
     """Calls of all the rest, by the beginning of their text."""
+    shapes: Mapping[str, int] = field(default_factory=dict)
+    """Calls of every statement, by its `shape`."""
 
     def since(self, earlier: Statements) -> Statements:
         """What was counted after ``earlier``, without zeros."""
@@ -56,6 +58,7 @@ class Statements:
             {kind: count.since(earlier.reads[kind]) for kind, count in self.reads.items()},
             _since(self.named, earlier.named),
             _since(self.unnamed, earlier.unnamed),
+            _since(self.shapes, earlier.shapes),
         )
 
 
@@ -76,6 +79,23 @@ def _shown(query: str) -> str:
     return re.sub(r"^(SELECT) .{40,}? (FROM) ", r"\1 … \2 ", text)[:_SHOWN]
 
 
+def shape(query: str) -> str:
+    """A statement by verb, table and WHERE, as ``SELECT LiteLLM_TeamTable WHERE team_id = ?``.
+
+    Lists of columns, schemas and quotes are left out, and lists of values are one: they differ
+    from release to release where the statement does not. One without a table goes by its text.
+    """
+    text = " ".join(query.replace('"', "").split())
+    table = re.search(r"\b(?:FROM|INTO|UPDATE) (?:public\.)?(\w+)", text, re.IGNORECASE)
+    if table is None:
+        return re.sub(r"\$\d+", "?", text).rstrip(";")[:_SHOWN]
+    verb = text.split(maxsplit=1)[0].upper()
+    _, _, where = re.sub(r"\(?\$\d+(?: ?, ?\$\d+)*\)?", "?", text).partition(" WHERE ")
+    where = re.split(r" (?:ORDER BY|GROUP BY|LIMIT|OFFSET|RETURNING|FOR UPDATE)\b", where)[0]
+    where = re.sub(r"\b(?:public\.)?\w+\.(?=\w)", "", where).rstrip(";")
+    return f"{verb} {table[1]}{f' WHERE {where}' if where else ''}"[:_SHOWN]
+
+
 async def statement_counts(
     connection: asyncpg.Connection,
     role: str,
@@ -93,8 +113,10 @@ async def statement_counts(
     reads = dict.fromkeys(ObjectKind, StatementCount())
     named: Counter[str] = Counter()
     unnamed: Counter[str] = Counter()
+    shapes: Counter[str] = Counter()
     for row in await connection.fetch(_COUNTS, role):
         query, calls = row["query"], row["calls"]
+        shapes[shape(query)] += calls
         kind = classify(query)
         if kind is not None:
             have = reads[kind]
@@ -105,4 +127,4 @@ async def statement_counts(
             named[known] += calls
         else:
             unnamed[_shown(query)] += calls
-    return Statements(reads, dict(named), dict(unnamed))
+    return Statements(reads, dict(named), dict(unnamed), dict(shapes))

@@ -30,6 +30,7 @@ __all__ = [
     "REFERENCE",
     "by_kind",
     "covers",
+    "index_versions",
     "is_range",
     "is_release_name",
     "kind_of",
@@ -73,6 +74,14 @@ def by_kind(variants: Iterable[str]) -> list[tuple[TargetKind[Any], list[str]]]:
     for variant in variants:
         groups.setdefault(kind_of(variant).name, []).append(variant)
     return [(_kinds[name], names) for name, names in groups.items()]
+
+
+def index_versions() -> list[str]:
+    """Versions of LiteLLM that the package index has, oldest first. Raises SetupError."""
+    # Parsing a name must not import what only a listing needs.
+    from harness.targets.litellm.listing import index_versions as listed  # noqa: PLC0415 - see above
+
+    return listed()
 
 
 def matches(name: str, variant: str) -> bool:

@@ -11,6 +11,7 @@ from harness.archive.directory import (
     point_latest,
     resolve_run,
     run_ids,
+    write_verdict,
 )
 from harness.errors import EXIT_USAGE, UnknownNameError, UsageError
 from tests.report.sample import issue_27874
@@ -162,3 +163,14 @@ def test_run_ids_are_those_with_a_result_and_not_latest(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "latest").symlink_to("b", target_is_directory=True)
     assert run_ids(tmp_path) == ["a", "b"]
+
+
+def test_the_verdict_is_one_line_for_programs(tmp_path: Path) -> None:
+    write_verdict(tmp_path, "worse", 1, ("because", "of this"), {"proof.md": ""})
+    (line,) = (tmp_path / "verdict.json").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line) == {
+        "verdict": "worse",
+        "exit_code": 1,
+        "reasons": ["because", "of this"],
+        "files": ["result.json", "summary.md", "report.html", "proof.md"],
+    }

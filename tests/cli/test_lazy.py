@@ -16,6 +16,7 @@ import pytest
 from harness import cli
 from harness.cli import main, options
 from harness.cli.commands.options import RunOptions
+from harness.cli.commands.referee import run_sources
 from harness.cli.lazy import LazyCommand, load
 from harness.scenario.loader import scenario_names
 from harness.stack import registry
@@ -77,7 +78,7 @@ def test_a_command_is_done_by_a_function_that_takes_its_options(words: tuple[str
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(body).parameters.values()):
         named = set(inspect.signature(body).parameters)
         rest = given.keys() - named
-        assert rest in (RUN_OPTIONS, RUN_OPTIONS - NOT_OF_UP, {"replicas", "rounds", *OWN})
+        assert rest in (RUN_OPTIONS, RUN_OPTIONS - NOT_OF_UP, {"replicas", "rounds", *OWN}, OF_ONE)
 
 
 RUN_OPTIONS = {field.name for field in fields(RunOptions)}
@@ -86,6 +87,7 @@ NOT_OF_UP = {
     *("environment", "config", "keep_callbacks"),
 }
 OWN = {"postgres_dsn", "redis_url", "runs_dir"}
+OF_ONE = set(inspect.signature(run_sources).parameters) - {"variants", "console", "question"}
 
 
 def test_every_path_in_the_command_line_leads_somewhere() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 from harness.authcache.codecs.base import Codec
@@ -17,29 +18,55 @@ PLAIN: Mapping[ObjectKind, CachedObject] = {
 }
 
 
-def probe(codec: Codec, name: str) -> None:
+def probe(codec: Codec, name: str) -> list[str]:
     """Encode and decode one plain object of each kind.
 
-    A codec may refuse (EncodeError, DecodeError): that is a finding of the run. Anything else it
-    raises, or a payload that is not bytes, is a mistake in the codec.
+    A codec that fails on one is what its author wants to see: the run shows what follows. Refusing
+    (EncodeError, DecodeError) is a codec's right, and the run counts it.
+
+    Args:
+        codec: of the variant.
+        name: for the text.
+
+    Returns:
+        What it does wrong, a sentence for each kind; empty for a codec that does its work.
 
     Raises:
-        CodecLoadError: the codec is broken.
+        CodecLoadError: it cannot be called at all: encode or decode takes other arguments, or no
+            kind is encoded to bytes.
     """
+    for what, arguments in (("encode", 2), ("decode", 3)):
+        try:
+            inspect.signature(getattr(codec, what)).bind(*range(arguments))
+        except TypeError as error:
+            raise CodecLoadError(
+                f"The codec [{name}] cannot be called: {what} takes other arguments ({error}). "
+                "Give it encode(kind, value) and decode(kind, payload, model)."
+            ) from error
+    found, encoded = [], 0
     for kind, value in PLAIN.items():
         try:
             payload = codec.encode(kind, value)
             if not isinstance(payload, bytes):
                 raise TypeError(f"encode returned {type(payload).__name__}, not bytes")  # noqa: TRY301 - reported like any other mistake
+            encoded += 1
             back = codec.decode(kind, payload, type(value))
             if not isinstance(back, type(value)):
                 raise TypeError(  # noqa: TRY301 - reported like any other mistake
                     f"decode returned {type(back).__name__}, not {type(value).__name__}"
                 )
         except CodecError:
-            continue
-        except Exception as error:
-            raise CodecLoadError(
-                f"The codec [{name}] fails on a plain {kind}: {type(error).__name__}: {error}. "
-                "Fix it; to refuse an object, raise EncodeError or DecodeError."
-            ) from error
+            encoded += 1
+        except Exception as error:  # noqa: BLE001 - a codec may raise anything
+            found.append(f"The codec [{name}] fails on a plain {kind}: {_said(error)}.")
+    if not encoded:
+        raise CodecLoadError(
+            f"{found[0]} It encodes nothing. Fix it; to refuse an object, raise EncodeError or "
+            "DecodeError."
+        )
+    return found
+
+
+def _said(error: Exception) -> str:
+    """An error on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

@@ -95,6 +95,11 @@ def plainly(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def console_for(json_to: str | None) -> Console:
+    """Where a command talks: on standard error if its result goes to standard output."""
+    return Console(stderr=json_to is not None)
+
+
 def switched(premise: str | None) -> bool | None:
     """Whether premises are planted; None keeps the scenario's setting."""
     return None if premise is None else premise == "on"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from rich.console import Console
+import click
 
-from harness.cli.commands.options import RunOptions
+from harness.cli.commands.options import RunOptions, console_for
 from harness.cli.commands.running import keep_until_ctrl_c, run_to_end
 from harness.live.keep import keep_up
 from harness.report.terminal import print_result
@@ -21,11 +21,12 @@ def loadtest(
     seed: int | None,
     prometheus: Any,
     strict: bool,
+    json_to: str | None,
     **chosen: Any,
 ) -> None:
     """Run a scenario and end with a verdict, a table and a report."""
     options = RunOptions(**chosen)
-    console = Console()
+    console = console_for(json_to)
     scenario, choices = options.load(time_scale, rounds, seed)
     done = run_to_end(
         scenario,
@@ -39,6 +40,8 @@ def loadtest(
         strict=strict,
     )
     print_result(done.result, console, done.run_dir)
+    if json_to:
+        click.echo(done.result.model_dump_json(indent=1))
     sys.exit(done.signal_code or done.result.exit_code)
 
 

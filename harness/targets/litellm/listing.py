@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
+from harness.errors import SetupError, UsageError
 from harness.targets.litellm.environment import (
     Environment,
     cache_root,
@@ -13,7 +17,7 @@ from harness.targets.litellm.environment import (
     installed,
 )
 from harness.targets.litellm.install import Removed
-from harness.targets.litellm.releases import known_releases, release_of
+from harness.targets.litellm.releases import PROJECT, known_releases, release_of
 from harness.targets.litellm.snapshot import snapshots
 
 
@@ -48,6 +52,36 @@ def list_releases() -> Iterator[str]:
             (folder.name, one.environment, _megabytes(one.size), f"{one.kind} of {one.name}")
             for folder, one in copies
         )
+
+
+def index_versions() -> list[str]:
+    """The versions of LiteLLM that pip's index has, oldest first, without the refused ones.
+
+    Raises:
+        SetupError: pip cannot be run, or the index does not answer.
+    """
+    command = [sys.executable, "-m", "pip", "index", "versions", PROJECT, "--pre"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        last = (str(detail).strip().splitlines() or ["no message"])[-1]
+        raise SetupError(
+            f"The versions of [{PROJECT}] cannot be listed: {last}. Check that pip is installed "
+            "beside the harness and reaches the package index."
+        ) from error
+    return parse_index(done.stdout)
+
+
+def parse_index(text: str) -> list[str]:
+    """The versions in the output of ``pip index versions``, oldest first."""
+    found = []
+    for line in text.splitlines():
+        _, mark, names = line.partition("Available versions:")
+        for name in names.split(",") if mark else ():
+            with contextlib.suppress(InvalidVersion, UsageError):
+                found.append(release_of(str(Version(name.strip()))).version)
+    return sorted(dict.fromkeys(found), key=Version)
 
 
 def describe_removed(

@@ -30,13 +30,15 @@ class ReferenceKind(TargetKind[Variant]):
 
     async def target(self, choice: Variant, progress: Progress) -> Target:
         """The variant's target, after a codec trial. Raises CodecLoadError."""
-        del progress
-        return self.ready(choice)
+        target = self.ready(choice)
+        for note in target.notes:
+            progress.note(note)
+        return target
 
     def ready(self, variant: Variant) -> Target:
         """As `target`, without waiting."""
         from harness.targets.reference.target import ReferenceTarget  # noqa: PLC0415 - see `TargetKind`
 
         codec = variant.switches.codec
-        probe(load_codec(codec), codec)
-        return ReferenceTarget(variant)
+        warnings = probe(load_codec(codec), codec)
+        return ReferenceTarget(variant, tuple(f"Warning: {text}" for text in warnings))

@@ -42,8 +42,9 @@ class ReferenceTarget(Target):
     database = LiteLLMDatabase(REFERENCE_OTHERS)
     logs_reads = True
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, notes: tuple[str, ...] = ()) -> None:
         self._variant = variant
+        self.notes = notes
         self.overridden = variant.overridden
         switches = variant.switches
         self.uses_redis = switches.redis == "on"

@@ -1,0 +1,357 @@
+"""Bodies of `referee`, `ask` and `bisect`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from packaging.version import Version
+from rich.console import Console
+
+from harness.analysis.questions import parse_question
+from harness.analysis.referee import Ruling
+from harness.analysis.referee import referee as ruling_of
+from harness.archive.directory import write_verdict
+from harness.authcache.variants import Variant, load_variants
+from harness.cli.commands.options import chosen_variants, console_for
+from harness.cli.commands.running import FinishedRun, run_to_end
+from harness.cli.referee import BAD_QUESTION
+from harness.domain.result import Result
+from harness.errors import EXIT_INCONCLUSIVE, HarnessError, UsageError
+from harness.report.referee import Match, as_json, print_ruling, referee_files
+from harness.report.write import write_texts
+from harness.scenario.loader import Changes, load_scenario
+from harness.scenario.schema import Expectation, RatioExpectation
+from harness.targets.base import Choice
+from harness.targets.registry import REFERENCE, index_versions, kind_of, parse_release
+
+_YES, _NO, _CANNOT_TELL = 0, 1, 125
+"""Exit codes of `ask`: what ``git bisect run`` takes for good, bad and skip."""
+_CHANGED_SHOWN = 7
+"""Digits of a commit's hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """The two sides as variants, and as people read them."""
+
+    base: str
+    head: str
+    base_label: str
+    head_label: str
+
+
+def referee(
+    *,
+    repo: Path | None,
+    base: str | None,
+    head: str | None,
+    source: str | None,
+    against: str | None,
+    json_to: str | None,
+    **options: Any,
+) -> None:
+    """Compare base and head, print the verdict, write the proof."""
+    if (repo is None) == (source is None):
+        raise UsageError("Name a checkout with --repo, or a head with --source, and not both.")
+    if source is not None:
+        if base or head or not against:
+            raise UsageError(
+                "--source is the head and takes --against SOURCE for its base; --base and --head "
+                "are revisions of --repo."
+            )
+        sides = _Sources(against, source, against, source)
+    else:
+        assert repo is not None
+        if against:
+            raise UsageError("--against is the base of --source. With --repo give --base REV.")
+        sides = _of_repo(repo, base, head)
+    console = console_for(json_to)
+    done, (older, newer) = run_sources((sides.base, sides.head), console, **options)
+    ruling = ruling_of(done.result, older, newer)
+    match = Match(older, newer, sides.base_label, sides.head_label, _command())
+    print_ruling(ruling, done.result, match, console)
+    files = referee_files(ruling, done.result, match)
+    write_texts(done.run_dir, files)
+    _verdict(done, ruling, files)
+    line = f"Files: {done.run_dir}/ ({', '.join(files)}, report.html, result.json)"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if json_to:
+        click.echo(json.dumps(as_json(ruling, match), indent=1))
+    sys.exit(done.signal_code or ruling.exit_code)
+
+
+def _verdict(done: FinishedRun, ruling: Ruling, files: dict[str, str]) -> None:
+    write_verdict(done.run_dir, ruling.word, ruling.exit_code, ruling.reasons, files)
+
+
+def ask(*, source: str, question: str, json_to: str | None, **options: Any) -> None:
+    """Ask one question about one source."""
+    console = console_for(json_to)
+    try:
+        _check_question(question, source)
+    except UsageError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(BAD_QUESTION)
+    code, result = _answer(source, question, console, **options)
+    if json_to and result is not None:
+        click.echo(result.model_dump_json(indent=1))
+    sys.exit(code)
+
+
+def _answer(
+    source: str, question: str, console: Console, **options: Any
+) -> tuple[int, Result | None]:
+    """0 yes, 1 no, 125 cannot tell, or the code of a signal; and the run's result, if there is one.
+
+    Prints one line.
+    """
+    other = _other_of(question, source)
+    names = (source,) if other is None else (source, other)
+    try:
+        done, _ = run_sources(names, console, question=question, **options)
+    except HarnessError as error:
+        if error.exit_code > _CANNOT_TELL:
+            raise
+        click.echo(f"{source}: cannot tell: {error}", err=True)
+        return _CANNOT_TELL, None
+    code, why = _read_answer(done.result)
+    words = {_YES: "yes", _NO: "no"}
+    line = f"{source}: {question}: {words.get(code, 'cannot tell')} ({why})"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return done.signal_code or code, done.result
+
+
+def _read_answer(result: Result) -> tuple[int, str]:
+    """The answer of a finished run, and what it rests on."""
+    if result.verdict in {"invalid", "interrupted"} or not result.expectations:
+        return _CANNOT_TELL, "; ".join(result.reasons) or "not measured"
+    asked = result.expectations[0]
+    why = f"{asked.name} is {asked.measured}, asked {asked.limit}"
+    if asked.state == "undecided":
+        return _CANNOT_TELL, f"{why}: {asked.reason}" if asked.reason else why
+    return (_YES if asked.passed else _NO), why
+
+
+def bisect(*, good: str, bad: str, question: str, **options: Any) -> None:
+    """Find the release with which the answer changes."""
+    console = Console()
+    ends = [parse_release(name) for name in (good, bad)]
+    _check_question(question, ends[0].name)
+
+    def asked(version: str) -> int:
+        code, _ = _answer(f"litellm=={version}", question, console, **options)
+        if code > _CANNOT_TELL:
+            sys.exit(code)
+        return code
+
+    versions = between(index_versions(), *(one.version for one in ends))
+    console.print(f"{len(versions)} releases from {ends[0].version} to {ends[1].version}.")
+    found = walk(versions, asked)
+    console.print(found.text, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(found.exit_code)
+
+
+@dataclass(frozen=True, slots=True)
+class BisectionEnd:
+    """What a bisection found."""
+
+    text: str
+    exit_code: int
+
+
+def between(index: Sequence[str], good: str, bad: str) -> list[str]:
+    """The versions from the good one to the bad one, both ends included, whichever is newer."""
+    low, high = sorted((Version(good), Version(bad)))
+    inside = {v for v in index if low <= Version(v) <= high} | {good, bad}
+    return sorted(inside, key=Version, reverse=Version(good) > Version(bad))
+
+
+def walk(versions: Sequence[str], asked: Callable[[str], int]) -> BisectionEnd:
+    """Find the first version with another answer than the first of them.
+
+    Args:
+        versions: in order from good to bad, two or more.
+        asked: answers 0, 1 or 125 for a version.
+
+    Raises:
+        UsageError: the answer at an end is not what was said of it.
+    """
+    if len(versions) < 2:  # noqa: PLR2004 - two ends
+        raise UsageError(f"Good and bad are the same release [{versions[0]}]. Name two.")
+    for version, wanted, word in ((versions[0], _YES, "yes"), (versions[-1], _NO, "no")):
+        if (code := asked(version)) != wanted:
+            said = {_YES: "yes", _NO: "no"}.get(code, "cannot tell")
+            raise UsageError(
+                f"The answer of [{version}] is [{said}], and [{word}] was expected of it. "
+                "Name another end, or ask the opposite."
+            )
+    low, high = 0, len(versions) - 1
+    skipped: set[int] = set()
+    while candidates := [i for i in range(low + 1, high) if i not in skipped]:
+        middle = (low + high) / 2
+        here = min(candidates, key=lambda i: abs(i - middle))
+        code = asked(versions[here])
+        if code == _YES:
+            low = here
+        elif code == _NO:
+            high = here
+        else:
+            skipped.add(here)
+    left = [versions[i] for i in range(low + 1, high)]
+    if left:
+        return BisectionEnd(
+            f"Between {versions[low]} (yes) and {versions[high]} (no): {', '.join(left)} cannot "
+            "be asked.",
+            EXIT_INCONCLUSIVE,
+        )
+    return BisectionEnd(f"{versions[high]} is the first with no; {versions[low]} says yes.", 0)
+
+
+def _check_question(question: str, source: str) -> Expectation:
+    known = load_variants()
+    expectation = parse_question(question, source)
+    if isinstance(expectation, RatioExpectation):
+        other = expectation.to
+        if kind_of(other) is REFERENCE and other not in known:
+            kind_of(other).choose(other)
+    return expectation
+
+
+def _other_of(question: str, source: str) -> str | None:
+    expectation = parse_question(question, source)
+    return expectation.to if isinstance(expectation, RatioExpectation) else None
+
+
+def run_sources(
+    variants: tuple[str, ...],
+    console: Console,
+    *,
+    scenario: str,
+    replicas: int | None,
+    rounds: int | None,
+    variants_file: Path | None,
+    relax: tuple[str, ...],
+    postgres_dsn: str | None,
+    redis_url: str | None,
+    runs_dir: Path,
+    question: str | None = None,
+) -> tuple[FinishedRun, list[str]]:
+    """Run one or two sources, without premises, with the question as the only expectation.
+
+    Returns:
+        The run, and the names that the sources have in it, in their order.
+    """
+    twice = len(variants) != len(set(variants))
+    changes = Changes(replicas=replicas, variants=variants, rounds=rounds, premises=False)
+    given = load_scenario(scenario, changes)
+    expect = [] if question is None else [parse_question(question, variants[0])]
+    given = given.model_copy(update={"expect": expect})
+    if twice:
+        given = given.model_copy(update={"variants": list(variants[:1])})
+    choices = chosen_variants(given, variants_file, (), relax)
+    if twice:
+        choices = [*choices, _again(choices[0])]
+        given = given.model_copy(update={"variants": [one.name for one in choices]})
+    done = run_to_end(
+        given,
+        choices,
+        console,
+        runs_dir=runs_dir,
+        postgres_dsn=postgres_dsn,
+        redis_url=redis_url,
+    )
+    return done, [one.name for one in choices]
+
+
+def _again(choice: Choice) -> Choice:
+    """The same variant under a second name: a run has each name once."""
+    if isinstance(choice, Variant):
+        return replace(choice, name=f"{choice.name}-again")
+    name = f"again={choice.name}"
+    twin: Choice = kind_of(name).choose(name)
+    return twin
+
+
+def _of_repo(repo: Path, base: str | None, head: str | None) -> _Sources:
+    """The two sides of a checkout. Raises UsageError."""
+    try:
+        _git(repo, "rev-parse", "--show-toplevel")
+    except UsageError as error:
+        raise UsageError(
+            f"[{repo}] is no git repository. Give --repo the folder of a checkout of LiteLLM."
+        ) from error
+    before = _base_commit(repo, base, head or "HEAD")
+    commit = _commit(repo, head or "HEAD")
+    short = commit[:_CHANGED_SHOWN]
+    if head is None:
+        changed = len(_git(repo, "status", "--porcelain").splitlines())
+        label = f"{short} + {changed} files not committed" if changed else short
+        newer = f"litellm@{repo}"
+    else:
+        label, newer = short, f"litellm@{repo}#{commit}"
+    older = f"litellm@{repo}#{before}"
+    return _Sources(f"base={older}", f"head={newer}", before[:_CHANGED_SHOWN], label)
+
+
+def _base_commit(repo: Path, base: str | None, head: str) -> str:
+    shallow = _git(repo, "rev-parse", "--is-shallow-repository") == "true"
+    deepen = f"Fetch it: git -C {shlex.quote(str(repo))} fetch --unshallow"
+    try:
+        if base is not None:
+            return _commit(repo, base)
+        return _git(repo, "merge-base", head, "origin/HEAD")
+    except UsageError as error:
+        if shallow:
+            raise UsageError(
+                f"[{repo}] is a shallow clone and lacks the base's history. {deepen}, or name a "
+                "base that it has with --base REV."
+            ) from error
+        if base is not None:
+            raise
+        raise UsageError(
+            f"[{repo}] has no merge base with origin/HEAD. Name the base with --base REV, or set "
+            f"it: git -C {shlex.quote(str(repo))} remote set-head origin --auto"
+        ) from error
+
+
+def _commit(repo: Path, rev: str) -> str:
+    try:
+        return _git(repo, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
+    except UsageError as error:
+        raise UsageError(
+            f"There is no revision [{rev}] in [{repo}]. Fetch it, or name another: a commit, a tag "
+            "or a branch."
+        ) from error
+
+
+def _git(repo: Path, *words: str) -> str:
+    """What git prints. Raises UsageError."""
+    try:
+        done = subprocess.run(
+            [shutil.which("git") or "git", "-C", str(repo), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except FileNotFoundError as error:
+        raise UsageError("There is no git on PATH, which --repo needs. Install it.") from error
+    except subprocess.CalledProcessError as error:
+        raise UsageError(f"git {words[0]} failed in [{repo}]: {error.stderr.strip()}.") from error
+    return done.stdout.strip()
+
+
+def _command() -> str:
+    """The command line of this run, without what names its servers."""
+    words = [word for word in sys.argv[1:] if "://" not in word]
+    return shlex.join(
+        ["harness", *(w for w in words if w not in {"--postgres-dsn", "--redis-url"})]
+    )

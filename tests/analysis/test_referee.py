@@ -1,0 +1,355 @@
+"""The referee on runs that never happened: each planted difference is found, and chance is not."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from harness.analysis.referee import (
+    RULES,
+    SEEN_PER_1000,
+    Count,
+    RefereeOutcome,
+    Ruling,
+    judged_from,
+    referee,
+)
+from harness.domain.result import Clock, Freshness, Result, Window
+from harness.errors import UsageError
+from tests.report.sample import issue_27874
+from tests.report.sample_releases import RELEASES, change, change_windows, releases_run
+
+BASE, HEAD = "base", "head"
+REQUESTS = 1_000
+SCOPES = ("team", "user", "shared_id", "member")
+READ = "SELECT LiteLLM_VerificationToken WHERE token = ?"
+OTHER = "SELECT LiteLLM_BudgetTable WHERE budget_id = ?"
+WRITE = "UPDATE LiteLLM_UserTable WHERE user_id = ?"
+HEALTHY = RELEASES["litellm==1.93.0"]
+
+
+def pair(rounds: int = 4) -> Result:
+    """Two healthy sides: 30 reads in 1,000 requests of each scope, one write a request."""
+    result = issue_27874({BASE: HEALTHY, HEAD: HEALTHY})
+    result = result.model_copy(update={"premises": [], "verdict": "observed", "expectations": []})
+    for name in (BASE, HEAD):
+        first = result.variants[name].windows[1]
+        windows = [window(first, number) for number in range(1, rounds + 1)]
+        requests = {scope: {"200": REQUESTS * rounds} for scope in SCOPES}
+        change(
+            result,
+            name,
+            windows=windows,
+            requests=requests,
+            unexpected_statuses={},
+            wrong_values={},
+            let_through={},
+            reference_line_per_1000=dict.fromkeys((*SCOPES, "all"), 30.0),
+        )
+    return result
+
+
+def window(like: Window, number: int) -> Window:
+    return like.model_copy(
+        update={
+            "name": f"{like.variant}-{number}",
+            "round": number,
+            "requests": {scope: {"200": REQUESTS} for scope in SCOPES},
+            "source_reads": {scope: {"key": 30} for scope in SCOPES},
+            "source_reads_per_1000": dict.fromkeys((*SCOPES, "all"), 30.0),
+            "log_pairs": {},
+            "statements": {READ: 120, WRITE: 4 * REQUESTS},
+        }
+    )
+
+
+def ruled(result: Result) -> Ruling:
+    return referee(result, BASE, HEAD)
+
+
+def outcome(ruling: Ruling, label: str, place: str) -> RefereeOutcome:
+    (found,) = [x.outcome for x in ruling.lines if (x.rule.label, x.place) == (label, place)]
+    return found
+
+
+def head_windows(result: Result, **fields: Any) -> None:
+    change_windows(result, HEAD, **fields)
+
+
+def test_equal_sides_are_the_same_and_the_power_is_said() -> None:
+    ruling = ruled(pair())
+    assert (ruling.word, ruling.exit_code) == ("same", 0)
+    assert ruling.seen_per_1000 is not None
+    assert ruling.seen_per_1000 <= SEEN_PER_1000
+    assert "would be seen" in ruling.reasons[-1]
+
+
+def test_a_read_more_in_a_hundred_requests_is_worse() -> None:
+    result = pair()
+    head_windows(
+        result,
+        source_reads={scope: {"key": 40} for scope in SCOPES},
+        source_reads_per_1000=dict.fromkeys((*SCOPES, "all"), 40.0),
+    )
+    ruling = ruled(result)
+    assert (ruling.word, ruling.exit_code) == ("worse", 1)
+    assert outcome(ruling, "source reads", "all") is RefereeOutcome.WORSE
+    # The other way round it is better.
+    assert referee(result, HEAD, BASE).word == "better"
+
+
+def test_a_statement_of_another_table_is_worse_and_named() -> None:
+    result = pair()
+    head_windows(result, statements={READ: 120, WRITE: 4 * REQUESTS, OTHER: 4 * REQUESTS})
+    ruling = ruled(result)
+    assert ruling.word == "worse"
+    assert outcome(ruling, "statements that read", "all") is RefereeOutcome.WORSE
+    (named,) = ruling.statements
+    assert (named.text, named.base, named.head) == (OTHER, None, 1000)
+
+
+def test_a_statement_in_place_of_another_is_shown_and_not_judged() -> None:
+    result = pair()
+    head_windows(result, statements={OTHER: 120, WRITE: 4 * REQUESTS})
+    ruling = ruled(result)
+    assert ruling.word == "same"
+    assert {one.text for one in ruling.statements} == {READ, OTHER}
+
+
+def test_writes_of_requests_that_only_the_head_admits_are_not_held_against_it() -> None:
+    result = pair()
+    refused = {scope: {"200": REQUESTS} for scope in SCOPES[:3]} | {"member": {"401": REQUESTS}}
+    change_windows(result, BASE, requests=refused, statements={READ: 120, WRITE: 3 * REQUESTS})
+    change(
+        result,
+        BASE,
+        requests={s: {k: n * 4 for k, n in by.items()} for s, by in refused.items()},
+        unexpected_statuses={"member": {"401": 4 * REQUESTS}},
+        cells=result.variants[BASE].cells | {"member": ["broken"]},
+    )
+    ruling = ruled(result)
+    assert (ruling.word, ruling.exit_code) == ("better", 0)
+    assert outcome(ruling, "cell", "member") is RefereeOutcome.BETTER
+    assert outcome(ruling, "wrong statuses", "member") is RefereeOutcome.BETTER
+    assert outcome(ruling, "statements that read", "all") is RefereeOutcome.SAME
+
+
+def test_a_write_more_in_every_request_is_worse() -> None:
+    result = pair()
+    head_windows(result, statements={READ: 120, WRITE: 8 * REQUESTS})
+    ruling = ruled(result)
+    assert outcome(ruling, "other statements", "all") is RefereeOutcome.WORSE
+    assert ruling.word == "worse"
+
+
+def test_writes_in_batches_do_not_take_the_power_from_reads() -> None:
+    """As counted of two equal sides: 42 statements more in one round, 8 fewer in the other."""
+    result = pair(rounds=2)
+    for name, counts in ((BASE, (1482, 1532)), (HEAD, (1524, 1524))):
+        windows = [
+            one.model_copy(update={"statements": {READ: 120, WRITE: n}})
+            for one, n in zip(result.variants[name].windows, counts, strict=True)
+        ]
+        change(result, name, windows=windows)
+    assert ruled(result).word == "same"
+
+
+def test_a_count_must_exceed_three_standard_deviations() -> None:
+    (rule,) = [rule for rule in RULES if rule.label == "source reads"]
+    one = Count(100, 1000, 100.0)
+    assert judged_from(rule, one, one) == pytest.approx(3 * 200**0.5)
+    quiet = Count(100, 10_000, 0.0, ((50, 5000), (50, 5000)))
+    assert judged_from(rule, quiet, quiet) == rule.least
+    uneven = Count(100, 10_000, 0.0, ((10, 5000), (90, 5000)))
+    assert judged_from(rule, quiet, uneven) == pytest.approx(3 * 8.0)
+
+
+def test_payload_and_latency_are_shown_and_never_judged() -> None:
+    result = pair()
+    change(result, HEAD, payload_bytes={"key": 9_000.0})
+    ruling = ruled(result)
+    assert ruling.word == "same"
+    assert outcome(ruling, "payload", "key") is RefereeOutcome.SHOWN
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (["healthy"], ["hidden"]),
+        (["stale"], ["broken"]),
+        (["broken"], ["broken", "stale"]),
+        (["broken", "stale"], ["hidden"]),
+    ],
+)
+def test_cells_are_ranked_by_the_worst_and_then_by_the_next(
+    better: list[str], worse: list[str]
+) -> None:
+    result = pair()
+    for name, cells in ((BASE, better), (HEAD, worse)):
+        change(result, name, cells=result.variants[name].cells | {"team": cells})
+    assert ruled(result).word == "worse"
+    assert referee(result, HEAD, BASE).word == "better"
+
+
+def test_better_in_one_and_worse_in_another_is_mixed() -> None:
+    result = pair()
+    change(result, BASE, cells=result.variants[BASE].cells | {"team": ["broken"]})
+    head_windows(result, log_pairs={"user": 500})
+    ruling = ruled(result)
+    assert (ruling.word, ruling.exit_code) == ("mixed", 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"wrong_values": {"team": {"user": 40}}},
+        {"unexpected_statuses": {"team": {"500": 40}}},
+        {"let_through": {"team": {"blocked_key": 40}}},
+    ],
+)
+def test_what_must_never_happen_is_worse_where_it_does(fields: dict[str, Any]) -> None:
+    result = pair()
+    change(result, HEAD, **fields)
+    assert ruled(result).word == "worse"
+
+
+def test_one_time_out_is_no_behaviour() -> None:
+    result = pair()
+    change(result, HEAD, unexpected_statuses={"team": {"500": 1}})
+    assert ruled(result).word == "same"
+
+
+def test_lost_spend_is_worse() -> None:
+    result = pair()
+    spend = [
+        e.model_copy(
+            update={
+                "name": "key_spend",
+                "variant": name,
+                "window": f"{name}-{number}",
+                "left": 1e6,
+                "right": 1e6 - lost,
+                "residual": lost,
+            }
+        )
+        for e in result.ledger.equations[:1]
+        for name, lost in ((BASE, 0.0), (HEAD, 60_000.0))
+        for number in range(1, 5)
+    ]
+    ledger = result.ledger.model_copy(update={"equations": spend})
+    ruling = ruled(result.model_copy(update={"ledger": ledger}))
+    assert outcome(ruling, "spend lost", "key") is RefereeOutcome.WORSE
+
+
+def test_a_clock_is_worse_where_the_intervals_do_not_meet() -> None:
+    def fresh(low: float, high: float) -> dict[str, Any]:
+        clock = Clock(low=low, high=high, pairs=3)
+        one = Freshness(
+            outcome="done",
+            changes=3,
+            handler_s=clock,
+            others_s=None,
+            promise_s=4.1,
+            ended_by="expiry",
+            workers=[],
+            old_replies=1,
+            old_cost_micro=1,
+            resurrected=0,
+            stale_replies=0,
+            judged_replies=10,
+        )
+        return {"key-block": {"team": one}}
+
+    result = pair().model_copy(update={"freshness": {BASE: fresh(1, 1.5), HEAD: fresh(2, 2.4)}})
+    assert outcome(ruled(result), "freshness", "key-block, team, handler") is RefereeOutcome.WORSE
+    meet = result.model_copy(update={"freshness": {BASE: fresh(1, 2.1), HEAD: fresh(2, 2.4)}})
+    assert ruled(meet).word == "same"
+
+
+def test_one_round_has_too_little_power() -> None:
+    ruling = ruled(pair(rounds=1))
+    assert (ruling.word, ruling.exit_code) == ("undecided", 3)
+    assert "Too little power" in ruling.reasons[-1]
+
+
+def test_few_requests_have_too_little_power_and_the_message_says_how_many_rounds() -> None:
+    result = pair(rounds=2)
+    for name in (BASE, HEAD):
+        few = {scope: {"200": 60} for scope in SCOPES}
+        reads = {scope: {"key": 2} for scope in SCOPES}
+        change_windows(result, name, requests=few, source_reads=reads, statements={READ: 8})
+        change(result, name, requests={scope: {"200": 120} for scope in SCOPES})
+    ruling = ruled(result)
+    assert (ruling.word, ruling.exit_code) == ("undecided", 3)
+    assert "--rounds" in ruling.reasons[-1]
+
+
+def test_what_one_side_cannot_see_is_undecided_unless_another_figure_is_worse() -> None:
+    result = pair()
+    change(result, HEAD, not_instrumented=["log_records"], target="litellm", version="1.93.0")
+    ruling = ruled(result)
+    assert (ruling.word, ruling.exit_code) == ("undecided", 3)
+    assert outcome(ruling, "log pairs", "team") is RefereeOutcome.UNSEEN
+    head_windows(result, source_reads={scope: {"key": 900} for scope in SCOPES})
+    assert ruled(result).word == "worse"
+
+
+def test_a_side_that_is_too_slow_is_worse_if_the_other_is_not() -> None:
+    result = pair().model_copy(
+        update={
+            "variants": {},
+            "verdict": "invalid",
+            "too_slow": [HEAD],
+            "sustained_per_s": {BASE: 33.0, HEAD: 2.0},
+        }
+    )
+    assert (ruled(result).word, ruled(result).exit_code) == ("worse", 1)
+    assert referee(result, HEAD, BASE).word == "better"
+    both = result.model_copy(update={"too_slow": [BASE, HEAD]})
+    assert (ruled(both).word, ruled(both).exit_code) == ("invalid", 4)
+
+
+def test_an_invalid_run_proves_nothing() -> None:
+    result = pair().model_copy(update={"verdict": "invalid", "reasons": ["late"]})
+    assert (ruled(result).word, ruled(result).exit_code) == ("invalid", 4)
+
+
+def test_a_premise_or_an_absent_side_is_refused() -> None:
+    with pytest.raises(UsageError, match="premise"):
+        referee(releases_run().model_copy(update={"premises": ["x"]}), BASE, HEAD)
+    with pytest.raises(UsageError, match="did not measure"):
+        referee(pair(), BASE, "nothing")
+
+
+def test_equal_sides_with_the_noise_of_expiry_are_seldom_anything_but_the_same() -> None:
+    """As the model of the noise has it: an edge for each object, a second read in ten."""
+    rng, words = random.Random(7), []
+    for _ in range(200):
+        result = pair()
+        for name in (BASE, HEAD):
+            windows = []
+            for one in result.variants[name].windows:
+                reads = {s: {"key": 30 + noise(rng)} for s in SCOPES}
+                total = sum(by["key"] for by in reads.values())
+                statements = {READ: total, WRITE: 4 * REQUESTS}
+                windows.append(
+                    one.model_copy(update={"source_reads": reads, "statements": statements})
+                )
+            change(result, name, windows=windows)
+        words.append(ruled(result).word)
+    assert words.count("worse") + words.count("better") + words.count("mixed") <= 10
+    assert words.count("same") >= 150
+
+
+def noise(rng: random.Random) -> int:
+    edges = sum(rng.choice((0, 1)) for _ in range(3))
+    return edges + sum(rng.random() < 0.1 for _ in range(30))
+
+
+def test_every_judged_count_has_a_least_difference() -> None:
+    for rule in RULES:
+        assert rule.label
+        counted = rule.judged and rule.unit not in ("", "s")
+        assert not counted or rule.least or rule.least_events, rule.label

@@ -1,0 +1,324 @@
+"""`harness referee`, `ask` and `bisect`: what they run, write and end with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from click.testing import Result as Ended
+
+from harness.archive.directory import write_result, write_verdict
+from harness.cli import main
+from harness.cli.commands import referee as commands
+from harness.cli.commands.running import FinishedRun
+from harness.domain.result import ExpectationResult, Result
+from harness.errors import SetupError, UsageError
+from harness.scenario.schema import Scenario
+from harness.targets.litellm.listing import parse_index
+from tests.analysis.test_referee import BASE, SCOPES, head_windows, pair
+
+HEALTHY_TEAM = "team is healthy"
+
+
+class Runs:
+    """Stands in for the run: notes what it was asked for, and returns a result."""
+
+    def __init__(self, folder: Path, result: Result | Exception) -> None:
+        self.folder = folder
+        self.result = result
+        self.scenario: Scenario | None = None
+        self.names: list[str] = []
+
+    def __call__(self, scenario: Scenario, choices: Any, _: object, **__: Any) -> FinishedRun:
+        self.scenario, self.names = scenario, [one.name for one in choices]
+        if isinstance(self.result, Exception):
+            raise self.result
+        if BASE in self.result.variants and len(self.names) > 1:
+            variants = dict(zip(self.names, self.result.variants.values(), strict=True))
+            self.result = self.result.model_copy(update={"variants": variants})
+        run_dir = self.folder / self.result.run_id
+        run_dir.mkdir(exist_ok=True)
+        write_result(run_dir, self.result)
+        write_verdict(run_dir, self.result.verdict, 0, ())
+        return FinishedRun(self.result, run_dir, 0)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Result | Exception], Runs]:
+    def replaced(result: Result | Exception) -> Runs:
+        runs = Runs(tmp_path, result)
+        monkeypatch.setattr(commands, "run_to_end", runs)
+        return runs
+
+    return replaced
+
+
+def harness(*arguments: str) -> Ended:
+    return CliRunner().invoke(main, arguments, env={"POSTGRES_DSN": None, "REDIS_URL": None})
+
+
+def answered(state: str, **fields: Any) -> Result:
+    asked = ExpectationResult(
+        name="cell in team",
+        variant=BASE,
+        scope="team",
+        measured="healthy",
+        limit="healthy",
+        state=state,
+    )
+    return pair().model_copy(update={"expectations": [asked], **fields})
+
+
+def test_the_same_source_twice_runs_under_two_names(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    runs = run(pair())
+    ended = harness("referee", "--source", "recommended", "--against", "recommended")
+    assert ended.exit_code == 0, ended.output
+    assert runs.names == ["recommended", "recommended-again"]
+    assert runs.scenario is not None
+    assert runs.scenario.name == "referee"
+    assert not runs.scenario.expect
+    files = {path.name for path in (tmp_path / pair().run_id).iterdir()}
+    assert {"proof.md", "comment.md", "bench.json", "bencher.json", "referee.json"} <= files
+
+
+def test_a_worse_head_ends_with_1_and_every_file_says_so(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    result = pair()
+    head_windows(result, source_reads={scope: {"key": 900} for scope in SCOPES})
+    run(result)
+    ended = harness("referee", "--source", "recommended", "--against", "litellm_1_84")
+    assert ended.exit_code == 1, ended.output
+    folder = tmp_path / result.run_id
+    assert (folder / "comment.md").read_text().startswith("**The head is worse.**")
+    assert "<details>" in (folder / "comment.md").read_text()
+    proof = (folder / "proof.md").read_text()
+    assert "**Before:** litellm\\_1\\_84" in proof or "**Before:** litellm_1_84" in proof
+    assert "mock" in proof
+    assert "Ledger" in proof
+    (line,) = (folder / "verdict.json").read_text().splitlines()
+    verdict = json.loads(line)
+    assert (verdict["verdict"], verdict["exit_code"]) == ("worse", 1)
+    assert {"proof.md", "result.json"} <= {*verdict["files"]}
+    assert all((folder / name).exists() for name in verdict["files"] if name.startswith("b"))
+    numbers = json.loads((folder / "bench.json").read_text())
+    assert all({"name", "unit", "value"} <= one.keys() for one in numbers)
+    (reads,) = [one for one in numbers if one["name"] == "source reads, all"]
+    assert reads["value"] == pytest.approx(900)
+    metric = json.loads((folder / "bencher.json").read_text())
+    assert metric["source reads, all"] == {"per-1000-requests": {"value": pytest.approx(900)}}
+
+
+def test_json_goes_to_standard_output_and_all_talk_to_standard_error(
+    run: Callable[[Result | Exception], Runs],
+) -> None:
+    run(pair())
+    ended = harness(
+        "referee", "--source", "recommended", "--against", "litellm_1_84", "--json", "-"
+    )
+    body = json.loads(ended.stdout)
+    assert (body["verdict"], body["head"]["label"]) == ("same", "recommended")
+    assert "The head is the same" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "--repo, or a head with --source"),
+        (("--source", "recommended"), "takes --against"),
+        (("--repo", ".", "--source", "recommended"), "not both"),
+        (("--repo", ".", "--against", "recommended"), "--base REV"),
+    ],
+)
+def test_options_that_do_not_go_together(options: tuple[str, ...], said: str) -> None:
+    ended = harness("referee", *options)
+    assert ended.exit_code == 2
+    assert said in ended.output
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    return subprocess.run(
+        ["git", "-C", str(folder), *identity, *words], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A clone whose branch is one commit ahead of origin/HEAD, with one file not committed."""
+    upstream = tmp_path / "up, stream #1"
+    upstream.mkdir()
+    git(upstream, "init", "-q", "-b", "main")
+    commit(upstream, "a")
+    commit(upstream, "b")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(upstream), str(clone))
+    commit(upstream, "later")
+    commit(clone, "change")
+    (clone / "untracked").write_text("x")
+    return clone
+
+
+def commit(folder: Path, name: str) -> None:
+    (folder / name).write_text(name)
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", name)
+
+
+def test_base_is_the_merge_base_and_head_the_working_tree(repo: Path) -> None:
+    sides = commands._of_repo(repo, None, None)
+    base, head = git(repo, "rev-parse", "HEAD~1"), git(repo, "rev-parse", "HEAD")
+    assert sides.base == f"base=litellm@{repo}#{base}"
+    assert sides.head == f"head=litellm@{repo}"
+    assert (sides.base_label, sides.head_label) == (base[:7], f"{head[:7]} + 1 files not committed")
+    named = commands._of_repo(repo, "HEAD~1", "HEAD")
+    assert named.head == f"head=litellm@{repo}#{head}"
+
+
+def test_no_origin_asks_for_a_base(repo: Path) -> None:
+    git(repo, "remote", "remove", "origin")
+    with pytest.raises(UsageError, match="--base REV"):
+        commands._of_repo(repo, None, None)
+    assert commands._of_repo(repo, "HEAD~1", None).base_label
+
+
+def test_a_shallow_clone_is_refused_with_the_command_that_fetches(
+    repo: Path, tmp_path: Path
+) -> None:
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repo}", str(shallow))
+    commit(repo, "upstream")
+    git(shallow, "fetch", "-q", "--depth", "1")
+    commit(shallow, "mine")
+    with pytest.raises(UsageError, match="fetch --unshallow"):
+        commands._of_repo(shallow, None, None)
+    with pytest.raises(UsageError, match="fetch --unshallow"):
+        commands._of_repo(shallow, "HEAD~5", None)
+
+
+def test_what_is_no_repository_or_no_revision(repo: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no git repository"):
+        commands._of_repo(tmp_path, None, None)
+    with pytest.raises(UsageError, match=r"no revision \[nonsense\]"):
+        commands._of_repo(repo, "nonsense", None)
+
+
+@pytest.mark.parametrize(("state", "code"), [("holds", 0), ("fails", 1), ("undecided", 125)])
+def test_ask_ends_with_yes_no_or_cannot_tell(
+    run: Callable[[Result | Exception], Runs], state: str, code: int
+) -> None:
+    runs = run(answered(state))
+    ended = harness("ask", "--source", "recommended", HEALTHY_TEAM)
+    assert ended.exit_code == code, ended.output
+    assert runs.scenario is not None
+    (asked,) = runs.scenario.expect
+    assert asked.variant == "recommended"
+
+
+def test_ask_cannot_tell_of_an_invalid_run_or_a_source_that_does_not_start(
+    run: Callable[[Result | Exception], Runs],
+) -> None:
+    run(answered("holds", verdict="invalid"))
+    assert harness("ask", "--source", "recommended", HEALTHY_TEAM).exit_code == 125
+    run(SetupError("it does not import"))
+    ended = harness("ask", "--source", "recommended", HEALTHY_TEAM)
+    assert ended.exit_code == 125
+    assert "does not import" in ended.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--source", "recommended", "team is helthy"),
+        ("--source", "recommended", "reads per 1,000 < 2 times that of nothing"),
+        (HEALTHY_TEAM,),
+        ("--source", "recommended", "--rounds", "x", HEALTHY_TEAM),
+        ("--source", "recommended"),
+    ],
+)
+def test_a_wrong_question_or_option_is_129(
+    run: Callable[[Result | Exception], Runs], arguments: tuple[str, ...]
+) -> None:
+    run(answered("holds"))
+    ended = harness("ask", *arguments)
+    assert ended.exit_code == 129, ended.output
+
+
+VERSIONS = [f"1.{n}.0" for n in range(80, 100)]
+
+
+def test_bisect_asks_the_ends_first_and_finds_the_first_no() -> None:
+    asked: list[str] = []
+
+    def answer(version: str) -> int:
+        asked.append(version)
+        return 1 if VERSIONS.index(version) >= 13 else 0
+
+    found = commands.walk(VERSIONS, answer)
+    assert asked[:2] == [VERSIONS[0], VERSIONS[-1]]
+    assert len(asked) <= 2 + 5
+    assert found.text.startswith(f"{VERSIONS[13]} is the first")
+    assert found.exit_code == 0
+
+
+@pytest.mark.parametrize("first_no", range(1, 20))
+def test_bisect_skips_what_cannot_be_asked(first_no: int) -> None:
+    unasked = {VERSIONS[i] for i in (3, 4, 9, 10, 11, 17)}
+
+    def answer(version: str) -> int:
+        if version in unasked:
+            return 125
+        return 1 if VERSIONS.index(version) >= first_no else 0
+
+    found = commands.walk(VERSIONS, answer)
+    near = {VERSIONS[first_no], VERSIONS[first_no - 1]}
+    assert (found.exit_code == 0) == (not near & unasked)
+    if found.exit_code == 0:
+        assert found.text.startswith(f"{VERSIONS[first_no]} is the first")
+    else:
+        assert "cannot be asked" in found.text
+        assert near & unasked & {*found.text.replace(",", "").split()}
+
+
+def test_bisect_refuses_ends_that_answer_otherwise() -> None:
+    with pytest.raises(UsageError, match=r"\[1.80.0\] is \[no\]"):
+        commands.walk(VERSIONS, lambda _: 1)
+    with pytest.raises(UsageError, match=r"\[1.99.0\] is \[cannot tell\]"):
+        commands.walk(VERSIONS, lambda version: 0 if version == "1.80.0" else 125)
+    with pytest.raises(UsageError, match="the same release"):
+        commands.walk(["1.80.0"], lambda _: 0)
+
+
+def test_bisect_goes_back_where_the_good_release_is_newer() -> None:
+    assert commands.between(VERSIONS, "1.83.0", "1.81.0") == ["1.83.0", "1.82.0", "1.81.0"]
+
+
+def test_the_index_is_read_without_the_refused_release() -> None:
+    text = "litellm (1.108.1)\nAvailable versions: 1.108.1, 1.107.2, 1.84.0rc1, 1.83.14, junk\n"
+    assert parse_index(text) == ["1.83.14", "1.84.0rc1", "1.108.1"]
+
+
+def test_bisect_walks_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "index_versions", lambda: ["1.92.2", "1.93.0", "1.94.0"])
+
+    def answer(source: str, *_: Any, **__: Any) -> tuple[int, None]:
+        return (1 if source == "litellm==1.94.0" else 0), None
+
+    monkeypatch.setattr(commands, "_answer", answer)
+    question = "key reads per 1,000 < 10"
+    ended = harness("bisect", "--good", "litellm==1.92.2", "--bad", "litellm==1.94.0", question)
+    assert ended.exit_code == 0, ended.output
+    assert "1.94.0 is the first with no; 1.93.0 says yes." in ended.output
+
+
+def test_base_comes_first(run: Callable[[Result | Exception], Runs]) -> None:
+    runs = run(pair())
+    harness("referee", "--source", "fix_keep_none", "--against", "litellm_1_84")
+    assert runs.names == ["litellm_1_84", "fix_keep_none"]
