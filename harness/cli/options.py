@@ -34,8 +34,10 @@ def variant_names(
     _: click.Context, __: click.Parameter, value: tuple[str, ...]
 ) -> tuple[str, ...] | None:
     r"""Names of a repeatable option, separated by commas; ``\,`` is a comma within a name."""
+    if not value:
+        return None
     parts = [part for text in value for part in re.split(r"(?<!\\),", text)]
-    return tuple(name.replace("\\,", ",").strip() for name in parts if name.strip()) or None
+    return tuple(name.replace("\\,", ",").strip() for name in parts if name.strip())
 
 
 VARIANTS = click.option(

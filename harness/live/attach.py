@@ -35,6 +35,7 @@ from harness.domain.changes import ACTIONS, ChangeEvent, Outcome
 from harness.domain.population import VirtualKey
 from harness.domain.result import Generator, Ledger, Result
 from harness.domain.samples import Sample, SampleWriter
+from harness.domain.series import CHAT_ROUTE
 from harness.domain.window import WindowResult
 from harness.errors import InvalidRunError, UsageError
 from harness.load.plan import Arrival, probe_plan
@@ -307,7 +308,7 @@ class _Clock:
         sent_s, status, error = time.monotonic() - start, 0, ""
         try:
             reply = await self._http.post(
-                f"{self._fleet.urls[arrival.replica]}/v1/chat/completions",
+                self._fleet.urls[arrival.replica] + CHAT_ROUTE,
                 json={
                     "model": self._fleet.model,
                     "messages": [{"role": "user", "content": "hello"}],
