@@ -8,7 +8,7 @@ answer after which no old one came.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -90,6 +90,7 @@ def freshness(
     *,
     ttl_s: float,
     kept_by_code_s: float | None = None,
+    broadcasts: Callable[[str], bool | None] = lambda _: None,
 ) -> Figures:
     """What became of the changes of one variant, by action and key scope.
 
@@ -99,6 +100,7 @@ def freshness(
         samples_dir: folder of the raw samples, one file for each window.
         ttl_s: time to live of one tier.
         kept_by_code_s: how long the target keeps what has changed, by its code; None if unknown.
+        broadcasts: whether an action is told to other workers, by the target's code.
     """
     found: dict[tuple[str, str], list[_Change]] = {}
     promise_s = 0.0
@@ -122,6 +124,7 @@ def freshness(
             promise_s=promise_s,
             kept_by_code_s=kept_by_code_s,
             stale_replies=stale[action, scope],
+            told_by_code=broadcasts(action) if all(map(_is_of_a_replica, changes)) else None,
         )
     return table
 
@@ -136,6 +139,11 @@ class _Change(NamedTuple):
     """Answers that were sent after it and tell the versions apart."""
     judged: int
     """Answers that were sent longer after it than the promise."""
+
+
+def _is_of_a_replica(change: _Change) -> bool:
+    """Whether a replica that is known took the change: no other case says who was told."""
+    return change.event.way == "api" and change.event.handler is not None
 
 
 def _change(
@@ -264,6 +272,7 @@ def _pooled(
     promise_s: float,
     kept_by_code_s: float | None,
     stale_replies: int,
+    told_by_code: bool | None,
 ) -> Freshness:
     clocks = [clock for change in changes for clock in change.workers]
     olds = [r for change in changes for r in change.after if r.side == "old"]
@@ -286,6 +295,7 @@ def _pooled(
         resurrected=sum(one.resurrected for one in clocks),
         stale_replies=stale_replies,
         judged_replies=sum(change.judged for change in changes),
+        told_by_code=told_by_code,
         right_by_age=_right_by_age(changes, ends_s),
     )
 
@@ -336,6 +346,23 @@ def was_tested(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> bool
 def is_over(one: Freshness) -> bool:
     """Whether any worker gave an old answer later than the promise."""
     return any(clock.low > one.promise_s for clock in one.workers)
+
+
+def others_ended(one: Freshness) -> list[Ended]:
+    """How old answers of the workers ended that did not take the change, each way once."""
+    return list(dict.fromkeys(clock.ended_by for clock in one.workers if not clock.handler))
+
+
+def others_were_told(one: Freshness) -> bool | None:
+    """Whether the workers that did not take a change look as if they had been told of it.
+
+    One that kept its copy until it expired, or longer, was not told. All that let go of theirs
+    earlier were. None where there are no others, or where their copies had no age.
+    """
+    ways = others_ended(one)
+    if "open" in ways or "expiry" in ways:
+        return False
+    return True if ways and "not_checked" not in ways else None
 
 
 def was_timed(one: Freshness) -> bool:

@@ -297,6 +297,9 @@ class Freshness(_Part):
     """Replies that were right only longer ago than the promise."""
     judged_replies: int
     """Replies sent longer after the change than the promise: those that could be stale."""
+    told_by_code: bool | None = None
+    """Whether other workers hear of the change before they read again, by a reading of the code;
+    null where it is not known, after an edit by SQL, and where a balancer chose the handler."""
     right_by_age: dict[AgeName, AgeShare] = {}
     """Replies by the time since the change was answered, with an old or a new answer, in ranges
     that end at 1 s, one TTL, the promise and the window's end."""

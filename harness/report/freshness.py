@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from harness.analysis.clock import others_ended, others_were_told
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.changes import ACTIONS
 from harness.domain.result import FRESHNESS, Clock, Freshness, Result, VariantResult, in_order
@@ -148,7 +149,24 @@ def _clocks(one: Freshness | None) -> Cell:
     notes = [_ended(one), _OUTCOMES.get(one.outcome, "")]
     if one.resurrected:
         notes.append(f"resurrected {count(one.resurrected)} {TIMES}")
+    if one.told_by_code is not None:
+        notes.append(f"code tells others: {told(one)}")
     return Cell(text, "\n".join(filter(None, notes)), "stale" if over else "")
+
+
+def told(one: Freshness) -> str:
+    """Whether code tells other workers of a change, and whether the run confirmed or refuted it.
+
+    A refutation names how old answers of the others ended. Empty where the code was not read.
+    """
+    if one.told_by_code is None:
+        return ""
+    read, seen = "yes" if one.told_by_code else "no", others_were_told(one)
+    if seen is None:
+        return f"{read}, not known"
+    if seen == one.told_by_code:
+        return f"{read}, confirmed"
+    return f"{read}, refuted: {', '.join(others_ended(one))}"
 
 
 def _ended(one: Freshness) -> str:
@@ -169,6 +187,7 @@ def clocks_table(result: Result) -> Table:
                 Cell(plain(one.promise_s)),
                 Cell(NOT_MEASURED if one.kept_by_code_s is None else plain(one.kept_by_code_s)),
                 Cell(_ended(one)),
+                Cell(told(one) or NOT_MEASURED),
                 Cell(count(one.old_replies), f"{one.old_cost_micro / 1e6:.6f} US dollars"),
                 Cell(count(one.stale_replies), f"of {count(one.judged_replies)}"),
                 Cell(count(one.resurrected)),
@@ -189,12 +208,16 @@ def clocks_table(result: Result) -> Table:
             Column("promise, s"),
             Column("kept by code, s"),
             Column("ended by", numeric=False),
+            Column("code tells others", "and what the run showed", numeric=False),
             Column("old replies", "after the change"),
             Column("stale", "beyond the promise"),
             Column("resurrected"),
         ),
         rows,
         "Kept by code: how old an answer may be by the times that the code sets itself. "
+        "Code tells others: whether other workers hear of the change before they read again, by a "
+        "reading of the code; refuted by how their old answers ended, which is by expiry or open "
+        "where they were not told. "
         "Resurrected: old answers of a worker that had given a new one before.",
     )
 

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.clock import Figures, freshness, late, was_tested
+from harness.analysis.clock import (
+    Figures,
+    freshness,
+    late,
+    others_ended,
+    others_were_told,
+    was_tested,
+)
 from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, make_population
 from harness.domain.result import Freshness, WorkerClock
@@ -301,3 +308,50 @@ def test_the_interval_holds_the_time_at_which_a_simulated_worker_forgot(
     one = block(figures)
     greatest = [c for c in (one.handler_s, one.others_s) if c is not None]
     assert all(c.low <= converges_s + 1e-4 for c in greatest)
+
+
+TOLD = [old(9.0), new(10.3), *(old(9.0 + n / 10, "1.0") for n in range(12)), new(10.3, "1.0")]
+KEPT = [*TOLD[:-1], old(10.4, "1.0", age_ms=1900), new(11.2, "1.0")]
+
+
+@pytest.mark.parametrize("by_code", [True, False, None])
+@pytest.mark.parametrize(
+    ("samples", "told", "ways"),
+    [
+        (TOLD, True, ["at once"]),
+        ([*TOLD[:-1], old(10.4, "1.0"), new(11.2, "1.0")], True, ["before expiry"]),
+        (KEPT, False, ["expiry"]),
+        ([*TOLD, old(15.0, "2.0")], False, ["at once", "open"]),
+        ([*TOLD[:-1], old(10.4, "1.0", age_ms=None), new(12.0, "1.0")], None, ["not_checked"]),
+        # The handler alone says nothing about others.
+        ([old(9.0), *(old(10.2 + n / 4, age_ms=1900) for n in range(9)), new(13.0)], None, []),
+    ],
+)
+def test_a_run_shows_whether_others_were_told_whatever_the_code_says(
+    tmp_path: Path, samples: list[Sample], told: bool | None, ways: list[str], by_code: bool | None
+) -> None:
+    asked: list[str] = []
+    with SampleWriter(tmp_path / "w.csv.gz") as writer:
+        for sample in samples:
+            writer.write(sample)
+    one = replace(window({0: changed(BLOCKED)}, EVENT), name="w")
+
+    def broadcasts(action: str) -> bool | None:
+        asked.append(action)
+        return by_code
+
+    found = freshness([one], KEYS, tmp_path, ttl_s=TTL_S, broadcasts=broadcasts)
+    assert (others_were_told(block(found)), others_ended(block(found))) == (told, ways)
+    assert (block(found).told_by_code, asked) == (by_code, ["team-block"])
+
+
+@pytest.mark.parametrize("event", [replace(EVENT, way="sql"), replace(EVENT, handler=None)])
+def test_nothing_is_said_of_others_where_no_replica_is_known_to_have_taken_the_change(
+    tmp_path: Path, event: ChangeEvent
+) -> None:
+    one = replace(window({0: changed(BLOCKED)}, event), name="w")
+    with SampleWriter(tmp_path / "w.csv.gz") as writer:
+        for sample in TOLD:
+            writer.write(sample)
+    found = freshness([one], KEYS, tmp_path, ttl_s=TTL_S, broadcasts=lambda _: True)
+    assert block(found).told_by_code is None
