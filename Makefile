@@ -48,6 +48,7 @@ help: ## List targets and variables
 #= CHANGES=n        - changes of each action and scope (clock); default 1
 #= TTL_S=n          - TTL in seconds (clock); default 10
 #= WATCH_TTLS=x     - how long a change is watched at least, in TTLs (clock); default 3
+#= IDLE=1           - change keys that are not in use too (clock)
 #= RELEASES=a,b     - which releases (history); default: one for each step of the defect
 #= VARIANT=name     - show the switches of one variant (variants); what to calibrate with (aa)
 #= PAIRS=n          - pairs of fleets to measure (aa); default 10
@@ -97,7 +98,8 @@ clock: runtime ## Change keys, teams and users, and time how long each worker se
 		$(call option,WORKERS,workers) $(call option,ONLY,only) $(call option,SCOPES,scopes) \
 		$(call option,CHANGES,changes) $(call option,TTL_S,ttl-s) \
 		$(call option,WATCH_TTLS,watch-ttls) $(call option,OVERRIDE,override) \
-		$(call option,RELAX,relax) $(call option,RUN,from) $(if $(STRICT),--strict)
+		$(call option,RELAX,relax) $(call option,RUN,from) $(if $(STRICT),--strict) \
+		$(if $(IDLE),--idle)
 
 .PHONY: aa
 aa: runtime ## Calibrate: one variant twice, and with a planted TTL

@@ -155,6 +155,7 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
             samples_dir,
             ttl_s=plan.ttl_s,
             kept_by_code_s=plan.kept_by_code_s(arm),
+            broadcasts=arm.target.broadcasts,
         )
         for arm in plan.arms
     }

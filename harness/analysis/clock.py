@@ -8,7 +8,7 @@ answer after which no old one came.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from harness.analysis.answers import judge_answers
 from harness.domain.changes import ACTIONS, ChangeEvent
 from harness.domain.population import VirtualKey
-from harness.domain.result import AgeShare, Clock, Ended, Freshness, WorkerClock
+from harness.domain.result import AgeShare, Clock, Ended, Freshness, Idle, IdleAnswer, WorkerClock
 from harness.domain.samples import Sample, read_samples
 from harness.domain.served import parse_served
 from harness.observe.evidence import Evidence
@@ -90,6 +90,7 @@ def freshness(
     *,
     ttl_s: float,
     kept_by_code_s: float | None = None,
+    broadcasts: Callable[[str], bool | None] = lambda _: None,
 ) -> Figures:
     """What became of the changes of one variant, by action and key scope.
 
@@ -99,6 +100,7 @@ def freshness(
         samples_dir: folder of the raw samples, one file for each window.
         ttl_s: time to live of one tier.
         kept_by_code_s: how long the target keeps what has changed, by its code; None if unknown.
+        broadcasts: whether an action is told to other workers, by the target's code.
     """
     found: dict[tuple[str, str], list[_Change]] = {}
     promise_s = 0.0
@@ -122,6 +124,7 @@ def freshness(
             promise_s=promise_s,
             kept_by_code_s=kept_by_code_s,
             stale_replies=stale[action, scope],
+            told_by_code=broadcasts(action) if all(map(_is_of_a_replica, changes)) else None,
         )
     return table
 
@@ -136,6 +139,12 @@ class _Change(NamedTuple):
     """Answers that were sent after it and tell the versions apart."""
     judged: int
     """Answers that were sent longer after it than the promise."""
+    idle: IdleAnswer | None = None
+
+
+def _is_of_a_replica(change: _Change) -> bool:
+    """Whether a replica that is known took the change: no other case says who was told."""
+    return change.event.way == "api" and change.event.handler is not None
 
 
 def _change(
@@ -149,9 +158,10 @@ def _change(
         if sample.done_s <= versions.until_s:
             name = sample.worker or str(sample.replica)
             by_worker.setdefault(name, []).append(_reply(sample, versions, event.action))
-    clocks, after = [], []
+    clocks: list[WorkerClock] = []
+    after: list[_Reply] = []
     for name, replies in sorted(by_worker.items()):
-        clock = _worker_clock(event, name, replies, ttl_s)
+        clock = None if event.idle_s is not None else _worker_clock(event, name, replies, ttl_s)
         if clock is not None:
             clocks.append(clock)
         after += [r for r in replies if r.side and r.sample.sent_s >= event.answered_s]
@@ -160,7 +170,7 @@ def _change(
         for replies in by_worker.values()
         for r in replies
     )
-    return _Change(event, True, clocks, after, judged)
+    return _Change(event, True, clocks, after, judged, _idle_answer(event, by_worker, after))
 
 
 def _versions(truth: KeyTruth | None, event: ChangeEvent) -> _Versions | None:
@@ -225,12 +235,67 @@ def _worker_clock(
     return WorkerClock(
         change=event.number,
         worker=name,
-        handler=event.handler is not None and name == (event.worker or str(event.handler)),
+        handler=_took(event, name),
         low=round(low_s, 4),
         high=None if high_s is None else round(high_s, 4),
         ended_by=_ended(low_s, high_s, None if last is None else last.age_s, _gap(replies), ttl_s),
         old_replies=len(olds),
         resurrected=sum(r.sample.sent_s >= first_new_s for r in olds),
+    )
+
+
+def _idle_answer(
+    event: ChangeEvent, by_worker: Mapping[str, Sequence[_Reply]], after: Sequence[_Reply]
+) -> IdleAnswer | None:
+    """The first answer after the change of an idle object, if its worker had an old copy before."""
+    if event.idle_s is None or not after:
+        return None
+    first = min(after, key=lambda r: r.sample.sent_s)
+    name = first.sample.worker or str(first.sample.replica)
+    if not any(r.side == "old" and r.sample.done_s <= event.sent_s for r in by_worker[name]):
+        return None
+    return IdleAnswer(
+        change=event.number,
+        worker=name,
+        handler=_took(event, name),
+        due_s=round(event.idle_s, 4),
+        after_s=round(first.sample.sent_s - event.answered_s, 4),
+        old=first.side == "old",
+    )
+
+
+def _took(event: ChangeEvent, name: str) -> bool:
+    """Whether a worker took a change."""
+    return event.handler is not None and name == (event.worker or str(event.handler))
+
+
+def _idle(changes: Sequence[_Change]) -> Idle | None:
+    if all(change.event.idle_s is None for change in changes):
+        return None
+    answers = [change.idle for change in changes if change.idle is not None]
+    return Idle(
+        handler_s=_between([one for one in answers if one.handler]),
+        others_s=_between([one for one in answers if not one.handler]),
+        answers=answers,
+    )
+
+
+def _between(answers: Sequence[IdleAnswer]) -> Clock | None:
+    """The greatest clock that single answers of clones allow.
+
+    Clones differ in the age of their copies, so some give new answers when others, asked as late
+    or later, still give old ones: only moments after the last old answer bound the clock.
+    """
+    if not answers:
+        return None
+    olds = [one for one in answers if one.old]
+    last_s = max((one.due_s for one in olds), default=0.0)
+    news = [one.after_s for one in answers if one.due_s > last_s]
+    return Clock(
+        low=max((one.after_s for one in olds), default=0.0),
+        high=min(news, default=None),
+        pairs=len(answers),
+        open=0 if news else sum(one.due_s == last_s for one in olds),
     )
 
 
@@ -264,10 +329,11 @@ def _pooled(
     promise_s: float,
     kept_by_code_s: float | None,
     stale_replies: int,
+    told_by_code: bool | None,
 ) -> Freshness:
     clocks = [clock for change in changes for clock in change.workers]
     olds = [r for change in changes for r in change.after if r.side == "old"]
-    speaks = next((change for change in changes if change.workers), changes[0])
+    speaks = next((change for change in changes if change.workers or change.idle), changes[0])
     outcome = speaks.event.outcome
     there = outcome in ("done", "committed")
     slowest = max(clocks, key=lambda one: (_longest(one), one.low), default=None)
@@ -286,6 +352,8 @@ def _pooled(
         resurrected=sum(one.resurrected for one in clocks),
         stale_replies=stale_replies,
         judged_replies=sum(change.judged for change in changes),
+        told_by_code=told_by_code,
+        idle=_idle(changes),
         right_by_age=_right_by_age(changes, ends_s),
     )
 
@@ -336,6 +404,29 @@ def was_tested(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> bool
 def is_over(one: Freshness) -> bool:
     """Whether any worker gave an old answer later than the promise."""
     return any(clock.low > one.promise_s for clock in one.workers)
+
+
+def is_over_idle(one: Freshness) -> bool:
+    """Whether any worker gave an old answer of an idle object later than the promise."""
+    answers = [] if one.idle is None else one.idle.answers
+    return any(answer.old and answer.after_s > one.promise_s for answer in answers)
+
+
+def others_ended(one: Freshness) -> list[Ended]:
+    """How old answers of the workers ended that did not take the change, each way once."""
+    return list(dict.fromkeys(clock.ended_by for clock in one.workers if not clock.handler))
+
+
+def others_were_told(one: Freshness) -> bool | None:
+    """Whether the workers that did not take a change look as if they had been told of it.
+
+    One that kept its copy until it expired, or longer, was not told. All that let go of theirs
+    earlier were. None where there are no others, or where their copies had no age.
+    """
+    ways = others_ended(one)
+    if "open" in ways or "expiry" in ways:
+        return False
+    return True if ways and "not_checked" not in ways else None
 
 
 def was_timed(one: Freshness) -> bool:

@@ -61,6 +61,10 @@ _ENTRIES = {"team": 2, "user": 2, "shared_id": 4, "member": 4}
 MOST_ENTRIES = 150
 """In a worker's memory, which holds 200 in releases, some of them for something else."""
 
+IDLE_TTLS = (0.5, 1.0, 2.25)
+"""When a worker is asked for an idle object, in TTLs after its change. The last is beyond the
+promise of two TTLs and a read, which an answer at two could not judge."""
+
 TWIN_ROUNDS = 5
 """With three rounds, the ranges of two equal variants do not overlap in one case of ten, with five
 in one of 126; a run compares more than a hundred figures."""
@@ -93,6 +97,7 @@ def clock(
     scopes: Sequence[str] | None = None,
     changes: int = 1,
     watch_ttls: float = 3.0,
+    idle: bool = False,
 ) -> Scenario:
     """The scenario ``clock`` with the changes that are asked for, in windows of their own.
 
@@ -106,6 +111,8 @@ def clock(
         changes: of each action and scope.
         watch_ttls: how long the last change of a window is watched, in TTLs; at least the promise
             of two and a part of one.
+        idle: make each change also on keys that are not in use, in windows after the others: one
+            key for each of `IDLE_TTLS` and for the handler and another replica.
 
     Raises:
         UnknownNameError: an action or a scope that there is not.
@@ -123,6 +130,18 @@ def clock(
         {"action": action, "scope": scope, "batch": number % batches + 1}
         for number, (action, scope) in enumerate(each)
     ]
+    if idle:
+        asks = ("handler", "others") if workers > 1 else ("handler",)
+        clones = [
+            {"action": action, "scope": scope, "idle_ttls": ttls, "idle_asks": which}
+            for action, scope in each
+            for which in asks
+            for ttls in IDLE_TTLS
+        ]
+        planned += [
+            clone | {"batch": batches + 1 + number // window.batch_max}
+            for number, clone in enumerate(clones)
+        ]
     watched = window.model_copy(update={"tail_ttls": watch_ttls - PROMISE_TTLS})
     return Scenario.model_validate(
         scenario.model_dump(by_alias=True) | {"change": planned, "changes": watched.model_dump()}
@@ -133,7 +152,8 @@ def clock_notes(scenario: Scenario, variants: int) -> list[str]:
     """What a run of `clock` will do, in sentences: its windows, their size and its length."""
     window, batches = scenario.changes, scenario.batches()
     ttl_s, workers = scenario.ttl_s * scenario.time_scale, scenario.replicas * scenario.workers
-    keys = max(sum(c.batch == batch for c in scenario.change) for batch in batches)
+    hot = [change for change in scenario.change if change.idle_ttls is None]
+    keys = max(sum(change.batch == batch for change in hot) for batch in batches)
     every_s = max(ttl_s / window.probes_per_ttl, keys * workers / scenario.load.rate_per_s)
     window_s = window.window_ttls * ttl_s
     found = (
@@ -142,8 +162,13 @@ def clock_notes(scenario: Scenario, variants: int) -> list[str]:
         "all without starts."
     )
     asked = (
-        f"A window changes at most {keys} keys; each is asked for every {every_s:.2g} s on each of "
-        f"{workers} workers, {keys * workers / every_s:.0f} requests/s together."
+        f"A window changes at most {keys} keys in use; each is asked for every {every_s:.2g} s on "
+        f"each of {workers} workers, {keys * workers / every_s:.0f} requests/s together."
+    )
+    idle = len(scenario.change) - len(hot)
+    left = (
+        f"{idle} of the changes are of keys that are idle from shortly before the change until one "
+        f"worker is asked, {' or '.join(f'{ttls:g}' for ttls in IDLE_TTLS)} TTLs after it."
     )
     entries = sum(_ENTRIES[change.scope] for change in scenario.change)
     crowded = (
@@ -151,7 +176,7 @@ def clock_notes(scenario: Scenario, variants: int) -> list[str]:
         f"for minutes, more than {MOST_ENTRIES} may push one another out, and a worker then looks "
         "fresher than it is: name fewer."
     )
-    return [found, asked, *([crowded] if entries > MOST_ENTRIES else [])]
+    return [found, asked, *([left] if idle else []), *([crowded] if entries > MOST_ENTRIES else [])]
 
 
 def _wanted(

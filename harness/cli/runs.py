@@ -124,6 +124,11 @@ def history() -> None:
     show_default=True,
     help="How long a change is watched at least, in TTLs.",
 )
+@click.option(
+    "--idle",
+    is_flag=True,
+    help="Also change keys that are not in use, and ask one worker once for each.",
+)
 @OVERRIDES
 @VARIANTS_FILE
 @RELAX

@@ -110,3 +110,6 @@ class ChangeEvent:
     outcome: Outcome
     detail: str = ""
     """The first 300 characters of an answer that was an error, without secrets."""
+    idle_s: float | None = None
+    """How long after the change the one worker was to be asked that tells of an idle key; None for
+    a key in use."""

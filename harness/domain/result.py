@@ -264,6 +264,39 @@ class AgeShare(_Part):
     """Those of them with the new answer."""
 
 
+class IdleAnswer(_Part):
+    """What one worker served of an object that had not been asked for since before its change."""
+
+    change: int
+    """As `WorkerClock.change`."""
+    worker: str
+    """As `WorkerClock.worker`."""
+    handler: bool
+    """As `WorkerClock.handler`."""
+    due_s: float
+    """When it was to be asked, in seconds after the change was to be sent."""
+    after_s: float
+    """When it was: start of the request, in seconds after the answer to the change."""
+    old: bool
+    """Whether it got an old answer."""
+
+
+class Idle(_Part):
+    """Idle objects: each is asked for once after its change, of one worker.
+
+    A request refreshes copies, so the keys of others are clones, each with owners of its own. A
+    worker that was not seen with an old copy before the change is left out.
+    """
+
+    handler_s: Clock | None
+    """Of the workers that took the change: from the last moment at which one had an old answer to
+    the first moment after it at which one had a new one; ``high`` is null where none had."""
+    others_s: Clock | None
+    """The same of all other workers."""
+    answers: list[IdleAnswer]
+    """One for each clone whose worker had an old answer before the change."""
+
+
 class Freshness(_Part):
     """How long the workers of a variant served what a kind of change had made untrue."""
 
@@ -300,6 +333,11 @@ class Freshness(_Part):
     """Replies that were right only longer ago than the promise."""
     judged_replies: int
     """Replies sent longer after the change than the promise: those that could be stale."""
+    told_by_code: bool | None = None
+    """Whether other workers hear of the change before they read again, by a reading of the code;
+    null where it is not known, after an edit by SQL, and where a balancer chose the handler."""
+    idle: Idle | None = None
+    """The same of idle objects; null where none were changed."""
     right_by_age: dict[AgeName, AgeShare] = {}
     """Replies by the time since the change was answered, with an old or a new answer, in ranges
     that end at 1 s, one TTL, the promise and the window's end."""

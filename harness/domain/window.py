@@ -20,6 +20,17 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SingleProbe(_Message):
+    """One request at a moment of its own."""
+
+    key: int
+    """Index into the keys file."""
+    replica: int
+    """Index into the hosts."""
+    at_s: float
+    """Since the start of the window."""
+
+
 class WindowCommand(_Message):
     """Drive one stretch of load against one fleet and report the result."""
 
@@ -58,6 +69,8 @@ class WindowCommand(_Message):
     """Indices of keys to probe; a window with probes drives nothing else."""
     probe_every_s: float = 0.0
     """Each of these keys is requested this often on each worker, regularly."""
+    single_probes: list[SingleProbe] = []
+    """Requests beside those, in any order; a window with them, too, drives nothing else."""
     workers: int = 1
     """Workers of a replica: its address is probed so many times as often."""
 

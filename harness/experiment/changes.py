@@ -231,6 +231,7 @@ def _event(
         answered_s=answered_s,
         status=0,
         outcome=outcome,
+        idle_s=None if change.asked_s is None else change.asked_s - change.at_s,
     )
 
 

@@ -140,7 +140,10 @@ def _notes(recording: Recording) -> list[str]:
     if recording.pace is not None:
         notes += sentences(plan, recording.pace)
     if scenario.changes.alone:
-        keys = [len(plan.planned_changes(batch)) for batch in scenario.batches()]
+        keys = [
+            sum(change.asked_s is None for change in plan.planned_changes(batch))
+            for batch in scenario.batches()
+        ]
         notes.append(
             f"Each changed key was asked for every {probe_every_s(plan, max(keys)):.2g} s on each "
             "worker."

@@ -185,16 +185,8 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
     """The feed of a window and the number of its planned requests, if that is known."""
     indices = by_scope(keys, refusals=command.refusals)
     replicas = len(command.hosts)
-    if command.probe_keys:
-        plan = probe_plan(
-            [(index, _known(keys, index).scope) for index in command.probe_keys],
-            every_s=command.probe_every_s,
-            duration_s=command.duration_s,
-            replicas=replicas,
-            workers=command.workers,
-            seed=command.seed,
-        )
-        return _planned(command, plan)
+    if command.probe_keys or command.single_probes:
+        return _planned(command, _probes(command, keys))
     if command.model == "open":
         plan = open_plan(
             command.mix,
@@ -220,6 +212,27 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
         picks, users=command.users, ramp_s=command.ramp_s, duration_s=command.duration_s
     )
     return feed, None
+
+
+def _probes(command: WindowCommand, keys: list[LoadKey]) -> list[Arrival]:
+    """The regular probes of a window and its single ones, in the order of their times."""
+    regular = (
+        probe_plan(
+            [(index, _known(keys, index).scope) for index in command.probe_keys],
+            every_s=command.probe_every_s,
+            duration_s=command.duration_s,
+            replicas=len(command.hosts),
+            workers=command.workers,
+            seed=command.seed,
+        )
+        if command.probe_keys
+        else []
+    )
+    single = [
+        Arrival(one.at_s, _known(keys, one.key).scope, one.key, one.replica)
+        for one in command.single_probes
+    ]
+    return sorted([*regular, *single], key=lambda arrival: arrival.intended_s or 0.0)
 
 
 def _planned(command: WindowCommand, plan: list[Arrival]) -> tuple[WindowFeed, int]:

@@ -4,18 +4,18 @@ docs/method.md promises: all variants of a round get the same arrivals, each rou
 ones, a warm-up gets different ones from its window and lasts equally long for all variants of a
 round, a cold fill lasts one TTL, and a measured window lasts a whole number of TTLs. The window of
 refusals drives the keys that test them, each equally often; a window of changes probes the keys
-that it changes, each regularly on every worker.
+that it changes, each regularly on every worker, but idle ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.domain.window import WindowCommand, warmup_name
-from harness.plan.plan import RunPlan, Slot
+from harness.domain.window import SingleProbe, WindowCommand, warmup_name
+from harness.plan.plan import PlannedChange, RunPlan, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def probe_every_s(plan: RunPlan, keys: int) -> float:
 
 
 def _probes(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
-    keys = [change.key.index for change in plan.planned_changes(slot.batch)]
+    planned = plan.planned_changes(slot.batch)
+    keys = [change.key.index for change in planned if change.asked_s is None]
     # A balanced fleet has one address for all of its replicas.
     workers = plan.scenario.replicas * plan.scenario.workers // len(common.hosts)
     probes = len(keys) * len(common.hosts) * workers
@@ -119,6 +120,37 @@ def _probes(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
         "seed": common.seed + 3 + slot.batch * 10,
         "probe_keys": sorted(keys),
         "probe_every_s": every_s,
+        "single_probes": [
+            probe
+            for change in planned
+            for probe in _of_idle(change, plan.ttl_s, len(common.hosts), workers)
+        ],
         "workers": workers,
     }
     return common.model_copy(update=changes)
+
+
+WARM_TTLS = 0.25
+"""Workers have a copy of an idle key from so long before its change on, and from half of it."""
+WARM_PER_WORKER = 3
+"""Requests for an idle key before its change, for each worker of a host with several: the system
+chooses which takes one. A worker that got none is not measured."""
+
+
+def _of_idle(
+    change: PlannedChange, ttl_s: float, hosts: int, workers: int
+) -> Iterator[SingleProbe]:
+    """Every request for an idle key: some that leave a copy in each worker, and the one after.
+
+    The host that is asked after the change is the last before it: like most workers of a large
+    fleet it takes its copy from Redis, where one has put it that read the source.
+    """
+    if change.asked_s is None:
+        return
+    key = change.key.index
+    each = WARM_PER_WORKER * workers if workers > 1 else 1
+    for number in range(hosts * each):
+        before_s = WARM_TTLS * ttl_s * (1 - number / (hosts * each) / 2)
+        replica = (change.asked + 1 + number) % hosts
+        yield SingleProbe(key=key, replica=replica, at_s=max(0.0, change.at_s - before_s))
+    yield SingleProbe(key=key, replica=change.asked % hosts, at_s=change.asked_s)

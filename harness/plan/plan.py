@@ -67,6 +67,10 @@ class PlannedChange:
     """Index of the replica that takes a call."""
     at_s: float
     """Since the start of the window."""
+    asked_s: float | None = None
+    """When the one worker is asked that tells of an idle key; None for a key in use."""
+    asked: int = 0
+    """Index of the replica of that worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +173,15 @@ class RunPlan:
             if at_ttls is None:
                 at_ttls = window.lead_ttls + (parts.pop() + within) * part_ttls
             taken_by = handler if change.handler == "random" else change.handler
-            planned.append(
-                PlannedChange(0, change.action, change.way, key, taken_by, at_ttls * self.ttl_s)
-            )
+            one = PlannedChange(0, change.action, change.way, key, taken_by, at_ttls * self.ttl_s)
+            if change.idle_ttls is not None:
+                away = int(change.idle_asks == "others")
+                one = replace(
+                    one,
+                    asked_s=one.at_s + change.idle_ttls * self.ttl_s,
+                    asked=(taken_by + away) % self.scenario.replicas,
+                )
+            planned.append(one)
         planned.sort(key=lambda one: one.at_s)
         return tuple(replace(one, number=before + n) for n, one in enumerate(planned, start=1))
 

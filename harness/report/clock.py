@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.analysis.clock import is_over, was_timed
+from harness.analysis.clock import is_over, is_over_idle, was_timed
 from harness.domain.changes import ACTIONS
 from harness.domain.population import VirtualKey, make_changes
 from harness.domain.result import Clock, Freshness, Result, in_order
@@ -59,7 +59,7 @@ def clock_exit_code(result: Result, *, strict: bool) -> int:
     if result.exit_code:
         return result.exit_code
     each = [one for *_, one in _each(result)]
-    if strict and any(map(is_over, each)):
+    if strict and any(is_over(one) or is_over_idle(one) for one in each):
         return EXIT_REGRESSION
     return EXIT_PASS if each and all(map(was_timed, each)) else EXIT_INCONCLUSIVE
 
@@ -113,11 +113,28 @@ def remarks(result: Result) -> list[str]:
                 f"{clock_text(one.clock)} s{over}."
             )
     said += [
+        f"{name}: {action} in {scope} is beyond the promise of {plain(one.promise_s)} s in idle "
+        f"workers: {clock_text(worst)} s."
+        for name, action, scope, one in _each(result)
+        if is_over_idle(one) and (worst := _worst_idle(one)) is not None
+    ]
+    said += [
+        f"{name}: {action} in {scope} was not timed in idle workers: none of those that were asked "
+        "had an old answer before it and one after it that tells it."
+        for name, action, scope, one in _each(result)
+        if one.idle is not None and not one.idle.answers and one.outcome != "not_there"
+    ]
+    said += [
         f"{name}: {action} in {scope} was not timed: {_why(one)}"
         for name, action, scope, one in _each(result)
         if not was_timed(one)
     ]
     return said
+
+
+def _worst_idle(one: Freshness) -> Clock | None:
+    sides = [] if one.idle is None else [one.idle.handler_s, one.idle.others_s]
+    return max((clock for clock in sides if clock is not None), key=_rank, default=None)
 
 
 def _why(one: Freshness) -> str:
@@ -145,17 +162,26 @@ def clock_markdown(result: Result) -> str:
 
 def clock_svg(result: Result) -> str:
     """The chart as a file: an upright bar for each variant and side, the promise as a line."""
-    pairs = list(dict.fromkeys((action, scope) for _, action, scope, _ in _each(result)))
+    groups = list(
+        dict.fromkeys(
+            (action, scope, idle)
+            for _, action, scope, one in _each(result)
+            for idle in ([False, True] if one.idle else [False])
+        )
+    )
     series: dict[str, list[Bar]] = {}
     for name, by_action in result.freshness.items():
         for side in ("handler", "others"):
             series[f"{name}: {side}"] = [
-                _bar(f"{name}, {action}, {side}", _side(by_action.get(action, {}).get(scope), side))
-                for action, scope in pairs
+                _bar(
+                    f"{name}, {_label(action, idle=idle)}, {side}",
+                    _side(by_action.get(action, {}).get(scope), side, idle=idle),
+                )
+                for action, scope, idle in groups
             ]
     promise_s = max(one.promise_s for *_, one in _each(result))
     drawn = columns(
-        [action for action, _ in pairs],
+        [_label(action, idle=idle) for action, _, idle in groups],
         series,
         LABEL,
         title="s (dashes: promise)",
@@ -165,8 +191,13 @@ def clock_svg(result: Result) -> str:
     return standalone(drawn)
 
 
-def _side(one: Freshness | None, side: str) -> Clock | None:
-    return None if one is None else one.handler_s if side == "handler" else one.others_s
+def _label(action: str, *, idle: bool) -> str:
+    return f"{action}, idle" if idle else action
+
+
+def _side(one: Freshness | None, side: str, *, idle: bool) -> Clock | None:
+    clocks = one.idle if one is not None and idle else one
+    return None if clocks is None else clocks.handler_s if side == "handler" else clocks.others_s
 
 
 def _bar(label: str, clock: Clock | None) -> Bar:

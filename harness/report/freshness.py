@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from harness.analysis.clock import is_over_idle, others_ended, others_were_told
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.changes import ACTIONS
 from harness.domain.result import FRESHNESS, Clock, Freshness, Result, VariantResult, in_order
@@ -81,13 +82,7 @@ def clock_text(clock: Clock | None) -> str:
 
 def freshness_table(result: Result) -> Table:
     """Every kind of change and scope, with the clocks of each variant."""
-    rows = tuple(
-        Row(
-            Cell(f"{action}, {scope}", ACTIONS[action].summary if action in ACTIONS else ""),
-            tuple(_clocks(by.get(action, {}).get(scope)) for by in result.freshness.values()),
-        )
-        for action, scope in _pairs(result)
-    )
+    rows = tuple(row for pair in _pairs(result) for row in _rows(result, *pair))
     columns = tuple(
         Column(name, f"handler / others, s{_promise(by)}", numeric=False)
         for name, by in result.freshness.items()
@@ -105,6 +100,20 @@ def freshness_table(result: Result) -> Table:
         "At once: within the time of one probe. "
         "Before expiry: the last copy was younger than a TTL when it went.",
     )
+
+
+def _rows(result: Result, action: str, scope: str) -> list[Row]:
+    """The row of keys in use, and that of idle ones if any were changed."""
+    found = [by.get(action, {}).get(scope) for by in result.freshness.values()]
+    summary = ACTIONS[action].summary if action in ACTIONS else ""
+    rows = [Row(Cell(f"{action}, {scope}", summary), tuple(map(_clocks, found)))]
+    if any(one is not None and one.idle for one in found):
+        idle = Cell(
+            f"{action}, {scope}, idle",
+            "keys that were not in use; one worker was asked once for each",
+        )
+        rows.append(Row(idle, tuple(map(_idle_clocks, found))))
+    return rows
 
 
 def _promise(by_action: Mapping[str, Mapping[str, Freshness]]) -> str:
@@ -148,7 +157,37 @@ def _clocks(one: Freshness | None) -> Cell:
     notes = [_ended(one), _OUTCOMES.get(one.outcome, "")]
     if one.resurrected:
         notes.append(f"resurrected {count(one.resurrected)} {TIMES}")
+    if one.told_by_code is not None:
+        notes.append(f"code tells others: {told(one)}")
     return Cell(text, "\n".join(filter(None, notes)), "stale" if over else "")
+
+
+def _idle_clocks(one: Freshness | None) -> Cell:
+    if one is None or one.idle is None or not one.idle.answers:
+        return Cell(NOT_MEASURED, tone="quiet")
+    over = is_over_idle(one)
+    sides = one.idle.handler_s, one.idle.others_s
+    ended = all(side is None or side.high is not None for side in sides)
+    mark = OVER if over else KEPT if ended else ""
+    text = f"{clock_text(sides[0])} / {clock_text(sides[1])} {mark}".rstrip()
+    olds = sum(answer.old for answer in one.idle.answers)
+    note = f"{count(olds)} of {count(len(one.idle.answers))} answers old"
+    return Cell(text, note, "stale" if over else "")
+
+
+def told(one: Freshness) -> str:
+    """Whether code tells other workers of a change, and whether the run confirmed or refuted it.
+
+    A refutation names how old answers of the others ended. Empty where the code was not read.
+    """
+    if one.told_by_code is None:
+        return ""
+    read, seen = "yes" if one.told_by_code else "no", others_were_told(one)
+    if seen is None:
+        return f"{read}, not known"
+    if seen == one.told_by_code:
+        return f"{read}, confirmed"
+    return f"{read}, refuted: {', '.join(others_ended(one))}"
 
 
 def _ended(one: Freshness) -> str:
@@ -169,6 +208,7 @@ def clocks_table(result: Result) -> Table:
                 Cell(plain(one.promise_s)),
                 Cell(NOT_MEASURED if one.kept_by_code_s is None else plain(one.kept_by_code_s)),
                 Cell(_ended(one)),
+                Cell(told(one) or NOT_MEASURED),
                 Cell(count(one.old_replies), f"{one.old_cost_micro / 1e6:.6f} US dollars"),
                 Cell(count(one.stale_replies), f"of {count(one.judged_replies)}"),
                 Cell(count(one.resurrected)),
@@ -189,12 +229,16 @@ def clocks_table(result: Result) -> Table:
             Column("promise, s"),
             Column("kept by code, s"),
             Column("ended by", numeric=False),
+            Column("code tells others", "and what the run showed", numeric=False),
             Column("old replies", "after the change"),
             Column("stale", "beyond the promise"),
             Column("resurrected"),
         ),
         rows,
         "Kept by code: how old an answer may be by the times that the code sets itself. "
+        "Code tells others: whether other workers hear of the change before they read again, by a "
+        "reading of the code; refuted by how their old answers ended, which is by expiry or open "
+        "where they were not told. "
         "Resurrected: old answers of a worker that had given a new one before.",
     )
 

@@ -147,6 +147,11 @@ class Change(_Table):
     """Moment within the window; left out, it is drawn from the seed within the spread."""
     rate_per_ttl: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)] | None = None
     """Instead of one change so many a TTL over the spread, each on a key of its own."""
+    idle_ttls: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    """Do not probe the key regularly: ask each worker for it shortly before the change, then no
+    worker, and so many TTLs after the change one, once."""
+    idle_asks: Literal["handler", "others"] = "others"
+    """Which replica that one belongs to: the one that takes the call, or another."""
     batch: int = Field(1, ge=1, le=100)
     """Each batch of changes has a window of its own."""
 
@@ -189,9 +194,14 @@ class ChangeWindow(_Table):
         return self.lead_ttls + self.spread_ttls
 
     @property
+    def watched_ttls(self) -> float:
+        """How long the last change of a window is watched."""
+        return PROMISE_TTLS + self.tail_ttls
+
+    @property
     def window_ttls(self) -> float:
         """Length of a window. The promise counts as that of two tiers, the same for all."""
-        return self.last_ttls + PROMISE_TTLS + self.tail_ttls
+        return self.last_ttls + self.watched_ttls
 
 
 PROMISE_TTLS = 2
@@ -365,6 +375,11 @@ class Scenario(_Table):
                     f"{name}: at_ttls [{change.at_ttls:g}] lies outside the window: changes are "
                     f"made in its first {window.last_ttls:g} TTLs (lead_ttls + spread_ttls), so "
                     "that what follows can be seen; give less, or raise changes.spread_ttls"
+                )
+            if change.idle_ttls is not None and change.idle_ttls > window.watched_ttls:
+                raise ValueError(
+                    f"{name}: idle_ttls is [{change.idle_ttls:g}], and changes are watched for "
+                    f"{window.watched_ttls:g} TTLs; give less, or raise changes.tail_ttls"
                 )
             if change.handler != "random" and change.handler >= self.replicas:
                 raise ValueError(

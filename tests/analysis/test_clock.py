@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.clock import Figures, freshness, late, was_tested
+from harness.analysis.clock import (
+    Figures,
+    freshness,
+    is_over,
+    is_over_idle,
+    late,
+    others_ended,
+    others_were_told,
+    was_tested,
+)
 from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, make_population
 from harness.domain.result import Freshness, WorkerClock
@@ -301,3 +310,161 @@ def test_the_interval_holds_the_time_at_which_a_simulated_worker_forgot(
     one = block(figures)
     greatest = [c for c in (one.handler_s, one.others_s) if c is not None]
     assert all(c.low <= converges_s + 1e-4 for c in greatest)
+
+
+TOLD = [old(9.0), new(10.3), *(old(9.0 + n / 10, "1.0") for n in range(12)), new(10.3, "1.0")]
+KEPT = [*TOLD[:-1], old(10.4, "1.0", age_ms=1900), new(11.2, "1.0")]
+
+
+@pytest.mark.parametrize("by_code", [True, False, None])
+@pytest.mark.parametrize(
+    ("samples", "told", "ways"),
+    [
+        (TOLD, True, ["at once"]),
+        ([*TOLD[:-1], old(10.4, "1.0"), new(11.2, "1.0")], True, ["before expiry"]),
+        (KEPT, False, ["expiry"]),
+        ([*TOLD, old(15.0, "2.0")], False, ["at once", "open"]),
+        ([*TOLD[:-1], old(10.4, "1.0", age_ms=None), new(12.0, "1.0")], None, ["not_checked"]),
+        # The handler alone says nothing about others.
+        ([old(9.0), *(old(10.2 + n / 4, age_ms=1900) for n in range(9)), new(13.0)], None, []),
+    ],
+)
+def test_a_run_shows_whether_others_were_told_whatever_the_code_says(
+    tmp_path: Path, samples: list[Sample], told: bool | None, ways: list[str], by_code: bool | None
+) -> None:
+    asked: list[str] = []
+    with SampleWriter(tmp_path / "w.csv.gz") as writer:
+        for sample in samples:
+            writer.write(sample)
+    one = replace(window({0: changed(BLOCKED)}, EVENT), name="w")
+
+    def broadcasts(action: str) -> bool | None:
+        asked.append(action)
+        return by_code
+
+    found = freshness([one], KEYS, tmp_path, ttl_s=TTL_S, broadcasts=broadcasts)
+    assert (others_were_told(block(found)), others_ended(block(found))) == (told, ways)
+    assert (block(found).told_by_code, asked) == (by_code, ["team-block"])
+
+
+@pytest.mark.parametrize("event", [replace(EVENT, way="sql"), replace(EVENT, handler=None)])
+def test_nothing_is_said_of_others_where_no_replica_is_known_to_have_taken_the_change(
+    tmp_path: Path, event: ChangeEvent
+) -> None:
+    one = replace(window({0: changed(BLOCKED)}, event), name="w")
+    with SampleWriter(tmp_path / "w.csv.gz") as writer:
+        for sample in TOLD:
+            writer.write(sample)
+    found = freshness([one], KEYS, tmp_path, ttl_s=TTL_S, broadcasts=lambda _: True)
+    assert block(found).told_by_code is None
+
+
+IDLE_S = (1.0, 2.0, 4.5)
+SERVED = {True: old, False: new}
+
+
+def idle(folder: Path, answers: Iterable[tuple[float, str, bool]], **changes: Any) -> Freshness:
+    """Clones of one key, each with an old copy in its worker before the change.
+
+    Args:
+        folder: for the samples.
+        answers: when a clone is asked for after the change, its worker, and whether it was old.
+        changes: of every event.
+    """
+    given = list(answers)
+    keys = make_population({"team": max(1, len(given))}, {}, seed=1, model=MOCK_MODEL)
+    events = [
+        replace(EVENT, number=n + 1, key=n, idle_s=due_s, **changes)
+        for n, (due_s, _, _) in enumerate(given)
+    ]
+    one = window({n: changed(BLOCKED) for n in range(len(given))}, *events)
+    with SampleWriter(folder / f"{one.name}.csv.gz") as writer:
+        for n, (due_s, worker, is_old) in enumerate(given):
+            writer.write(old(9.8, worker, key=n))
+            after = SERVED[is_old](ANSWERED_S + due_s + n / 1000, worker)
+            writer.write(after._replace(key=n))
+    return block(freshness([one], keys, folder, ttl_s=TTL_S))
+
+
+@pytest.mark.parametrize(
+    ("olds", "low", "high", "open_"),
+    [
+        ([], 0.0, 1.0, 0),
+        ([1.0], 1.0, 2.0, 0),
+        ([1.0, 2.0], 2.0, 4.5, 0),
+        ([1.0, 2.0, 4.5], 4.5, None, 1),
+        # One clone's copy was older than those of the others.
+        ([2.0], 2.0, 4.5, 0),
+    ],
+)
+def test_an_idle_clock_lies_between_single_answers_of_clones(
+    tmp_path: Path, olds: list[float], low: float, high: float | None, open_: int
+) -> None:
+    one = idle(tmp_path, [(s, "1.0", s in olds) for s in IDLE_S] + [(1.0, "0.0", False)])
+    assert one.idle is not None
+    assert one.idle.others_s is not None
+    assert one.idle.others_s.low == pytest.approx(low, abs=0.01)
+    assert one.idle.others_s.high == (None if high is None else pytest.approx(high, abs=0.01))
+    assert (one.idle.others_s.pairs, one.idle.others_s.open) == (3, open_)
+    assert one.idle.handler_s is not None
+    assert (one.idle.handler_s.low, one.idle.handler_s.pairs) == (0.0, 1)
+    # They are no clocks of keys in use.
+    assert (one.workers, one.handler_s, one.others_s) == ([], None, None)
+    assert is_over_idle(one) == (4.5 in olds)
+    assert not is_over(one)
+    assert one.stale_replies == (4.5 in olds)
+
+
+def test_another_clone_that_was_asked_as_late_does_not_bound_an_idle_clock(tmp_path: Path) -> None:
+    answers = [(1.0, "1.0", True), (1.0, "1.0", False), (2.0, "1.0", False), (4.5, "1.0", False)]
+    one = idle(tmp_path, answers).idle
+    assert one is not None
+    assert one.others_s is not None
+    assert one.others_s.high == pytest.approx(2.002)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(IDLE_S), st.sampled_from(["0.0", "1.0", "2.0"]), st.booleans()),
+        max_size=9,
+    )
+)
+def test_an_idle_clock_holds_every_answer_of_its_side(
+    tmp_path_factory: pytest.TempPathFactory, answers: list[tuple[float, str, bool]]
+) -> None:
+    one = idle(tmp_path_factory.mktemp("idle"), answers).idle if answers else None
+    if one is None:
+        return
+    assert len(one.answers) == len(answers)
+    for clock, mine in (
+        (one.handler_s, [a for a in one.answers if a.handler]),
+        (one.others_s, [a for a in one.answers if not a.handler]),
+    ):
+        assert (clock is None) == (not mine)
+        if clock is not None:
+            assert clock.low == max((a.after_s for a in mine if a.old), default=0.0)
+            # Whatever was asked for when the clock was over got a new answer.
+            assert clock.high is None or not any(a.old for a in mine if a.after_s >= clock.high)
+            assert clock.high is None or clock.high > clock.low
+            assert (clock.open == 0) == (clock.high is not None)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [[], [new(9.8, "1.0")], [old(9.8, "0.0")], [old(9.9, "1.0", took_s=0.2)]],
+    ids=["none", "new", "of another worker", "under way"],
+)
+def test_an_idle_worker_without_an_old_copy_before_the_change_is_not_measured(
+    tmp_path: Path, before: list[Sample]
+) -> None:
+    one = replace(window({0: changed(BLOCKED)}, replace(EVENT, idle_s=1.0)), name="w")
+    with SampleWriter(tmp_path / "w.csv.gz") as writer:
+        for sample in [*before, new(11.2, "1.0")]:
+            writer.write(sample)
+    found = block(freshness([one], KEYS, tmp_path, ttl_s=TTL_S)).idle
+    assert found is not None
+    assert (found.answers, found.handler_s, found.others_s) == ([], None, None)
+
+
+def test_nothing_is_said_of_idle_keys_where_none_were_changed(tmp_path: Path) -> None:
+    assert block(measured(tmp_path, TOLD)).idle is None

@@ -1,12 +1,22 @@
 """Which variants and which scenario the studies run."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from harness.analysis.studies import chosen_pairs, clock, clock_notes, history, known_pairs, twins
+from harness.analysis.studies import (
+    IDLE_TTLS,
+    chosen_pairs,
+    clock,
+    clock_notes,
+    history,
+    known_pairs,
+    twins,
+)
 from harness.domain.changes import ACTIONS
 from harness.errors import UnknownNameError, UsageError
+from harness.plan.plan import make_plan
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import known_releases
@@ -157,3 +167,35 @@ def test_a_clock_says_where_its_keys_may_push_one_another_out() -> None:
 def test_a_clock_of_nothing_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         timed(**options)
+
+
+def test_a_clock_of_idle_keys_has_clones_of_each_change_in_windows_after_the_others() -> None:
+    only = timed(only=["team-block", "key-block:member", "user-models"], idle=True)
+    hot = [change for change in only.change if change.idle_ttls is None]
+    idle = [change for change in only.change if change.idle_ttls is not None]
+    assert hot == timed(only=["team-block", "key-block:member", "user-models"]).change
+    assert Counter((c.action, c.idle_asks, c.idle_ttls) for c in idle) == Counter(
+        (action, asks, ttls)
+        for action in ("team-block", "key-block", "user-models")
+        for asks in ("handler", "others")
+        for ttls in IDLE_TTLS
+    )
+    assert {change.batch for change in hot} == {1}
+    assert Counter(change.batch for change in idle) == {2: 12, 3: 6}
+    said = " ".join(clock_notes(only, 1))
+    assert "at most 3 keys in use" in said
+    assert "18 of the changes are of keys that are idle" in said
+    assert "idle" not in " ".join(clock_notes(timed(), 1))
+    # More entries than a worker of a release holds.
+    assert "push one another out" in " ".join(clock_notes(timed(idle=True), 1))
+
+
+def test_a_single_worker_is_the_handler() -> None:
+    alone = clock(load_scenario("clock", Changes(replicas=1)), only=["key-block"], idle=True)
+    assert {c.idle_asks for c in alone.change if c.idle_ttls is not None} == {"handler"}
+
+
+def test_the_last_question_about_an_idle_key_is_after_the_promise() -> None:
+    scenario = timed(ttl_s=1.0)
+    plan = make_plan(scenario, [], stack="embedded")
+    assert max(IDLE_TTLS) * plan.ttl_s > plan.promise_s(redis=True)

@@ -324,3 +324,14 @@ async def test_an_edit_behind_the_gateway_is_seen_by_a_variant_whose_entries_exp
     # Each request gives an entry of 1.84 another life; one of recommended ends with its TTL.
     assert stale["litellm_1_84"] > 0
     assert stale["recommended"] == 0
+
+
+@pytest.mark.parametrize(("asked_s", "idle_s"), [(None, None), (4.5, 4.499)])
+async def test_an_event_says_when_the_one_worker_of_an_idle_key_was_to_be_asked(
+    asked_s: float | None, idle_s: float | None
+) -> None:
+    rows = Rows()
+    gateway = Gateway(rows=rows, answers={"key-block": blocks(rows)})
+    change = PlannedChange(1, "key-block", "api", KEYS[0], 0, 0.001, asked_s)
+    made, _ = await made_by(gateway, [change])
+    assert only(made).idle_s == (None if idle_s is None else pytest.approx(idle_s))

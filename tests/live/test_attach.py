@@ -231,6 +231,7 @@ def test_another_machine_needs_a_word_of_its_own() -> None:
     [
         (["--admin-key-env", "A_KEY"], "--ttl-s"),
         (["--ttl-s", "2"], "holds no master key"),
+        (["--ttl-s", "2", "--idle"], "Leave --idle out"),
         (["--ttl-s", "2", "--admin-key-env", "NO_SUCH"], "[NO_SUCH] holds no master key"),
         (["--ttl-s", "2", "--admin-key-env", "A_KEY", "--only", "key-limits"], "is left to time"),
         (

@@ -15,7 +15,13 @@ import pytest
 from harness.domain.population import VirtualKey, by_scope, read_keys
 from harness.domain.samples import Sample, read_samples
 from harness.domain.served import COST_HEADER, SERVED_HEADER, WORKER_HEADER
-from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
+from harness.domain.window import (
+    Begun,
+    LoadProgress,
+    SingleProbe,
+    WindowCommand,
+    WindowResult,
+)
 from harness.errors import InvalidRunError
 from harness.load.client import LoadDriver
 from harness.load.plan import by_popularity, open_plan, probe_plan
@@ -418,5 +424,36 @@ async def test_a_window_of_probes_is_its_plan_and_says_when_it_begins(
 
 async def test_a_key_that_is_not_there_cannot_be_probed(driver: LoadDriver, window: Window) -> None:
     command = window(["http://127.0.0.1:9"], probe_keys=[99], probe_every_s=1.0)
+    with pytest.raises(InvalidRunError, match=r"Key \[99\] is to be probed"):
+        await driver.window(command)
+
+
+async def test_single_probes_are_sent_at_their_moments_beside_regular_ones_or_alone(
+    driver: LoadDriver, window: Window, keys: list[VirtualKey]
+) -> None:
+    single = [SingleProbe(key=2, replica=0, at_s=0.7), SingleProbe(key=3, replica=0, at_s=0.05)]
+    async with FakeReplica(lambda _, __: Reply()) as replica:
+        for regular in ([], [1]):
+            command = window(
+                [replica.url],
+                probe_keys=regular,
+                probe_every_s=0.2,
+                single_probes=single,
+                mix={},
+                rate_per_s=0.0,
+            )
+            result = await driver.window(command)
+            samples = sorted(samples_of(command), key=lambda s: s.intended_s)
+            found = [(s.key, s.intended_s) for s in samples if s.key != 1]
+            assert found == [(3, 0.05), (2, 0.7)]
+            assert len(samples) == result.planned == 2 + 5 * len(regular)
+            assert {s.scope for s in samples if s.key == 2} == {keys[2].scope}
+
+
+async def test_a_key_that_is_not_there_cannot_be_probed_once(
+    driver: LoadDriver, window: Window
+) -> None:
+    single = [SingleProbe(key=99, replica=0, at_s=0.1)]
+    command = window(["http://127.0.0.1:9"], single_probes=single)
     with pytest.raises(InvalidRunError, match=r"Key \[99\] is to be probed"):
         await driver.window(command)

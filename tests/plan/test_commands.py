@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,7 @@ def test_a_command_says_what_the_scenario_does(phase: str) -> None:
         "timeout_s": 4.0,
         "probe_keys": [],
         "probe_every_s": 0.0,
+        "single_probes": [],
         "workers": 1,
     }
 
@@ -247,3 +249,50 @@ def test_a_window_of_changes_probes_what_it_changes_on_every_worker() -> None:
     assert (driven.probe_every_s, driven.rate_per_s) == (0.3, 40.0), "no more than the load's rate"
     balanced = commands(plan, slots[0], HOSTS[:1], KEYS, SAMPLES).window
     assert (balanced.workers, balanced.rate_per_s) == (6, 48.0)
+
+
+IDLE = {"action": "key-block", "scope": "team", "handler": 2, "at_ttls": 1.5, "idle_ttls": 2.25}
+
+
+def _idle(*changes: dict[str, Any], workers: int = 1) -> WindowCommand:
+    plan = _plan()
+    raw = plan.scenario.model_dump(by_alias=True)
+    scenario = Scenario.model_validate(raw | {"change": changes, "workers": workers})
+    plan = make_plan(scenario, plan.arms, stack="embedded")
+    slot = next(slot for slot in plan.slots if slot.phase == "changes")
+    return commands(plan, slot, HOSTS, KEYS, SAMPLES).window
+
+
+@pytest.mark.parametrize(("asks", "replica"), [("handler", 2), ("others", 0)])
+def test_an_idle_key_is_asked_for_on_every_replica_before_the_change_and_once_after(
+    asks: str, replica: int
+) -> None:
+    command = _idle(IDLE | {"idle_asks": asks}, {"action": "key-new", "scope": "user"})
+    *warm, last = command.single_probes
+    idle = last.key
+    assert command.probe_keys != [idle]
+    assert len(command.probe_keys) == 1
+    assert {probe.key for probe in warm} == {idle}
+    assert [probe.replica for probe in warm] == [(replica + n) % 3 for n in (1, 2, 3)]
+    # The change is sent 3 s into the window; the TTL is 2 s.
+    assert all(2.5 <= probe.at_s <= 2.75 for probe in warm)
+    assert last.replica == replica
+    assert last.at_s == pytest.approx(3.0 + 2.25 * 2)
+    assert last.at_s < command.duration_s
+
+
+def test_workers_that_share_an_address_are_asked_more_often_before_the_change() -> None:
+    *warm, last = _idle(IDLE, workers=2).single_probes
+    assert Counter(probe.replica for probe in warm) == dict.fromkeys(range(3), 6)
+    assert max(probe.at_s for probe in warm) < 3.0 < last.at_s
+
+
+def test_a_window_of_idle_keys_alone_has_no_regular_probe() -> None:
+    command = _idle(IDLE)
+    assert (command.probe_keys, command.rate_per_s) == ([], 0.0)
+    assert len(command.single_probes) == 4
+
+
+def test_a_worker_is_asked_for_an_idle_key_within_the_window() -> None:
+    with pytest.raises(ValueError, match=r"idle_ttls is \[4\], and changes are watched for 3 TTLs"):
+        _idle(IDLE | {"idle_ttls": 4.0})

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harness.domain.changes import ACTIONS
-from harness.domain.result import Result
+from harness.domain.result import Clock, Idle, IdleAnswer, Result
 from harness.errors import UsageError
 from harness.report.clock import (
     clock_exit_code,
@@ -21,6 +21,7 @@ from harness.report.clock import (
 )
 from harness.report.html import report_html
 from harness.report.markdown import summary_markdown
+from harness.report.numbers import NOT_MEASURED, between
 from tests.report.sample import issue_27874, with_changes
 
 
@@ -131,3 +132,61 @@ def test_every_report_of_a_run_of_changes_alone_shows_them_and_misses_nothing() 
         assert "8.10" in text
         assert "Nothing was measured" not in text
     assert 'id="freshness-section"' in report_html(result)
+
+
+def with_idle() -> Result:
+    """`recommended` keeps a blocked key that is not in use for ever; the other was not measured."""
+    result = only_changes()
+
+    def answer(due_s: float, handler: bool, old: bool) -> IdleAnswer:
+        name = "0.0" if handler else "1.0"
+        return IdleAnswer(
+            change=2, worker=name, handler=handler, due_s=due_s, after_s=due_s, old=old
+        )
+
+    answers = [answer(s, False, True) for s in (1.0, 2.0, 4.5)] + [answer(1.0, True, False)]
+    result.freshness["recommended"]["key-block"]["team"].idle = Idle(
+        handler_s=Clock(low=0.0, high=1.0, pairs=1),
+        others_s=Clock(low=4.5, high=None, pairs=3, open=1),
+        answers=answers,
+    )
+    result.freshness["litellm_1_84"]["key-block"]["team"].idle = Idle(
+        handler_s=None, others_s=None, answers=[]
+    )
+    return result
+
+
+def test_idle_keys_have_rows_and_bars_of_their_own() -> None:
+    table = clock_table(with_idle())
+    heads = [row.head.text for row in table.rows]
+    assert heads[:3] == ["key-block, team", "key-block, team, idle", "key-block, user"]
+    none, over = table.rows[1].cells
+    assert none.text == NOT_MEASURED
+    assert (over.text, over.tone) == ("≤ 1.00 / ≥ 4.50 ✕", "stale")
+    assert over.note == "3 of 4 answers old"
+    files = clock_files(with_idle())
+    assert "`key-block, team, idle`" in files["clock.md"]
+    assert "key-block, idle" in files["clock.svg"]
+    assert "idle" not in clock_files(only_changes())["clock.svg"]
+    said = " ".join(remarks(with_idle()))
+    assert "recommended: key-block in team is beyond the promise of 4.1 s in idle" in said
+    assert "litellm_1_84: key-block in team was not timed in idle workers" in said
+    # What is reported is of keys in use.
+    assert "recommended" not in files["issue-key-block.md"]
+
+
+def test_an_idle_clock_that_is_open_within_the_promise_claims_nothing() -> None:
+    result = with_idle()
+    one = result.freshness["recommended"]["key-block"]["team"]
+    assert one.idle is not None
+    del one.idle.answers[1:3]
+    one.idle.others_s = Clock(low=1.0, high=None, pairs=1, open=1)
+    assert clock_table(result).rows[1].cells[1].text == "≤ 1.00 / ≥ 1.00"
+    one.idle.others_s = Clock(low=1.0, high=2.0, pairs=1)
+    assert clock_table(result).rows[1].cells[1].text == f"≤ 1.00 / {between('1.00', '2.00')} ✓"
+
+
+def test_a_strict_exit_code_is_of_idle_workers_too() -> None:
+    result = with_idle()
+    kept = result.model_copy(update={"freshness": {"recommended": result.freshness["recommended"]}})
+    assert (clock_exit_code(kept, strict=False), clock_exit_code(kept, strict=True)) == (0, 1)

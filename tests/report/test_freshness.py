@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.domain.result import Result
 from harness.report.compare import compare_markdown
-from harness.report.freshness import slowest, slowest_cell
+from harness.report.freshness import clocks_table, freshness_table, slowest, slowest_cell, told
 from harness.report.history import history_table
 from harness.report.html import report_html
 from harness.report.markdown import summary_markdown
@@ -135,3 +135,37 @@ def test_the_history_has_the_slowest_action_of_each_release_where_something_chan
         "≥ 8.10 s",
     ]
     assert table.rows[-1].cells[-1] == slowest_cell(fresh)
+
+
+@pytest.mark.parametrize(
+    ("by_code", "variant", "scope", "said"),
+    [
+        (True, "recommended", "team", "yes, confirmed"),
+        (False, "recommended", "team", "no, refuted: at once"),
+        (True, "recommended", "user", "yes, refuted: expiry"),
+        (False, "recommended", "user", "no, confirmed"),
+        (True, "litellm_1_84", "team", "yes, refuted: open"),
+        (None, "recommended", "team", ""),
+    ],
+)
+def test_what_the_code_says_of_others_stands_beside_what_the_run_showed(
+    by_code: bool | None, variant: str, scope: str, said: str
+) -> None:
+    result = with_changes(issue_27874())
+    one = result.freshness[variant]["key-block"][scope]
+    one.told_by_code = by_code
+    assert told(one) == said
+    columns = [column.label for column in clocks_table(result).columns]
+    at = columns.index("code tells others")
+    assert {row.cells[at].text for row in clocks_table(result).rows} == {NOT_MEASURED} | (
+        {said} if said else set()
+    )
+    notes = [cell.note for row in freshness_table(result).rows for cell in row.cells]
+    assert any("code tells others" in note for note in notes) == bool(said)
+    assert not said or any(f"code tells others: {said}" in note for note in notes)
+
+
+def test_nothing_is_known_of_others_without_any() -> None:
+    one = with_changes(issue_27874()).freshness["recommended"]["key-block"]["team"]
+    alone = one.model_copy(update={"told_by_code": True, "workers": one.workers[:1]})
+    assert told(alone) == "yes, not known"

@@ -94,6 +94,7 @@ def clock(
     changes: int,
     ttl_s: int | None,
     watch_ttls: float,
+    idle: bool,
     overrides: tuple[str, ...],
     variants_file: Path | None,
     relax: tuple[str, ...],
@@ -113,9 +114,13 @@ def clock(
         replicas=replicas, workers=workers, variants=variants, ttl_s=ttl_s, premises=False
     )
     timed = functools.partial(
-        studies.clock, only=only, scopes=scopes, changes=changes, watch_ttls=watch_ttls
+        studies.clock, only=only, scopes=scopes, changes=changes, watch_ttls=watch_ttls, idle=idle
     )
     if attach is not None and finished is None:
+        if idle:
+            raise UsageError(
+                "Idle workers of an attached fleet cannot be told apart. Leave --idle out."
+            )
         if ttl_s is None:
             raise UsageError("Say with --ttl-s which TTL the fleet runs with, in seconds.")
         fleet = _attached(attach, admin_key_env, model, beyond_loopback=beyond_loopback)
