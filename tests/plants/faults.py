@@ -12,7 +12,6 @@ import functools
 import os
 import random
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -33,8 +32,7 @@ class Fault:
     """By the module that each changes."""
     noticed_by: str
     """What must speak: ``equation NAME``, ``cell CELL``, ``expectation WORDS``, ``reason WORDS``,
-    ``point NAME`` (not instrumented), ``let through``, or ``test FILE``, whose tests must fail;
-    ``nothing`` where no detector may speak."""
+    ``point NAME`` (not instrumented), ``let through``, or ``test FILE``, whose tests must fail."""
     exit_code: int
     also: tuple[str, ...] = ()
     """Other equations that this fault unbalances by its nature."""
@@ -274,63 +272,27 @@ def _limit_of_teams_raised(module: Any, chance: random.Random) -> None:
     _wrap(module.Store, "team", make)
 
 
-def _limit_changed(module: Any, chance: random.Random) -> None:
-    """A correct change of every team, told to the harness with its moment. No fault by itself."""
-    share, by = chance.uniform(0.05, 0.12), chance.randint(1, 9)
-    slots: list[Any] = []
-    found: dict[str, Any] = {}
+def _dated_early(module: Any, chance: random.Random) -> None:
+    """The truth has every change some seconds before it was made."""
+    shift_s = chance.uniform(4.0, 6.0)
 
-    async def change(self: Any, observer: Any, command: Any) -> tuple[Any, float, float]:
-        await asyncio.sleep(command.duration_s * share)
-        spec = observer.fleet.spec
-        connection = await module.asyncpg.connect(observer.fleet.admin_dsn)
-        try:
-            before = await spec.target.database.truth(
-                connection,
-                self.plan.all_keys,
-                planted_null_user=spec.settings.planted_null_user,
-            )
-            began = time.monotonic()
-            await connection.execute(
-                'UPDATE "LiteLLM_TeamTable" SET tpm_limit = coalesce(tpm_limit, 0) + $1', by
-            )
-            return before, began, time.monotonic()
-        finally:
-            await connection.close()
+    def make(judged: Callable[..., Any]) -> Callable[..., Any]:
+        async def early(self: Any, change: Any, event: Any) -> Any:
+            sent_s, answered_s = event.sent_s - shift_s, event.answered_s - shift_s
+            return await judged(self, change, replace(event, sent_s=sent_s, answered_s=answered_s))
 
-    def make_drive(drive: Callable[..., Any]) -> Callable[..., Any]:
-        async def changing(self: Any, observer: Any, command: Any) -> Any:
-            slot = slots[-1]
-            if slot.phase != "measured" or command.window != slot.name:
-                return await drive(self, observer, command)
-            changed = asyncio.create_task(change(self, observer, command))
-            result = await drive(self, observer, command)
-            started = time.monotonic() - result.elapsed_s
-            before, *moments = await changed
-            found[slot.name] = before, tuple(moment - started for moment in moments)
-            return result
+        return early
 
-        return changing
+    _wrap(module.ChangeMaker, "_judged", make)
 
-    def make_measure(measure: Callable[..., Any]) -> Callable[..., Any]:
-        async def told(self: Any, slot: Any) -> Any:
-            slots.append(slot)
-            evidence = await measure(self, slot)
-            if slot.name not in found:
-                return evidence
-            before, since = found[slot.name]
-            truths = {
-                index: replace(truth, since=since, earlier=(before[index],))
-                for index, truth in evidence.truths.items()
-                if truth.digests != before[index].digests
-            }
-            assert truths, "no team has changed"
-            return replace(evidence, truths={**evidence.truths, **truths})
 
-        return told
+def _news_unheard(module: Any, _: random.Random) -> None:
+    """A worker counts what it is told of, and keeps its entries."""
 
-    _wrap(module.Windows, "_drive", make_drive)
-    _wrap(module.Windows, "measure", make_measure)
+    def make(told: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, number, _objects: told(self, number, [])
+
+    _wrap(module.Generation, "told", make)
 
 
 def _expires_lost(module: Any, _: random.Random) -> None:
@@ -809,13 +771,21 @@ FAULTS = {
             scenario="issue-27874",
         ),
         Fault(
-            "limit-changed",
-            "none: the limits of all teams change in a window, and are served within the promise",
+            "change-dated-early",
+            "changes are told as made 4 to 6 s before they were",
             "data",
-            {"harness.experiment.measure": _limit_changed},
-            "nothing",
-            0,
-            quick="limit-changed",
+            {"harness.experiment.changes": _dated_early},
+            "cell stale",
+            1,
+        ),
+        Fault(
+            "news-unheard",
+            "workers that are told of a change keep their entries",
+            "data",
+            {"harness.authcache.invalidation": _news_unheard},
+            "expectation others_s_max",
+            1,
+            scenario="issue-27874",
         ),
         Fault(
             "line-longer",
@@ -861,10 +831,10 @@ FAULTS = {
             4,
         ),
         Fault(
-            "limit-unread",
-            "the limits of all teams change in a window, and entries live 10 TTLs",
+            "change-unread",
+            "no worker hears of a change, and entries live 10 TTLs",
             "ttl",
-            {"harness.experiment.measure": _limit_changed, _CACHE: _ttl_times(9, 11)},
+            {"harness.authcache.invalidation": _news_unheard, _CACHE: _ttl_times(9, 11)},
             "cell stale",
             1,
         ),
