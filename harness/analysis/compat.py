@@ -59,7 +59,7 @@ Rows = Mapping[ObjectKind, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class StoredEntry:
     """One entry in Redis, and what it was written from."""
 
     kind: ObjectKind
@@ -82,7 +82,7 @@ class Party(Protocol):
 
     name: str
 
-    def stores(self, rows: Rows) -> Mapping[str, Entry]:
+    def stores(self, rows: Rows) -> Mapping[str, StoredEntry]:
         """The entries that it leaves in Redis, by cache key."""
 
     def asks(self, rows: Rows) -> Sequence[tuple[ObjectKind, str]]:
@@ -93,7 +93,7 @@ class Party(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CompatReading:
     """One object of one key, written by one party and read by another."""
 
     outcome: ReadOutcome
@@ -121,7 +121,7 @@ class CompatCell:
     """Every field that was lost or changed in any object, sorted."""
     added: ReadOutcome | None
     """The worst outcome that an object has here and not where the reader wrote it itself."""
-    smallest: Mapping[ReadOutcome, tuple[Rows, Reading]]
+    smallest: Mapping[ReadOutcome, tuple[Rows, CompatReading]]
     """By outcome but ``same``: the smallest objects that show it, and what the reader made of
     them."""
 
@@ -143,12 +143,12 @@ class ReferenceParty:
         self._models = dict(MODELS)
         if switches.membership_budget == "default_none":
             self._models[ObjectKind.MEMBERSHIP] = MembershipDefaultNone
-        self._written: dict[tuple[ObjectKind, int], tuple[CachedObject, Entry | None]] = {}
+        self._written: dict[tuple[ObjectKind, int], tuple[CachedObject, StoredEntry | None]] = {}
         self._read: dict[tuple[ObjectKind, bytes], ReadBack] = {}
 
-    def stores(self, rows: Rows) -> Mapping[str, Entry]:
+    def stores(self, rows: Rows) -> Mapping[str, StoredEntry]:
         """As `Party.stores`, in the order of the auth path: a team's copy comes after the user."""
-        entries: dict[str, Entry] = {}
+        entries: dict[str, StoredEntry] = {}
         for kind in (ObjectKind.KEY, ObjectKind.USER, ObjectKind.MEMBERSHIP, ObjectKind.TEAM):
             if self._redis and kind in rows:
                 entry = self._encoded(kind, rows[kind])
@@ -179,7 +179,7 @@ class ReferenceParty:
         except DecodeError as error:
             return ReadBack(None, str(error))
 
-    def _encoded(self, kind: ObjectKind, value: CachedObject) -> Entry | None:
+    def _encoded(self, kind: ObjectKind, value: CachedObject) -> StoredEntry | None:
         """The entry; None where the codec refuses. Made once for each object."""
         held = self._written.get((kind, id(value)))
         if held is None:
@@ -188,7 +188,7 @@ class ReferenceParty:
                 written = self._models[kind](**value.__dict__)
             try:
                 payload = self._codec.encode(kind, written)
-                entry: Entry | None = Entry(kind, payload, fields_of(value))
+                entry: StoredEntry | None = StoredEntry(kind, payload, fields_of(value))
             except EncodeError:
                 entry = None
             # The object is kept too, so that no other takes its id.
@@ -229,45 +229,51 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def read_by(reader: Party, entries: Mapping[str, Entry], rows: Rows) -> Iterator[Reading]:
+def read_by(
+    reader: Party, entries: Mapping[str, StoredEntry], rows: Rows
+) -> Iterator[CompatReading]:
     """What a reader makes of the entries of one virtual key, one reading per object.
 
     An object under two keys is read twice, and the worse reading counts.
     """
-    readings: dict[ObjectKind, Reading] = {}
+    readings: dict[ObjectKind, CompatReading] = {}
     for kind, key in reader.asks(rows):
         reading = _reading(reader, kind, key, entries.get(key))
         known = readings.get(kind)
         if known is None or ORDER.index(reading.outcome) < ORDER.index(known.outcome):
             readings[kind] = reading
     for kind in rows:
-        yield readings.get(kind) or Reading(
+        yield readings.get(kind) or CompatReading(
             ReadOutcome.NOT_READ, kind, why="the reader does not ask Redis"
         )
 
 
-def _reading(reader: Party, kind: ObjectKind, key: str, entry: Entry | None) -> Reading:
+def _reading(reader: Party, kind: ObjectKind, key: str, entry: StoredEntry | None) -> CompatReading:
     if entry is None:
         why = "the writer left no entry under the key that the reader asks"
-        return Reading(ReadOutcome.NOT_READ, kind, key, why=why)
+        return CompatReading(ReadOutcome.NOT_READ, kind, key, why=why)
     back = reader.read(kind, entry.payload)
     if back.fields is None:
-        return Reading(ReadOutcome.FAILURE, kind, key, entry.kind, why=back.why)
+        return CompatReading(ReadOutcome.FAILURE, kind, key, entry.kind, why=back.why)
     if entry.kind is not kind:
         changed = {name: (None, value) for name, value in back.fields.items() if value}
         why = f"the writer's {entry.kind} is read as the {kind}"
-        return Reading(ReadOutcome.OTHER_VALUE, kind, key, entry.kind, changed=changed, why=why)
+        return CompatReading(
+            ReadOutcome.OTHER_VALUE, kind, key, entry.kind, changed=changed, why=why
+        )
     lost, changed = compared(entry, back)
     outcome = ReadOutcome.SAME
     if changed:
         outcome = ReadOutcome.OTHER_VALUE
     elif lost:
         outcome = ReadOutcome.FEWER_FIELDS
-    return Reading(outcome, kind, key, entry.kind, lost, changed)
+    return CompatReading(outcome, kind, key, entry.kind, lost, changed)
 
 
 @lru_cache(maxsize=1 << 16)
-def compared(entry: Entry, back: ReadBack) -> tuple[tuple[str, ...], dict[str, tuple[Any, Any]]]:
+def compared(
+    entry: StoredEntry, back: ReadBack
+) -> tuple[tuple[str, ...], dict[str, tuple[Any, Any]]]:
     """The fields that a reader lost, and those that it has with another value.
 
     A field that only the reader knows, or that was empty and is unknown to the reader, is neither.
@@ -326,8 +332,8 @@ def _cell(
     reader: Party,
     kind: ObjectKind,
     population: Sequence[Rows],
-    got: Sequence[Mapping[ObjectKind, Reading]],
-    own: Sequence[Mapping[ObjectKind, Reading]],
+    got: Sequence[Mapping[ObjectKind, CompatReading]],
+    own: Sequence[Mapping[ObjectKind, CompatReading]],
 ) -> CompatCell:
     counts: dict[ReadOutcome, int] = {}
     first: dict[ReadOutcome, Rows] = {}
@@ -342,10 +348,10 @@ def _cell(
         first.setdefault(reading.outcome, rows)
         if ORDER.index(reading.outcome) < ORDER.index(usual[kind].outcome):
             added.add(reading.outcome)
-    shown: dict[ReadOutcome, tuple[Rows, Reading]] = {}
+    shown: dict[ReadOutcome, tuple[Rows, CompatReading]] = {}
     for outcome in (one for one in ORDER if one in first and one is not ReadOutcome.SAME):
 
-        def read(rows: Rows) -> Reading | None:
+        def read(rows: Rows) -> CompatReading | None:
             readings = read_by(reader, writer.stores(rows), rows)
             return next((one for one in readings if one.kind is kind), None)
 
@@ -362,7 +368,7 @@ def _cell(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UpgradeStep:
     """A rollout from one variant to another: for a while both share a Redis."""
 
     old: str
@@ -383,10 +389,10 @@ class Step:
         return any(cell.added in HARMFUL for cell in self.forward)
 
 
-def step(cells: Iterable[CompatCell], old: str, new: str) -> Step:
+def step(cells: Iterable[CompatCell], old: str, new: str) -> UpgradeStep:
     """The rollout between two variants of a matrix."""
     added = [cell for cell in cells if cell.added is not None]
-    return Step(
+    return UpgradeStep(
         old,
         new,
         tuple(cell for cell in added if (cell.writer, cell.reader) == (old, new)),
@@ -521,6 +527,8 @@ def _steps(rows: Rows) -> Iterator[Rows]:
         if len(rows) > 1:
             yield {other: value for other, value in rows.items() if other is not kind}
     for kind, value in rows.items():
+        if not isinstance(value, CachedObject):
+            continue  # A recorded payload is as it was written.
         for name in told(value):
             one = type(value).model_fields[name]
             if name in _IDS or (one.is_required() and getattr(value, name) is None):

@@ -45,8 +45,17 @@ def compare() -> None:
 @VARIANTS
 @OVERRIDES
 @VARIANTS_FILE
+@click.option("--releases", is_flag=True, help="All releases whose payloads are recorded.")
+@click.option(
+    "--record",
+    "to_record",
+    multiple=True,
+    metavar="litellm==X",
+    help="Start this release and record the payloads that it writes. Repeatable.",
+)
 @click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with every cell.")
+@RUNS_DIR
 def compat() -> None:
     """Show what each variant makes of the entries that the others leave in Redis.
 

@@ -13,10 +13,10 @@ from harness.analysis.compat import (
     HARMFUL,
     ORDER,
     CompatCell,
-    Reading,
+    CompatReading,
     ReadOutcome,
     Rows,
-    Step,
+    UpgradeStep,
     safe_order,
     step,
     told,
@@ -143,7 +143,7 @@ def upgrade_words(found: Sequence[CompatCell]) -> list[str]:
     return lines
 
 
-def _step_words(one: Step) -> str:
+def _step_words(one: UpgradeStep) -> str:
     said = [
         *_added(one.forward, one.new, one.old),
         *_added(one.backward, one.old, one.new),
@@ -211,7 +211,7 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _read(reading: Reading) -> str:
+def _read(reading: CompatReading) -> str:
     if reading.outcome is ReadOutcome.NOT_READ:
         return f"asks {_cut(reading.asked, 40)}" if reading.asked else reading.why
     if reading.lost or (reading.changed and not reading.why):
