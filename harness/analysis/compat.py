@@ -276,21 +276,38 @@ def compared(
 ) -> tuple[tuple[str, ...], dict[str, tuple[Any, Any]]]:
     """The fields that a reader lost, and those that it has with another value.
 
-    A field that only the reader knows, or that was empty and is unknown to the reader, is neither.
+    A field that only the reader knows is neither, nor one that it does not know and that said
+    nothing: None, False, an empty list or mapping, which `harness.authcache.digest.digest` counts
+    as one value. A field of a nested object is named ``object.field``.
     """
     assert back.fields is not None
     lost: list[str] = []
     changed: dict[str, tuple[Any, Any]] = {}
-    for name, value in entry.fields.items():
-        if name not in back.fields:
-            if value not in (None, [], {}):
-                lost.append(name)
-        elif not equal(value, back.fields[name]):
-            if equal(back.fields[name], back.defaults.get(name)):
-                lost.append(name)
-            else:
-                changed[name] = (value, back.fields[name])
+    _compare("", entry.fields, back.fields, back.defaults, lost, changed)
     return tuple(lost), changed
+
+
+def _compare(
+    prefix: str,
+    written: Mapping[str, Any],
+    read: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    lost: list[str],
+    changed: dict[str, tuple[Any, Any]],
+) -> None:
+    for name, value in written.items():
+        full = f"{prefix}{name}"
+        if name not in read:
+            if not (value is None or value is False or value in ([], {})):
+                lost.append(full)
+        elif equal(value, read[name]):
+            continue
+        elif equal(read[name], defaults.get(name)):
+            lost.append(full)
+        elif isinstance(value, Mapping) and isinstance(read[name], Mapping):
+            _compare(f"{full}.", value, read[name], {}, lost, changed)
+        else:
+            changed[full] = (value, read[name])
 
 
 @cache

@@ -7,9 +7,12 @@ reading is the release's own, in its own environment (`Target.payload_reader`).
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -108,39 +111,56 @@ _TELLS = {
 def write_corpus(
     name: str,
     keys: Sequence[VirtualKey],
-    entries: Mapping[str, Any],
+    written: Sequence[tuple[str, Any]],
     asked: Sequence[str],
     folder: Path = FOLDER,
 ) -> Path:
     """Write what a release left and asked. Raises UsageError if the folder cannot be written.
 
+    A virtual key whose user_id equals its team_id is written twice: as Redis held it in the end,
+    and with the other object under each cache key that has held two kinds. Up to 1.90 the user and
+    the team replace each other with each request, so one moment shows half of it.
+
     Args:
         name: of the release.
         keys: the virtual keys that requests were sent with.
-        entries: all that Redis held afterwards, by cache key, decoded from JSON.
+        written: every cache key with its payload, decoded from JSON, in the order of the writes.
         asked: every cache key that the release asked Redis for.
         folder: where to.
     """
-    written = []
+    held: dict[str, dict[ObjectKind, Any]] = {}
+    for cache_key, payload in written:
+        kind = kind_of_payload(payload)
+        if kind is not None:
+            of_key = held.setdefault(cache_key, {})
+            of_key.pop(kind, None)
+            of_key[kind] = payload  # The last is what Redis holds.
+    rows = []
     for key in keys:
-        ids = [one for one in (key.token, key.user_id, key.team_id) if one is not None]
-        own = {
-            cache_key: {"object": kind, "payload": payload}
-            for cache_key, payload in sorted(entries.items())
-            if any(one in cache_key for one in ids)
-            and (kind := kind_of_payload(payload)) is not None
-        }
-        expects = [
-            (kind, cache_key)
-            for cache_key in sorted({*asked})
-            if (kind := kind_asked(cache_key, key)) is not None
-        ]
         scope = (
-            f"{key.scope}, {key.membership} membership" if key.membership != "none" else key.scope
+            key.scope if key.membership == "none" else f"{key.scope}, {key.membership} membership"
         )
-        written.append({"scope": scope, "asked": expects, "entries": own})
+        shared = key.user_id is not None and key.user_id == key.team_id
+        for place, suffix in ((-1, ""), (0, ", in between"))[: 1 + shared]:
+            rows.append(
+                {
+                    "scope": f"{scope}{suffix}",
+                    "asked": [
+                        (kind, cache_key)
+                        for cache_key in sorted({*asked})
+                        if (kind := kind_asked(cache_key, key)) is not None
+                    ],
+                    "entries": {
+                        cache_key: {"object": kind, "payload": payload}
+                        for cache_key, kinds in sorted(held.items())
+                        if _is_of(cache_key, key)
+                        for kind, payload in [[*kinds.items()][place]]
+                    },
+                }
+            )
     path = folder / corpus_file(name)
-    text = json.dumps({"release": name, "keys": written}, indent=1, ensure_ascii=False)
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    text = f'{{"release": {json.dumps(name)}, "keys": [\n{lines}\n]}}'
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
@@ -149,6 +169,10 @@ def write_corpus(
             f"Cannot write [{path}]: {error.strerror}. Check the folder and its permissions."
         ) from error
     return path
+
+
+def _is_of(cache_key: str, key: VirtualKey) -> bool:
+    return any(one in cache_key for one in (key.token, key.user_id, key.team_id) if one is not None)
 
 
 Question = tuple[ObjectKind, bytes]
@@ -163,7 +187,7 @@ class RecordedParty:
         self._corpus = corpus
         self._stored = [
             {
-                cache_key: StoredEntry(kind, json.dumps(payload).encode(), payload)
+                cache_key: StoredEntry(kind, json.dumps(payload).encode(), moments(payload))
                 for cache_key, (kind, payload) in one.items()
             }
             for one in corpus.entries
@@ -238,6 +262,23 @@ def answered(asked: Sequence[Question], text: str) -> dict[Question, ReadBack]:
     lines = text.strip().splitlines()
     answers = json.loads(lines[-1] if lines else "")
     return {
-        question: ReadBack(one.get("fields"), one.get("why", ""), one.get("defaults", {}))
+        question: ReadBack(
+            moments(one.get("fields")), one.get("why", ""), moments(one.get("defaults", {}))
+        )
         for question, one in zip(asked, answers, strict=True)
     }
+
+
+def moments(value: Any) -> Any:
+    """A value from JSON with its times as datetimes: releases write one moment in several ways."""
+    if isinstance(value, dict):
+        return {name: moments(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [moments(one) for one in value]
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value)
+    return value
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d.*")

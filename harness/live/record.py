@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import httpx
@@ -58,22 +60,24 @@ async def record(request: FleetRequest) -> None:
             if fleet.redis_url is None:
                 raise UsageError(f"[{fleet.name}] has no Redis tier. There is nothing to record.")
             keys = _population(model)
-            async with watch(fleet) as observer, Redis.from_url(fleet.redis_url) as redis:
+            async with (
+                watch(fleet) as observer,
+                Redis.from_url(fleet.redis_url, decode_responses=True) as redis,
+            ):
                 await fleet.spec.target.database.seed(observer.postgres, keys)
                 await _enrich(observer.postgres, keys[-2:])
                 asked: set[str] = set()
-                async with _watching(fleet.redis_url, asked):
+                sets: list[tuple[str, str]] = []
+                async with _watching(fleet.redis_url, asked, sets):
                     sending = _send(fleet.replica_urls[0], keys, model)
                     await while_alive(sending, kept.stack.died)
                     await observer.at_rest()
-                held = [key.decode() async for key in redis.scan_iter(_type="string")]
+                held = [str(key) async for key in redis.scan_iter(_type="string")]
                 values = await redis.mget(held) if held else []
-            entries = {}
-            for key, value in zip(held, values, strict=True):
-                with contextlib.suppress(ValueError):
-                    entries[key] = json.loads(value or b"")
-            path = write_corpus(fleet.name, keys, entries, sorted(asked))
-            request.say(f"{fleet.name}: {len(entries)} entries in Redis, written to {path.name}")
+            # In the end a key may hold another object than it held in between.
+            ended = [(key, str(value or "")) for key, value in zip(held, values, strict=True)]
+            path = write_corpus(fleet.name, keys, _decoded([*sets, *ended]), sorted(asked))
+            request.say(f"{fleet.name}: {len(held)} entries in Redis, written to {path.name}")
 
 
 def _population(model: str) -> list[VirtualKey]:
@@ -111,9 +115,34 @@ async def _send(url: str, keys: Sequence[VirtualKey], model: str) -> None:
                     )
 
 
+def _decoded(texts: Sequence[tuple[str, str]]) -> list[tuple[str, Any]]:
+    decoded = []
+    for key, text in texts:
+        with contextlib.suppress(ValueError):  # A lock, a number under way.
+            decoded.append((key, json.loads(text)))
+    return decoded
+
+
+def set_by(command: str) -> tuple[str, str] | None:
+    """Key and value of a SET of a JSON object, from a line of MONITOR; None for any other.
+
+    Redis writes bytes beyond ASCII and backslashes as escapes; the client has already removed the
+    quotes around arguments and the escapes of quotes within them.
+    """
+    found = _SET.match(command)
+    if found is None:
+        return None
+    key, value = found.groups()
+    plain = value.encode("latin-1", "backslashreplace").decode("unicode_escape")
+    return key, plain.encode("latin-1", "replace").decode(errors="replace")
+
+
+_SET = re.compile(r"SET(?:EX)? (\S+) (?:\d+ )?(\{.*\})(?: [A-Z].*)?$", re.DOTALL)
+
+
 @contextlib.asynccontextmanager
-async def _watching(url: str, asked: set[str]) -> AsyncIterator[None]:
-    """Collect the keys of every GET and MGET while the block runs."""
+async def _watching(url: str, asked: set[str], sets: list[tuple[str, str]]) -> AsyncIterator[None]:
+    """Collect the keys of every GET and MGET, and what is SET, while the block runs."""
     started = asyncio.Event()
 
     async def listen(redis: Redis) -> None:
@@ -123,6 +152,8 @@ async def _watching(url: str, asked: set[str]) -> AsyncIterator[None]:
                 name, *names = seen["command"].split(" ")
                 if name.upper() in ("GET", "MGET"):
                     asked.update(names)
+                elif (written := set_by(seen["command"])) is not None:
+                    sets.append(written)
                 if _END in names:
                     return
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.analysis.compat import CompatCell, ReadOutcome, matrix
 from harness.analysis.recorded import (
@@ -25,6 +27,7 @@ from harness.analysis.recorded import (
 from harness.authcache.words import KeyScope, ObjectKind
 from harness.domain.population import make_population
 from harness.errors import UsageError
+from harness.live.record import set_by
 from harness.targets.litellm.inside.read_payloads import read
 
 KEY, USER, TEAM, MEMBERSHIP = ObjectKind
@@ -50,22 +53,22 @@ def cell(writer: Corpus, reader: Corpus, answer: dict[str, Any] | None = None) -
     return next(c for c in found if (c.writer, c.reader, c.kind) == names)
 
 
-OLD = corpus("old", {"team_id": "t", "spend": 1.5, "new_limit": 3, "empty": None})
+OLD = corpus("old", {"team_id": "t", "spend": 1.5, "new_limit": 0, "empty": None, "off": False})
 
 
 @pytest.mark.parametrize(
     ("answer", "outcome", "fields"),
     [
         (None, ReadOutcome.SAME, ()),
-        ({"fields": {"team_id": "t", "spend": 1.5, "new_limit": 3, "x": 1}}, ReadOutcome.SAME, ()),
+        ({"fields": {"team_id": "t", "spend": 1.5, "new_limit": 0, "x": 1}}, ReadOutcome.SAME, ()),
         ({"fields": {"team_id": "t", "spend": 1.5}}, ReadOutcome.FEWER_FIELDS, ("new_limit",)),
         (
-            {"fields": {"team_id": "t", "spend": 0.0, "new_limit": 3}, "defaults": {"spend": 0.0}},
+            {"fields": {"team_id": "t", "spend": 0.0, "new_limit": 0}, "defaults": {"spend": 0.0}},
             ReadOutcome.FEWER_FIELDS,
             ("spend",),
         ),
         (
-            {"fields": {"team_id": "t", "spend": 2.5, "new_limit": 3}, "defaults": {"spend": 0.0}},
+            {"fields": {"team_id": "t", "spend": 2.5, "new_limit": 0}, "defaults": {"spend": 0.0}},
             ReadOutcome.OTHER_VALUE,
             ("spend",),
         ),
@@ -102,11 +105,12 @@ def test_what_was_written_is_read_back_and_other_entries_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team: dict[str, Any] = {"team_id": MEMBER.team_id, "members_with_roles": []}
-    entries = {
-        f"team_id:{MEMBER.team_id}": team,
-        f"spend:team:{MEMBER.team_id}": 1.5,
-        "team_id:another": team,
-    }
+    entries = [
+        (f"team_id:{MEMBER.team_id}", team | {"spend": 1.0}),
+        (f"team_id:{MEMBER.team_id}", team),
+        (f"spend:team:{MEMBER.team_id}", 1.5),
+        ("team_id:another", team),
+    ]
     asked = [f"team_id:{MEMBER.team_id}", f"spend:team:{MEMBER.team_id}", MEMBER.token]
 
     path = write_corpus("litellm==9.9.9", [MEMBER], entries, asked, tmp_path / "corpus")
@@ -143,7 +147,7 @@ def test_cache_keys_of_all_releases_are_told_apart() -> None:
 def test_a_recorded_release_holds_every_object_under_the_keys_that_it_asks(name: str) -> None:
     found = load_corpus(name)
 
-    assert len(found.scopes) == 6
+    assert len(found.scopes) == 8
     for entries, asked in zip(found.entries, found.asked, strict=True):
         for key, (kind, payload) in entries.items():
             assert kind_of_payload(payload) is kind
@@ -168,3 +172,45 @@ class Model:
 
 def test_the_reader_gives_the_reason_of_a_payload_that_the_codec_refuses() -> None:
     assert read({"a": 1}, Model, lambda *_: None) == {"why": "refused {'a': 1}"}
+
+
+def test_a_key_that_held_a_user_and_a_team_is_recorded_with_both(tmp_path: Path) -> None:
+    (shared,) = make_population({"shared_id": 1}, {"shared_id": "cleared"}, seed=1, model="m")
+    key = str(shared.user_id)
+    user, team = {"user_id": key, "teams": []}, {"team_id": key, "members_with_roles": []}
+
+    path = write_corpus("r", [shared], [(key, user), (key, team), (key, user)], [key], tmp_path)
+
+    rows = json.loads(path.read_text())["keys"]
+    assert [row["entries"][key]["object"] for row in rows] == ["user", "team"]
+    assert [row["scope"][-10:] for row in rows] == ["membership", "in between"]
+
+
+def test_one_moment_in_two_spellings_is_the_same() -> None:
+    old = corpus("old", {"team_id": "t", "at": "2026-01-02T03:04:05.5+00:00", "on": {"a": [1]}})
+    same = {"fields": {"team_id": "t", "at": "2026-01-02T03:04:05.500000Z", "on": {"a": [1]}}}
+    later = {"fields": {"team_id": "t", "at": "2026-01-02T03:04:06Z", "on": {"a": [2], "b": 1}}}
+
+    assert cell(old, corpus("new", {"team_id": "t"}), same).outcome is ReadOutcome.SAME
+    changed = cell(old, corpus("new", {"team_id": "t"}), later)
+    assert (changed.outcome, changed.fields) == (ReadOutcome.OTHER_VALUE, ("at", "on.a"))
+
+
+@given(
+    st.dictionaries(st.text(), st.text() | st.integers() | st.none()), st.text("ab:-_", min_size=1)
+)
+def test_what_monitor_shows_of_a_set_is_what_was_set(value: dict[str, Any], key: str) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    shown = "".join(
+        {"\\": "\\\\", '"': '"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(chr(byte))
+        or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}")
+        for byte in text.encode(errors="replace")
+    )
+
+    for command in (f"SET {key} {shown} EX 60", f"SET {key} {shown}", f"SETEX {key} 60 {shown}"):
+        assert set_by(command) == (key, text.encode(errors="replace").decode())
+
+
+def test_other_commands_set_nothing() -> None:
+    for command in ("GET a", "SET a 1.5 EX 60", "INCRBYFLOAT a 1", "EVALSHA x 1 {a} b"):
+        assert set_by(command) is None

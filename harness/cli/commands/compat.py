@@ -147,7 +147,7 @@ async def _answer(arm: Arm, party: RecordedParty, asked: Sequence[Question]) -> 
         *reader.argv, stdin=as_text(asked).encode(), grace_s=_GRACE_S, env=env | dict(reader.env)
     )
     if done.code != 0:
-        return f"its reader failed: {done.last}"
+        return f"its reader failed: {done.last()}"
     try:
         party.answers |= answered(asked, done.out)
     except ValueError as error:
