@@ -104,6 +104,7 @@ def test_an_override_changes_the_matrix() -> None:
         (("--variants", "litellm==1.94.0", "--override", "x:codec=raw"), "no switches"),
         (("--variants", "litellm==9.9.9"), "harness compat --record litellm==9.9.9"),
         (("--variants", "litellm_1_48"), "litellm_1_84"),
+        (("--record", "recommended"), "is no release"),
         (("--variants", "litellm_1_84", "--override", "recommended:codec=raw"), "override"),
     ],
 )

@@ -58,6 +58,10 @@ def compat(
     if sum(map(bool, (variants, releases, to_record))) > 1:
         raise UsageError("Give one of --variants, --releases and --record.")
     if to_record:
+        if own := [name for name in to_record if kind_of(name) is REFERENCE]:
+            raise UsageError(
+                f"[{own[0]}] is no release: its payloads are made each time. Name one as litellm==X."
+            )
         _record(to_record, runs_dir)
         return
     names = tuple(recorded()) if releases else variants or DEFAULT
