@@ -17,6 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
+
 from harness.analysis.compat import ReadBack, Rows, StoredEntry
 from harness.authcache.words import ObjectKind
 from harness.domain.population import VirtualKey
@@ -44,10 +46,11 @@ def corpus_file(name: str) -> str:
 
 
 def recorded() -> list[str]:
-    """The releases that have a corpus, by name, in the order of their files."""
+    """The releases that have a corpus, by name, oldest first."""
     found = files("harness.analysis").joinpath("corpus").iterdir()
     names = (one.name for one in found if one.name.endswith(".json"))
-    return sorted(name.removesuffix(".json").replace("-", "==", 1) for name in names)
+    named = (name.removesuffix(".json").replace("-", "==", 1) for name in names)
+    return sorted(named, key=lambda name: Version(name.partition("==")[2]))
 
 
 def load_corpus(name: str) -> Corpus:

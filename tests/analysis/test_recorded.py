@@ -117,7 +117,8 @@ def test_what_was_written_is_read_back_and_other_entries_are_left_out(
     monkeypatch.setattr("harness.analysis.recorded.files", lambda _: tmp_path)
 
     assert path.name == "litellm-9.9.9.json"
-    assert recorded() == ["litellm==9.9.9"]
+    write_corpus("litellm==9.10.0", [], [], [], tmp_path / "corpus")
+    assert recorded() == ["litellm==9.9.9", "litellm==9.10.0"]
     assert load_corpus("litellm==9.9.9") == Corpus(
         "litellm==9.9.9",
         ({f"team_id:{MEMBER.team_id}": (TEAM, team)},),

@@ -140,3 +140,22 @@ def test_a_release_that_cannot_read_is_left_out_and_is_exit_code_3(
     assert done.exit_code == 3
     assert f"{names[1]} is left out: {said}" in done.stderr
     assert json.loads(done.stdout)["variants"] == [names[0]]
+
+
+@pytest.mark.integration
+def test_real_releases_fail_on_the_team_that_1_84_leaves_in_place_of_a_user() -> None:
+    """The payloads of issue #27874, read by the releases' own codecs."""
+    done = run("--variants", "litellm==1.84.0rc1,litellm==1.94.0", "--json")
+
+    assert done.exit_code == 0
+    data = json.loads(done.stdout)
+    cells = {(one["writer"][9:], one["reader"][9:], one["object"]): one for one in data["cells"]}
+    for reader in ("1.84.0rc1", "1.94.0"):
+        failure = cells["1.84.0rc1", reader, "user"]["smallest"]["failure"]
+        assert failure["found"] == "team"
+        assert "user_id Field required" in failure["read"]
+    # A membership whose budget was cleared: the reader of 1.84 requires the field, 1.94's does not.
+    assert cells["1.84.0rc1", "1.84.0rc1", "membership"]["outcome"] == "failure"
+    assert cells["1.84.0rc1", "1.94.0", "membership"]["outcome"] == "same"
+    assert cells["1.94.0", "1.94.0", "user"]["outcome"] == "same"
+    assert data["safe_order"] is None

@@ -58,30 +58,18 @@ def compat(
     if sum(map(bool, (variants, releases, to_record))) > 1:
         raise UsageError("Give one of --variants, --releases and --record.")
     if to_record:
-        if own := [name for name in to_record if kind_of(name) is REFERENCE]:
-            raise UsageError(
-                f"[{own[0]}] is no release: its payloads are made each time. Name one as litellm==X."
-            )
         _record(to_record, runs_dir)
         return
     names = tuple(recorded()) if releases else variants or DEFAULT
-    others = [name for name in names if kind_of(name) is not REFERENCE]
-    if others and (len(others) < len(names) or overrides):
-        raise UsageError(
-            f"[{', '.join(others)}] and the reference variants frame their entries in different "
-            "ways, and a release has no switches. Name releases alone, or reference variants alone."
-        )
     unread: list[str] = []
-    if others:
+    if _are_releases(names, overrides):
         found = _of_releases(names, unread)
     else:
         known = load_variants(variants_file)
         apply_overrides(known, names, overrides)
         found = matrix([ReferenceParty(one) for one in pick(known, names)], rich_population())
-    if as_json:
-        click.echo(compat_json(found))
-    elif markdown:
-        click.echo(compat_markdown(found))
+    if as_json or markdown:
+        click.echo(compat_json(found) if as_json else compat_markdown(found))
     elif found:
         print_compat(found, Console())
     for problem in unread:
@@ -89,7 +77,22 @@ def compat(
     sys.exit(EXIT_INCONCLUSIVE if unread else EXIT_PASS)
 
 
+def _are_releases(names: Sequence[str], overrides: Sequence[str]) -> bool:
+    """Whether all names are releases rather than reference variants. Raises UsageError for both."""
+    others = [name for name in names if kind_of(name) is not REFERENCE]
+    if others and (len(others) < len(names) or overrides):
+        raise UsageError(
+            f"[{', '.join(others)}] and the reference variants frame their entries in different "
+            "ways, and a release has no switches. Name releases alone, or reference variants alone."
+        )
+    return bool(others)
+
+
 def _record(names: Sequence[str], runs_dir: Path) -> None:
+    if own := [name for name in names if kind_of(name) is REFERENCE]:
+        raise UsageError(
+            f"[{own[0]}] is no release: its payloads are made each time. Name one, as litellm==X."
+        )
     options = RunOptions("smoke", tuple(names), 1, 1, "off", None, runs_dir)
     scenario, choices = options.load()
     say = plainly(Console())
