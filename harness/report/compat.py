@@ -180,15 +180,19 @@ def _added(found: Sequence[CompatCell], reader: str, writer: str) -> list[str]:
     phrases = []
     for outcome, verb in _VERBS.items():
         here = [cell for cell in found if cell.added is outcome]
-        kinds = ", ".join(
-            f"{cell.kind} ({_some(cell.fields)})"
-            if outcome is ReadOutcome.FEWER_FIELDS
-            else cell.kind
-            for cell in here
-        )
+        kinds = ", ".join(f"{cell.kind}{_detail(cell, outcome)}" for cell in here)
         if here:
             phrases.append(f"{reader} {verb} {writer}'s {kinds}")
     return phrases
+
+
+def _detail(cell: CompatCell, outcome: ReadOutcome) -> str:
+    if outcome is ReadOutcome.FEWER_FIELDS:
+        return f" ({_some(cell.fields)})"
+    found = cell.smallest[outcome][1].found if outcome in cell.smallest else None
+    if found is None or found is cell.kind:
+        return ""
+    return f" (its key holds a {found} where both have one id)"
 
 
 def _some(names: Sequence[str]) -> str:

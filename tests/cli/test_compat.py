@@ -81,6 +81,14 @@ def test_the_words_name_the_cost_the_flush_and_the_way_round_it() -> None:
     assert "No chain of these variants leads safely" in words
 
 
+def test_an_object_in_anothers_place_is_named() -> None:
+    done = run("--variants", "litellm_1_84,litellm_1_91", "--markdown")
+
+    assert (
+        "fails on litellm_1_84's user (its key holds a team where both have one id)" in done.output
+    )
+
+
 def test_a_rollout_without_a_difference_is_safe_and_the_terminal_says_so() -> None:
     done = run("--variants", "litellm_1_93,litellm_1_94")
 
