@@ -138,6 +138,11 @@ def test_a_key_that_the_reader_does_not_ask_is_not_read() -> None:
     for kind, outcome in {KEY: NOT_READ, USER: NOT_READ, TEAM: SAME}.items():
         assert found["litellm_1_84", "all_prefixed", kind].counts == {outcome: len(population())}
     assert found["litellm_1_84", "all_prefixed", USER].smallest[NOT_READ][1].asked == "user_id:u"
+    # A membership has two keys, one of which both ask: the worse counts.
+    member = found["litellm_1_84", "all_prefixed", MEMBERSHIP]
+    assert member.smallest[NOT_READ][1].asked == "team_member:t_u"
+    assert member.counts[NOT_READ] > len(population()) - 5
+    assert SAME not in member.counts
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from harness.cli.commands.options import RunOptions, apply_overrides, plainly
 from harness.cli.commands.running import arms_unless_stopped
 from harness.domain.progress import Progress
 from harness.errors import EXIT_INCONCLUSIVE, EXIT_PASS, UsageError
+from harness.installation import checkout
 from harness.live.keep import FleetRequest
 from harness.live.record import record
 from harness.plan.plan import Arm
@@ -93,6 +94,8 @@ def _record(names: Sequence[str], runs_dir: Path) -> None:
         raise UsageError(
             f"[{own[0]}] is no release: its payloads are made each time. Name one, as litellm==X."
         )
+    if checkout() is None:
+        raise UsageError("The package is not in a checkout, where --record writes. Leave it out.")
     options = RunOptions("smoke", tuple(names), 1, 1, "off", None, runs_dir)
     scenario, choices = options.load()
     say = plainly(Console())
