@@ -26,7 +26,7 @@ help: ## List targets and variables
 		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
 
 #= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, aa)
-#= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock)
+#= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock, compat)
 #= SCENARIO=name    - what to run (loadtest, fleet, ui, up, aa); default issue-27874
 #= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock)
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
@@ -100,6 +100,10 @@ clock: runtime ## Change keys, teams and users, and time how long each worker se
 		$(call option,WATCH_TTLS,watch-ttls) $(call option,OVERRIDE,override) \
 		$(call option,RELAX,relax) $(call option,RUN,from) $(if $(STRICT),--strict) \
 		$(if $(IDLE),--idle)
+
+.PHONY: compat
+compat: runtime ## Show who can read whose entries in Redis, and which rollout is safe
+	@exec $(BIN)/harness compat $(call option,VARIANTS,variants)
 
 .PHONY: aa
 aa: runtime ## Calibrate: one variant twice, and with a planted TTL

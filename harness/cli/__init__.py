@@ -14,6 +14,7 @@ _COMMANDS = {
     "clock": "runs",
     "codecs": "lists",
     "compare": "lists",
+    "compat": "lists",
     "down": "compose",
     "exporter": "watching",
     "fleet": "runs",

@@ -1,11 +1,11 @@
-"""Commands that start nothing: `variants`, `scenarios`, `codecs`, `report`, `compare`."""
+"""Commands that start no fleet: lists, `report`, `compare`, `compat`."""
 
 from __future__ import annotations
 
 import click
 
 from harness.cli.lazy import LazyCommand
-from harness.cli.options import RUNS_DIR, VARIANTS_FILE
+from harness.cli.options import OVERRIDES, RUNS_DIR, VARIANTS, VARIANTS_FILE
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.lists:variants")
@@ -39,3 +39,27 @@ def report() -> None:
 @RUNS_DIR
 def compare() -> None:
     """Show two or more runs side by side."""
+
+
+@click.command(cls=LazyCommand, body="harness.cli.commands.compat:compat")
+@VARIANTS
+@OVERRIDES
+@VARIANTS_FILE
+@click.option("--releases", is_flag=True, help="All releases whose payloads are recorded.")
+@click.option(
+    "--record",
+    "to_record",
+    multiple=True,
+    metavar="litellm==X",
+    help="Start this release and record the payloads that it writes. Repeatable.",
+)
+@click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with every cell.")
+@RUNS_DIR
+def compat() -> None:
+    """Show what each variant makes of the entries that the others leave in Redis.
+
+    Every writer's payloads of a rich population are read by every reader, all fields compared, in
+    both directions; then which rollout is safe on one Redis, and whether it must be flushed. The
+    order of the variants is that of the upgrade.
+    """

@@ -267,6 +267,14 @@ class Target(Protocol):
     def container(self, context: ContainerContext) -> ContainerSpec:
         """The command of every replica in a container. Raises SetupError where there is none."""
 
+    def payload_reader(self) -> ProcessSpec | None:
+        """A command that reads payloads from Redis as the target does; None where there is none.
+
+        It takes a JSON list of ``[object, payload]`` on standard input, and writes what it makes of
+        each as the last line of its output; `harness.analysis.recorded.answered` reads that.
+        """
+        return None
+
     def lookups(
         self, key: VirtualKey, settings: RunSettings
     ) -> Mapping[tuple[str, str], int] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from harness.authcache.variants import load_variants, override, pick
+from harness.authcache.variants import Variant, load_variants, override, pick
 from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
@@ -133,11 +133,7 @@ def chosen_variants(
         name = expectation.variant
         if name not in {*known, *short} and not kind_of(name).known(name):
             raise UnknownNameError("variant in [[expect]]", name, known)
-    for name, changes in _parse_overrides(overrides).items():
-        if name not in names:
-            raise UnknownNameError("variant to override in this run", name, names)
-        if name in known:
-            known[name] = override(known[name], changes)
+    apply_overrides(known, names, overrides)
     others = configured(chosen_others)
     if relax:
         others = {name: kind_of_choice(one).relax(one, relax) for name, one in others.items()}
@@ -148,6 +144,17 @@ def chosen_variants(
         )
     chosen = {variant.name: variant for variant in pick(known, names, besides=others)}
     return [others.get(name) or chosen[name] for name in names]
+
+
+def apply_overrides(
+    known: dict[str, Variant], names: Sequence[str], overrides: tuple[str, ...]
+) -> None:
+    """Change switches of the known variants. Raises UsageError, or UnknownNameError for a name."""
+    for name, changes in _parse_overrides(overrides).items():
+        if name not in names:
+            raise UnknownNameError("variant to override in this run", name, names)
+        if name in known:
+            known[name] = override(known[name], changes)
 
 
 def _parse_overrides(overrides: tuple[str, ...]) -> dict[str, dict[str, str]]:

@@ -238,6 +238,14 @@ class LiteLLMTarget(Target):
         env = {**named, **replica_env(settings, context.master_key)}
         return ProcessSpec(tuple(argv), env, other_python=True)
 
+    def payload_reader(self) -> ProcessSpec | None:
+        """The release's codec and models, in its environment; None before 1.84 and for a source."""
+        if self._laid is not None or not self.uses_redis:
+            return None
+        script = str(BOOT.with_name("read_payloads.py"))
+        env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
+        return ProcessSpec((str(self._environment.python), "-P", script), env, other_python=True)
+
     def container(self, context: ContainerContext) -> ContainerSpec:
         """Every replica of a fleet in containers of the official image, with its own Prisma.
 
