@@ -116,7 +116,7 @@ def names_of(variant: str) -> Names:
 
 
 def calibrating(scenario: Scenario, variant: str, pairs: int) -> Scenario:
-    """The scenario of a calibration: so many pairs, nothing expected, the TTLs planted."""
+    """The scenario of a calibration: so many pairs, the TTLs planted, no expectation, no change."""
     names = names_of(variant)
     planted = {names.shorter: SHORTER, names.longer: LONGER}
     return scenario.model_copy(
@@ -125,6 +125,7 @@ def calibrating(scenario: Scenario, variant: str, pairs: int) -> Scenario:
             "rounds": pairs * pair_rounds(scenario)[1],
             "rounds_max": None,
             "expect": [],
+            "change": [],
             "premises": scenario.premises.model_copy(update={"ttl_times": planted}),
         }
     )
