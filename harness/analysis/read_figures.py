@@ -95,6 +95,7 @@ def read_figures(
             ttl_s=plan.ttl_s,
             workers=workers,
             shared=shared,
+            all_named=logged or arm.target.names_reads,
         ),
     )
     for scope in (ALL, *answers):
@@ -155,6 +156,7 @@ def _kept_alive(
     ttl_s: float,
     workers: int,
     shared: bool,
+    all_named: bool,
 ) -> dict[str, dict[str, KeptAlive]]:
     """Objects whose entries requests keep alive, by scope and kind.
 
@@ -164,6 +166,7 @@ def _kept_alive(
         ttl_s: time to live of one tier.
         workers: of the fleet.
         shared: whether there is a Redis tier.
+        all_named: whether every read was seen; else no object is called hardly read.
     """
     names = {(key, one.kind): name for name, one in objects.items() for key in one.keys}
     served: Counter[str] = Counter()
@@ -185,7 +188,7 @@ def _kept_alive(
             if 0 < window.promise_s < age_s:
                 place = objects[name].scope, objects[name].kind
                 ages[place] = max(age_s, ages.get(place, 0.0))
-    often = [name for name, n in served.items() if n >= LEAST_PER_TTL * ttls]
+    often = [name for name, n in served.items() if all_named and n >= LEAST_PER_TTL * ttls]
     rare = {
         name
         for name in often

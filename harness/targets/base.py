@@ -242,6 +242,9 @@ class Target(Protocol):
     """What no setting of a scenario changes, in sentences."""
     takes_premises: bool = True
     """False where nothing can be planted in it."""
+    names_reads: bool = True
+    """Whether its replies name each source read that they waited for. Where one statement reads
+    several objects they do not, and how seldom an object is read is not known."""
     logs_reads: bool = False
     """Whether its workers keep a log of their source reads (`harness.domain.reads`)."""
     pace_share: float | None = None

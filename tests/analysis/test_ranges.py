@@ -39,7 +39,7 @@ def test_the_scenario_says_what_each_release_must_show() -> None:
     assert _cells("litellm==1.90.0") == {**stale, "shared_id": "broken", "member": "stale"}
     assert _cells("litellm==1.91.0") == {**stale, "shared_id": "stale", "member": "stale"}
     healthy = {"team": "healthy", "user": "healthy"}
-    assert _cells("litellm==1.83.14") == healthy
+    assert _cells("litellm==1.83.14") == stale
     assert _cells("litellm==1.96.2") == {**healthy, "shared_id": "healthy", "member": "healthy"}
     assert _cells("litellm==1.109.1", premises=False) == _cells("litellm==1.96.2")
 

@@ -248,3 +248,17 @@ def test_without_samples_or_a_read_log_nothing_is_said_to_be_kept_alive() -> Non
     one = window(None, counted(0))
     generator = one.generator.model_copy(update={"served": [served(0, 500)]})
     assert figures(run, replace(one, generator=generator, promise_s=4.1)).kept_alive == {}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_object_is_hardly_read_only_where_replies_name_every_read(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Releases that read several objects by one statement name some of them from no read."""
+    monkeypatch.setattr(type(ARM.target), "names_reads", named)
+    run = plan()
+    one = window(None, counted(0))
+    SampleWriter(tmp_path / f"{one.name}.csv.gz").close()
+    generator = one.generator.model_copy(update={"served": [served(0, 500)]})
+    found = figures(run, replace(one, generator=generator, promise_s=4.1), folder=tmp_path)
+    assert bool(found.kept_alive) is named

@@ -93,6 +93,9 @@ _KEY_CHANGES = frozenset(
     for what in ("block", "unblock", "regenerate", "models", "budget", "budget-raised", "limits")
 ) | {"key-blocked"}
 _MEMBER_UPDATES = frozenset({"member-budget", "member-budget-set", "member-budget-cleared"})
+JOINT_READS = "litellm>=1.102"
+"""Releases that read user, team and membership by one statement, seen in 1.105.7 and 1.109.1; by
+its code 1.102.4 prefetches too."""
 BROADCASTS: tuple[tuple[str, frozenset[str]], ...] = (
     ("litellm>=1.98.1", frozenset({"team-delete"})),
     ("litellm>=1.100.5", _KEY_CHANGES | _MEMBER_UPDATES),
@@ -187,6 +190,7 @@ class LiteLLMTarget(Target):
             for releases, equation, cause in NOT_CHECKED
             if covers(releases, release.name)
         }
+        self.names_reads = not covers(JOINT_READS, release.name)
         self._environment = environment
         self._real_prisma = real_prisma
         self._laid = None if laid is None else laid.snapshot

@@ -199,3 +199,11 @@ def test_what_a_reference_variant_keeps_follows_its_switches(variant: str, kept_
 def test_a_reference_variant_tells_other_workers_by_its_mechanism(variant: str, told: bool) -> None:
     target = ReferenceTarget(load_variants()[variant])
     assert target.broadcasts("key-block") is told
+
+
+@pytest.mark.parametrize(("release", "named"), [("1.96.2", True), ("1.105.7", False)])
+def test_releases_that_read_jointly_do_not_name_every_read(release: str, named: bool) -> None:
+    assert (
+        LiteLLMTarget(release_of(release), Environment(Path("nowhere"), RECORD)).names_reads
+        is named
+    )
