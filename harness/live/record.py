@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from harness.analysis.recorded import write_corpus
 from harness.authcache.words import KeyScope
 from harness.domain.population import VirtualKey, make_population
+from harness.domain.series import CHAT_ROUTE
 from harness.errors import SetupError, UsageError
 from harness.live.keep import FleetRequest, fleets_up
 from harness.observe.snapshots import watch
@@ -104,7 +105,7 @@ async def _send(url: str, keys: Sequence[VirtualKey], model: str) -> None:
         for key in keys:
             for _ in range(REQUESTS):
                 reply = await http.post(
-                    f"{url}/v1/chat/completions",
+                    url + CHAT_ROUTE,
                     json=body,
                     headers={"Authorization": f"Bearer {key.secret}"},
                 )

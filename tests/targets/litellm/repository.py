@@ -99,7 +99,10 @@ def small_environment(
     (site / "litellm" / "proxy" / "app.py").write_text("KEPT = 1\n", encoding="utf-8")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(site)], check=True)
     (folder / "bin").mkdir()
-    (folder / "bin" / "python").symlink_to(sys.executable)
+    # A link would be its base's Python, without the packages of this one.
+    python = folder / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
     record = Record(
         version=version,
         python="3.11.0",
