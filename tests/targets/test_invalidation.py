@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 import pytest
 
 from harness.authcache.digest import hash_token
@@ -39,6 +42,21 @@ async def block(
     await handler.worker.invalidation.changed(copies[kind])
 
 
+@contextlib.asynccontextmanager
+async def two_workers_with(
+    fleet: Fleet, switches: Switches, name: str
+) -> AsyncIterator[tuple[Node, Node, VirtualKey]]:
+    """A handler and another worker, which both hold the objects of a key."""
+    key = await one_key(fleet.dsn, "team")
+    async with (
+        node(fleet, switches, namespace=name) as handler,
+        node(fleet, switches, namespace=name) as other,
+    ):
+        await handler.ok(key)
+        await other.ok(key)
+        yield handler, other, key
+
+
 @pytest.mark.parametrize(
     ("republish", "kind", "status"),
     [
@@ -55,14 +73,8 @@ async def test_a_request_elsewhere_stores_the_old_object_again(
 ) -> None:
     """The handler evicts, another worker writes its copy to Redis, and the handler reads it."""
     switches = switched(VARIANTS["litellm_1_94"].switches, republish=republish)
-    key = await one_key(baseline.dsn, "team")
     name = f"republish-{republish}-{kind}:"
-    async with (
-        node(baseline, switches, namespace=name) as handler,
-        node(baseline, switches, namespace=name) as other,
-    ):
-        await handler.ok(key)
-        await other.ok(key)
+    async with two_workers_with(baseline, switches, name) as (handler, other, key):
         await block(baseline, handler, switches, key, kind)
 
         await other.ok(key)
@@ -76,14 +88,8 @@ async def test_every_worker_of_the_recommended_variant_is_told(
     baseline: Fleet, kind: ObjectKind
 ) -> None:
     switches = VARIANTS["recommended"].switches
-    key = await one_key(baseline.dsn, "team")
     name = f"told-{kind}:"
-    async with (
-        node(baseline, switches, namespace=name) as handler,
-        node(baseline, switches, namespace=name) as other,
-    ):
-        await handler.ok(key)
-        await other.ok(key)
+    async with two_workers_with(baseline, switches, name) as (handler, other, key):
         await block(baseline, handler, switches, key, kind)
         memory = other.worker.cache.memory
         layout = LAYOUTS[switches.key_layout]

@@ -48,11 +48,10 @@ _seeds = itertools.count(1)
 class Servers:
     """Servers and fleets, started by a thread of their own so that any test may ask for them."""
 
-    def __init__(self, folder: Path, run: Callable[[Any], Any]) -> None:
-        self.stack = EmbeddedStack(folder)
+    def __init__(self, stack: EmbeddedStack, run: Callable[[Any], Any]) -> None:
+        self.stack = stack
         self._run = run
         self._fleets: dict[str, Fleet] = {}
-        run(self.stack.open())
 
     def fleet(self, name: str, variant: str, *, workers: int = 1) -> Fleet:
         """A fleet of one replica; the same one whenever it is asked for by the same name."""
@@ -68,27 +67,31 @@ class Servers:
         started = self.stack._running.started
         return [one.pid for one in started if one.command.group == group and not one.ended()]
 
-    def close(self) -> None:
-        self._run(self.stack.close())
-        assert self.stack.problems == []
-
 
 @contextlib.contextmanager
-def running_servers(folder: Path) -> Iterator[Servers]:
-    """One Postgres, for as long as the context lasts; fleets as they are asked for."""
-    # The stack is asynchronous and outlives the event loop of any test.
+def running_stack(folder: Path) -> Iterator[tuple[EmbeddedStack, Callable[[Any], Any]]]:
+    """An open stack, and a function that runs coroutines in a loop that outlives any test's."""
+    stack = EmbeddedStack(folder)
     with ThreadPoolExecutor(1) as thread:
         runner = asyncio.Runner()
 
         def run(coroutine: Any) -> Any:
             return thread.submit(runner.run, coroutine).result()
 
-        started = Servers(folder, run)
         try:
-            yield started
+            run(stack.open())
+            yield stack, run
         finally:
-            started.close()
+            run(stack.close())
             thread.submit(runner.close).result()
+            assert stack.problems == []
+
+
+@contextlib.contextmanager
+def running_servers(folder: Path) -> Iterator[Servers]:
+    """One Postgres, for as long as the context lasts; fleets as they are asked for."""
+    with running_stack(folder) as (stack, run):
+        yield Servers(stack, run)
 
 
 async def seed(

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -21,14 +19,13 @@ from harness.domain.population import MOCK_MODEL, make_changes
 from harness.domain.served import WORKER_HEADER
 from harness.observe.snapshots import watch
 from harness.stack.base import Fleet, FleetSpec
-from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import KeyTruth
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.releases import parse_release
 from harness.targets.litellm.target import LiteLLMTarget
 from harness.targets.settings import RunSettings
 from tests.silence import Silence
-from tests.targets.world import check_effect, new_seed
+from tests.targets.world import check_effect, new_seed, running_stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -43,22 +40,11 @@ PERIODIC = (
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """One replica of one worker; its stack's folder is the parent of its logs."""
-    stack = EmbeddedStack(tmp_path_factory.mktemp("changes"))
-
-    async def start() -> Fleet:
-        release = parse_release(RELEASE)
-        target = LiteLLMTarget(release, await ensure_environment(release, Silence()))
-        await stack.open()
-        return await stack.start(FleetSpec(RELEASE, target, 1, 1, RunSettings(ttl_s=60.0)))
-
-    with ThreadPoolExecutor(1) as thread:
-        runner = asyncio.Runner()
-        try:
-            yield thread.submit(runner.run, start()).result()
-        finally:
-            thread.submit(runner.run, stack.close()).result()
-            thread.submit(runner.close).result()
-            assert stack.problems == []
+    release = parse_release(RELEASE)
+    with running_stack(tmp_path_factory.mktemp("changes")) as (stack, run):
+        target = LiteLLMTarget(release, run(ensure_environment(release, Silence())))
+        settings = RunSettings(ttl_s=60.0)
+        yield run(stack.start(FleetSpec(RELEASE, target, 1, 1, settings)))
 
 
 @pytest.mark.parametrize("action", ACTIONS)

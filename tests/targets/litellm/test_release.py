@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,6 @@ from harness.domain.population import VirtualKey
 from harness.observe.counters import Counters
 from harness.observe.snapshots import Observer, Snapshot, watch
 from harness.stack.base import Fleet, FleetSpec
-from harness.stack.embedded import EmbeddedStack
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.releases import parse_release
 from harness.targets.litellm.target import LiteLLMTarget
@@ -27,6 +24,7 @@ from tests.targets.world import (
     MODEL,
     one_key,
     right_digests,
+    running_stack,
     served_digests,
     spent,
 )
@@ -42,25 +40,11 @@ LOGS = "authcache_log_records_total"
 @pytest.fixture(scope="package")
 def release_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """One replica with two workers of the release that issue #27874 is about."""
-    stack = EmbeddedStack(tmp_path_factory.mktemp("release"))
-
-    async def start() -> Fleet:
-        release = parse_release(RELEASE)
-        environment = await ensure_environment(release, Silence())
-        target = LiteLLMTarget(release, environment)
-        await stack.open()
+    release = parse_release(RELEASE)
+    with running_stack(tmp_path_factory.mktemp("release")) as (stack, run):
+        target = LiteLLMTarget(release, run(ensure_environment(release, Silence())))
         settings = RunSettings(ttl_s=60.0, cost_micro=COST_MICRO)
-        return await stack.start(FleetSpec(RELEASE, target, 1, 2, settings))
-
-    # The stack is asynchronous and outlives the event loop of any test.
-    with ThreadPoolExecutor(1) as thread:
-        runner = asyncio.Runner()
-        try:
-            yield thread.submit(runner.run, start()).result()
-        finally:
-            thread.submit(runner.run, stack.close()).result()
-            thread.submit(runner.close).result()
-            assert stack.problems == []
+        yield run(stack.start(FleetSpec(RELEASE, target, 1, 2, settings)))
 
 
 @dataclass

@@ -10,7 +10,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from harness.targets.litellm.target import LiteLLMTarget
 from harness.targets.settings import RunSettings
 from tests.plants.test_plants import ALL
 from tests.silence import Silence
-from tests.targets.world import COST_MICRO, MODEL, PATIENCE_S, one_key, spent
+from tests.targets.world import COST_MICRO, MODEL, PATIENCE_S, one_key, running_stack, spent
 
 pytestmark = pytest.mark.integration
 
@@ -154,20 +153,8 @@ async def _booked(
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    stack = EmbeddedStack(tmp_path_factory.mktemp("unwrapped"))
-    with ThreadPoolExecutor(1) as thread:
-        runner = asyncio.Runner()
-
-        def run(coroutine: Any) -> Any:
-            return thread.submit(runner.run, coroutine).result()
-
-        try:
-            run(stack.open())
-            yield Lab(stack, run)
-        finally:
-            run(stack.close())
-            thread.submit(runner.close).result()
-            assert stack.problems == []
+    with running_stack(tmp_path_factory.mktemp("unwrapped")) as (stack, run):
+        yield Lab(stack, run)
 
 
 @pytest.fixture(scope="module")
