@@ -29,13 +29,15 @@ MOCK_MODEL = "mock-model"
 MAX_TOKENS = 20
 """Requests set this limit, as most clients do: for one without it, LiteLLM 1.84.0rc1 reserves the
 whole rest of a budget, and answers the next one with 400."""
-CHAT_BODY = json.dumps(
-    {
-        "model": MOCK_MODEL,
-        "messages": [{"role": "user", "content": "ping"}],
-        "max_tokens": MAX_TOKENS,
-    }
-)
+
+
+def chat_request(model: str, text: str, max_tokens: int) -> dict[str, Any]:
+    """The body of a chat completion of one message."""
+    message = {"role": "user", "content": text}
+    return {"model": model, "messages": [message], "max_tokens": max_tokens}
+
+
+CHAT_BODY = json.dumps(chat_request(MOCK_MODEL, "ping", MAX_TOKENS))
 """Of every request of a load."""
 CHANGE = "change:"
 """Begins the kind of a key that is made to be changed; the action's name follows."""

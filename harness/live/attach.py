@@ -32,7 +32,7 @@ from harness.archive.directory import (
 )
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import ACTIONS, ChangeEvent, Outcome
-from harness.domain.population import VirtualKey
+from harness.domain.population import VirtualKey, chat_request
 from harness.domain.result import Generator, Ledger, Result
 from harness.domain.samples import Sample, SampleWriter
 from harness.domain.series import CHAT_ROUTE
@@ -309,11 +309,7 @@ class _Clock:
         try:
             reply = await self._http.post(
                 self._fleet.urls[arrival.replica] + CHAT_ROUTE,
-                json={
-                    "model": self._fleet.model,
-                    "messages": [{"role": "user", "content": "hello"}],
-                    "max_tokens": 1,
-                },
+                json=chat_request(self._fleet.model, "hello", 1),
                 headers={"Authorization": f"Bearer {secret}"},
             )
             if reply.status_code >= _SERVER_ERROR:

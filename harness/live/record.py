@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from harness.analysis.recorded import write_corpus
 from harness.authcache.words import KeyScope
-from harness.domain.population import VirtualKey, make_population
+from harness.domain.population import VirtualKey, chat_request, make_population
 from harness.domain.series import CHAT_ROUTE
 from harness.errors import SetupError, UsageError
 from harness.live.keep import FleetRequest, fleets_up
@@ -100,7 +100,7 @@ async def _enrich(postgres: asyncpg.Connection, keys: Sequence[VirtualKey]) -> N
 
 
 async def _send(url: str, keys: Sequence[VirtualKey], model: str) -> None:
-    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+    body = chat_request(model, "hello", 1)
     async with httpx.AsyncClient(timeout=60.0, trust_env=False) as http:
         for key in keys:
             for _ in range(REQUESTS):
