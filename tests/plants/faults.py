@@ -287,7 +287,7 @@ def _dated_early(module: Any, chance: random.Random) -> None:
 
 
 def _news_unheard(module: Any, _: random.Random) -> None:
-    """A worker counts what it is told of, and keeps its entries."""
+    """A worker receives the news of a change, and keeps its entries."""
 
     def make(told: Callable[..., Any]) -> Callable[..., Any]:
         return lambda self, number, _objects: told(self, number, [])
@@ -772,7 +772,7 @@ FAULTS = {
         ),
         Fault(
             "change-dated-early",
-            "changes are told as made 4 to 6 s before they were",
+            "the harness dates changes 4 to 6 s too early",
             "data",
             {"harness.experiment.changes": _dated_early},
             "cell stale",
@@ -780,7 +780,7 @@ FAULTS = {
         ),
         Fault(
             "news-unheard",
-            "workers that are told of a change keep their entries",
+            "workers receive the news of a change and keep their entries",
             "data",
             {"harness.authcache.invalidation": _news_unheard},
             "expectation others_s_max",
