@@ -13,9 +13,9 @@ import pytest
 
 from harness.analysis.intervals import RUN_ERROR, proportion
 from tests.plants.faults import FAULTS, Fault
-from tests.runs.support import ROOT, Ended, environment, harness
+from tests.runs.support import ROOT, Ended, environment, harness, unhurried
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SITE = Path(__file__).parent / "site"
 ALL = "AUTHCACHE_ALL_PLANTS"
@@ -47,6 +47,8 @@ def plant(faults: list[Fault], seed: int, monkeypatch: pytest.MonkeyPatch) -> No
 def run(faults: list[Fault], runs_dir: Path) -> Ended:
     """A run of the faults' scenario."""
     [(scenario, variants)] = {(fault.scenario, fault.variants) for fault in faults}
+    if ALL not in os.environ and not judge_lateness(faults):
+        scenario = str(unhurried(scenario, runs_dir))
     words = ["--scenario", scenario, "--variants", variants]
     if "litellm==" not in variants:
         words += ["--replicas", "2"]
@@ -82,7 +84,20 @@ def speaks(fault: Fault, result: dict[str, Any]) -> bool:
     return fault.noticed_by in noticed(result)
 
 
-@pytest.mark.parametrize("faults", chosen(by_tests=False).values(), ids=chosen(by_tests=False))
+def judge_lateness(faults: list[Fault]) -> bool:
+    """Whether one is of the generator, which is judged by when it sends."""
+    return any(fault.kind == "generator" for fault in faults)
+
+
+def runs() -> list[Any]:
+    """The runs of `chosen`, those that judge lateness alone."""
+    return [
+        pytest.param(faults, id=name, marks=[pytest.mark.alone] * judge_lateness(faults))
+        for name, faults in chosen(by_tests=False).items()
+    ]
+
+
+@pytest.mark.parametrize("faults", runs())
 def test_a_planted_fault_is_noticed(
     faults: list[Fault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +153,9 @@ def test_nothing_is_noticed_where_nothing_is_planted(
     alarms = []
     for seed in range(1, CONTROLS + 1):
         folder = tmp_path / str(seed)
-        words = ["--scenario", "smoke", "--variants", "recommended", "--seed", str(seed)]
+        folder.mkdir()
+        scenario = "smoke" if ALL in os.environ else str(unhurried("smoke", folder))
+        words = ["--scenario", scenario, "--variants", "recommended", "--seed", str(seed)]
         ended = harness(folder, "loadtest", "--runs-dir", str(folder), *words)
         if ended.code or noticed(ended.result) != {"cell healthy"}:
             alarms.append(f"seed {seed}\n{ended.output}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ window_ttls = WINDOW
 
 [limits]
 bad_share_max = 0.05
+late_ms = 10000
+late_median_ms = 10000
 
 [[expect]]
 kind = "cell"
@@ -54,6 +58,25 @@ def tiny_scenario(folder: Path, window_ttls: int = 3) -> Path:
     """A scenario file whose window lasts ``window_ttls`` seconds."""
     path = folder / "tiny.toml"
     path.write_text(TINY.replace("WINDOW", str(window_ttls)), encoding="utf-8")
+    return path
+
+
+def unhurried(name: str, folder: Path, **replaced: str) -> Path:
+    """A built-in scenario in which no request counts as late: for tests beside other tests.
+
+    Args:
+        name: of the scenario.
+        folder: where its file is written.
+        replaced: lines of the file, by the field that each begins with.
+    """
+    text = (files("harness.scenario.builtin") / f"{name}.toml").read_text(encoding="utf-8")
+    assert text.count("[limits]") == 1
+    text = text.replace("[limits]", "[limits]\nlate_ms = 10000\nlate_median_ms = 10000")
+    for field, value in replaced.items():
+        text, times = re.subn(rf"(?m)^{field} = .*$", f"{field} = {value}", text)
+        assert times, f"no line of the scenario begins with {field}"
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -19,7 +19,7 @@ from harness.scenario.loader import Changes, load_scenario
 from harness.stack.base import Servers
 from tests.runs.support import harness
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone]
+pytestmark = pytest.mark.integration
 
 
 def worst(found: dict[str, Any], action: str) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def worst(found: dict[str, Any], action: str) -> dict[str, Any]:
     return max(clocks, key=lambda clock: clock["low"])
 
 
+# A run whose requests were sent late is invalid.
+@pytest.mark.alone
 def test_what_keeps_entries_alive_is_over_its_promise_and_what_tells_all_is_not(
     tmp_path: Path,
 ) -> None:

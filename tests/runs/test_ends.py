@@ -92,7 +92,6 @@ def test_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
         assert (running.runs_dir / "latest" / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.alone
 def test_a_run_passes_and_its_report_is_made_again(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     scenario = str(tiny_scenario(tmp_path, window_ttls=3))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.runs.support import ROOT, tiny_scenario
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone]
+pytestmark = pytest.mark.integration
 
 
 def harness(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.support import harness
+from tests.runs.support import harness, unhurried
 
 pytestmark = pytest.mark.integration
 
 RELEASE = "litellm==1.84.0rc1"
 
 
-@pytest.mark.alone
 def test_a_release_is_measured_as_a_variant_is(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
+    short = {"ttl_s": "3.0", "cold_fill": "false", "warmup_ttls": "1"}
+    scenario = str(unhurried("smoke", tmp_path, **short))
     ended = harness(
         runs_dir,
-        *("loadtest", "--scenario", "smoke", "--replicas", "2"),
+        *("loadtest", "--scenario", scenario, "--replicas", "2"),
         *("--variants", f"{RELEASE},recommended", "--runs-dir", str(runs_dir)),
     )
     assert "variants" in ended.result, ended.output

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.runs.support import ROOT, environment
+from tests.runs.support import ROOT, environment, unhurried
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 NAMES = ("toy", "toy_wrong", "recommended")
 
 
 def _smoke(runs_dir: Path) -> dict[str, Any]:
     """The result of `smoke` over toys and a variant of the reference proxy, which must pass."""
-    options = ["--scenario", "smoke", "--variants", ",".join(NAMES), "--prometheus", "off"]
+    scenario = str(unhurried("smoke", runs_dir.parent))
+    options = ["--scenario", scenario, "--variants", ",".join(NAMES), "--prometheus", "off"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.targets.toy", "loadtest", *options, "--runs-dir", runs_dir],
         cwd=ROOT,
@@ -34,7 +35,7 @@ def _smoke(runs_dir: Path) -> dict[str, Any]:
 
 
 def test_smoke_measures_a_toy_beside_the_reference_proxy(tmp_path: Path) -> None:
-    result = _smoke(tmp_path)
+    result = _smoke(tmp_path / "runs")
     assert (result["verdict"], [*result["variants"]]) == ("pass", [*NAMES])
     assert all(e["variant"] == "recommended" for e in result["expectations"])
     assert "A toy takes part." in result["notes"]
