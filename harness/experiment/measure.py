@@ -63,8 +63,8 @@ class Windows:
     progress: Progress
     start: float
     """Start of the run on the monotonic clock, in seconds."""
-    log_cuts: dict[Path, int] = field(default_factory=dict)
-    """Bytes that were cut from logs, so far."""
+    log_cuts: dict[str, int] = field(default_factory=dict)
+    """Bytes that were cut from logs so far, by the log's name."""
 
     async def measure(self, slot: Slot) -> Evidence:
         """Drive a window, after its warm-up if it has one, and take both snapshots at rest.
@@ -266,11 +266,12 @@ class Windows:
         """What all replicas of a fleet have written to their logs; too long a log is cut."""
         written = 0
         for log_file in fleet.log_files:
+            name = log_file.name
             if cut := cut_log(log_file):
-                self.log_cuts[log_file] = self.log_cuts.get(log_file, 0) + cut
+                self.log_cuts[name] = self.log_cuts.get(name, 0) + cut
             with contextlib.suppress(OSError):
                 written += log_file.stat().st_size
-            written += self.log_cuts.get(log_file, 0)
+            written += self.log_cuts.get(name, 0)
         return written
 
     async def _drive(
