@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -79,8 +79,22 @@ class PostgresServer:
         remove_shared_memory(self.data)
 
 
+async def find_postgres(folder: Path, account: Account | None) -> PgBinaries:
+    """Binaries that `account` can run; copies of them below `folder` where it cannot reach them.
+
+    Raises:
+        SetupError: there are none.
+    """
+    binaries = find_pg_bindir()
+    reachable = await asyncio.to_thread(
+        reachable_bindir, binaries.bindir, account, folder / "binaries"
+    )
+    return replace(binaries, bindir=reachable)
+
+
 async def start_postgres(
     processes: Processes,
+    binaries: PgBinaries,
     folder: Path,
     logs: Path,
     account: Account | None,
@@ -92,6 +106,7 @@ async def start_postgres(
 
     Args:
         processes: Starts and keeps the processes.
+        binaries: Of `find_postgres`.
         folder: The stack's temporary folder.
         logs: The server logs to a file in it.
         account: The user to run as, where the harness is root.
@@ -99,18 +114,15 @@ async def start_postgres(
         name: Of the log and of the server's folder, for one of several.
 
     Raises:
-        SetupError: No binaries, or the server does not come up.
+        SetupError: The server does not come up.
     """
-    binaries = find_pg_bindir()
     home = folder / name
     home.mkdir(mode=0o700)
     if account:
         account.own(home)
     launcher = _Launcher(
         processes=processes,
-        bindir=await asyncio.to_thread(
-            reachable_bindir, binaries.bindir, account, folder / f"{name}-binaries"
-        ),
+        bindir=binaries.bindir,
         home=home,
         log_file=logs / f"{name}.log",
         account=account,
