@@ -537,8 +537,10 @@ async def test_a_fault_is_broken_and_mended_while_the_load_goes_on(
         *anew,
         "at rest within 60 s",
     ]
-    # The counters of a process that ends are those of its last scrape.
-    assert world.events[world.events.index(f"break {what}") - 1] == "scrape"
+    # The counters of a process that ends are those of its last scrape: one more than those of each
+    # second comes right before.
+    before = world.events[: world.events.index(f"break {what}")]
+    assert before[-2:] == ["scrape", "scrape"]
     assert changed == ["ready for 1", "make, judge=False", "judge by Connection"]
     assert found.fault is not None
     assert (found.fault.planned.what, found.fault.bit, found.fault.detail) == (
