@@ -289,12 +289,14 @@ class EmbeddedBreaker:
         """Kill the server and its backends; it recovers from its log when it starts again."""
         postgres, relay = self.parts.postgres, self.parts.relay
         before = await relay.counts()
-        children = list(_below(postgres.process.pid))
-        await self.parts.processes.end([postgres.process], _KILL_GRACE_S, signal.SIGKILL)
-        # Backends lead groups of their own, and the memory that they share must be free.
-        for pid, born in children:
-            if guard.birth(pid) == born:
-                _signal(pid, signal.SIGKILL)
+        # Stopped first, so that it starts no backend that is not killed. Backends lead groups of
+        # their own, and the memory that they share must be free before the next server starts.
+        with await _stopped(postgres.process.pid):
+            children = list(_below(postgres.process.pid))
+            await self.parts.processes.end([postgres.process], _KILL_GRACE_S, signal.SIGKILL)
+            for pid, born in children:
+                if guard.birth(pid) == born:
+                    _signal(pid, signal.SIGKILL)
         await wait_until(
             lambda: all(guard.birth(pid) != born for pid, born in children), _PATIENCE_S
         )
