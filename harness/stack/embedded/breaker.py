@@ -260,11 +260,7 @@ class EmbeddedBreaker:
 
     async def redis_poison(self, planned: PlannedFault) -> Steps:
         """Overwrite entries of objects with what is no entry; they keep their time to live."""
-        poison = _POISONS.get(planned.entry)
-        if poison is None:
-            raise InvalidRunError(
-                f"There is no entry [{planned.entry}] to poison with. Known: {', '.join(_POISONS)}."
-            )
+        poison = _POISONS[planned.entry]
         most = _LARGE if planned.entry == "large" else _POISONED
         written = 0
         async with connect(self._redis.address) as client:
@@ -468,7 +464,7 @@ _POISONS: Mapping[str, Callable[[Redis, bytes, bytes], Any]] = {
     # Blanks at its end leave the value of JSON as it was; only its size is wrong.
     "large": _instead(lambda value: value.ljust(_LARGE_BYTES)),
 }
-"""What is written in place of an entry, by `PlannedFault.entry`."""
+"""What is written in place of an entry, by the names of `harness.domain.faults.ENTRIES`."""
 
 
 @contextlib.asynccontextmanager
