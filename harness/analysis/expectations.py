@@ -32,6 +32,7 @@ from harness.domain.series import ALL
 from harness.scenario.schema import (
     CellExpectation,
     Expectation,
+    FaultExpectation,
     LimitExpectation,
     RatioExpectation,
 )
@@ -42,6 +43,9 @@ _MOST_ROUNDS = 1000
 
 Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
 
+
+Estimated = CellExpectation | LimitExpectation | RatioExpectation
+"""Expectations whose figures have intervals: all but those about faults."""
 
 Fresh = Mapping[str, Mapping[str, Freshness]]
 """What became of a variant's changes, by action and key scope."""
@@ -145,15 +149,16 @@ def _scaled(e: Expectation, time_scale: float) -> dict[str, float]:
 
 
 def bounds(expectations: Sequence[Expectation]) -> int:
-    """The limits that they assert: a band has two, everything else one."""
+    """The limits that they assert: a band has two, what a fault did none, everything else one."""
     return sum(
         (e.min is not None) + (e.max is not None) if isinstance(e, LimitExpectation) else 1
         for e in expectations
+        if not isinstance(e, FaultExpectation)
     )
 
 
 def hold(
-    expectations: Sequence[Expectation],
+    expectations: Sequence[Estimated],
     variants: Mapping[str, VariantResult],
     *,
     error: float,
@@ -182,7 +187,7 @@ class Level(NamedTuple):
 
 
 def _hold_one(
-    e: Expectation,
+    e: Estimated,
     variants: Mapping[str, VariantResult],
     fresh: Mapping[str, Fresh],
     level: Level,
@@ -329,7 +334,7 @@ def _quotient(above: MeasuredFigure | None, below: MeasuredFigure | None) -> Mea
 
 
 def _judged(
-    e: Expectation,
+    e: Estimated,
     found: _Found,
     figure: MeasuredFigure | None,
     least: float | None,
@@ -340,7 +345,7 @@ def _judged(
 
 
 def _outcome(
-    e: Expectation, found: _Found, figure: MeasuredFigure | None, decision: Decision
+    e: Estimated, found: _Found, figure: MeasuredFigure | None, decision: Decision
 ) -> ExpectationResult:
     measured = because(found.blind) if found.blind else found.text or "not measured"
     if found.blind or found.text is None:

@@ -165,3 +165,7 @@ class FaultEvent:
     """What `Fault.proof` names, counted; 0: the fault took no effect, and the run is invalid."""
     detail: str = ""
     """More about it: what was counted, which pid, what a server answered."""
+
+
+Verdict = Literal["invalid", "wrong", "outage", "degraded", "unaffected"]
+"""What a fault did to a variant, the worst first. ``invalid``: it took no effect."""
