@@ -32,7 +32,6 @@ from harness.domain.series import ALL
 from harness.scenario.schema import (
     CellExpectation,
     Expectation,
-    FaultExpectation,
     LimitExpectation,
     RatioExpectation,
 )
@@ -148,12 +147,11 @@ def _scaled(e: Expectation, time_scale: float) -> dict[str, float]:
     return {name: bound * time_scale for name, bound in bounds.items() if bound is not None}
 
 
-def bounds(expectations: Sequence[Expectation]) -> int:
-    """The limits that they assert: a band has two, what a fault did none, everything else one."""
+def bounds(expectations: Sequence[Estimated]) -> int:
+    """The limits that they assert: a band has two, everything else one."""
     return sum(
         (e.min is not None) + (e.max is not None) if isinstance(e, LimitExpectation) else 1
         for e in expectations
-        if not isinstance(e, FaultExpectation)
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from harness.authcache.cache import LIVES_PER_TTL
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import Way, check_action
-from harness.domain.faults import ENTRIES, FAULTS, Balancer, Verdict, fault
+from harness.domain.faults import ENTRIES, FAULTS, Balancer, Verdict, fault, fault_name
 from harness.domain.series import ALL
 from harness.errors import UsageError
 
@@ -448,6 +448,11 @@ class FaultExpectation(_Expectation):
             raise ValueError(f"but leaves faults out of all, and fault is [{self.fault}]")
         return self
 
+    @property
+    def of(self) -> list[str]:
+        """The faults that it names."""
+        return self.but if self.fault == ALL else [self.fault]
+
 
 Expectation = Annotated[
     CellExpectation | LimitExpectation | RatioExpectation | FaultExpectation,
@@ -551,6 +556,13 @@ class Scenario(_Table):
                 )
             if FAULTS[one.what].replaces == "one" and self.replicas == 1:
                 raise ValueError(f"fault {one.what} needs a second replica, which stays up")
+        known = [fault_name(one.what, one.entry) for one in self.fault]
+        for name in (name for e in self.expect if isinstance(e, FaultExpectation) for name in e.of):
+            if name not in known:
+                raise ValueError(
+                    f"[[expect]] is about the fault [{name}], which the scenario does not have; it "
+                    f"has {', '.join(known) or 'none'}"
+                )
         return self
 
     def batches(self) -> list[int]:
