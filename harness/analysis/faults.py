@@ -198,23 +198,29 @@ def named_reads(
 
 
 def stampede(
-    reads: Iterable[Read], line_per_s: float, event: FaultEvent, *, before: bool = False
+    reads: Iterable[Read],
+    line_per_s: float,
+    event: FaultEvent,
+    *,
+    ttl_s: float,
+    before: bool = False,
 ) -> float:
     """Source reads in the worst second over those of a correct cache in that second.
 
-    A correct cache reads an object once when its entry has expired, and a second is shorter than a
-    TTL: so it reads each object that was read in that second once. While a fault keeps workers
-    from Redis, each of them reads for itself. Where few objects expired, a second that is below
-    the reference line is none in which reads pile up: two workers that race for one object are no
-    stampede.
+    A correct cache reads an object once when its entry has expired, and a second is much shorter
+    than a TTL: so it reads each object that was read in that second once. While a fault keeps
+    workers from Redis, each of them reads for itself. Where few objects expired, a second that is
+    below the reference line is none in which reads pile up: two workers that race for one object
+    are no stampede.
 
     Args:
         reads: of the window.
         line_per_s: the reference line: reads per second of a correct cache at rest.
         event: the fault.
+        ttl_s: time to live; with less than 2 s half of it is looked at, not a second.
         before: look at the time before it, not at the time from its beginning on.
     """
-    worst = 0.0
+    worst, span_s = 0.0, min(1.0, ttl_s / 2)
     second: deque[Read] = deque()
     ones: Counter[tuple[str, str]] = Counter()
     for read in sorted(reads):
@@ -222,12 +228,12 @@ def stampede(
             continue
         second.append(read)
         ones[_once(read, event)] += 1
-        while second[0].at_s <= read.at_s - 1:
+        while second[0].at_s <= read.at_s - span_s:
             gone = _once(second.popleft(), event)
             ones[gone] -= 1
             if not ones[gone]:
                 del ones[gone]
-        worst = max(worst, len(second) / max(len(ones), line_per_s, 1.0))
+        worst = max(worst, len(second) / max(len(ones), line_per_s * span_s))
     return worst
 
 
@@ -339,8 +345,8 @@ def _result(
         errors_share=round(errors.total() / len(after), 6) if after else 0.0,
         errors_longest_s=round(longest_without(requests, event.begun_s), 3),
         latency_ms_max=round(max((one.wait_s for one in after), default=0.0) * 1000, 1),
-        stampede=round(stampede(reads, line, event), 3),
-        stampede_before=round(stampede(reads, line, event, before=True), 3),
+        stampede=round(stampede(reads, line, event, ttl_s=plan.ttl_s), 3),
+        stampede_before=round(stampede(reads, line, event, ttl_s=plan.ttl_s, before=True), 3),
         recovery_s=_rounded(recovery(requests, event.ended_s, window.duration_s)),
         log_records_per_request=_each(records, after),
         log_bytes_per_request=_each(log_bytes, after),

@@ -1,4 +1,4 @@
-"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`, `clock`, `faults`, `aa`."""
+"""Commands that start fleets: `loadtest`, `fleet`, `ui`, and the studies from `twins` to `aa`."""
 
 from __future__ import annotations
 

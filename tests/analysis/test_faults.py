@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.analysis import studies
+from harness.analysis.analyse import analyse
 from harness.analysis.faults import (
     TIMELY_S,
     Read,
@@ -26,11 +30,17 @@ from harness.analysis.faults import (
 )
 from harness.authcache.words import ObjectKind
 from harness.domain.faults import FaultEvent, PlannedFault
-from harness.domain.result import FaultResult
-from harness.domain.samples import Sample
-from harness.scenario.schema import FaultExpectation, FaultWindow
+from harness.domain.result import FaultResult, Result
+from harness.domain.samples import Sample, SampleWriter
+from harness.errors import UnknownNameError, UsageError
+from harness.observe.evidence import Evidence
+from harness.observe.snapshots import Scrape
+from harness.plan.plan import Arm
+from harness.scenario.schema import FaultExpectation, FaultWindow, Scenario
 from harness.targets.base import KeyTruth
 from tests.analysis.simulated import poisson
+from tests.observe.build import evidence, page, series
+from tests.plan.build import DescribedTarget, planned
 
 BEGUN_S, ENDED_S, END_S = 4.0, 10.0, 20.0
 
@@ -223,23 +233,23 @@ def _line(*, shared: bool) -> float:
 def test_a_correct_cache_is_no_stampede(seed: int) -> None:
     """At rest, when everything is lost at once, and without Redis."""
     emptied = _lookups(shared=True, leased=True, emptied_s=BEGUN_S, seed=seed)
-    assert stampede(emptied, _line(shared=True), _event("redis-flush")) <= 1.1
+    assert stampede(emptied, _line(shared=True), _event("redis-flush"), ttl_s=TTL_S) <= 1.1
     away = _lookups(shared=True, leased=True, away=(BEGUN_S, ENDED_S), seed=seed)
-    assert stampede(away, _line(shared=True), _event("redis-hang")) <= 1.1
+    assert stampede(away, _line(shared=True), _event("redis-hang"), ttl_s=TTL_S) <= 1.1
     plain = _lookups(shared=True, leased=False, seed=seed)
-    assert stampede(plain, _line(shared=True), _event("redis-flush")) <= 1.5
+    assert stampede(plain, _line(shared=True), _event("redis-flush"), ttl_s=TTL_S) <= 1.5
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_stampede_shows(seed: int) -> None:
     """Without a lease, and reads of 0.3 s, every worker reads what has expired."""
     reads = _lookups(shared=True, leased=False, read_s=0.3, emptied_s=BEGUN_S, seed=seed)
-    assert stampede(reads, _line(shared=True), _event("redis-flush")) > 2.0
+    assert stampede(reads, _line(shared=True), _event("redis-flush"), ttl_s=TTL_S) > 2.0
     # No worker had to read for itself: Redis was there.
     alone = _lookups(shared=False, leased=True, seed=seed)
-    assert stampede(alone, _line(shared=True), _event("redis-flush")) > 2.0
+    assert stampede(alone, _line(shared=True), _event("redis-flush"), ttl_s=TTL_S) > 2.0
     during = [read for read in alone if read.at_s < ENDED_S]
-    assert stampede(during, _line(shared=True), _event("redis-hang")) <= 1.1
+    assert stampede(during, _line(shared=True), _event("redis-hang"), ttl_s=TTL_S) <= 1.1
 
 
 def test_only_the_replica_without_redis_may_read_for_itself() -> None:
@@ -249,26 +259,34 @@ def test_only_the_replica_without_redis_may_read_for_itself() -> None:
         for replica in range(4)
     ]
     hang, hole = _event("redis-hang"), _event("redis-blackhole", replica=2)
-    assert stampede(reads, 1.0, hang) == 1.0
-    assert stampede(reads, 1.0, hole) == pytest.approx(2.0)
-    assert stampede(reads, 1.0, _event("redis-flush")) == pytest.approx(4.0)
+    assert stampede(reads, 1.0, hang, ttl_s=TTL_S) == 1.0
+    assert stampede(reads, 1.0, hole, ttl_s=TTL_S) == pytest.approx(2.0)
+    assert stampede(reads, 1.0, _event("redis-flush"), ttl_s=TTL_S) == pytest.approx(4.0)
 
 
 def test_two_workers_that_race_for_one_object_are_no_stampede() -> None:
     race = [Read(6.0, "o", "0", 0), Read(6.001, "o", "1", 1)]
-    assert stampede(race, 20.0, _event()) == pytest.approx(0.1)
+    assert stampede(race, 20.0, _event(), ttl_s=TTL_S) == pytest.approx(0.1)
 
 
 def test_reads_on_both_sides_of_a_full_second_are_one_stampede() -> None:
     reads = [Read(11.9 + n / 100, "o", f"{n}", n) for n in range(20)]
-    assert stampede(reads, 1.0, _event("redis-flush")) == pytest.approx(20.0)
+    assert stampede(reads, 1.0, _event("redis-flush"), ttl_s=TTL_S) == pytest.approx(20.0)
+
+
+def test_with_a_short_ttl_an_object_may_be_read_twice_in_a_second() -> None:
+    reads = [Read(5.0 + n * 0.55, f"{n % 2}", "0", 0) for n in range(20)]
+    often = [Read(5.0 + n * 0.11, f"{n % 2}", "0", 0) for n in range(20)]
+    flush = _event("redis-flush")
+    assert stampede(reads, 0.0, flush, ttl_s=1.0) == 1.0
+    assert stampede(often, 0.0, flush, ttl_s=1.0) > 2.0
 
 
 def test_reads_before_the_fault_are_a_figure_of_their_own() -> None:
     reads = [Read(1.0, "o", f"{n}", n) for n in range(6)]
     event = _event()
-    assert stampede(reads, 1.0, event) == 0.0
-    assert stampede(reads, 1.0, event, before=True) == 6.0
+    assert stampede(reads, 1.0, event, ttl_s=TTL_S) == 0.0
+    assert stampede(reads, 1.0, event, before=True, ttl_s=TTL_S) == 6.0
 
 
 def test_replies_name_their_reads() -> None:
@@ -426,3 +444,203 @@ def test_an_expectation_that_asks_for_nothing_or_for_too_much_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r".+"):
         _expect(**asked)
+
+
+# A whole window, from evidence and samples.
+
+SCENARIO: dict[str, Any] = {
+    "name": "made-up",
+    "title": "Made up",
+    "ttl_s": 2.0,
+    "replicas": 2,
+    "variants": ["a"],
+    "population": {"team": 1},
+    "load": {"rate_per_s": 20, "mix": {"team": 1}},
+    "faults": {"alone": True},
+    "fault": [
+        {"what": "redis-hang", "for_s": 6.0},
+        {"what": "redis-slow", "for_s": 6.0, "delay_ms": 1},
+    ],
+}
+
+
+def _window(bit: int = 7, **changes: Any) -> Evidence:
+    event = replace(_event(), bit=bit)
+    logs = [series("authcache_log_records_total", n, level="error") for n in (10, 4, 90)]
+    first, scraped, last = (page(one) for one in logs)
+    whole = evidence(
+        counted=(logs[2],),
+        generator={"window": "01-faults-a", "statuses_by_key": {0: {"200": 400}}},
+    )
+    return replace(
+        whole,
+        name="01-faults-a",
+        phase="faults",
+        duration_s=END_S,
+        before=replace(whole.before, workers=(page(logs[1]),)),
+        after=replace(whole.after, workers=(last,)),
+        fault=event,
+        scrapes=(
+            Scrape(1.0, (scraped,), 100),
+            Scrape(3.0, (first,), 1_000),
+            Scrape(5.0, (None,), 50_000),
+            Scrape(19.0, (last,), 90_000),
+        ),
+        promise_s=4.1,
+        **changes,
+    )
+
+
+def _analysed(
+    tmp_path: Path, window: Evidence, samples: Sequence[Sample], *expect: dict[str, Any]
+) -> Result:
+    scenario = Scenario.model_validate(SCENARIO | {"expect": list(expect)})
+    plan = planned(scenario, Arm("a", "A", DescribedTarget(kind="reference", version="0")))
+    with SampleWriter(tmp_path / f"{window.name}.csv.gz") as writer:
+        for sample in samples:
+            writer.write(sample)
+    return analyse(
+        plan,
+        [window],
+        tmp_path,
+        run_id="id",
+        started_at="2026-01-01T00:00:00+00:00",
+        elapsed_s=10.0,
+        complete=True,
+        interrupted=0,
+        problem=None,
+    )
+
+
+def _samples(**bad: Any) -> list[Sample]:
+    """20 requests a second; those that are due while the fault lasts are ``bad``."""
+    return [
+        _sample(
+            **{
+                "window": "01-faults-a",
+                "intended_s": n / 20,
+                "sent_s": n / 20,
+                "done_s": n / 20 + 0.01,
+                "served": "key;source;right;0" if n % 40 == 0 else "key;memory;right;5",
+                **(bad if BEGUN_S <= n / 20 < ENDED_S else {}),
+            }
+        )
+        for n in range(int(END_S * 20))
+    ]
+
+
+def test_a_window_without_harm_is_unaffected(tmp_path: Path) -> None:
+    expect = {"kind": "fault", "variant": "a", "fault": "redis-hang", "is": "unaffected"}
+    result = _analysed(tmp_path, _window(), _samples(), expect)
+    found = result.faults["a"]["redis-hang"]
+    assert (found.verdict, found.reasons) == ("unaffected", [])
+    assert (found.requests, found.errors, found.recovery_s) == (320, {}, 0.0)
+    assert (found.begun_s, found.ended_s, found.watched_s) == (BEGUN_S, ENDED_S, 10.0)
+    assert found.bit_what == "commands that waited"
+    # From the scrape before the fault on: 10 to 90 records, 1,000 to 90,000 bytes.
+    assert found.log_records_per_request == 0.25
+    assert found.log_bytes_per_request == pytest.approx(278.125)
+    assert sum(row.ok for row in found.timeline) == 400
+    assert sum(row.reads for row in found.timeline) == 10
+    (held,) = result.expectations
+    assert (held.name, held.state) == ("verdict under redis-hang", "holds")
+
+
+def test_requests_that_fail_are_an_outage_and_fail_the_run(tmp_path: Path) -> None:
+    expect = {"kind": "fault", "variant": "a", "never": ["outage"]}
+    samples = _samples(status=503, served="")
+    result = _analysed(tmp_path, _window(), samples, expect)
+    found = result.faults["a"]["redis-hang"]
+    assert found.verdict == "outage"
+    assert found.errors == {"503": 120}
+    assert found.errors_longest_s == pytest.approx(5.96)
+    (held,) = result.expectations
+    assert (held.measured, held.state) == ("redis-hang outage", "fails")
+
+
+def test_answers_in_two_seconds_are_late_and_no_errors(tmp_path: Path) -> None:
+    late = [
+        one._replace(done_s=one.intended_s + 2) if 5 <= one.intended_s < 5.2 else one
+        for one in _samples()
+    ]
+    found = _analysed(tmp_path, _window(), late).faults["a"]["redis-hang"]
+    assert (found.verdict, found.errors_share) == ("degraded", 0.0)
+    assert found.latency_ms_max == 2000.0
+    assert sum(row.late for row in found.timeline) == 4
+
+
+def test_data_that_were_never_right_are_wrong(tmp_path: Path) -> None:
+    window = _window(truths={0: KeyTruth({"key": "other"}, 200)})
+    found = _analysed(tmp_path, window, _samples()).faults["a"]["redis-hang"]
+    assert (found.verdict, found.wrong) == ("wrong", 100)
+
+
+def test_a_refusal_let_through_is_wrong(tmp_path: Path) -> None:
+    window = _window(truths={0: KeyTruth({"key": "right"}, 401, "blocked")})
+    found = _analysed(tmp_path, window, _samples()).faults["a"]["redis-hang"]
+    assert (found.verdict, found.let_through) == ("wrong", 400)
+
+
+def test_an_answer_that_was_right_longer_ago_than_the_promise_is_stale(tmp_path: Path) -> None:
+    blocked = KeyTruth(
+        {"key": "right"}, 401, "blocked", (5.0, 5.1), (KeyTruth({"key": "right"}, 200),)
+    )
+    found = _analysed(tmp_path, _window(truths={0: blocked}), _samples()).faults["a"]["redis-hang"]
+    assert found.verdict == "wrong"
+    # Those that were sent later than the promise after it: from 9.2 s on.
+    assert found.stale == sum(one.sent_s > 9.2 for one in _samples())
+    assert found.errors == {}
+
+
+def test_spend_that_no_row_has_is_lost(tmp_path: Path) -> None:
+    window = _window()
+    short = {**window.after.spend, ObjectKind.KEY: {"k0": 24_000}}
+    before = {**window.before.spend, ObjectKind.KEY: {"k0": 0}}
+    window = replace(
+        window,
+        before=replace(window.before, spend=before),
+        after=replace(window.after, spend=short),
+    )
+    found = _analysed(tmp_path, window, _samples()).faults["a"]["redis-hang"]
+    assert found.spend_lost_micro == 1_000
+
+
+def test_a_fault_that_took_no_effect_is_no_finding(tmp_path: Path) -> None:
+    expect = {"kind": "fault", "variant": "a", "fault": "redis-hang", "never": ["wrong"]}
+    result = _analysed(tmp_path, _window(bit=0), _samples(), expect)
+    assert result.faults["a"]["redis-hang"].verdict == "invalid"
+    assert result.expectations[0].state == "undecided"
+    assert result.verdict == "invalid"
+
+
+def test_an_expectation_of_a_fault_that_is_not_planned_is_refused() -> None:
+    expect = {"kind": "fault", "variant": "a", "fault": "redis-oom", "never": ["wrong"]}
+    with pytest.raises(ValueError, match=r"redis-oom.*does not have; it has redis-hang"):
+        Scenario.model_validate(SCENARIO | {"expect": [expect]})
+
+
+def test_a_study_of_some_faults_asks_only_what_is_of_them() -> None:
+    base = {"kind": "fault", "variant": "a"}
+    scenario = Scenario.model_validate(
+        SCENARIO
+        | {
+            "expect": [
+                base | {"never": ["wrong"]},
+                base | {"fault": "redis-hang", "is": "unaffected"},
+                base | {"stampede_max": 2, "but": ["redis-slow"]},
+                base | {"recovery_s_max": 2, "but": ["redis-hang"]},
+            ]
+        }
+    )
+    some = studies.faults(scenario, ["redis-slow"])
+    assert [one.what for one in some.fault] == ["redis-slow"]
+    kept = [e for e in some.expect if isinstance(e, FaultExpectation)]
+    assert [(e.never, e.recovery_s_max, e.but) for e in kept] == [
+        (["wrong"], None, []),
+        ([], 2.0, []),
+    ]
+    assert studies.faults(scenario) == scenario
+    with pytest.raises(UnknownNameError, match="redis-hang"):
+        studies.faults(scenario, ["redis-kill"])
+    with pytest.raises(UsageError, match="No fault is named"):
+        studies.faults(scenario, [])

@@ -4,6 +4,7 @@ from harness.report.charts import (
     Bar,
     Dot,
     grouped_bars,
+    lines,
     log_bars,
     stacked_shares,
 )
