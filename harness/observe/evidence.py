@@ -116,9 +116,10 @@ class Evidence:
 
     @property
     def unseen_s(self) -> float:
-        """How long before the fault the last scrape was, in s; 0 without a fault."""
+        """How long before the fault all workers last answered a scrape, in s; 0 without a fault."""
         begun_s = 0.0 if self.fault is None else self.fault.begun_s
-        return begun_s - max((s.at_s for s in self.scrapes if s.at_s <= begun_s), default=0.0)
+        whole = (s.at_s for s in self.scrapes if s.at_s <= begun_s and None not in s.workers)
+        return begun_s - max(whole, default=0.0)
 
     @property
     def fallen(self) -> list[str]:
