@@ -43,14 +43,13 @@ def _verdict(one: FaultResult | None) -> Cell:
 def figures_table(result: Result) -> Table:
     """Every figure of each fault and variant."""
     rows = tuple(
-        Row(Cell(name), (Cell(variant), *_figures(one))) for name, variant, one in _each(result)
+        Row(Cell(f"{name}: {variant}"), _figures(one)) for name, variant, one in _each(result)
     )
     return Table(
         "fault-figures",
         "Faults: what callers, servers and books saw",
-        "fault",
+        "fault and variant",
         (
-            Column("variant", numeric=False),
             Column("errors", "of requests"),
             Column("longest, s", "without a timely 2xx"),
             Column("greatest latency, ms"),
