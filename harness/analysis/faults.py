@@ -53,6 +53,7 @@ ALONE: Mapping[str, Literal["all", "replica"]] = {
 for itself: those of all replicas, or of the one that the fault works on."""
 _OK = range(200, 300)
 _UNANSWERED = "no answer"
+_TWO_ENTRIES = f"{ObjectKind.MEMBERSHIP}:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,31 @@ def named_reads(
     ]
 
 
+def logged_reads(window: Evidence, names: Iterable[str], workers: int) -> list[Read] | None:
+    """The source reads that workers logged, of some objects; None where no log can be used.
+
+    The log of a worker that was killed is lost, and one with another clock cannot be placed.
+
+    Args:
+        window: with a fault.
+        names: of the objects.
+        workers: of each replica.
+    """
+    if window.reads is None or (window.fault is not None and window.fault.planned.skew_s):
+        return None
+    known = {*names}
+    return [
+        Read(
+            read.at_s - window.epoch_s,
+            f"{read.object} {read.entry}",
+            f"{read.worker}",
+            read.worker // workers,
+        )
+        for read in window.reads
+        if read.object in known
+    ]
+
+
 def stampede(
     reads: Iterable[Read],
     line_per_s: float,
@@ -320,7 +346,11 @@ def _result(
     requests = [seen(one, window.truths.get(one.key), window.promise_s) for one in samples]
     after = [one for one in requests if one.done_s > event.begun_s]
     errors = Counter(one.error for one in after if one.error)
-    reads = named_reads(samples, names)
+    objects = (name for by_kind in names.values() for name in by_kind.values())
+    logged = logged_reads(window, objects, plan.scenario.workers)
+    reads = named_reads(samples, names) if logged is None else logged
+    # Replies do not say which of a membership's two entries was missing.
+    told = [one for one in reads if logged is not None or not one.object.startswith(_TWO_ENTRIES)]
     asked = Counter(name for one in samples for name in names.get(one.key, {}).values())
     line = line_per_s(
         {name: n / window.duration_s for name, n in asked.items()},
@@ -345,8 +375,8 @@ def _result(
         errors_share=round(errors.total() / len(after), 6) if after else 0.0,
         errors_longest_s=round(longest_without(requests, event.begun_s), 3),
         latency_ms_max=round(max((one.wait_s for one in after), default=0.0) * 1000, 1),
-        stampede=round(stampede(reads, line, event, ttl_s=plan.ttl_s), 3),
-        stampede_before=round(stampede(reads, line, event, ttl_s=plan.ttl_s, before=True), 3),
+        stampede=round(stampede(told, line, event, ttl_s=plan.ttl_s), 3),
+        stampede_before=round(stampede(told, line, event, ttl_s=plan.ttl_s, before=True), 3),
         recovery_s=_rounded(recovery(requests, event.ended_s, window.duration_s)),
         log_records_per_request=_each(records, after),
         log_bytes_per_request=_each(log_bytes, after),

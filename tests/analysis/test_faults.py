@@ -20,6 +20,7 @@ from harness.analysis.faults import (
     Seen,
     hold_faults,
     line_per_s,
+    logged_reads,
     longest_without,
     named_reads,
     recovery,
@@ -30,6 +31,7 @@ from harness.analysis.faults import (
 )
 from harness.authcache.words import ObjectKind
 from harness.domain.faults import FaultEvent, PlannedFault
+from harness.domain.reads import ObjectRead
 from harness.domain.result import FaultResult, Result
 from harness.domain.samples import Sample, SampleWriter
 from harness.errors import UnknownNameError, UsageError
@@ -299,6 +301,19 @@ def test_replies_name_their_reads() -> None:
     assert named_reads(samples, names) == [Read(5.01, "key:1", "1.0", 1)]
 
 
+def test_logged_reads_are_placed_in_the_window() -> None:
+    reads = (
+        ObjectRead(1_005.5, 3, "team:1", "team", "members", "team"),
+        ObjectRead(1_006.0, 0, "key:9", "key", "", "unknown"),
+    )
+    window = _window(reads=reads, epoch_s=1_000.0)
+    found = logged_reads(window, ["team:1"], workers=2)
+    assert found == [Read(5.5, "team:1 members", "3", 1)]
+    assert logged_reads(replace(window, reads=None), ["team:1"], workers=2) is None
+    skewed = replace(window, fault=_event("replica-clock", skew_s=30.0))
+    assert logged_reads(skewed, ["team:1"], workers=2) is None
+
+
 REQUESTS = st.builds(
     Seen,
     st.floats(0, 30),
@@ -465,6 +480,7 @@ SCENARIO: dict[str, Any] = {
 
 
 def _window(bit: int = 7, **changes: Any) -> Evidence:
+    """One with a fault, of a release: replies name its reads."""
     event = replace(_event(), bit=bit)
     logs = [series("authcache_log_records_total", n, level="error") for n in (10, 4, 90)]
     first, scraped, last = (page(one) for one in logs)
@@ -487,7 +503,7 @@ def _window(bit: int = 7, **changes: Any) -> Evidence:
             Scrape(19.0, (last,), 90_000),
         ),
         promise_s=4.1,
-        **changes,
+        **({"reads": None} | changes),
     )
 
 
