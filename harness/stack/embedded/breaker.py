@@ -45,6 +45,11 @@ _POISONED = 1_000
 _LARGE = 4
 """Entries that are written at most; of the large ones fewer, since a server holds 256 MB."""
 _LARGE_BYTES = 10_000_000
+_LEAST_STEP = 4_096
+_LIMITS = 64
+_EVICTS_S = 0.2
+"""Steps in bytes by which memory is taken until something is evicted, and how long each is given.
+A server evicts within milliseconds of a new limit."""
 _SHORT_BYTES = 40
 """A value that is shorter is a counter, a claim or a generation, not an object."""
 _FAILURES = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -187,21 +192,36 @@ class EmbeddedBreaker:
         yield int(deleted)
 
     async def redis_evict(self, _: PlannedFault) -> Steps:
-        """Allow half of what the entries take, and have it evict those least recently used."""
+        """Allow half of what the entries take, and have it evict those least recently used.
+
+        Buffers of connections count too, and may be larger than a small working set: the limit is
+        lowered until something is evicted. Where nothing is left to evict, writes are refused.
+        """
         async with connect(self._redis.address) as client:
             before = await _stat(client, "stats", "evicted_keys")
             sizes = [
                 int(await client.memory_usage(key) or 0)
                 async for key in client.scan_iter(count=_POISONED)
             ]
-            used = await _stat(client, "memory", "used_memory")
-            async with _configured(client, "maxmemory-policy", "allkeys-lru"):
-                limit = max(1, used - sum(sizes) // 2)
-                async with _configured(client, "maxmemory", limit):
-                    self.say(f"{limit} bytes allowed, {used} used, {sum(sizes)} by entries")
-                    yield 0
-                    evicted = await _stat(client, "stats", "evicted_keys") - before
-        yield evicted
+            limit = await _stat(client, "memory", "used_memory")
+            step = max(sum(sizes) // 2, _LEAST_STEP)
+
+            async def evicted() -> int:
+                return await _stat(client, "stats", "evicted_keys") - before
+
+            async with (
+                _configured(client, "maxmemory-policy", "allkeys-lru"),
+                _configured(client, "maxmemory", limit),
+            ):
+                for _try in range(_LIMITS):
+                    limit = max(1, limit - step)
+                    await client.config_set("maxmemory", limit)
+                    if await wait_until(evicted, _EVICTS_S):
+                        break
+                self.say(f"{limit} bytes allowed, {len(sizes)} entries of {sum(sizes)} bytes")
+                yield 0
+                found = await evicted()
+        yield found
 
     async def redis_oom(self, _: PlannedFault) -> Steps:
         """Allow no memory at all, and evict nothing: it refuses every write."""
