@@ -260,11 +260,7 @@ class EmbeddedBreaker:
 
     async def redis_poison(self, planned: PlannedFault) -> Steps:
         """Overwrite entries of objects with what is no entry; they keep their time to live."""
-        poison = _POISONS.get(planned.entry)
-        if poison is None:
-            raise InvalidRunError(
-                f"There is no entry [{planned.entry}] to poison with. Known: {', '.join(_POISONS)}."
-            )
+        poison = _POISONS[planned.entry]
         most = _LARGE if planned.entry == "large" else _POISONED
         written = 0
         async with connect(self._redis.address) as client:
@@ -289,12 +285,14 @@ class EmbeddedBreaker:
         """Kill the server and its backends; it recovers from its log when it starts again."""
         postgres, relay = self.parts.postgres, self.parts.relay
         before = await relay.counts()
-        children = list(_below(postgres.process.pid))
-        await self.parts.processes.end([postgres.process], _KILL_GRACE_S, signal.SIGKILL)
-        # Backends lead groups of their own, and the memory that they share must be free.
-        for pid, born in children:
-            if guard.birth(pid) == born:
-                _signal(pid, signal.SIGKILL)
+        # Stopped first, so that it starts no backend that is not killed. Backends lead groups of
+        # their own, and the memory that they share must be free before the next server starts.
+        with await _stopped(postgres.process.pid):
+            children = list(_below(postgres.process.pid))
+            await self.parts.processes.end([postgres.process], _KILL_GRACE_S, signal.SIGKILL)
+            for pid, born in children:
+                if guard.birth(pid) == born:
+                    _signal(pid, signal.SIGKILL)
         await wait_until(
             lambda: all(guard.birth(pid) != born for pid, born in children), _PATIENCE_S
         )
@@ -466,7 +464,7 @@ _POISONS: Mapping[str, Callable[[Redis, bytes, bytes], Any]] = {
     # Blanks at its end leave the value of JSON as it was; only its size is wrong.
     "large": _instead(lambda value: value.ljust(_LARGE_BYTES)),
 }
-"""What is written in place of an entry, by `PlannedFault.entry`."""
+"""What is written in place of an entry, by the names of `harness.domain.faults.ENTRIES`."""
 
 
 @contextlib.asynccontextmanager
