@@ -20,12 +20,18 @@ VERDICT_WORDS = {
     "interrupted": "Interrupted",
     "observed": "Observed",
 }
-NOTHING_PLANTED = "Nothing is planted in this run."
 
 
 def verdict_word(result: Result) -> str:
     """The verdict as a word for a heading."""
     return VERDICT_WORDS[result.verdict]
+
+
+def nothing_planted(result: Result) -> str:
+    """What a run without premises says of them."""
+    if result.faults:
+        return "Faults are planted, each in a window of its own, and nothing else."
+    return "Nothing is planted in this run."
 
 
 def measured(result: Result) -> bool:

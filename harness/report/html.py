@@ -80,7 +80,7 @@ def _head(result: Result) -> dict[str, Any]:
         "started": facts.started(result),
         "set_up": facts.set_up(result),
         "not_instrumented": not_instrumented(result),
-        "nothing_planted": facts.NOTHING_PLANTED,
+        "nothing_planted": facts.nothing_planted(result),
         "trust": [
             (
                 "Ledger",

@@ -141,7 +141,7 @@ def _verdict(result: Result) -> str:
 
 def _premises(result: Result) -> str:
     if not result.premises:
-        return facts.NOTHING_PLANTED
+        return facts.nothing_planted(result)
     return "\n>\n".join(f"> **Planted:** {escape(premise)}" for premise in result.premises)
 
 

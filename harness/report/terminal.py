@@ -88,7 +88,7 @@ def _premises(result: Result, console: Console) -> None:
     for premise in result.premises:
         say(console, f"Planted: {premise}", "yellow")
     if not result.premises:
-        say(console, facts.NOTHING_PLANTED, "dim")
+        say(console, facts.nothing_planted(result), "dim")
 
 
 def _reasons(result: Result, console: Console) -> None:

@@ -110,6 +110,13 @@ def test_a_run_of_faults_alone_was_measured() -> None:
     assert "Nothing was measured" not in summary_markdown(alone(issue_27874()))
 
 
+def test_a_run_with_faults_does_not_say_that_nothing_is_planted() -> None:
+    without = with_faults(issue_27874()).model_copy(update={"premises": []})
+    for text in (_terminal(without), summary_markdown(without), report_html(without)):
+        assert "Nothing is planted" not in text
+        assert "Faults are planted" in text
+
+
 def test_a_run_without_faults_says_nothing_of_them() -> None:
     result = issue_27874()
     for text in (summary_markdown(result), report_html(result)):
