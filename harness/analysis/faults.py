@@ -283,8 +283,8 @@ def line_per_s(
         ttl_s: time to live.
         shared: whether there is a Redis tier.
     """
-    # Objects that are asked for equally often have the same figure, which takes a simulation.
-    rates = Counter(round(rate * ttl_s, 3) for rate in requests_per_s.values())
+    # Two digits are enough for a line, and each figure takes a simulation.
+    rates = Counter(float(f"{rate * ttl_s:.2g}") for rate in requests_per_s.values())
     return (
         sum(n * expected_reads(workers, rate, shared=shared) for rate, n in rates.items()) / ttl_s
     )
@@ -384,7 +384,7 @@ def _result(
             max(0, due - gained) for due, gained in window.spend(ObjectKind.KEY).values()
         ),
         wrong=answers.wrong.total(),
-        stale=answers.stale.total(),
+        stale=answers.stale_replies.total(),
         let_through=answers.let_through.total(),
         timeline=timeline(requests, reads, window.duration_s),
     )

@@ -417,7 +417,7 @@ class FaultResult(_Part):
     wrong: int
     """Objects served that were never right."""
     stale: int
-    """Answers that were right only longer ago than the promise."""
+    """Replies that were right only longer ago than the promise."""
     let_through: int
     """2xx replies that should have been refused."""
     timeline: list[FaultSecond]
