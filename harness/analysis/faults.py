@@ -51,6 +51,8 @@ ALONE: Mapping[str, Literal["all", "replica"]] = {
 }
 """Faults while which workers find nothing in Redis that another has read, so that each must read
 for itself: those of all replicas, or of the one that the fault works on."""
+SILENT = frozenset({"postgres-kill", "postgres-hang", "postgres-full"})
+"""Faults while which no read of an object comes back, so that every cache must ask again."""
 _OK = range(200, 300)
 _UNANSWERED = "no answer"
 _TWO_ENTRIES = f"{ObjectKind.MEMBERSHIP}:"
@@ -237,7 +239,8 @@ def stampede(
     than a TTL: so it reads each object that was read in that second once. While a fault keeps
     workers from Redis, each of them reads for itself. Where few objects expired, a second that is
     below the reference line is none in which reads pile up: two workers that race for one object
-    are no stampede.
+    are no stampede. While Postgres gives no answer nothing can be cached: of such a fault, what
+    comes after it counts.
 
     Args:
         reads: of the window.
@@ -246,10 +249,12 @@ def stampede(
         ttl_s: time to live; with less than 2 s half of it is looked at, not a second.
         before: look at the time before it, not at the time from its beginning on.
     """
+    from_s = event.ended_s if event.planned.what in SILENT else event.begun_s
+    within = (read for read in reads if read.at_s < event.begun_s or read.at_s >= from_s)
     worst, span_s = 0.0, min(1.0, ttl_s / 2)
     second: deque[Read] = deque()
     ones: Counter[tuple[str, str]] = Counter()
-    for read in sorted(reads):
+    for read in sorted(within):
         if (read.at_s < event.begun_s) != before:
             continue
         second.append(read)
@@ -467,6 +472,16 @@ class _Limit(NamedTuple):
     text: Callable[[FaultResult], str]
     figure: Callable[[FaultResult], float | None] | None = None
     """What is compared with the limit; None of a verdict, and for what has no number."""
+    watch_s: float = 0.0
+    """How long a window must go on after the fault for that."""
+
+    def unseen(self, one: FaultResult) -> str:
+        """Why a fault decides nothing; empty where it does."""
+        if one.verdict == "invalid":
+            return "took no effect"
+        if one.recovery_s is None and one.watched_s < self.watch_s:
+            return f"was watched for {one.watched_s:.3g} s after its end, not {self.watch_s:g}"
+        return ""
 
 
 def _limits(e: FaultExpectation) -> list[_Limit]:
@@ -498,6 +513,7 @@ def _limits(e: FaultExpectation) -> list[_Limit]:
                 lambda one: one.recovery_s is not None and one.recovery_s <= within_s,
                 recovery_text,
                 lambda one: one.recovery_s,
+                within_s + GOOD_SECONDS,
             )
         )
     if (lost := e.spend_lost_micro_max) is not None:
@@ -525,15 +541,15 @@ def _is_of(e: FaultExpectation, name: str) -> bool:
 
 
 def _hold(e: FaultExpectation, limit: _Limit, ones: Mapping[str, FaultResult]) -> ExpectationResult:
-    bit = {name: one for name, one in ones.items() if one.verdict != "invalid"}
+    bit = {name: one for name, one in ones.items() if limit.unseen(one) == ""}
     broken = {name: one for name, one in bit.items() if not limit.kept(one)}
     shown = broken or (bit if e.fault != ALL else {})
     state: State = "fails" if broken else "holds"
     reason = ""
     if not broken and len(bit) < max(len(ones), 1):
         state = "undecided"
-        without = ", ".join(name for name in ones if name not in bit) or "no fault was measured"
-        reason = f"no effect: {without}" if ones else without
+        without = [f"{name} {limit.unseen(one)}" for name, one in ones.items() if name not in bit]
+        reason = ", ".join(without) or "no fault was measured"
     figures = [n for one in bit.values() if limit.figure and (n := limit.figure(one)) is not None]
     worst = max(figures, default=None)
     about = f"{len(ones)} faults" if e.fault == ALL else e.fault

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from harness.analysis.faults import recovery_text
 from harness.domain.result import FaultResult, Result
@@ -40,55 +40,82 @@ def _verdict(one: FaultResult | None) -> Cell:
     return Cell(one.verdict, "\n".join(one.reasons), one.verdict)
 
 
-def figures_table(result: Result) -> Table:
-    """Every figure of each fault and variant."""
-    rows = tuple(
-        Row(Cell(f"{name}: {variant}"), _figures(one)) for name, variant, one in _each(result)
-    )
-    return Table(
-        "fault-figures",
-        "Faults: what callers, servers and books saw",
-        "fault and variant",
+def callers_table(result: Result) -> Table:
+    """What callers saw of each fault and variant."""
+    return _table(
+        result,
+        "fault-callers",
+        "Faults: what callers saw",
         (
             Column("errors", "of requests"),
             Column("longest, s", "without a timely 2xx"),
-            Column("greatest latency, ms"),
-            Column("stampede", "reads over a correct cache's"),
+            Column("latency, ms", "greatest"),
             Column("recovered", "after the fault's end"),
-            Column("spend lost, µUSD"),
             Column("wrong"),
             Column("stale"),
             Column("let through"),
+        ),
+        _to_callers,
+        "Of the requests that ended after the fault began, until the end of its window. Timely: "
+        "within a second of when it was due. Recovered: until three good seconds in a row begin, "
+        "with timely 2xx alone.",
+    )
+
+
+def servers_table(result: Result) -> Table:
+    """What servers, logs and books saw of each fault and variant."""
+    return _table(
+        result,
+        "fault-servers",
+        "Faults: what servers and books saw",
+        (
+            Column("stampede", "before"),
+            Column("spend lost, µUSD"),
             Column("log records", "per 1,000 requests"),
             Column("log bytes", "per request"),
             Column("took effect", numeric=False),
         ),
-        rows,
-        "Of the requests that ended after the fault began, until the end of its window. Timely: "
-        "within a second of when it was due. Stampede: source reads in the worst second over those "
-        "of a correct cache in it. Recovered: until three good seconds in a row begin, with timely "
-        "2xx alone.",
+        _to_servers,
+        "Stampede: source reads in the worst second over those of a correct cache in it, and the "
+        "same before the fault.",
     )
 
 
-def _figures(one: FaultResult) -> tuple[Cell, ...]:
-    failed = sum(one.errors.values())
+def _table(
+    result: Result,
+    name: str,
+    caption: str,
+    columns: tuple[Column, ...],
+    cells: Callable[[FaultResult], tuple[Cell, ...]],
+    foot: str,
+) -> Table:
+    rows = tuple(
+        Row(Cell(f"{fault}: {variant}"), cells(one)) for fault, variant, one in _each(result)
+    )
+    return Table(name, caption, "fault and variant", columns, rows, foot)
+
+
+def _to_callers(one: FaultResult) -> tuple[Cell, ...]:
     kinds = ", ".join(f"{kind}: {n:,}" for kind, n in one.errors.items())
-    before = one.stampede_before
-    records = one.log_records_per_request
     return (
-        Cell(share(failed, one.requests), kinds),
+        Cell(share(sum(one.errors.values()), one.requests), kinds),
         Cell(seconds(one.errors_longest_s)),
         Cell(time_ms(one.latency_ms_max)),
-        Cell(_times(one.stampede), f"before {_times(before)}" if before is not None else ""),
         Cell(recovery_text(one)),
-        Cell(count(one.spend_lost_micro)),
         Cell(count(one.wrong)),
         Cell(count(one.stale)),
         Cell(count(one.let_through)),
+    )
+
+
+def _to_servers(one: FaultResult) -> tuple[Cell, ...]:
+    records = one.log_records_per_request
+    return (
+        Cell(_times(one.stampede), _times(one.stampede_before)),
+        Cell(count(one.spend_lost_micro)),
         Cell(rate(None if records is None else 1000 * records)),
         Cell(rate(one.log_bytes_per_request)),
-        Cell(f"{one.bit:,} {one.bit_what}", one.detail),
+        Cell(f"{one.bit:,} {one.bit_what}"),
     )
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from harness.domain.result import Result
 from harness.errors import UsageError
 from harness.report import facts
-from harness.report.faults import figures_table, sheet_table
+from harness.report.faults import callers_table, servers_table, sheet_table
 from harness.report.grid import draw, say
 from harness.report.markdown import bullets, escape, markdown_table
 from harness.report.study import head_markdown, say_head
@@ -32,7 +32,8 @@ def print_faults(result: Result, console: Console) -> None:
     if not result.faults:
         return
     draw(console, sheet_table(result))
-    draw(console, figures_table(result))
+    draw(console, callers_table(result))
+    draw(console, servers_table(result))
     for line in asked(result):
         say(console, f"- {line}", indent=2)
 
@@ -54,7 +55,7 @@ def asked(result: Result) -> list[str]:
 
 _HOW = (
     "`{}` breaks one part after the other under load, and writes this page. How each figure is "
-    "made: [method](method.md#faults). The last column of the second table is the counter that "
+    "made: [method](method.md#faults). The last column of the last table is the counter that "
     "proves that a fault took effect; one that did not makes the run invalid."
 )
 
@@ -77,5 +78,6 @@ def _tables(result: Result) -> list[str]:
     return [
         markdown_table(sheet_table(result)),
         bullets(asked(result)),
-        markdown_table(figures_table(result)),
+        markdown_table(callers_table(result)),
+        markdown_table(servers_table(result)),
     ]

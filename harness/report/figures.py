@@ -17,7 +17,7 @@ from harness.report.charts import (
     log_bars,
     stacked_shares,
 )
-from harness.report.faults import faults_of, figures_table, timeline_table
+from harness.report.faults import callers_table, faults_of, servers_table
 from harness.report.freshness import clock_text, freshness_table
 from harness.report.matrix import SCOPE_NOTES, reference_line, reference_text, scopes_of
 from harness.report.measures import objects_of, outcomes_of, tiers_of, words
@@ -153,7 +153,7 @@ def fault_figures(result: Result) -> list[Figure]:
         "second. Between the dashed lines something was broken.",
         lambda row: 100 * row.ok / due if (due := row.ok + row.late + row.errors) else None,
         " %",
-        figures_table(result),
+        callers_table(result),
     )
     reads = _fault_figure(
         result,
@@ -162,7 +162,7 @@ def fault_figures(result: Result) -> list[Figure]:
         "Source reads in each second. A correct cache reads an object once when it has expired.",
         lambda row: row.reads,
         "",
-        timeline_table(result),
+        servers_table(result),
     )
     return [answered, reads]
 

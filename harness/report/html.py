@@ -12,7 +12,7 @@ from harness.analysis.cells import CELLS
 from harness.domain.result import Result
 from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
-from harness.report.faults import sheet_table
+from harness.report.faults import sheet_table, timeline_table
 from harness.report.figures import Figure, fault_figures, figures, freshness_figure
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import MARKS, headline_table, matrix_table
@@ -114,6 +114,7 @@ def _tables(result: Result) -> dict[str, Any]:
         "combined_view": combined_view_table(result),
         "does_not_add_up": check_combined_view(result.combined_view),
         "sheet": sheet_table(result),
+        "timeline": timeline_table(result),
         "measures": measures_table(result),
         "refusals": refusals_table(result),
         "others": details.other_tables(result),

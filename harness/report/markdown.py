@@ -10,7 +10,7 @@ from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.details import expiry_table
-from harness.report.faults import figures_table, sheet_table
+from harness.report.faults import callers_table, servers_table, sheet_table
 from harness.report.freshness import clocks_table, freshness_table
 from harness.report.instrumented import not_instrumented
 from harness.report.matrix import FAILS, MARKS, headline_table, matrix_table
@@ -63,7 +63,8 @@ def _faults(result: Result) -> list[str]:
         return []
     return [
         markdown_table(sheet_table(result)),
-        _fold("Faults in figures", markdown_table(figures_table(result))),
+        _fold("What callers saw of each fault", markdown_table(callers_table(result))),
+        _fold("What servers and books saw of it", markdown_table(servers_table(result))),
     ]
 
 

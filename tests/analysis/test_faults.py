@@ -271,6 +271,15 @@ def test_only_the_replica_without_redis_may_read_for_itself() -> None:
     assert stampede(reads, 1.0, _event("redis-flush"), ttl_s=TTL_S) == pytest.approx(4.0)
 
 
+def test_while_postgres_gives_no_answer_reads_are_no_stampede_and_afterwards_they_are() -> None:
+    reads = [Read(ENDED_S - 1 + n / 100, "o", "0", 0) for n in range(130)]
+    assert stampede(reads, 1.0, _event("postgres-kill"), ttl_s=TTL_S) == 30.0
+    assert stampede(reads, 1.0, _event("postgres-slow"), ttl_s=TTL_S) > 90
+    before = [Read(1.0, "o", f"{n}", 0) for n in range(5)]
+    kill = _event("postgres-kill")
+    assert stampede(before, 1.0, kill, ttl_s=TTL_S, before=True) == 5.0
+
+
 def test_two_workers_that_race_for_one_object_are_no_stampede() -> None:
     race = [Read(6.0, "o", "0", 0), Read(6.001, "o", "1", 1)]
     assert stampede(race, 20.0, _event(), ttl_s=TTL_S) == pytest.approx(0.1)
@@ -443,6 +452,16 @@ def test_what_is_left_out_is_not_asked() -> None:
     assert _held(_expect(**expect), replica_kill=lost, redis_hang=_found())[0][0] == "fails"
     but = _expect(but=["replica-kill"], **expect)
     assert _held(but, replica_kill=lost, redis_hang=_found())[0][0] == "holds"
+
+
+def test_a_window_that_ends_before_recovery_could_be_seen_decides_nothing() -> None:
+    short = _found(recovery_s=None, watched_s=7.9)
+    (held,) = hold_faults([_expect(recovery_s_max=5)], {"a": {"redis-hang": short}})
+    assert held.state == "undecided"
+    assert held.reason == "redis-hang was watched for 7.9 s after its end, not 8"
+    assert _held(_expect(recovery_s_max=4.9), redis_hang=short)[0][0] == "fails"
+    at_once = _found(recovery_s=0.0, watched_s=4.0)
+    assert _held(_expect(recovery_s_max=5), redis_hang=at_once)[0][0] == "holds"
 
 
 def test_a_fault_without_effect_decides_nothing() -> None:

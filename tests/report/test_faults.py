@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.domain.result import FaultResult, FaultSecond, Result
 from harness.errors import UsageError
-from harness.report.faults import figures_table, sheet_table, timeline_table
+from harness.report.faults import callers_table, servers_table, sheet_table, timeline_table
 from harness.report.faults_report import faults_files, faults_page, print_faults, require_faults
 from harness.report.figures import fault_figures
 from harness.report.html import report_html
@@ -126,18 +126,30 @@ def test_a_run_without_faults_says_nothing_of_them() -> None:
         require_faults(result)
 
 
-def test_every_figure_is_in_the_table() -> None:
-    table = figures_table(with_faults(issue_27874()))
-    (outage,) = [row for row in table.rows if row.cells[1].text == "4.96"]
-    texts = {column.label: cell for column, cell in zip(table.columns, outage.cells, strict=True)}
-    assert outage.head.text == "redis-hang: litellm_1_84"
-    assert (texts["errors"].text, texts["errors"].note) == ("25.0 %", "503: 190, timeout: 10")
-    assert (texts["stampede"].text, texts["stampede"].note) == ("2.54", "before 1.00")
-    assert texts["recovered"].text == "not within 10.9 s"
-    assert texts["spend lost, µUSD"].text == "750"
-    assert texts["log records"].text == "2,500"
-    assert texts["took effect"].text == "7 commands that waited"
-    assert len(table.rows) == 4
+def test_every_figure_is_in_a_table() -> None:
+    texts: dict[str, tuple[str, str]] = {}
+    for table in (callers_table, servers_table):
+        made = table(with_faults(issue_27874()))
+        assert len(made.rows) == 4
+        (outage,) = [row for row in made.rows if row.head.text == "redis-hang: litellm_1_84"]
+        texts |= {
+            column.label: (cell.text, cell.note)
+            for column, cell in zip(made.columns, outage.cells, strict=True)
+        }
+    assert texts == {
+        "errors": ("25.0 %", "503: 190, timeout: 10"),
+        "longest, s": ("4.96", ""),
+        "latency, ms": ("5,000", ""),
+        "recovered": ("not within 10.9 s", ""),
+        "wrong": ("0", ""),
+        "stale": ("0", ""),
+        "let through": ("0", ""),
+        "stampede": ("2.54", "1.00"),
+        "spend lost, µUSD": ("750", ""),
+        "log records": ("2,500", ""),
+        "log bytes": ("2,100", ""),
+        "took effect": ("7 commands that waited", ""),
+    }
 
 
 def test_a_fault_that_one_variant_was_spared_has_a_dash() -> None:
@@ -174,11 +186,11 @@ def test_each_fault_has_a_panel_with_a_line_for_each_variant_and_its_edges() -> 
     assert "recommended, second 5: 100 %" in drawn
 
 
-def test_the_page_of_the_docs_names_the_command_and_has_both_tables() -> None:
+def test_the_page_of_the_docs_names_the_command_and_has_its_tables() -> None:
     page = faults_page(alone(issue_27874()))
     assert "harness faults --variants recommended,litellm_1_84 --scenario issue-27874" in page
-    assert len(markdown_tables(page)) == 2
-    assert len(markdown_tables(faults_files(alone(issue_27874()))["faults.md"])) == 2
+    assert len(markdown_tables(page)) == 3
+    assert len(markdown_tables(faults_files(alone(issue_27874()))["faults.md"])) == 3
 
 
 def test_the_files_of_a_run_of_faults_can_be_written(tmp_path: Path) -> None:
