@@ -221,6 +221,7 @@ class Recording:
         self.sizes: list[int] = []
         self.decodes = 0
         self.failed: Counter[tuple[ObjectKind, str, KeyScope]] = Counter()
+        self.unread: Counter[tuple[ObjectKind, str]] = Counter()
         self.served: list[tuple[Tier, ObjectKind, float]] = []
         self.outages: list[BaseException] = []
         self.pending = 0
@@ -246,6 +247,9 @@ class Recording:
 
     def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
         self.failed[kind, logged, scope] += 1
+
+    def failed_entry(self, kind: ObjectKind, writer: str) -> None:
+        self.unread[kind, writer] += 1
 
     def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
         def bound(kind: ObjectKind) -> Callable[[float], None]:

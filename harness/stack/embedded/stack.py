@@ -201,9 +201,11 @@ class EmbeddedStack:
         await wait_until_ready(
             spec.name, _readiness_urls(fleet, replicas), spec.target.ready_timeout_s
         )
-        if spec.target.origin is not None and spec.settings.metrics:
-            pages = [worker.metrics_url for worker in fleet.workers]
-            await check_origins(spec.name, pages, spec.target.origin)
+        for replica in range(spec.replicas if spec.settings.metrics else 0):
+            origin = spec.target.member(replica).origin
+            if origin is not None:
+                pages = [one.metrics_url for one in fleet.workers if one.replica == replica]
+                await check_origins(spec.name, pages, origin)
         return fleet
 
     async def _database(self, spec: FleetSpec, databases: Databases) -> FleetDatabase:

@@ -71,6 +71,8 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
+        if settings.mixed:
+            self.cache.writer = settings.variant
         self.invalidation: Invalidation = MECHANISMS[switches.invalidation](self.cache)
         """Called by the handler of a change."""
         self.management = Management(
@@ -118,7 +120,11 @@ class Worker:
         if self._redis is None:
             return None
         return RedisTier(
-            self._redis, recorder, namespace=self.settings.redis_namespace, breaker=Breaker()
+            self._redis,
+            recorder,
+            namespace=self.settings.redis_namespace,
+            breaker=Breaker(),
+            writer=self.settings.variant if self.settings.mixed else "",
         )
 
 
