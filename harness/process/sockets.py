@@ -63,6 +63,21 @@ def listen(port: int = 0) -> socket.socket:
     return listener
 
 
+def hold(port: int) -> socket.socket:
+    """A socket that keeps a port while nothing listens on it: connections to it are refused.
+
+    Close it right before the port is taken again. Raises OSError.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((LOOPBACK, port))
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
 @contextlib.contextmanager
 def replica_sockets(
     replicas: int, workers: int, base_port: int | None

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import SetupError
 from harness.process import groups
 from harness.process.sockets import LOOPBACK
-from harness.stack.base import Fleet, FleetSpec
+from harness.stack.base import Breaker, Fleet, FleetSpec
 from harness.stack.compose.containers import containers, exit_report, keep_logs, take_down
 from harness.stack.compose.deaths import Deaths
 from harness.stack.compose.docker import check, find_docker, have_image
@@ -49,6 +49,7 @@ class ComposeStack:
     """
 
     name = "compose"
+    breaks: frozenset[str] = frozenset()
 
     health_interval = "1h"
     """A run does not use Docker's own health checks, and they cost CPU: see Project.up."""
@@ -126,6 +127,10 @@ class ComposeStack:
     def facts(self) -> Mapping[str, str]:
         """Versions, images and settings that a reader of the numbers needs."""
         return dict(self._facts)
+
+    def breaker(self, fleet: Fleet) -> Breaker:
+        """What breaks a fleet. See `Stack.breaker`."""
+        raise NotImplementedError(fleet.name)
 
     async def kill(self, fleet: str, number: int) -> None:
         """Kill a replica, as a planned fault. Raises SetupError."""

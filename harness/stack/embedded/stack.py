@@ -7,28 +7,28 @@ import re
 import secrets
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from harness.errors import SetupError
+from harness.domain.faults import FAULTS
+from harness.errors import SetupError, UsageError
 from harness.process import groups, guard
 from harness.process.guard_link import GuardLink
 from harness.process.privileges import postgres_account, stack_folder
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import ReplicaSockets, replica_sockets, url
 from harness.process.waiting import gather_all
-from harness.stack.base import Fleet, FleetSpec, WorkerAddress
+from harness.stack.base import Breaker, Fleet, FleetSpec, WorkerAddress
 from harness.stack.databases import Databases, FleetDatabase, safe_name
 from harness.stack.dsn import check_url
 from harness.stack.embedded import valkey
 from harness.stack.embedded.binaries import find_valkey
 from harness.stack.embedded.postgres import PostgresServer, start_postgres
-from harness.stack.embedded.readiness import check_origins, wait_until_ready
+from harness.stack.embedded.replicas import GRACE_S, Replicas, Servers
 from harness.stack.embedded.usage import UsageMeter
 from harness.stack.embedded.user_redis import NOT_COUNTED, UserRedis
-from harness.targets.base import ReplicaContext
+from harness.targets.base import Target
 
 METRICS_PATH = "/metrics"
-_REPLICA_GRACE_S = 10.0
 _SERVER_GRACE_S = 5.0
 
 
@@ -42,9 +42,15 @@ class EmbeddedStack:
         redis_url: A Redis of the user's, which all fleets share, each under a prefix of its
             own. None starts one per fleet.
         durable: Whether a commit of our own Postgres waits for the disk.
+        faults: Whether fleets are broken on purpose: each then has a Postgres of its own, which is
+            durable, and reaches its servers through a relay.
+
+    Raises:
+        UsageError: faults, on a server of the user's.
     """
 
     name = "embedded"
+    breaks = frozenset(FAULTS)
 
     def __init__(
         self,
@@ -53,10 +59,16 @@ class EmbeddedStack:
         postgres_dsn: str | None = None,
         redis_url: str | None = None,
         durable: bool = False,
+        faults: bool = False,
     ) -> None:
         self.problems: list[str] = []
         """What `close` could not undo, as messages for the user."""
         self._token = secrets.token_hex(16)
+        if faults and (postgres_dsn is not None or redis_url is not None):
+            raise UsageError(
+                "The scenario has faults, but POSTGRES_DSN or REDIS_URL names a server of your "
+                "own, which the harness does not break. Unset both."
+            )
         if postgres_dsn is not None:
             check_url("POSTGRES_DSN", postgres_dsn)
         self._user_dsn = postgres_dsn
@@ -66,6 +78,8 @@ class EmbeddedStack:
         self._facts: dict[str, str] = {"stack": self.name}
         self._meter = UsageMeter()
         self._fleets: set[str] = set()
+        self._replicas: dict[str, Replicas] = {}
+        self._faults = faults
         self._closing = asyncio.Lock()
         self._closed = False
         self._guard: GuardLink | None = None
@@ -102,6 +116,24 @@ class EmbeddedStack:
         except BaseException:
             await self.close()
             raise
+
+    async def replace_replica(
+        self,
+        fleet: Fleet,
+        index: int,
+        *,
+        target: Target | None = None,
+        how: Literal["kill", "term"] = "term",
+        after_s: float = 0.0,
+    ) -> None:
+        """End one replica and start its successor. See `ProcessStack.replace_replica`."""
+        replicas = self._replicas[fleet.name]
+        await replicas.end(index, how)
+        await replicas.succeed(index, after_s, target)
+
+    def breaker(self, fleet: Fleet) -> Breaker:
+        """What breaks a fleet. See `Stack.breaker`."""
+        raise NotImplementedError(fleet.name)
 
     async def died(self) -> str:
         """Wait until anything exits unexpectedly; returns what did, with its last log lines."""
@@ -192,20 +224,12 @@ class EmbeddedStack:
                 self._database(spec, self._databases), self._redis(spec)
             )
             fleet = self._fleet(spec, sockets, database, redis_url, logs)
-            replicas = [
-                processes.spawn(
-                    _replica_command(fleet, index, sockets[index], logs[index], self._folder)
-                )
-                for index in range(spec.replicas)
-            ]
-        await wait_until_ready(
-            spec.name, _readiness_urls(fleet, replicas), spec.target.ready_timeout_s
-        )
-        for replica in range(spec.replicas if spec.settings.metrics else 0):
-            origin = spec.target.member(replica).origin
-            if origin is not None:
-                pages = [one.metrics_url for one in fleet.workers if one.replica == replica]
-                await check_origins(spec.name, pages, origin)
+            servers = [Servers(fleet.dsn, redis_url)] * spec.replicas
+            replicas = Replicas(processes, fleet, servers, self._folder, {})
+            self._replicas[spec.name] = replicas
+            for index in range(spec.replicas):
+                replicas.start(index, sockets[index])
+        await replicas.ready(*range(spec.replicas))
         return fleet
 
     async def _database(self, spec: FleetSpec, databases: Databases) -> FleetDatabase:
@@ -265,7 +289,7 @@ class EmbeddedStack:
 
     async def _end_replicas(self, processes: Processes) -> None:
         """First the replicas, while the servers still accept what they flush."""
-        await processes.stop("fleet:", _REPLICA_GRACE_S)
+        await processes.stop("fleet:", GRACE_S)
         if self._databases is not None:
             self.problems += await self._databases.drop_all()
         if self._user_redis is not None and self._fleets:
@@ -282,44 +306,6 @@ class EmbeddedStack:
             await step
         except Exception as error:  # noqa: BLE001  close() promises never to raise
             self.problems.append(f"Closing the stack: {type(error).__name__}: {error}")
-
-
-def _replica_command(
-    fleet: Fleet, index: int, sockets: ReplicaSockets, log_file: Path, folder: Path
-) -> Command:
-    spec = fleet.spec
-    context = ReplicaContext(
-        fleet=spec.name,
-        replica=index,
-        workers=spec.workers,
-        listen_fd=sockets.clients.fileno(),
-        metrics_fds=tuple(one.fileno() for one in sockets.metrics),
-        dsn=fleet.dsn,
-        redis_url=fleet.redis_url,
-        redis_namespace=fleet.redis_namespace,
-        settings=spec.settings,
-        master_key=spec.master_key,
-    )
-    process = spec.target.process(context)
-    return Command(
-        name=f"replica {index} of {spec.name}",
-        group=f"fleet:{spec.name}",
-        argv=process.argv,
-        log_file=log_file,
-        # A replica's temporary files are removed with the stack's folder, however it ends.
-        env={**process.env, "TMPDIR": str(folder)},
-        inherit=sockets.descriptors(),
-        other_python=process.other_python,
-    )
-
-
-def _readiness_urls(fleet: Fleet, replicas: list[Process]) -> list[tuple[Process, str]]:
-    path = fleet.spec.target.readiness_path
-    clients = [(replicas[index], base + path) for index, base in enumerate(fleet.replica_urls)]
-    if not fleet.spec.settings.metrics:
-        return clients
-    workers = [(replicas[one.replica], one.metrics_url) for one in fleet.workers]
-    return clients + workers
 
 
 def _file_name(fleet: str) -> str:
