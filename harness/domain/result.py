@@ -38,8 +38,8 @@ from harness.domain.series import (
 
 SCHEMA_VERSION = 2
 
-Phase = Literal["cold_fill", "measured", "refusals", "changes"]
-"""Purpose of a window."""
+Phase = Literal["cold_fill", "measured", "refusals", "changes", "faults", "recovered"]
+"""Purpose of a window; ``recovered`` comes after each fault."""
 
 Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]
 """The worst first."""

@@ -198,6 +198,26 @@ class Processes:
         self._closing = True
 
 
+LOG_LIMIT = 50_000_000
+"""Bytes of one log, in a run that breaks something: a replica may write a traceback a request."""
+
+
+def cut_log(log_file: Path, limit: int = LOG_LIMIT) -> int:
+    """Keep the first half of a log that has more than so many bytes; returns how many were cut.
+
+    Its last line says so. What the process writes from now on is appended: logs are opened so.
+    """
+    with contextlib.suppress(OSError), log_file.open("r+b") as log:
+        size = log.seek(0, os.SEEK_END)
+        if size > limit:
+            log.truncate(limit // 2)
+            note = f"\n[{size - limit // 2:,} bytes were cut here: the log is limited]\n".encode()
+            with log_file.open("ab") as end:
+                end.write(note)
+            return size - limit // 2 - len(note)
+    return 0
+
+
 def end_of_log(log_file: Path, start: int = 0) -> str:
     """The end of a log file, from byte `start` on; empty where it cannot be read."""
     with contextlib.suppress(OSError), log_file.open("rb") as log:
