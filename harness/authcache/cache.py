@@ -310,6 +310,8 @@ class AuthCache:
                 # A live object of another kind under the same key: up to 1.83 this fell through
                 # to Postgres silently.
                 trace.lookups.append(Lookup(_MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
+                if self.writer:
+                    self.recorder.failed_entry(kind, self.writer_of(slot.read_at))
                 self.recorder.failed_read(kind, "nothing", trace.scope)
                 return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
