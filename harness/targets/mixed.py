@@ -258,7 +258,7 @@ class MixedTarget(Target):
     def describe(self) -> Mapping[str, Any]:
         """In place of switches: who runs what, and whose tables there are."""
         tables = self._names[self._tables]
-        return {"replicas": ", ".join(self.members), "tables": f"of {tables}"}
+        return {"replicas": ", ".join(self.members), "tables": tables}
 
 
 class _OfBoth(Database):
