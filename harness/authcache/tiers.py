@@ -552,7 +552,7 @@ def new_claim() -> bytes:
     return (_CLAIM + secrets.token_hex(16)).encode()
 
 
-_NAMED = re.compile(rb"(\d+\.\d{6});([\w.=-]+)", re.ASCII)
+_NAMED = re.compile(rb"(\d+\.\d{6});([!-~]+)")
 """A read time with the name of a variant behind it."""
 
 

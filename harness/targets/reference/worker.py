@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import quote
 
 import asyncpg
 
@@ -71,8 +72,7 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
-        if settings.mixed:
-            self.cache.writer = settings.variant
+        self.cache.writer = self._writer_name
         self.invalidation: Invalidation = MECHANISMS[switches.invalidation](self.cache)
         """Called by the handler of a change."""
         self.management = Management(
@@ -104,6 +104,11 @@ class Worker:
                 self.cache, self._layout, self._writer, budgets, time_scale=settings.time_scale
             )
 
+    @property
+    def _writer_name(self) -> str:
+        """What entries name in a fleet of two variants: a word, in a frame and in a header."""
+        return quote(self.settings.variant, safe="") if self.settings.mixed else ""
+
     async def close(self) -> None:
         """Finish background writes, flush spend, close connections."""
         await self.invalidation.close()
@@ -124,7 +129,7 @@ class Worker:
             recorder,
             namespace=self.settings.redis_namespace,
             breaker=Breaker(),
-            writer=self.settings.variant if self.settings.mixed else "",
+            writer=self._writer_name,
         )
 
 
