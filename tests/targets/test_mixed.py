@@ -22,17 +22,20 @@ from harness.targets.base import (
 )
 from harness.targets.mixed import MixedTarget, member_names
 from harness.targets.registry import kind_of, kind_of_choice
+from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.settings import RunSettings
 from tests.silence import Silence
+from tests.stack.fakes import FakeTarget
 
 SETTINGS = RunSettings(ttl_s=2.0)
 (KEY,) = make_population({"user": 1}, {}, seed=1, model="m")
 
 
-class Tables(Database):
+class Tables(LiteLLMDatabase):
     """Refuses with a status of its own."""
 
     def __init__(self, status: int) -> None:
+        super().__init__()
         self._status = status
 
     def name_other(self, statement: str) -> str | None:
@@ -43,21 +46,17 @@ class Tables(Database):
 
 
 @dataclass
-class One(Target):
+class One(FakeTarget):
     """A target that says what it was asked."""
 
-    version: str
+    version: str = "1"
     schema: tuple[str, ...] = ("1",)
-    uses_redis: bool = True
-    readiness_path: str = "/ready"
-    ready_timeout_s: float = 1.0
     status: int = 401
     looked: int = 1
     not_checked: dict[str, str] = field(default_factory=dict)
     loses_spend: frozenset[ObjectKind] = frozenset()
     reads_again: frozenset[int] = frozenset()
     asked: list[Any] = field(default_factory=list)
-    kind: str = "one"
 
     @property
     def database(self) -> Database:
@@ -87,7 +86,7 @@ def context(replica: int) -> ReplicaContext:
 
 
 def test_replicas_run_both_in_turn_each_under_its_own_name() -> None:
-    fleet = mixed(One("1"), One("2"))
+    fleet = mixed(One(version="1"), One(version="2"))
 
     assert [fleet.process(context(i)).argv for i in range(3)] == [
         ("1", "a"),
@@ -99,22 +98,22 @@ def test_replicas_run_both_in_turn_each_under_its_own_name() -> None:
 
 
 def test_a_replica_knows_that_another_variant_shares_its_redis() -> None:
-    first = One("1")
+    first = One(version="1")
 
-    mixed(first, One("2")).process(context(0))
+    mixed(first, One(version="2")).process(context(0))
 
     assert first.asked[0].mixed
 
 
 def test_a_phase_of_a_rollout_has_its_own_order() -> None:
-    fleet = mixed(One("1"), One("2"), order=(0, 0, 1))
+    fleet = mixed(One(version="1"), One(version="2"), order=(0, 0, 1))
 
     assert fleet.members == ("a", "a", "b")
-    assert mixed(One("1"), One("2"), order=(0, 0)).version == "1"
+    assert mixed(One(version="1"), One(version="2"), order=(0, 0)).version == "1"
 
 
 async def test_the_database_gets_the_older_tables_and_then_what_they_lack() -> None:
-    older, newer = One("1", ("1", "3")), One("2", ("1", "2", "3"))
+    older, newer = One(version="1", schema=("1", "3")), One(version="2", schema=("1", "2", "3"))
 
     await mixed(newer, older).prepare_database("dsn")
 
@@ -123,7 +122,7 @@ async def test_the_database_gets_the_older_tables_and_then_what_they_lack() -> N
 
 
 async def test_turned_round_the_database_keeps_the_older_tables() -> None:
-    older, newer = One("1", ("1", "3")), One("2", ("1", "2", "3"))
+    older, newer = One(version="1", schema=("1", "3")), One(version="2", schema=("1", "2", "3"))
 
     fleet = mixed(newer, older, schema="older")
     await fleet.prepare_database("dsn")
@@ -135,12 +134,12 @@ async def test_turned_round_the_database_keeps_the_older_tables() -> None:
 
 def test_tables_that_exclude_each_other_are_refused() -> None:
     with pytest.raises(UsageError, match=r"cannot share a database: the one lacks \[x\] .* \[2\]"):
-        mixed(One("1", ("1", "2")), One("2", ("1", "x")))
+        mixed(One(version="1", schema=("1", "2")), One(version="2", schema=("1", "x")))
 
 
 def test_what_is_not_checked_is_the_union_and_names_the_variant() -> None:
-    first = One("1", not_checked={"pairs": "unseen"}, reads_again=frozenset({401}))
-    second = One("2", not_checked={"memory": "its own"}, uses_redis=False)
+    first = One(version="1", not_checked={"pairs": "unseen"}, reads_again=frozenset({401}))
+    second = One(version="2", not_checked={"memory": "its own"}, uses_redis=False)
 
     assert mixed(first, second).not_checked == {
         "pairs": "unseen (a)",
@@ -152,27 +151,29 @@ def test_what_is_not_checked_is_the_union_and_names_the_variant() -> None:
 
 
 def test_what_both_do_alike_is_known_and_what_differs_is_not() -> None:
-    assert mixed(One("1"), One("2")).lookups(KEY, SETTINGS) == {("key", "load"): 1}
-    assert mixed(One("1"), One("2", looked=2)).lookups(KEY, SETTINGS) is None
-    assert mixed(One("1"), One("2")).broadcasts("1") is None
-    assert mixed(One("1"), One("2")).broadcasts("3") is False
+    assert mixed(One(version="1"), One(version="2")).lookups(KEY, SETTINGS) == {("key", "load"): 1}
+    assert mixed(One(version="1"), One(version="2", looked=2)).lookups(KEY, SETTINGS) is None
+    assert mixed(One(version="1"), One(version="2")).broadcasts("1") is None
+    assert mixed(One(version="1"), One(version="2")).broadcasts("3") is False
 
 
 def test_what_one_loses_the_fleet_may_lose() -> None:
-    fleet = mixed(One("1", loses_spend=frozenset({ObjectKind.USER})), One("2"))
+    fleet = mixed(One(version="1", loses_spend=frozenset({ObjectKind.USER})), One(version="2"))
 
     assert fleet.loses_spend == {ObjectKind.USER}
     assert not mixed(
-        One("1", loses_spend=frozenset({ObjectKind.USER})), One("2"), order=(1,)
+        One(version="1", loses_spend=frozenset({ObjectKind.USER})), One(version="2"), order=(1,)
     ).loses_spend
 
 
 async def test_a_refusal_of_either_is_right() -> None:
-    database = mixed(One("1", status=400), One("2", ("1", "2"), status=422)).database
+    database = mixed(
+        One(version="1", status=400), One(version="2", schema=("1", "2"), status=422)
+    ).database
 
     (truth,) = (await database.truth(cast("Any", None), [], planted_null_user=False)).values()
 
-    assert (truth.status, truth.also) == (422, {400})
+    assert (truth.status, truth.also) == (422, frozenset({400}))
     assert database.name_other("400") == "400"
     assert database.name_other("422") == "422"
 
@@ -181,12 +182,12 @@ def test_a_fleet_of_two_is_not_for_containers() -> None:
     place = ContainerContext("fleet", 1, 1, 2, "dsn", None, SETTINGS)
 
     with pytest.raises(SetupError, match="STACK=embedded"):
-        mixed(One("1"), One("2")).container(place)
+        mixed(One(version="1"), One(version="2")).container(place)
 
 
 def test_two_that_are_ready_in_different_ways_cannot_be_one_fleet() -> None:
     with pytest.raises(SetupError, match="ready"):
-        mixed(One("1"), One("2", readiness_path="/elsewhere"))
+        mixed(One(version="1"), One(version="2", readiness_path="/elsewhere"))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,14 @@ async def test_a_release_and_a_reference_variant_have_no_common_tables() -> None
     target = await kind_of("recommended").target(reference, Silence())
 
     with pytest.raises(UsageError, match="Mix two releases, or two variants of the reference"):
-        mixed(target, One("2", ("20250326162113_baseline",), readiness_path=target.readiness_path))
+        mixed(
+            target,
+            One(
+                version="2",
+                schema=("20250326162113_baseline",),
+                readiness_path=target.readiness_path,
+            ),
+        )
 
 
 @pytest.mark.parametrize(
