@@ -173,9 +173,13 @@ class Windows:
         # Parsed only after the window: that takes longer than to read them.
         looks: list[tuple[float, tuple[str | None, ...], int]] = []
 
+        # Counters of two scrapes at once could seem to fall.
+        one_at_a_time = asyncio.Lock()
+
         async def look(start: float) -> None:
-            at_s = time.monotonic() - start
-            looks.append((at_s, await observer.scrape(), self._log_bytes(observer.fleet)))
+            async with one_at_a_time:
+                at_s = time.monotonic() - start
+                looks.append((at_s, await observer.scrape(), self._log_bytes(observer.fleet)))
 
         async def looking(start: float) -> None:
             while True:
@@ -200,7 +204,6 @@ class Windows:
             made = await changes.judge(start, observer.postgres)
         if replaces := FAULTS[planned.what].replaces:
             observer.read_anew(None if replaces == "all" else planned.replica)
-        looks.sort(key=lambda one: one[0])
         scrapes = tuple(
             Scrape(at_s, tuple(None if p is None else Counters.parse(p) for p in pages), size)
             for at_s, pages, size in looks

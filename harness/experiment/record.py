@@ -132,6 +132,8 @@ async def rounds(
 
 def check_breaks(plan: RunPlan, stack: Stack) -> None:
     """Raise UsageError for a fault of the plan that a stack cannot do."""
+    if not plan.faults:
+        return
     cannot = sorted({fault.what for fault in plan.faults} - stack.breaks)
     if cannot:
         raise UsageError(

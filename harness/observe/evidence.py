@@ -99,7 +99,7 @@ class Evidence:
             pages = [page for s in self.scrapes if (page := s.workers[number]) is not None]
             counted, base, latest = [], first, first
             for page in (*pages, last):
-                if page.fallen(latest):
+                if self._to_be_replaced(number) and page.fallen(latest):
                     counted.append(latest.since(base))
                     base = Counters()
                 latest = page
@@ -115,6 +115,13 @@ class Evidence:
     def late_share(self) -> float:
         """Share of the sent requests that started too late; 0 to 1."""
         return self.generator.late / self.generator.sent if self.generator.sent else 0.0
+
+    @property
+    def unseen_s(self) -> float:
+        """How long before the fault all workers last answered a scrape, in s; 0 without a fault."""
+        begun_s = 0.0 if self.fault is None else self.fault.begun_s
+        whole = (s.at_s for s in self.scrapes if s.at_s <= begun_s and None not in s.workers)
+        return begun_s - max(whole, default=0.0)
 
     @property
     def fallen(self) -> list[str]:

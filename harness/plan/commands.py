@@ -96,15 +96,15 @@ def commands(
 def _beside(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
     """The ordinary load of a fault, with probes of the keys that change and of some to refuse."""
     window, fault = plan.scenario.faults, plan.planned_fault(slot.fault)
-    probed = [change.key.index for change in plan.fault_changes(slot.fault)]
-    probed += [key.index for key in plan.refused_in_faults]
+    probed, every_s = plan.fault_probes(slot.fault)
+    users = users_needed(plan.scenario, fault, plan.probes_per_s(slot.fault))
     changes = {
         "duration_s": plan.fault_s(slot.fault),
         "seed": common.seed + 4 + slot.fault * 10,
         # The rate may be less than planned and the fault longer, if a release takes part.
-        "users": max(common.users, users_needed(plan.scenario, fault)),
-        "probe_keys": sorted(probed),
-        "probe_every_s": 1 / window.probes_per_s,
+        "users": max(common.users, users),
+        "probe_keys": probed,
+        "probe_every_s": every_s,
         "beside": True,
         "balancer": window.balancer,
         "drop_after_s": window.probe_after_s,

@@ -262,6 +262,22 @@ class RunPlan:
         kinds = {key.kind: key for key in reversed(self.refusals) if key.kind in REFUSED}
         return tuple(kinds[kind] for kind in REFUSED if kind in kinds)
 
+    def fault_probes(self, number: int) -> tuple[list[int], float]:
+        """The keys that are probed during a fault, and how often each is on a replica, in s."""
+        keys = [change.key.index for change in self.fault_changes(number)]
+        keys += [key.index for key in self.refused_in_faults]
+        each = len(keys) * self.scenario.replicas
+        every_s = max(
+            1 / self.scenario.faults.probes_per_s,
+            each / (PROBES_SHARE * self.scenario.load.rate_per_s),
+        )
+        return sorted(keys), every_s
+
+    def probes_per_s(self, number: int) -> float:
+        """Requests a second beside the load of a fault."""
+        keys, every_s = self.fault_probes(number)
+        return len(keys) * self.scenario.replicas / every_s
+
     @property
     def recovered_s(self) -> float:
         """Length of the window after a fault, in s."""
@@ -353,6 +369,9 @@ first request of 1.109.1."""
 REFUSED = ("unknown", "blocked", "wrong_model", "key_budget")
 """Kinds of keys of `harness.domain.population.KINDS` that are asked for during a fault."""
 
+PROBES_SHARE = 0.5
+"""Of the load's rate, the part that probes may add during a fault."""
+
 REFUSALS_EACH = 30
 """Requests of each key that make a window of refusals long enough: with as many and none let
 through, 95 % of the time fewer than 10 % of such requests would be."""
@@ -414,9 +433,15 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
 
 def _check_faults(plan: RunPlan) -> None:
     """Raises ScenarioError."""
-    check_users(plan.scenario, plan.faults)
     names = [fault.name for fault in plan.faults]
+    without = [arm.name for arm in plan.arms if not arm.target.uses_redis]
     for fault in plan.faults:
+        check_users(plan.scenario, fault, plan.probes_per_s(fault.number))
+        if without and FAULTS[fault.what].part == "redis":
+            raise ScenarioError(
+                f"The fault [{fault.name}] breaks Redis, and [{', '.join(without)}] uses none. "
+                "Leave the fault out, or these variants."
+            )
         if names.count(fault.name) > 1:
             raise ScenarioError(
                 f"The fault [{fault.name}] is there [{names.count(fault.name)}] times, and each "

@@ -7,12 +7,15 @@ import errno
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import SetupError
 
 LOOPBACK = "127.0.0.1"
 _BACKLOG = 1024
 _LAST_PORT = 65_535
+_OPEN = {"01", "08"}
+"""ESTABLISHED and CLOSE_WAIT, as ``/proc/net/tcp`` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,21 @@ def replica_sockets(
             ReplicaSockets(one, tuple(opened.enter_context(listen()) for _ in range(workers)))
             for one in clients
         ]
+
+
+def unread(port: int) -> int:
+    """Connections to a port of loopback with bytes that its server has not read.
+
+    Also those whose client has closed them by now. Raises OSError on systems without /proc.
+    """
+    found = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        # Columns of proc(5): number, local address, remote one, state, queues of both ways.
+        _, local, _, state, queues, *_ = line.split()
+        # A close counts as one byte.
+        waiting = int(queues.partition(":")[2], 16) > 1
+        found += waiting and state in _OPEN and int(local.partition(":")[2], 16) == port
+    return found
 
 
 def free_port() -> int:

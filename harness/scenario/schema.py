@@ -286,8 +286,9 @@ class FaultWindow(_Table):
     """Of a ``probed`` one: after how long without an answer it drops a replica."""
     changes: list[FaultChange] = []
     """Made in the middle of each fault, on keys that are probed beside the load."""
-    probes_per_s: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 2.0
-    """Of each such key, and of each key that must be refused, on each replica."""
+    probes_per_s: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
+    """Of each such key, and of each key that must be refused, on each replica. They are fewer where
+    all probes together would exceed half of the load's rate."""
     rest_s: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = 60.0
     """How long the fleet may take to come to rest after the load."""
     latency_ms_max: Positive = 1_000.0

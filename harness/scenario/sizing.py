@@ -132,24 +132,33 @@ def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
             )
 
 
-def check_users(scenario: Scenario, faults: Sequence[PlannedFault]) -> None:
-    """Raises ScenarioError where a load would stop because all of its users wait."""
-    for fault in faults:
-        needed = users_needed(scenario, fault)
-        if scenario.load.users < needed:
-            raise ScenarioError(
-                f"Scenario [{scenario.name}] has [{scenario.load.users}] users, and the fault "
-                f"[{fault.name}] can hold [{needed}] requests at once: load.rate_per_s times the "
-                f"[{fault.for_s:g}] s of the fault and the [{scenario.load.timeout_s:g}] s of "
-                "load.timeout_s. Raise load.users (2,000 at most), or lower the rate, the "
-                "time-out or the fault's for_s."
-            )
+def users_needed(scenario: Scenario, fault: PlannedFault, probes_per_s: float) -> int:
+    """Users for an open load that goes on while a fault holds every request.
 
-
-def users_needed(scenario: Scenario, fault: PlannedFault) -> int:
-    """Users for an open load that goes on while a fault holds every request."""
+    Args:
+        scenario: with rate and time-out.
+        fault: how long it lasts.
+        probes_per_s: requests beside the load.
+    """
     held_s = scenario.load.timeout_s + (0.0 if FAULTS[fault.what].at_once else fault.for_s)
-    return math.ceil(scenario.load.rate_per_s * held_s)
+    return math.ceil((scenario.load.rate_per_s + probes_per_s) * held_s)
+
+
+def check_users(scenario: Scenario, fault: PlannedFault, probes_per_s: float) -> None:
+    """Raises ScenarioError where a load would stop because all of its users wait.
+
+    Arguments as of `users_needed`.
+    """
+    needed = users_needed(scenario, fault, probes_per_s)
+    if scenario.load.users < needed:
+        raise ScenarioError(
+            f"Scenario [{scenario.name}] has [{scenario.load.users}] users, and the fault "
+            f"[{fault.name}] can hold [{needed}] requests at once: "
+            f"[{scenario.load.rate_per_s + probes_per_s:g}] a second with the probes, times the "
+            f"[{fault.for_s:g}] s of the fault and the [{scenario.load.timeout_s:g}] s of "
+            "load.timeout_s. Raise load.users (2,000 at most), or lower load.rate_per_s, "
+            "load.timeout_s or the fault's for_s."
+        )
 
 
 def least_rate(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> float:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import ReplicaSockets, hold, listen
 from harness.stack.base import Fleet
+from harness.stack.dsn import port_of
 from harness.stack.embedded.readiness import check_origins, wait_until_ready
 from harness.targets.base import ReplicaContext, Target
+from harness.targets.clock import CLOCKS_VARIABLE
 
 GRACE_S = 10.0
 """Seconds that a replica has to finish after SIGTERM."""
@@ -23,11 +25,13 @@ _KILL_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
-    """Where one replica finds its servers."""
+class Place:
+    """Where one replica finds its servers, and the offsets of its clocks."""
 
     dsn: str
     redis_url: str | None
+    clocks: Path | None = None
+    """Folder of `harness.targets.clock`; None where no clock is to be shifted."""
 
 
 class Replicas:
@@ -36,24 +40,22 @@ class Replicas:
     Args:
         processes: starts and keeps the processes.
         fleet: whose addresses the replicas answer on.
-        servers: of each replica.
+        places: of each replica.
         folder: the stack's temporary folder: a replica's temporary files are removed with it,
             however it ends.
-        env: added to the environment of each.
     """
 
     def __init__(
         self,
         processes: Processes,
         fleet: Fleet,
-        servers: Sequence[Servers],
+        places: Sequence[Place],
         folder: Path,
-        env: Mapping[str, str],
     ) -> None:
         self._processes = processes
         self._fleet = fleet
-        self._servers = servers
-        self._env = {**env, "TMPDIR": str(folder)}
+        self.places = places
+        self._folder = folder
         self._targets = [fleet.spec.target] * fleet.spec.replicas
         self.running: dict[int, Process] = {}
         """By index; one that was ended stays until it has a successor."""
@@ -62,7 +64,13 @@ class Replicas:
         """Start a replica on sockets that the caller closes. Raises SetupError."""
         if target is not None:
             self._targets[index] = target
-        fleet, spec = self._fleet, self._fleet.spec
+        fleet, spec, place = self._fleet, self._fleet.spec, self.places[index]
+        env = {"TMPDIR": str(self._folder)}
+        if place.clocks is not None:
+            # Of this process alone: those before it are gone.
+            shutil.rmtree(place.clocks, ignore_errors=True)
+            place.clocks.mkdir(parents=True)
+            env[CLOCKS_VARIABLE] = str(place.clocks)
         process = self._targets[index].process(
             ReplicaContext(
                 fleet=spec.name,
@@ -70,8 +78,8 @@ class Replicas:
                 workers=spec.workers,
                 listen_fd=sockets.clients.fileno(),
                 metrics_fds=tuple(one.fileno() for one in sockets.metrics),
-                dsn=self._servers[index].dsn,
-                redis_url=self._servers[index].redis_url,
+                dsn=place.dsn,
+                redis_url=place.redis_url,
                 redis_namespace=fleet.redis_namespace,
                 settings=spec.settings,
                 master_key=spec.master_key,
@@ -83,7 +91,7 @@ class Replicas:
                 group=f"fleet:{spec.name}",
                 argv=process.argv,
                 log_file=fleet.log_files[index],
-                env={**process.env, **self._env},
+                env={**process.env, **env},
                 inherit=sockets.descriptors(),
                 other_python=process.other_python,
             )
@@ -148,5 +156,4 @@ class Replicas:
     def ports(self, index: int) -> list[int]:
         """The ports of a replica: of its clients, then of each worker's metrics."""
         pages = [one.metrics_url for one in self._fleet.workers if one.replica == index]
-        found = [urlsplit(url).port for url in (self._fleet.replica_urls[index], *pages)]
-        return [port for port in found if port is not None]
+        return [port_of(url) for url in (self._fleet.replica_urls[index], *pages)]
