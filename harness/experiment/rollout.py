@@ -29,6 +29,7 @@ from harness.domain.population import (
 from harness.domain.result import CheckResult, Replacement, RolloutPhase
 from harness.domain.series import CHAT_ROUTE
 from harness.domain.window import WindowCommand, WindowResult
+from harness.errors import InvalidRunError, SetupError
 from harness.experiment.measure import Windows
 from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Observer
@@ -123,6 +124,10 @@ class Rolling:
                 command = self._stretch(slot, hosts, index, len(results))
                 results.append(await self.windows.driver.window(command))
             await turning
+        except SetupError as error:
+            raise InvalidRunError(
+                f"Replica [{index}] did not come up as [{wanted.members[index]}]. {error}"
+            ) from error
         finally:
             turning.cancel()
             await asyncio.gather(turning, return_exceptions=True)
