@@ -128,7 +128,7 @@ def variant_result(
         ),
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
         by_member=by_member(plan, arm, measured, samples_dir),
-        cpu_ms_per_request=_cpu(arm.name, measured),
+        cpu_ms_per_request=_cpu(plan.fleet(arm).name, measured),
         hard_coded=[*arm.target.hard_coded, *_kept_by_code(plan, arm)],
         backfill_ttl_s=_backfill(evidence),
         not_instrumented=list(unseen),
