@@ -121,7 +121,7 @@ class KeyTruth:
     start and its answer. In seconds since the start of the window; None is before all changes."""
     earlier: tuple[KeyTruth, ...] = ()
     """The versions before, oldest first; each ceased to be true when the next became so."""
-    also: frozenset[int] = frozenset()
+    also: tuple[int, ...] = ()
     """Other statuses that are right, where replicas of one fleet refuse in different ways."""
 
     def true_within(self, start_s: float, end_s: float) -> tuple[KeyTruth, ...]:

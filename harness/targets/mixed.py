@@ -299,7 +299,7 @@ class _OfBoth(Database):
             for one in (self._newest, self._older)
         ]
         return {
-            index: replace(truth, also=frozenset({older[index].status}) - {truth.status})
+            index: replace(truth, also=_other(older[index].status, truth.status))
             for index, truth in newest.items()
         }
 
@@ -341,6 +341,10 @@ def _all_lines(
     running: Mapping[str, Target], lines: Callable[[Target], Iterable[str]]
 ) -> tuple[str, ...]:
     return tuple(f"{name}: {line}" for name, target in running.items() for line in lines(target))
+
+
+def _other(status: int, known: int) -> tuple[int, ...]:
+    return () if status == known else (status,)
 
 
 def _agreed(answers: Iterable[T]) -> T | None:

@@ -33,7 +33,7 @@ class Stored(DescribedTarget):
 
 TARGET = MixedTarget(["a", "b"], [Stored(version="1"), Stored(version="2")])
 ARM = Arm("mixed:a+b", "Both", TARGET)
-RIGHT = KeyTruth({"key": "right"}, 200, also=frozenset({422}))
+RIGHT = KeyTruth({"key": "right"}, 200, also=(422,))
 
 
 def plan() -> RunPlan:
