@@ -96,13 +96,20 @@ def replica_sockets(
         ]
 
 
-def unread(port: int) -> int:
-    """Connections to a port of loopback with bytes that its server has not read.
+def unread(port: int, pid: int | None = None) -> int:
+    """Connections to a port, of IPv4, with bytes that its server has not read.
 
-    Also those whose client has closed them by now. Raises OSError on systems without /proc.
+    Also those whose client has closed them by now.
+
+    Args:
+        port: of the server.
+        pid: a process in the server's network, if that is not our own.
+
+    Raises:
+        OSError: the system has no /proc, or the process is not there.
     """
     found = 0
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    for line in Path(f"/proc/{pid or 'self'}/net/tcp").read_text().splitlines()[1:]:
         # Columns of proc(5): number, local address, remote one, state, queues of both ways.
         _, local, _, state, queues, *_ = line.split()
         # A close counts as one byte.

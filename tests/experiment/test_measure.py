@@ -489,7 +489,7 @@ def _fault_plan(**fault: Any) -> RunPlan:
 
 
 @pytest.fixture
-def changed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def asked_of_changes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was asked of the changes of a window, in order."""
     asked: list[str] = []
 
@@ -519,7 +519,7 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [("redis-hang", []), ("replica-term", ["read anew 1"]), ("redis-late", ["read anew None"])],
 )
 async def test_a_fault_is_broken_and_mended_while_the_load_goes_on(
-    tmp_path: Path, what: str, anew: list[str], changed: list[str]
+    tmp_path: Path, what: str, anew: list[str], asked_of_changes: list[str]
 ) -> None:
     world = World(_fault_plan(what=what, replica=1), tmp_path)
     world.until = world.mended.wait
@@ -537,9 +537,11 @@ async def test_a_fault_is_broken_and_mended_while_the_load_goes_on(
         *anew,
         "at rest within 60 s",
     ]
-    # The counters of a process that ends are those of its last scrape.
-    assert world.events[world.events.index(f"break {what}") - 1] == "scrape"
-    assert changed == ["ready for 1", "make, judge=False", "judge by Connection"]
+    # The counters of a process that ends are those of its last scrape: one more than those of each
+    # second comes right before.
+    before = world.events[: world.events.index(f"break {what}")]
+    assert before[-2:] == ["scrape", "scrape"]
+    assert asked_of_changes == ["ready for 1", "make, judge=False", "judge by Connection"]
     assert found.fault is not None
     assert (found.fault.planned.what, found.fault.bit, found.fault.detail) == (
         what, 3, "as planned"
@@ -553,7 +555,7 @@ async def test_a_fault_is_broken_and_mended_while_the_load_goes_on(
 
 
 async def test_the_window_after_a_fault_is_like_any_other(
-    tmp_path: Path, changed: list[str]
+    tmp_path: Path, asked_of_changes: list[str]
 ) -> None:
     world = World(_fault_plan(), tmp_path)
     found = await world.measure("recovered")
@@ -562,11 +564,11 @@ async def test_the_window_after_a_fault_is_like_any_other(
         "drive 02-recovered-recommended in [('recommended', 'recovered', 1)]",
         "at rest",
     ]
-    assert (found.fault, found.scrapes, changed) == (None, (), [])
+    assert (found.fault, found.scrapes, asked_of_changes) == (None, (), [])
 
 
 async def test_a_fleet_that_could_not_be_broken_ends_the_run_and_leaves_nothing_running(
-    tmp_path: Path, changed: list[str]
+    tmp_path: Path, asked_of_changes: list[str]
 ) -> None:
     world = World(_fault_plan(), tmp_path, cannot_break=InvalidRunError("no such process"))
     before = asyncio.all_tasks()
@@ -574,4 +576,4 @@ async def test_a_fleet_that_could_not_be_broken_ends_the_run_and_leaves_nothing_
         await world.measure("faults")
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
-    assert changed[-1] == "make, judge=False"
+    assert asked_of_changes[-1] == "make, judge=False"

@@ -158,3 +158,27 @@ def test_a_log_that_grew_too_long_loses_its_middle_and_says_so(tmp_path: Path) -
         writer.write(b"c")
         assert log_file.read_bytes() == kept + b"c"
     assert cut_log(tmp_path / "none.log") == 0
+
+
+async def test_one_that_is_stopped_still_ends_by_its_signal(
+    processes: Processes, tmp_path: Path
+) -> None:
+    waiting = processes.spawn(python("import signal; signal.pause()", tmp_path))
+    waiting.popen.send_signal(signal.SIGSTOP)
+
+    await processes.stop("", 60.0)
+
+    assert waiting.popen.returncode == -signal.SIGTERM
+
+
+async def test_some_are_ended_by_a_signal_and_the_others_go_on(
+    processes: Processes, tmp_path: Path
+) -> None:
+    one, other = (processes.spawn(python("import signal; signal.pause()", tmp_path)) for _ in "12")
+
+    await processes.end([one], 60.0, signal.SIGKILL)
+
+    assert one.popen.returncode == -signal.SIGKILL
+    assert one.stopping
+    assert runs(other.pid)
+    assert not other.stopping

@@ -45,6 +45,11 @@ _POISONED = 1_000
 _LARGE = 4
 """Entries that are written at most; of the large ones fewer, since a server holds 256 MB."""
 _LARGE_BYTES = 10_000_000
+_LEAST_STEP = 4_096
+_LIMITS = 64
+_EVICTS_S = 0.2
+"""Steps in bytes by which memory is taken until something is evicted, and how long each is given.
+A server evicts within milliseconds of a new limit."""
 _SHORT_BYTES = 40
 """A value that is shorter is a counter, a claim or a generation, not an object."""
 _FAILURES = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -187,21 +192,36 @@ class EmbeddedBreaker:
         yield int(deleted)
 
     async def redis_evict(self, _: PlannedFault) -> Steps:
-        """Allow half of what the entries take, and have it evict those least recently used."""
+        """Allow half of what the entries take, and have it evict those least recently used.
+
+        Buffers of connections count too, and may be larger than a small working set: the limit is
+        lowered until something is evicted. Where nothing is left to evict, writes are refused.
+        """
         async with connect(self._redis.address) as client:
             before = await _stat(client, "stats", "evicted_keys")
             sizes = [
                 int(await client.memory_usage(key) or 0)
                 async for key in client.scan_iter(count=_POISONED)
             ]
-            used = await _stat(client, "memory", "used_memory")
-            async with _configured(client, "maxmemory-policy", "allkeys-lru"):
-                limit = max(1, used - sum(sizes) // 2)
-                async with _configured(client, "maxmemory", limit):
-                    self.say(f"{limit} bytes allowed, {used} used, {sum(sizes)} by entries")
-                    yield 0
-                    evicted = await _stat(client, "stats", "evicted_keys") - before
-        yield evicted
+            limit = await _stat(client, "memory", "used_memory")
+            step = max(sum(sizes) // 2, _LEAST_STEP)
+
+            async def evicted() -> int:
+                return await _stat(client, "stats", "evicted_keys") - before
+
+            async with (
+                _configured(client, "maxmemory-policy", "allkeys-lru"),
+                _configured(client, "maxmemory", limit),
+            ):
+                for _try in range(_LIMITS):
+                    limit = max(1, limit - step)
+                    await client.config_set("maxmemory", limit)
+                    if await wait_until(evicted, _EVICTS_S):
+                        break
+                self.say(f"{limit} bytes allowed, {len(sizes)} entries of {sum(sizes)} bytes")
+                yield 0
+                found = await evicted()
+        yield found
 
     async def redis_oom(self, _: PlannedFault) -> Steps:
         """Allow no memory at all, and evict nothing: it refuses every write."""
@@ -240,11 +260,7 @@ class EmbeddedBreaker:
 
     async def redis_poison(self, planned: PlannedFault) -> Steps:
         """Overwrite entries of objects with what is no entry; they keep their time to live."""
-        poison = _POISONS.get(planned.entry)
-        if poison is None:
-            raise InvalidRunError(
-                f"There is no entry [{planned.entry}] to poison with. Known: {', '.join(_POISONS)}."
-            )
+        poison = _POISONS[planned.entry]
         most = _LARGE if planned.entry == "large" else _POISONED
         written = 0
         async with connect(self._redis.address) as client:
@@ -269,12 +285,14 @@ class EmbeddedBreaker:
         """Kill the server and its backends; it recovers from its log when it starts again."""
         postgres, relay = self.parts.postgres, self.parts.relay
         before = await relay.counts()
-        children = list(_below(postgres.process.pid))
-        await self.parts.processes.end([postgres.process], _KILL_GRACE_S, signal.SIGKILL)
-        # Backends lead groups of their own, and the memory that they share must be free.
-        for pid, born in children:
-            if guard.birth(pid) == born:
-                _signal(pid, signal.SIGKILL)
+        # Stopped first, so that it starts no backend that is not killed. Backends lead groups of
+        # their own, and the memory that they share must be free before the next server starts.
+        with await _stopped(postgres.process.pid):
+            children = list(_below(postgres.process.pid))
+            await self.parts.processes.end([postgres.process], _KILL_GRACE_S, signal.SIGKILL)
+            for pid, born in children:
+                if guard.birth(pid) == born:
+                    _signal(pid, signal.SIGKILL)
         await wait_until(
             lambda: all(guard.birth(pid) != born for pid, born in children), _PATIENCE_S
         )
@@ -446,7 +464,7 @@ _POISONS: Mapping[str, Callable[[Redis, bytes, bytes], Any]] = {
     # Blanks at its end leave the value of JSON as it was; only its size is wrong.
     "large": _instead(lambda value: value.ljust(_LARGE_BYTES)),
 }
-"""What is written in place of an entry, by `PlannedFault.entry`."""
+"""What is written in place of an entry, by the names of `harness.domain.faults.ENTRIES`."""
 
 
 @contextlib.asynccontextmanager
