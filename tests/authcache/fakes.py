@@ -37,7 +37,7 @@ from harness.authcache.trace import Trace
 from harness.authcache.words import Invalidated, KeyScope, ObjectKind, Tier, WriteOutcome
 
 TTL_S = 60.0
-FRAME = re.compile(rb"\d+\.\d+ ")
+FRAME = re.compile(rb"\d+\.\d+[; ]")
 PLAIN = Switches(codec="keep_none", memory_payload="encoded")
 """Switches that show one behaviour at a time: both tiers, no defect, nothing coalesced."""
 
