@@ -27,20 +27,24 @@ _FOOT = (
 
 def print_rollout(result: Result, console: Console) -> None:
     """Print the table of a rollout and what failed; nothing where no phase was measured."""
-    rollout = result.rollout
-    if rollout is None or not rollout.phases:
+    tables = rollout_tables(result)
+    for table in tables:
+        draw(console, table)
+    if not tables:
         return
-    draw(console, rollout_table(result))
     for line in rollout_findings(result) or [NOTHING_FAILED]:
         say(console, f"- {line}")
 
 
+def rollout_tables(result: Result) -> list[Table]:
+    """The table of a rollout; none of any other run."""
+    return [rollout_table(result)] if result.rollout and result.rollout.phases else []
+
+
 def rollout_files(result: Result) -> dict[str, str]:
     """The rollout's files, by name."""
-    if result.rollout is None or not result.rollout.phases:
-        return {}
     lines = bullets(rollout_findings(result) or [NOTHING_FAILED])
-    return {PAGE: f"{markdown_table(rollout_table(result))}\n\n{lines}\n"}
+    return {PAGE: f"{markdown_table(table)}\n\n{lines}\n" for table in rollout_tables(result)}
 
 
 NOTHING_FAILED = (
