@@ -44,12 +44,13 @@ def rollout_tables(result: Result) -> list[Table]:
 def rollout_files(result: Result) -> dict[str, str]:
     """The rollout's files, by name."""
     lines = bullets(rollout_findings(result) or [NOTHING_FAILED])
-    return {PAGE: f"{markdown_table(table)}\n\n{lines}\n" for table in rollout_tables(result)}
+    tables = [markdown_table(table) for table in rollout_tables(result)]
+    return {PAGE: "\n\n".join([*tables, lines]) + "\n"} if tables else {}
 
 
 NOTHING_FAILED = (
-    "Nothing failed: each variant read the other's entries, answered the management calls, and "
-    "left its spend."
+    "Nothing failed: no variant met an entry that it could not read, every management call was "
+    "answered 2xx, and all spend was booked."
 )
 
 
