@@ -25,10 +25,10 @@ help: ## List targets and variables
 			variables = variables sprintf("  %-17s %s\n", part[1], part[2]) } \
 		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
 
-#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, faults, aa)
+#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, faults, rollout, aa)
 #= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock, faults, compat)
 #= SCENARIO=name    - what to run (loadtest, fleet, ui, up, faults, aa); default issue-27874, of faults faults
-#= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock, faults)
+#= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock, faults, rollout)
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
 #= STACK=name        - where the servers come from (loadtest, faults): embedded or compose
 #= REPO=path        - a checkout of LiteLLM (referee); BASE=rev and HEAD=rev are revisions of it
@@ -43,7 +43,7 @@ help: ## List targets and variables
 #= ONLY=a,b         - which pairs, by variant or release (twins), actions (clock) or faults (faults); default all
 #= CONFIG=my.yaml   - LiteLLM's config.yaml of your own; KEEP_CALLBACKS=1 (loadtest, fleet, ui)
 #= ENVIRONMENT=litellm==X - whose environment trees and wheels of LiteLLM run in (loadtest, fleet, ui)
-#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history, clock, faults)
+#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history, clock, faults, rollout)
 #= SCOPES=a,b       - key scopes of every action (clock); default: each in one
 #= CHANGES=n        - changes of each action and scope (clock); default 1
 #= TTL_S=n          - TTL in seconds (clock); default 10
@@ -52,7 +52,8 @@ help: ## List targets and variables
 #= RELEASES=a,b     - which releases (history); default: one for each step of the defect
 #= VARIANT=name     - show the switches of one variant (variants); what to calibrate with (aa)
 #= PAIRS=n          - pairs of fleets to measure (aa); default 10
-#= STRICT=1         - exit with 3 where nothing is expected of the variants (loadtest); with 1 where a worker is over its promise (clock)
+#= FROM=a TO=b      - which variant takes the place of which (rollout); SCHEMA=newer|older, DRAIN=1
+#= STRICT=1         - exit with 3 where nothing is expected of the variants (loadtest); with 1 where a worker is over its promise (clock) or something failed (rollout)
 #= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
 #= RUN=id           - which run (report, prometheus), default latest; a finished run (twins, history, clock, faults)
 #= RUNS='a b'       - which runs (compare)
@@ -111,6 +112,14 @@ faults: runtime ## Break Redis, Postgres and replicas under load, and show what 
 .PHONY: compat
 compat: runtime ## Show who can read whose entries in Redis, and which rollout is safe
 	@exec $(BIN)/harness compat $(call option,VARIANTS,variants)
+
+.PHONY: rollout
+rollout: runtime ## Replace a variant's replicas by another's, and back, under load
+	@exec $(BIN)/harness rollout --from '$(or $(FROM),$(error Name both: make rollout FROM=a TO=b))' \
+		--to '$(or $(TO),$(error Name both: make rollout FROM=a TO=b))' \
+		$(call option,REPLICAS,replicas) $(call option,WORKERS,workers) \
+		$(call option,SCHEMA,schema) $(call option,RELAX,relax) \
+		$(if $(DRAIN),--drain) $(if $(STRICT),--strict)
 
 .PHONY: aa
 aa: runtime ## Calibrate: one variant twice, and with a planted TTL

@@ -124,8 +124,8 @@ def _judge_sample(found: Answers, window: Evidence, scope: str, sample: Sample) 
     oldest_s = sample.sent_s - window.promise_s
     versions = truth.true_within(oldest_s, sample.done_s), truth.true_before(oldest_s)
     _note_status(found, scope, sample.status, 1, versions)
-    for kind, _, digest, _ in parse_served(sample.served):
-        _note_object(found, scope, kind, digest, 1, versions)
+    for one in parse_served(sample.served):
+        _note_object(found, scope, one.object, one.digest, 1, versions)
     if found.stale.total() > stale_before:
         found.stale_replies[_last_change(window, sample), scope] += 1
 
@@ -134,9 +134,9 @@ def _note_status(
     found: Answers, scope: str, status: int, n: int, versions: tuple[Versions, Versions]
 ) -> None:
     current, older = versions
-    if any(version.status == status for version in current):
+    if any(status == version.status or status in version.also for version in current):
         return
-    if any(version.status == status for version in older):
+    if any(status == version.status or status in version.also for version in older):
         found.stale[scope, STATUS] += n
     elif status in _OK and current and all(version.refusal for version in current):
         found.let_through[scope, current[-1].refusal] += n

@@ -65,7 +65,7 @@ def side(sample: Sample, old: Iterable[KeyTruth], new: KeyTruth) -> Side:
         old: the versions before the change.
         new: the version after it.
     """
-    named = [(kind, digest) for kind, _, digest, _ in parse_served(sample.served)]
+    named = [(one.object, one.digest) for one in parse_served(sample.served)]
     old = tuple(old)
     if sample.status != new.status and any(sample.status == one.status for one in old):
         return "old"
@@ -196,11 +196,11 @@ def _reply(sample: Sample, versions: _Versions, action: str) -> _Reply:
     found = side(sample, versions.old, versions.new)
     changed = ACTIONS[action].object
     ages = [
-        age_ms / 1000
-        for kind, _, digest, age_ms in parse_served(sample.served if found == "old" else "")
-        if kind == changed
-        and age_ms is not None
-        and any(one.digests.get(kind) == digest for one in versions.old)
+        item.age_ms / 1000
+        for item in parse_served(sample.served if found == "old" else "")
+        if item.object == changed
+        and item.age_ms is not None
+        and any(one.digests.get(changed) == item.digest for one in versions.old)
     ]
     return _Reply(sample, found, max(ages, default=None))
 

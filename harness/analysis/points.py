@@ -88,6 +88,13 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
 }
 """The values of a variant's fields if a measure was not seen."""
 
+_OF_MEMBERS: Mapping[str, tuple[str, ...]] = {
+    "source_reads": ("source_reads", "source_reads_per_1000"),
+    "deserialize_failures": ("unread",),
+    "wrong_values": ("wrong",),
+}
+"""Fields of a member's figures by measure: None if it was not seen."""
+
 _NOTHING_IN_WINDOW: Mapping[str, Mapping[str, object]] = {
     "source_reads": {"source_reads": None},
     "lookups": {"lookups": {}},
@@ -97,11 +104,13 @@ _NOTHING_IN_WINDOW: Mapping[str, Mapping[str, object]] = {
 
 def missing(variant: VariantResult, measure: str) -> tuple[str, ...]:
     """The points that a measure of this variant depends on and that were not instrumented."""
-    release = f"{PROJECT}=={variant.version}"
+    # Of two where replicas differ.
+    releases = [f"{PROJECT}=={version}" for version in variant.version.split(" + ")]
     return tuple(
         need.point
         for need in SEEN_THROUGH[measure]
-        if need.point in variant.not_instrumented and covers(need.releases, release)
+        if need.point in variant.not_instrumented
+        and any(covers(need.releases, release) for release in releases)
     )
 
 
@@ -128,6 +137,17 @@ def mask_unseen(variant: VariantResult) -> VariantResult:
         return variant
     changes = _blanks(_NOTHING, lost)
     changes["windows"] = [_window_without(window, lost) for window in variant.windows]
+    changes["by_member"] = {
+        name: one.model_copy(
+            update={
+                field: None
+                for measure, fields in _OF_MEMBERS.items()
+                if measure in lost
+                for field in fields
+            }
+        )
+        for name, one in variant.by_member.items()
+    }
     changes["source_reads_per_1000"] = _seen_reads(variant.source_reads_per_1000, lost)
     changes["source_reads_per_1000_range"] = _seen_reads(variant.source_reads_per_1000_range, lost)
     if "cells" in lost:

@@ -11,6 +11,7 @@ from harness.analysis.answers import Answers, judge_answers, refusal_results
 from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
 from harness.analysis.latency import latency
+from harness.analysis.members import by_member
 from harness.analysis.points import mask_unseen
 from harness.analysis.read_figures import ReadFigures, read_figures
 from harness.analysis.reads import PLAIN_ERROR
@@ -126,7 +127,8 @@ def variant_result(
             plan.scenario, plan.keys, (samples_dir / f"{e.name}.csv.gz" for e in evidence)
         ),
         latency_ms=latency(samples_dir / f"{e.name}.csv.gz" for e in measured),
-        cpu_ms_per_request=_cpu(arm.name, measured),
+        by_member=by_member(plan, arm, measured, samples_dir),
+        cpu_ms_per_request=_cpu(plan.fleet(arm).name, measured),
         hard_coded=[*arm.target.hard_coded, *_kept_by_code(plan, arm)],
         backfill_ttl_s=_backfill(evidence),
         not_instrumented=list(unseen),

@@ -43,6 +43,7 @@ def write_window(folder: Path, evidence: Evidence) -> Path:
         "warmup_reads": evidence.warmup_reads,
         "pause_s": evidence.pause_s,
         "promise_s": evidence.promise_s,
+        **({"members": list(evidence.members)} if evidence.members else {}),
         "changes": [dataclasses.asdict(change) for change in evidence.changes],
         "fault": None if evidence.fault is None else dataclasses.asdict(evidence.fault),
         "scrapes": [_scrape(scrape) for scrape in evidence.scrapes],

@@ -30,6 +30,7 @@ from harness.authcache.tiers import (
     RedisRefusedError,
     RedisTier,
     RedisUnavailableError,
+    WrittenBy,
 )
 from harness.authcache.trace import Recorder, Trace
 from harness.authcache.words import (
@@ -187,6 +188,8 @@ class AuthCache:
         last check does: the clock was set back."""
         self.kinds: dict[str, ObjectKind] | None = None
         """What memory was filled with under each key, if somebody must know."""
+        self.writer = ""
+        """The variant, where replicas of another one share Redis: entries and failures name it."""
         self.fills_memory = True
         """Off while memory could not be told of changes."""
         self.tick = 0
@@ -195,6 +198,10 @@ class AuthCache:
         self._evicted: dict[str, int] = {}
         self._flushed = 0
         """Evictions up to this tick are no longer kept by key: whatever began before is late."""
+
+    def writer_of(self, read_at: float) -> str:
+        """The variant that wrote an entry with this read time; empty where no other could have."""
+        return read_at.writer if isinstance(read_at, WrittenBy) else self.writer
 
     def check_in(self, seconds: float) -> None:
         """Let ``check`` be called by the first answer from memory after that time."""
@@ -310,13 +317,17 @@ class AuthCache:
         value: Any = slot.value
         if type(value) is not MODELS[kind]:
             if isinstance(value, bytes):
-                value = self._decode_or_log(kind, key, _MEMORY, op, value, trace, on_failure)
+                value = self._decode_or_log(
+                    kind, key, _MEMORY, op, value, trace, on_failure, slot.read_at
+                )
                 if value is None:
                     return ReadReason.DESERIALIZE_FAILURE
             elif value is not None and not isinstance(value, MODELS[kind]):
                 # A live object of another kind under the same key: up to 1.83 this fell through
                 # to Postgres silently.
                 trace.lookups.append(Lookup(_MEMORY, op, Outcome.DESERIALIZE_FAILURE, kind))
+                if self.writer:
+                    self.recorder.failed_entry(kind, self.writer_of(slot.read_at))
                 self.recorder.failed_read(kind, "nothing", trace.scope)
                 return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
@@ -361,7 +372,9 @@ class AuthCache:
         if absent:
             value = None
         else:
-            value = self._decode_or_log(kind, key, Tier.REDIS, op, payload, trace, on_failure)
+            value = self._decode_or_log(
+                kind, key, Tier.REDIS, op, payload, trace, on_failure, read_at
+            )
             if value is None:
                 self.unreadable(key, payload)
                 return ReadReason.DESERIALIZE_FAILURE
@@ -434,7 +447,9 @@ class AuthCache:
                 self.recorder.write(Tier.MEMORY, WriteOutcome.ERROR, entry.kind)
             else:
                 held = payload if self._encoded_memory else entry.value
-                self._set_memory(entry.kind, entry.key, held, entry.read_at, ttl, entry.began)
+                # A plain time: what memory holds now was encoded here, whoever wrote it before.
+                read_at = float(entry.read_at)
+                self._set_memory(entry.kind, entry.key, held, read_at, ttl, entry.began)
             if not to_redis:
                 continue
             if payload is None:
@@ -528,12 +543,15 @@ class AuthCache:
         payload: bytes,
         trace: Trace,
         on_failure: OnFailure,
+        read_at: float,
     ) -> CachedObject | None:
         start = time.perf_counter()
         try:
             return self._codec.decode(kind, payload, self.models[kind])
         except Exception as error:  # a user's codec may raise anything
             trace.lookups.append(Lookup(tier, op, Outcome.DESERIALIZE_FAILURE, kind))
+            if self.writer:
+                self.recorder.failed_entry(kind, self.writer_of(read_at))
             silent = on_failure is OnFailure.RAISE or isinstance(error, ForeignPayloadError)
             self.recorder.failed_read(kind, "nothing" if silent else on_failure.value, trace.scope)
             if on_failure is OnFailure.RAISE:

@@ -22,6 +22,7 @@ class KeyLayout:
     """Upstream writes every team a second time; up to 1.90 under its raw id."""
     member_prefix: str
     """Of a membership's second copy, ``{team}_{user}`` upstream."""
+    membership_prefix: str = "team_membership:"
 
     def key(self, token: str) -> str:
         """Cache key of a virtual key, by its hashed token."""
@@ -41,7 +42,7 @@ class KeyLayout:
 
     def membership(self, user_id: str, team_id: str) -> str:
         """Cache key of a membership in the common checks."""
-        return f"team_membership:{user_id}:{team_id}"
+        return f"{self.membership_prefix}{user_id}:{team_id}"
 
     def member(self, user_id: str, team_id: str) -> str:
         """Cache key of a membership in the key check."""
@@ -55,7 +56,18 @@ LAYOUTS: Mapping[str, KeyLayout] = MappingProxyType(
             KeyLayout("raw_ids", "", "", "team_id:", "", ""),
             KeyLayout("team_prefixed", "", "", "team_id:", "team_id:", ""),
             KeyLayout("all_prefixed", "key:", "user_id:", "team_id:", "team_id:", "team_member:"),
+            KeyLayout(
+                "apart",
+                "authcache:key:",
+                "authcache:user:",
+                "authcache:team:",
+                "authcache:team:",
+                "authcache:member:",
+                "authcache:membership:",
+            ),
         )
     }
 )
-"""By name: ``raw_ids`` up to 1.90, ``team_prefixed`` from 1.91, ``all_prefixed`` a proposal."""
+"""By name: ``raw_ids`` up to 1.90, ``team_prefixed`` from 1.91, ``all_prefixed`` and ``apart``
+proposals. The names of the first are those of releases for a team and a membership; no release has
+one of ``apart``, so that another payload can be rolled out beside a release on one Redis."""

@@ -14,7 +14,7 @@ class Switches(BaseModel):
 
     codec: str = "exclude_none"
     """A codec's name, or ``module:Class`` for one of your own."""
-    key_layout: Literal["raw_ids", "team_prefixed", "all_prefixed"] = "raw_ids"
+    key_layout: Literal["raw_ids", "team_prefixed", "all_prefixed", "apart"] = "raw_ids"
     """``raw_ids`` up to 1.90, ``team_prefixed`` from 1.91."""
     membership_budget: Literal["required", "default_none"] = "required"
     """Whether a reader needs the field; ``default_none`` from 1.89."""

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import hashlib
 import heapq
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -101,6 +102,20 @@ class MemoryTier(Generic[V]):
     def _compact(self) -> None:
         self._deadlines = [(slot.deadline, key) for key, slot in self._slots.items()]
         heapq.heapify(self._deadlines)
+
+
+class WrittenBy(float):
+    """The read time of an entry in Redis whose frame names the variant that wrote it."""
+
+    __slots__ = ("writer",)
+
+    def __new__(cls, read_at: float, writer: str) -> Self:
+        """A time that can be used as any other."""
+        made = super().__new__(cls, read_at)
+        made.writer = writer
+        return made
+
+    writer: str
 
 
 class RedisUnavailableError(Exception):
@@ -273,7 +288,8 @@ class RedisTier:
     """Payloads in Redis, with short time-outs, no retries, and a breaker.
 
     On the wire a value is ``<epoch seconds> <payload>``: the time is not part of the payload, so
-    no codec sees it and payload sizes exclude it.
+    no codec sees it and payload sizes exclude it. With a ``writer`` it is
+    ``<epoch seconds>;<writer> <payload>``, and every tier reads both.
     """
 
     def __init__(
@@ -283,11 +299,13 @@ class RedisTier:
         *,
         namespace: str,
         breaker: Breaker | Trials,
+        writer: str = "",
     ) -> None:
         self._client = client
         self._observer = observer
         self._namespace = namespace
         self._breaker = breaker
+        self._writer = writer
         self._refusals: Outage | None = None
         if isinstance(breaker, Trials):
             # A server that refuses writes still answers reads: no reason to do without it.
@@ -400,7 +418,9 @@ class RedisTier:
         px = _ms(ttl_s)
         await self._answers(
             *(
-                self._client.send("SET", self._namespace + key, _frame(payload, read_at), "PX", px)
+                self._client.send(
+                    "SET", self._namespace + key, self._frame(payload, read_at), "PX", px
+                )
                 for key, payload, read_at in items
             )
         )
@@ -438,7 +458,7 @@ class RedisTier:
             )
             if fills_s is not None and not mode:
                 mode = _ONLY_OVER_CLAIM
-            wire = _frame(payload, read_at)
+            wire = self._frame(payload, read_at)
             calls.append((key, (claim or b"", wire, _ms(ttl_s), mode)))
         return [bool(stored) for stored in await self._scripts(_SET_NEWER, "set", *calls)]
 
@@ -569,6 +589,9 @@ class RedisTier:
         for name, n in commands.items():
             sent[name] = sent.get(name, 0) + n
 
+    def _frame(self, payload: bytes, read_at: float) -> bytes:
+        return _frame(payload, read_at, self._writer)
+
     def _check(self) -> None:
         if not self._breaker.allows():
             if (self._trial is None or self._trial.done()) and self._breaker.due():
@@ -640,7 +663,8 @@ if not held then
   if ARGV[4] == '0' then return 0 end
 elseif held ~= ARGV[1] then
   if string.sub(held, 1, {len(_CLAIM)}) == '{_CLAIM}' then return 0 end
-  local theirs, ours = string.match(held, '^(%d+%.%d+) '), string.match(ARGV[2], '^%S+')
+  local theirs = string.match(held, '^(%d+%.%d+)[; ]')
+  local ours = string.match(ARGV[2], '^%d+%.%d+')
   if theirs and tonumber(theirs) > tonumber(ours) then return 0 end
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -711,6 +735,10 @@ def new_claim() -> bytes:
     return (_CLAIM + secrets.token_hex(16)).encode()
 
 
+_NAMED = re.compile(rb"(\d+\.\d{6});([!-~]+)")
+"""A read time with the name of a variant behind it."""
+
+
 def _is_claim(wire: bytes) -> bool:
     return wire.startswith(_CLAIM.encode())
 
@@ -719,7 +747,9 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _frame(payload: bytes, read_at: float) -> bytes:
+def _frame(payload: bytes, read_at: float, writer: str = "") -> bytes:
+    if writer:
+        return b"%.6f;%b %b" % (read_at, writer.encode(), payload)
     return b"%.6f %b" % (read_at, payload)
 
 
@@ -728,5 +758,7 @@ def _unframe(wire: bytes) -> tuple[bytes, float]:
     try:
         return payload, float(stamp)
     except ValueError:
+        if named := _NAMED.fullmatch(stamp):
+            return payload, WrittenBy(float(named[1]), named[2].decode())
         # Planted or foreign: all of it is payload, and its age is unknown.
         return wire, time.time()

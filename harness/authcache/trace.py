@@ -52,6 +52,12 @@ class Recorder(Protocol):
             scope: as known at that moment, which the log records carry too.
         """
 
+    def failed_entry(self, kind: ObjectKind, writer: str) -> None:
+        """An entry that this variant or another one wrote could not be read.
+
+        Called only where replicas of two variants share Redis.
+        """
+
     def ages(self, tier: Tier) -> Mapping[ObjectKind, Callable[[float], None]]:
         """Callbacks by object that record an answer's age: seconds since its read from Postgres.
 
@@ -99,6 +105,9 @@ class NullRecorder:
         """Count nothing."""
 
     def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
+        """Count nothing."""
+
+    def failed_entry(self, kind: ObjectKind, writer: str) -> None:
         """Count nothing."""
 
     def ages(self, tier: Tier) -> Mapping[ObjectKind, Callable[[float], None]]:

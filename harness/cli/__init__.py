@@ -26,6 +26,7 @@ _COMMANDS = {
     "referee": "referee",
     "releases": "releases",
     "report": "lists",
+    "rollout": "runs",
     "scenarios": "lists",
     "twins": "runs",
     "ui": "runs",

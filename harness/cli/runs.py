@@ -182,6 +182,42 @@ def faults() -> None:
     """
 
 
+@click.command(cls=LazyCommand, body="harness.cli.commands.studies:rollout")
+@click.option("--from", "old", metavar="A", required=True, help="What all replicas run first.")
+@click.option("--to", "new", metavar="B", required=True, help="What takes its place.")
+@REPLICAS
+@WORKERS
+@click.option(
+    "--schema",
+    type=click.Choice(["newer", "older"]),
+    default="newer",
+    show_default=True,
+    help="Whose tables the database has: newer, as after the newer one's migrations.",
+)
+@click.option(
+    "--drain",
+    is_flag=True,
+    help="Take a replica out of the load before it is ended; else its callers see what happens.",
+)
+@click.option("--scenario", default="rollout", show_default=True, metavar="NAME|FILE")
+@VARIANTS_FILE
+@RELAX
+@click.option(
+    "--strict", is_flag=True, help="Exit with 1 if anything failed that both variants do alone."
+)
+@POSTGRES_DSN
+@REDIS_URL
+@RUNS_DIR
+def rollout() -> None:
+    """Replace the replicas of one variant by those of another, and back, under load.
+
+    One Redis and one database. Each phase has a window and a check of management calls and spend:
+    no replica, one, half and all of them new, and back.
+
+    Exit codes: 0 measured, 1 with --strict: something failed, 2 usage, 4 invalid run.
+    """
+
+
 @click.command(cls=LazyCommand, body="harness.cli.commands.studies:aa")
 @SCENARIO
 @click.option("--variant", default="recommended", show_default=True, help="Measured twice.")

@@ -455,6 +455,33 @@ class SourceResult(_Part):
     """Whether LiteLLM's native file was imported."""
 
 
+class MemberResult(_Part):
+    """What the replicas of one variant did in the measured windows of a fleet that runs two."""
+
+    version: str
+    """Version of what they run."""
+    replicas: list[int]
+    """Their indices."""
+    requests: dict[Scope, dict[Status, int]]
+    """Requests that they answered."""
+    unanswered: dict[ErrorKind, int]
+    """Requests sent to them without an answer."""
+    unexpected_statuses: dict[Scope, dict[Status, int]]
+    """Answers by a status that Postgres' state did not call for."""
+    source_reads: int | None
+    """Their queries to Postgres for an object; null where they were not seen."""
+    source_reads_per_1000: float | None
+    """The same per 1,000 answered requests."""
+    unread: dict[VariantName, dict[ObjectName, int]] | None
+    """Entries that they found and could not read, by the variant that wrote them; ``not said``
+    where no entry names it, as in a release. Null where they were not seen."""
+    wrong: dict[VariantName, dict[ObjectName, int]] | None
+    """Objects that they served and Postgres never held, by the variant that wrote the entry;
+    ``Postgres`` of an object that was read for the request. Null where they were not seen."""
+    service_ms: Percentiles
+    """Time from the start of a request to its answer."""
+
+
 class VariantResult(_Part):
     """Everything measured of one variant."""
 
@@ -562,6 +589,8 @@ class VariantResult(_Part):
     """Budgets within reach; empty where the scenario has none."""
     latency_ms: Latency
     """Latency of all answered requests."""
+    by_member: dict[VariantName, MemberResult] = {}
+    """Where the replicas run two variants: each by itself. All else is of both together."""
     cpu_ms_per_request: dict[Group, float] = {}
     """CPU time of ``replicas``, ``redis``, ``postgres`` and ``generator`` in the measured windows;
     groups that are not the run's own are absent."""
@@ -724,6 +753,69 @@ class Sizing(_Part):
     its key."""
 
 
+class CheckResult(_Part):
+    """What one replica answered to chats and management calls, and what was booked of them."""
+
+    replica: int
+    """Its index."""
+    chats: dict[Status, int]
+    """Chat completions with a key of their own."""
+    calls: dict[ActionName, str]
+    """Status of each management call, as ``200``, or the kind of transport error."""
+    refused: dict[ActionName, str] = {}
+    """The beginning of the answer where it was no 2xx."""
+    spend_logs: int | None
+    """Rows that the chats left in the table of spend logs; null where the database has none."""
+    spend_micro: int
+    """What the key's row gained, in millionths of a US dollar."""
+    spend_due_micro: int
+    """What the answered chats cost."""
+
+
+class Replacement(_Part):
+    """One replica that got a successor, under load."""
+
+    replica: int
+    """Its index."""
+    variant: VariantName
+    """What the successor runs."""
+    seconds: float
+    """From SIGTERM to the successor's first answer."""
+    requests: int
+    """Requests sent meanwhile, to all replicas that the balancer knew."""
+    unanswered: dict[ErrorKind, int]
+    """Those without an answer."""
+    statuses: dict[Status, int]
+    """The others, by status."""
+
+
+class RolloutPhase(_Part):
+    """A phase of a rollout; its figures are those of the variant of its name."""
+
+    replicas: list[VariantName]
+    """What each replica runs."""
+    replaced: list[Replacement]
+    """Replicas that were replaced before it, in order."""
+    checks: dict[VariantName, CheckResult]
+    """One replica of each variant, checked after its window."""
+
+
+class Rollout(_Part):
+    """A rollout from one variant to another and back, on one Redis and one database."""
+
+    old: VariantName
+    """Where it begins and ends."""
+    new: VariantName
+    """What all replicas run in its middle."""
+    tables: VariantName
+    """Whose tables the database has."""
+    drained: bool
+    """Whether the balancer takes a replica out before it is ended. If not, it keeps sending to its
+    address (``blind``)."""
+    phases: dict[str, RolloutPhase]
+    """In order of time."""
+
+
 class Result(_Part):
     """The run."""
 
@@ -784,6 +876,8 @@ class Result(_Part):
     """What each planned fault did to each variant; empty where nothing was broken."""
     combined_view: list[CombinedViewRow] = []
     """The table of PR #26202; empty where the scenario does not ask for it."""
+    rollout: Rollout | None = None
+    """Phases of a rollout; null in any other run."""
     ledger: Ledger
     """What all parties counted, reconciled."""
     generator: Generator

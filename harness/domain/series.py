@@ -16,6 +16,8 @@ from harness.authcache.words import Outcome
 LOOKUPS = "authcache_lookups_total"
 ASKED = "authcache_lookups_asked_total"
 FAILED_READS = "authcache_failed_reads_total"
+FAILED_BY_WRITER = "authcache_failed_reads_by_writer_total"
+"""Only where replicas of two variants share a Redis."""
 READS = "authcache_source_reads_total"
 READ_ERRORS = "authcache_source_read_errors_total"
 WAITS = "authcache_coalesced_total"

@@ -32,7 +32,7 @@ from harness.observe.snapshots import Observer, Scrape
 from harness.plan.commands import commands
 from harness.plan.plan import PlannedChange, RunPlan, Slot
 from harness.process.processes import cut_log
-from harness.stack.base import Fleet, Stack
+from harness.stack.base import Fleet, FleetSpec, Stack
 
 SCRAPE_S = 1.0
 """Between two scrapes of the replicas during a fault."""
@@ -145,6 +145,7 @@ class Windows:
             warmup_reads=() if warm_until is None else resolve(before.reads or (), known),
             pause_s=0.0 if warm_until is None else max(0.0, begun - warm_until),
             changes=tuple(made.events),
+            members=_members(spec),
             fault=broken.event,
             scrapes=broken.scrapes,
             epoch_s=broken.epoch_s,
@@ -343,6 +344,12 @@ class Windows:
                 f"pg_stat_statements cannot be read: {error}. Check Postgres' log, then run again."
             ) from error
         return None if counts is None else counts.reads[ObjectKind.KEY]
+
+
+def _members(spec: FleetSpec) -> tuple[str, ...]:
+    """What each replica runs, where they differ."""
+    named = spec.target.members
+    return tuple(named[i % len(named)] for i in range(spec.replicas)) if named else ()
 
 
 def _tick(

@@ -218,7 +218,8 @@ def _paced(plan: RunPlan) -> bool:
 
 def _shares(plan: RunPlan) -> dict[str, float]:
     """The share of its sustained rate that each variant is driven at, if its target has one."""
-    shares = {arm.name: arm.target.pace_share for arm in plan.arms}
+    # Phases of a rollout share a fleet, which begins with the first.
+    shares = {arms[0].name: arms[0].target.pace_share for arms in plan.fleets().values()}
     return {name: share for name, share in shares.items() if share is not None}
 
 

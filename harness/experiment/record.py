@@ -13,10 +13,12 @@ from harness.archive.directory import KEYS, LOGS, SNAPSHOTS
 from harness.archive.snapshots import write_window
 from harness.domain.population import write_keys
 from harness.domain.progress import Progress
+from harness.domain.result import RolloutPhase
 from harness.errors import HarnessError, InvalidRunError, UsageError
 from harness.experiment.companions import sidecars
 from harness.experiment.measure import Windows
 from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find_pace
+from harness.experiment.rollout import Rolling
 from harness.load.client import LoadDriver
 from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Observer, watch
@@ -44,6 +46,8 @@ class Recording:
     problem: HarnessError | None = None
     """What ended the run early."""
     elapsed_s: float = 0.0
+    phases: dict[str, RolloutPhase] = field(default_factory=dict)
+    """Of a rollout, by name."""
     servers: dict[str, str] = field(default_factory=dict)
     """Server versions and settings."""
     log_cuts: dict[str, int] = field(default_factory=dict)
@@ -216,9 +220,10 @@ class _Run:
             start=self._start,
             log_cuts=self._recording.log_cuts,
         )
-        measured = rounds(
-            self._plan, windows.measure, self._enough, lambda: self._recording.interrupted
-        )
+        measure = windows.measure
+        if self._plan.rollout is not None:
+            measure = Rolling(windows, self._plan.rollout, self._recording.phases).measure
+        measured = rounds(self._plan, measure, self._enough, lambda: self._recording.interrupted)
         async with contextlib.aclosing(measured):
             async for evidence in measured:
                 self._recording.windows.append(evidence)
@@ -236,7 +241,8 @@ class _Run:
             self._plan = self._recording.plan = at_pace(self._plan, pace)
 
     async def _start_fleets(self, open_things: contextlib.AsyncExitStack) -> list[Fleet]:
-        specs = [self._plan.fleet(arm) for arm in self._plan.arms]
+        sharing = self._plan.fleets()
+        specs = [self._plan.fleet(arms[0]) for arms in sharing.values()]
         workers = self._plan.scenario.replicas * self._plan.scenario.workers
         self._progress.phase(f"starting {len(specs)} fleets of {workers} workers")
         fleets = await asyncio.gather(*(self._stack.start(spec) for spec in specs))
@@ -244,5 +250,5 @@ class _Run:
         for fleet in fleets:
             observer = await open_things.enter_async_context(watch(fleet))
             await fleet.spec.target.database.seed(observer.postgres, self._plan.all_keys)
-            self._observers[fleet.name] = observer
+            self._observers |= {arm.name: observer for arm in sharing[fleet.name]}
         return list(fleets)

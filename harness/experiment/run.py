@@ -22,14 +22,15 @@ from harness.archive.directory import (
 )
 from harness.archive.manifest import manifest
 from harness.domain.progress import Progress
-from harness.domain.result import Result
+from harness.domain.result import Result, Rollout
 from harness.errors import TooSlowError
 from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fact
 from harness.experiment.pace import sentences
 from harness.experiment.record import Recording, record
 from harness.observe.evidence import Evidence
 from harness.plan.commands import probe_every_s
-from harness.plan.plan import Arm, RunPlan, driven, facts, make_plan
+from harness.plan.plan import Arm, RolloutPlan, RunPlan, driven, facts, make_plan
+from harness.plan.rollout import plan_rollout
 from harness.process.processes import LOG_LIMIT
 from harness.process.stop import Stop
 from harness.report.write import write_reports
@@ -50,6 +51,7 @@ async def run(
     stack_name: str = EMBEDDED,
     strict: bool = False,
     also: Callable[[RunPlan, Sequence[Evidence], Path], None] | None = None,
+    rollout: RolloutPlan | None = None,
 ) -> tuple[Result, Path]:
     """Run a scenario and write its run directory.
 
@@ -64,6 +66,7 @@ async def run(
         stack_name: a name in `harness.stack.registry.STACKS`.
         strict: whether a run of which nothing was asked is inconclusive (exit 3).
         also: gets the plan, the windows and the folder of their samples, once all are measured.
+        rollout: from the first arm to the second; the arms of the run are then its phases.
 
     Returns:
         The result and the run directory. Interrupted and invalid runs have a result too.
@@ -73,7 +76,10 @@ async def run(
         UsageError: the stack cannot run this scenario.
         SetupError: a server, port or binary is missing; nothing is left running.
     """
-    plan = make_plan(scenario, arms, stack=stack_name)
+    if rollout is None:
+        plan = make_plan(scenario, arms, stack=stack_name)
+    else:
+        plan = plan_rollout(scenario, arms, rollout, stack=stack_name)
     binary = chosen_prometheus(prometheus, stack_name)
     started = datetime.now(UTC)
     run_dir = make_run_dir(runs_dir, scenario.name, started)
@@ -112,6 +118,15 @@ async def run(
         strict=strict,
         **_sustained(recording),
     )
+    if rollout is not None:
+        tables = recording.plan.arms[0].target.describe()["tables"]
+        result.rollout = Rollout(
+            old=rollout.old,
+            new=rollout.new,
+            tables=tables,
+            drained=rollout.drained,
+            phases=recording.phases,
+        )
     if also is not None:
         also(recording.plan, recording.windows, run_dir / SAMPLES)
     write_result(run_dir, result)

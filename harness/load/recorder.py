@@ -225,7 +225,7 @@ class RequestRecorder:
         except ValueError:
             self._note(f"{SERVED_HEADER} [{header}]")
             return set()
-        for kind, tier, digest, age in entries:
+        for kind, tier, digest, age, _ in entries:
             place = (arrival.scope, arrival.key, kind, tier, digest)
             tally = self._served.get(place)
             if tally is None:

@@ -64,6 +64,8 @@ class Evidence:
     """Those of its warm-up."""
     pause_s: float = 0.0
     """Time without load between the warm-up and the window; 0 without a warm-up."""
+    members: tuple[str, ...] = ()
+    """The variant that each replica runs, where they differ; else empty."""
     changes: tuple[ChangeEvent, ...] = ()
     """The changes that were made in the window, in order of time; `truths` has their versions."""
     fault: FaultEvent | None = None

@@ -25,6 +25,7 @@ from harness.scenario.sizing import (
 )
 from harness.stack.base import FleetSpec
 from harness.targets.base import Target
+from harness.targets.mixed import Schema
 from harness.targets.settings import RunSettings
 
 
@@ -79,6 +80,22 @@ class PlannedChange:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """Two variants, one of which takes the other's place in a fleet: `harness.plan.rollout`."""
+
+    old: str
+    new: str
+    schema: Schema = "newer"
+    drained: bool = False
+    """Whether the balancer takes a replica out before it is ended."""
+
+    @property
+    def fleet(self) -> str:
+        """Name of the fleet."""
+        return f"{self.old}+{self.new}"
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
     """A run, decided before anything is started."""
 
@@ -97,6 +114,8 @@ class RunPlan:
     changing: tuple[VirtualKey, ...] = ()
     """A key for each change, numbered after ``refusals``; they are driven in windows of their
     own."""
+    rollout: RolloutPlan | None = None
+    """Given, the arms are its phases, in order of time."""
 
     @property
     def all_keys(self) -> tuple[VirtualKey, ...]:
@@ -324,10 +343,16 @@ class RunPlan:
             return settings
         return replace(settings, planted_null_user=False, source_latency_ms=0.0)
 
+    def fleets(self) -> dict[str, list[Arm]]:
+        """The arms by the fleet that they share: each has its own, but for phases of a rollout."""
+        if self.rollout is not None:
+            return {self.rollout.fleet: list(self.arms)}
+        return {arm.name: [arm] for arm in self.arms}
+
     def fleet(self, arm: Arm) -> FleetSpec:
         """What the stack is to start for an arm."""
         return FleetSpec(
-            name=arm.name,
+            name=arm.name if self.rollout is None else self.rollout.fleet,
             target=arm.target,
             replicas=self.scenario.replicas,
             workers=self.scenario.workers,

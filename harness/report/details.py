@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.analysis.points import missing
 from harness.authcache.words import LOAD_SCOPES, Tier
 from harness.domain.rates import answered, of_scope
-from harness.domain.result import Estimate, Result, VariantResult, Window, in_order
+from harness.domain.result import Estimate, MemberResult, Result, VariantResult, Window, in_order
 from harness.domain.series import ALL
 from harness.report.freshness import ages_table, clocks_table, workers_table
 from harness.report.instrumented import NOTE
@@ -260,8 +260,59 @@ def long_tables(result: Result) -> list[Table]:
     ]
     tables.append(_nested(result, "codec", "Mean codec time, µs", "object", _by_object, rate))
     tables.append(_scoped_outcomes(result))
+    tables.append(members_table(result))
     tables += change_tables(result)
     return [table for table in tables if table.rows and len(table.columns) > 1]
+
+
+def members_table(result: Result) -> Table:
+    """Figures by replica's variant, of fleets that run two."""
+    rows = [
+        Row(Cell(name), (Cell(member), *_member(of)))
+        for name, variant in result.variants.items()
+        for member, of in variant.by_member.items()
+    ]
+    columns = (
+        Column("runs", numeric=False),
+        Column("replicas", numeric=False),
+        Column("requests"),
+        Column("unexpected", "by a status that nothing called for"),
+        Column("reads", "per 1,000 requests"),
+        Column("unread", numeric=False),
+        Column("wrong", numeric=False),
+        Column("p50, ms"),
+    )
+    foot = (
+        "Unread: entries that were found and could not be read, by the variant that wrote them. "
+        "Wrong: objects served that Postgres never held, by the variant that wrote the entry. The "
+        "entries of a release do not say who wrote them."
+    )
+    caption = "Fleets of two variants, by what a replica runs"
+    return Table("members", caption, "fleet", columns, tuple(rows), foot)
+
+
+def _member(of: MemberResult) -> tuple[Cell, ...]:
+    unexpected = sum(sum(by.values()) for by in of.unexpected_statuses.values())
+    return (
+        Cell(", ".join(map(str, of.replicas))),
+        Cell(count(sum(sum(by.values()) for by in of.requests.values()))),
+        Cell(count(unexpected)),
+        Cell(rate(of.source_reads_per_1000)),
+        Cell(by_writer(of.unread)),
+        Cell(by_writer(of.wrong)),
+        Cell(time_ms(of.service_ms.p50)),
+    )
+
+
+def by_writer(found: Mapping[str, Mapping[str, int]] | None) -> str:
+    """``from litellm_1_84: user 214``, for each writer."""
+    if found is None:
+        return NOT_MEASURED
+    texts = [
+        f"from {writer}: " + ", ".join(f"{kind} {n:,}" for kind, n in by.items())
+        for writer, by in found.items()
+    ]
+    return "; ".join(texts) or "none"
 
 
 def change_tables(result: Result) -> list[Table]:

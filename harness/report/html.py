@@ -18,6 +18,7 @@ from harness.report.instrumented import not_instrumented
 from harness.report.matrix import MARKS, headline_table, matrix_table
 from harness.report.measures import measures_table, outcomes_of, refusals_table
 from harness.report.numbers import count, rate
+from harness.report.rollout import rollout_tables
 from harness.report.series import VariantSeries, series_of
 
 
@@ -118,7 +119,7 @@ def _tables(result: Result) -> dict[str, Any]:
         "measures": measures_table(result),
         "refusals": refusals_table(result),
         "others": details.other_tables(result),
-        "long_tables": details.long_tables(result),
+        "long_tables": [*rollout_tables(result), *details.long_tables(result)],
         "change_tables": details.change_tables(result),
         "expectations": facts.expectation_table(result),
         "generator": facts.generator_table(result),

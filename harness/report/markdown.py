@@ -9,7 +9,7 @@ from dataclasses import replace
 from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
-from harness.report.details import expiry_table
+from harness.report.details import expiry_table, members_table
 from harness.report.faults import callers_table, servers_table, sheet_table
 from harness.report.freshness import clocks_table, freshness_table
 from harness.report.instrumented import not_instrumented
@@ -40,6 +40,9 @@ def _measured(result: Result) -> list[str]:
         *_faults(result),
         markdown_table(headline_table(result)),
         markdown_table(expiry_table(result, scopes=False)),
+        markdown_table(members_table(result))
+        if any(variant.by_member for variant in result.variants.values())
+        else "",
         *_combined_view(result),
         _trust(result),
         _fold("Changes", markdown_table(clocks_table(result))) if result.freshness else "",

@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
-from harness.report.details import expiry_table
+from harness.report.details import expiry_table, members_table
 from harness.report.faults import sheet_table
 from harness.report.freshness import freshness_table
 from harness.report.grid import TONES, draw, page_width, say
@@ -61,6 +61,8 @@ def _figures(result: Result, console: Console) -> None:
     draw(console, headline_table(result))
     draw(console, expiry_table(result, scopes=False))
     draw(console, measures_table(result), notes=False)
+    if any(variant.by_member for variant in result.variants.values()):
+        draw(console, members_table(result))
     _combined_view(result, console)
     console.print()
     _ledger(result, console)

@@ -59,7 +59,7 @@ def load_scenario(name_or_path: str, changes: Changes | None = None) -> Scenario
             f"The scenario [{name_or_path}] plants nothing, so its premises cannot be switched on. "
             "Leave PREMISE out."
         )
-    if not all(kind_of(name).scales_times for name in scenario.variants):
+    if not all(kind_of(name).scales(name) for name in scenario.variants):
         if latency_ms := scenario.premises.source_latency_ms:
             raise UsageError(
                 f"The scenario plants a source latency of [{latency_ms:g}] ms, and a LiteLLM "

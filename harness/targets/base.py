@@ -8,7 +8,7 @@ variants are its own. The reference proxy is one kind, real LiteLLM releases are
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -40,6 +40,8 @@ class ReplicaContext:
     settings: RunSettings
     master_key: str = field(default="", repr=False)
     """`FleetSpec.master_key`; for a replica's environment only. Empty: management calls fail."""
+    mixed: bool = False
+    """Whether replicas of another variant share its Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class KeyTruth:
     start and its answer. In seconds since the start of the window; None is before all changes."""
     earlier: tuple[KeyTruth, ...] = ()
     """The versions before, oldest first; each ceased to be true when the next became so."""
+    also: tuple[int, ...] = ()
+    """Other statuses that are right, where replicas of one fleet refuse in different ways."""
 
     def true_within(self, start_s: float, end_s: float) -> tuple[KeyTruth, ...]:
         """The versions that may have been true at some moment between two, both included."""
@@ -256,13 +260,27 @@ class Target(Protocol):
     """What each worker's process must report; None where there is nothing to confuse."""
     source: Mapping[str, Any] | None = None
     """Where its code comes from, as `harness.domain.result.SourceResult`; None for our own."""
+    members: tuple[str, ...] = ()
+    """The variants that its replicas run, in turn; empty where all run the same."""
+    schema: tuple[str, ...] = ()
+    """Names of the steps by which `prepare_database` makes its tables, in order."""
 
     @property
     def database(self) -> Database:
         """Its tables."""
 
-    async def prepare_database(self, dsn: str) -> None:
-        """Create the schema in an empty database. Raises SetupError."""
+    def member(self, replica: int) -> Target:
+        """What one replica runs: the target itself, unless replicas differ."""
+        del replica
+        return self
+
+    async def prepare_database(self, dsn: str, *, has: Collection[str] = ()) -> None:
+        """Create the schema in an empty database, or add what one lacks. Raises SetupError.
+
+        Args:
+            dsn: of a role that may create tables.
+            has: steps of `schema` that the database has had.
+        """
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         """The command of one replica."""
@@ -370,6 +388,11 @@ class TargetKind(Protocol[C]):
     @property
     def database(self) -> Database:
         """The tables of its targets."""
+
+    def scales(self, variant: str) -> bool:
+        """`scales_times` of one variant of this kind."""
+        del variant
+        return self.scales_times
 
     def owns(self, variant: str) -> bool:
         """Whether a variant's name belongs to this kind, well-formed or not."""

@@ -42,6 +42,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._page = PageWriter()
         self._variant = variant
+        self._by_writer: CounterFamily | None = None
+        self._writers: dict[str, dict[ObjectKind, int]] = {}
         self._scopes = self._bind_scopes()
         self._bind_cache()
         self._bind_http()
@@ -104,6 +106,20 @@ class Metrics:
     def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
         """A value was not the object that was looked up."""
         self._failed_reads[kind, logged, scope] += 1
+
+    def failed_entry(self, kind: ObjectKind, writer: str) -> None:
+        """An entry could not be read. The series exists from the first one on."""
+        if self._by_writer is None:
+            self._by_writer = self._counters(
+                series.FAILED_BY_WRITER,
+                "Entries that could not be read, by the variant that wrote them.",
+                *("object", "writer"),
+            )
+        if writer not in self._writers:
+            variant = self._variant
+            each = {kind: (kind, writer, variant) for kind in ObjectKind}
+            self._writers[writer] = self._by_writer.table(each)
+        self._writers[writer][kind] += 1
 
     def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
         """Callbacks by object that record the seconds since an answer's read from Postgres."""

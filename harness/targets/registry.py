@@ -22,6 +22,7 @@ from harness.targets.litellm.releases import (
     parse_release,
     parse_version,
 )
+from harness.targets.mixed import MixedKind
 from harness.targets.reference.kind import ReferenceKind
 
 __all__ = [
@@ -87,3 +88,6 @@ def index_versions() -> list[str]:
 def matches(name: str, variant: str) -> bool:
     """Whether a name, or a range of variants, matches a variant of a run."""
     return kind_of(variant).matches(name, variant)
+
+
+register(MixedKind(kind_of, kind_of_choice))

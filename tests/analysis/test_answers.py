@@ -66,6 +66,12 @@ def test_each_key_is_judged_by_itself_and_not_by_what_others_of_its_scope_call_f
     assert found.unexpected == {("team", "401"): 1, ("team", "429"): 3, ("user", "500"): 4}
 
 
+def test_where_two_variants_refuse_in_different_ways_both_are_right(tmp_path: Path) -> None:
+    truth = KeyTruth({}, 429, "key_budget", also=(422,))
+    found = _judged(_window({0: truth}, {0: {"429": 5, "422": 4, "400": 1}}), tmp_path)
+    assert found == Answers(unexpected=Counter({("team", "400"): 1}))
+
+
 @pytest.mark.parametrize("truth", [KeyTruth({}, 200), KeyTruth({}, 400, "key_budget")])
 def test_a_budget_that_the_load_uses_up_makes_two_answers_right(
     tmp_path: Path, truth: KeyTruth

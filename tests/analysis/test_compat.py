@@ -180,6 +180,18 @@ def test_rollouts_say_what_is_safe_in_both_directions_and_what_must_be_flushed()
     assert safe_order(found, names[1:]) == ["litellm_1_91", "litellm_1_94"]
 
 
+@pytest.mark.parametrize("other", ["litellm_1_84", "litellm_1_91", "litellm_1_94", "envelope"])
+def test_recommended_has_keys_of_its_own_and_can_be_rolled_out_beside_any(other: str) -> None:
+    cells = matrix(
+        [ReferenceParty(KNOWN[name]) for name in (other, "recommended")], rich_population()
+    )
+
+    for one in (step(cells, other, "recommended"), step(cells, "recommended", other)):
+        assert one.safe
+        assert not one.must_flush
+        assert {cell.added for cell in (*one.forward, *one.backward)} == {NOT_READ}
+
+
 def test_a_detour_is_found_where_the_direct_rollout_is_not_safe() -> None:
     def cell(writer: str, reader: str, added: ReadOutcome | None) -> CompatCell:
         return CompatCell(writer, reader, KEY, {SAME: 1}, (), added, {})

@@ -12,7 +12,7 @@ import pytest
 from harness.analysis.analyse import analyse
 from harness.analysis.points import SEEN_THROUGH, mask_unseen, missing, unseen
 from harness.authcache.words import ObjectKind
-from harness.domain.result import Result, VariantResult
+from harness.domain.result import MemberResult, Percentiles, Result, VariantResult
 from harness.domain.samples import Sample, SampleWriter
 from harness.domain.series import HookPoint
 from harness.observe.counters import Counters
@@ -326,3 +326,28 @@ def test_two_points_are_both_named_and_results_share_nothing() -> None:
     assert reason == "not measured: auth_cache and codec were not instrumented"
     one.lookups["memory"] = {"hit": 5}
     assert other.lookups == {}
+
+
+def test_of_two_variants_in_one_fleet_what_either_needs_is_taken_out() -> None:
+    member = MemberResult(
+        version="1.84.10",
+        replicas=[0],
+        requests={},
+        unanswered={},
+        unexpected_statuses={},
+        source_reads=3,
+        source_reads_per_1000=1.0,
+        unread={"not said": {"user": 2}},
+        wrong={},
+        service_ms=Percentiles(p50=None, p95=None, p99=None),
+    )
+    members = {"old": member}
+
+    # 1.83.14 has no codec, 1.84.10 has one.
+    found = mask_unseen(seen("codec", version="1.83.14 + 1.84.10", by_member=members))
+
+    assert found.deserialize_failures is None
+    assert found.by_member["old"].unread is None
+    assert found.by_member["old"].wrong == {}
+    assert found.by_member["old"].source_reads == 3
+    assert mask_unseen(seen("codec", version="1.83.14", by_member=members)).by_member == members

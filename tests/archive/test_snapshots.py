@@ -30,7 +30,8 @@ def test_a_snapshot_holds_every_workers_series_but_those_at_0(tmp_path: Path) ->
     assert body["after"]["statements"]["named"] == {"transaction": 8}
     assert body["truth"] == {
         "0": {
-            "digests": {"key": "right"}, "status": 200, "refusal": "", "since": None, "earlier": []
+            "digests": {"key": "right"}, "status": 200, "refusal": "", "since": None, "earlier": [],
+            "also": [],
         }
     }  # fmt: skip
     assert body["generator"]["answered"] == 100

@@ -40,7 +40,7 @@ from harness.authcache.trace import Trace
 from harness.authcache.words import Invalidated, KeyScope, ObjectKind, Tier, WriteOutcome
 
 TTL_S = 60.0
-FRAME = re.compile(rb"\d+\.\d+ ")
+FRAME = re.compile(rb"\d+\.\d+[; ]")
 PLAIN = Switches(codec="keep_none", memory_payload="encoded")
 """Switches that show one behaviour at a time: both tiers, no defect, nothing coalesced."""
 
@@ -236,6 +236,7 @@ class Recording:
         self.sizes: list[int] = []
         self.decodes = 0
         self.failed: Counter[tuple[ObjectKind, str, KeyScope]] = Counter()
+        self.unread: Counter[tuple[ObjectKind, str]] = Counter()
         self.served: list[tuple[Tier, ObjectKind, float]] = []
         self.outages: list[BaseException] = []
         self.refused = 0
@@ -264,6 +265,9 @@ class Recording:
 
     def failed_read(self, kind: ObjectKind, logged: str, scope: KeyScope) -> None:
         self.failed[kind, logged, scope] += 1
+
+    def failed_entry(self, kind: ObjectKind, writer: str) -> None:
+        self.unread[kind, writer] += 1
 
     def ages(self, tier: Tier) -> dict[ObjectKind, Callable[[float], None]]:
         def bound(kind: ObjectKind) -> Callable[[float], None]:

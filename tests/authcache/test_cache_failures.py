@@ -9,6 +9,7 @@ from harness.authcache.cache import Entry, OnFailure
 from harness.authcache.cache import SourceUnavailableError as Away
 from harness.authcache.objects import Team, User
 from harness.authcache.switches import Switches
+from harness.authcache.tiers import WrittenBy, _frame
 from harness.authcache.words import KeyScope, ObjectKind, Op, ReadReason, Tier, WriteOutcome
 from harness.errors import DecodeError
 from tests.authcache.fakes import TTL_S, Source, World, seen, switched, trace
@@ -227,3 +228,37 @@ async def test_a_codec_of_a_users_own_may_raise_anything(
     else:
         assert await world.cache.load(TEAM, "t", Source(), one) is not None
     assert seen(one)[-1] == f"redis {op} deserialize_failure"
+
+
+async def test_a_failure_names_the_variant_that_wrote_the_entry() -> None:
+    world = World()
+    world.cache.writer = "new"
+    assert world.cache.redis is not None
+    theirs = WrittenBy(time.time(), "old")
+    world.client.held["t"] = _frame(UNREADABLE, theirs, theirs.writer)
+
+    await world.cache.peek(TEAM, "t", trace())  # from Redis, which backfills memory
+    await world.cache.peek(TEAM, "t", trace())
+
+    assert world.recorder.unread == {(TEAM, "old"): 2}
+
+
+async def test_what_a_variant_stores_anew_is_of_its_own_writing() -> None:
+    world = World(switched(memory_payload="object"))
+    world.cache.writer = "new"
+    theirs = WrittenBy(time.time(), "old")
+
+    await world.cache.put(Entry(TEAM, "t", Team(team_id="t"), theirs))
+    found = await world.cache.peek(TEAM, "t", trace())
+
+    assert found is not None
+    assert world.cache.writer_of(found.read_at) == "new"
+
+
+async def test_without_another_variant_no_writer_is_counted() -> None:
+    world = World()
+    await plant(world, "t", UNREADABLE)
+
+    await world.cache.peek(TEAM, "t", trace())
+
+    assert not world.recorder.unread

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.authcache.digest import hash_token
@@ -38,6 +38,14 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "membership": "team_membership:user-1:team-1",
         "member": "team_member:team-1_user-1",
     },
+    "apart": {
+        "key": f"authcache:key:{TOKEN}",
+        "user": "authcache:user:user-1",
+        "team": "authcache:team:team-1",
+        "team_copy": "authcache:team:team-1",
+        "membership": "authcache:membership:user-1:team-1",
+        "member": "authcache:member:team-1_user-1",
+    },
 }
 
 
@@ -69,10 +77,24 @@ def test_where_a_user_meets_the_team_of_the_same_id(name: str, meet: bool) -> No
     assert (keys["user"] == keys["team_copy"]) is meet
 
 
-@given(user=st.text(max_size=4), team=st.text(max_size=4))
-def test_all_prefixed_never_lets_two_kinds_meet(user: str, team: str) -> None:
-    keys = built(LAYOUTS["all_prefixed"], user, team)
+@given(
+    name=st.sampled_from(["all_prefixed", "apart"]),
+    user=st.text(max_size=4),
+    team=st.text(max_size=4),
+)
+def test_with_prefixes_two_kinds_never_meet(name: str, user: str, team: str) -> None:
+    keys = built(LAYOUTS[name], user, team)
     # A team and its copy are one object; so are the two keys of a membership.
     kinds = [keys["key"], keys["user"], keys["team"], keys["membership"], keys["member"]]
 
-    assert len({key.split(":", 1)[0] for key in kinds}) == 5
+    prefixes = {key.removeprefix("authcache:").split(":", 1)[0] for key in kinds}
+    assert len(prefixes) == 5
+
+
+@given(ids=st.lists(st.text(max_size=4), min_size=4, max_size=4))
+def test_what_is_apart_never_meets_an_entry_of_a_release(ids: list[str]) -> None:
+    ours = built(LAYOUTS["apart"], ids[0], ids[1]).values()
+    assume(not any(one.startswith("authcache:") for one in ids))
+
+    for name in ("raw_ids", "team_prefixed"):
+        assert not set(ours) & set(built(LAYOUTS[name], ids[2], ids[3]).values())

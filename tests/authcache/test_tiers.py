@@ -14,6 +14,7 @@ from harness.authcache.tiers import (
     MemoryTier,
     RedisTier,
     RedisUnavailableError,
+    WrittenBy,
     _frame,
     _is_claim,
     _unframe,
@@ -165,6 +166,29 @@ def test_the_read_time_travels_beside_the_payload(payload: bytes, read_at: float
 
     assert back == payload
     assert stamp == pytest.approx(read_at, abs=1e-6)
+
+
+@given(
+    payload=st.binary(),
+    read_at=st.floats(0, 4e9),
+    writer=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1),
+)
+def test_a_writer_travels_with_the_read_time(payload: bytes, read_at: float, writer: str) -> None:
+    back, stamp = _unframe(_frame(payload, read_at, writer))
+
+    assert back == payload
+    assert stamp == pytest.approx(read_at, abs=1e-6)
+    assert isinstance(stamp, WrittenBy)
+    assert stamp.writer == writer
+
+
+async def test_a_tier_without_a_writer_reads_what_another_wrote_under_its_name() -> None:
+    client = FakeClient()
+    named = RedisTier(client, Recording(), namespace="", breaker=Breaker(), writer="old")
+    plain, _, _, _ = redis(client)
+    await named.set("a", b"payload", 5.0, ttl_s=60)
+
+    assert await plain.get("a") == (b"payload", 5.0)
 
 
 @pytest.mark.parametrize("foreign", [b'{"user_id": null}', b"", b"x", b"\xff 1", b" "])

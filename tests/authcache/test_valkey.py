@@ -17,11 +17,11 @@ from harness.authcache.batching import BatchingClient
 from harness.authcache.cache import Entry
 from harness.authcache.objects import Team
 from harness.authcache.switches import Switches
-from harness.authcache.tiers import new_claim
+from harness.authcache.tiers import Breaker, RedisTier, new_claim
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Coalesced, ObjectKind, Outcome, Tier, WriteOutcome
 from tests.authcache.crowd import TEAM, Crowd, balanced
-from tests.authcache.fakes import Source, World, seen, switched, trace, until
+from tests.authcache.fakes import FakeClient, Recording, Source, World, seen, switched, trace, until
 from tests.authcache.valkey import PATIENCE_S, Valkey, eventually, keys_read
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -163,7 +163,8 @@ async def test_a_claim_expires_by_itself(valkey: Any, connect: Connect) -> None:
 
 
 CLAIMS = (b"claim:mine", b"claim:other")
-HELD = (None, *CLAIMS, b"5.000000 five", b"7.000000 \0seven 7", b"foreign", b"", b"claim")
+NAMED = (b"5.000000;old five", b"7.000000;old seven")
+HELD = (None, *CLAIMS, *NAMED, b"5.000000 five", b"7.000000 \0seven 7", b"foreign", b"", b"claim")
 
 
 @pytest.mark.usefixtures("valkey")
@@ -190,6 +191,26 @@ async def test_the_scripts_do_what_their_fakes_do(connect: Connect) -> None:
                 answer = await redis.set_newer([("t", b"ours", number, claim)], 60.0)
             outcomes.append((answer, await get(client)))
         assert outcomes[0] == outcomes[1], (held, command, number, claim)
+
+
+@pytest.mark.usefixtures("valkey")
+async def test_the_newer_value_stays_whoever_wrote_it(connect: Connect) -> None:
+    """Old and new, each with and without a writer's name, on the server and on the fake."""
+    outcomes = []
+    clients: tuple[Any, ...] = (connect(PATIENCE_S), FakeClient())
+    for client in clients:
+        for held, ours in product(("", "old"), repeat=2):
+            first, second = (
+                RedisTier(client, Recording(), namespace="", breaker=Breaker(), writer=writer)
+                for writer in (held, ours)
+            )
+            await first.set("t", b"theirs", 5.0, 60.0)
+            older = await second.set_newer([("t", b"ours", 4.0, None)], 10.0**9)
+            newer = await second.set_newer([("t", b"ours", 6.0, None)], 10.0**9)
+            outcomes.append((older, newer, await get(client)))
+    server, fake = outcomes[:4], outcomes[4:]
+    assert server == fake
+    assert [(older, newer) for older, newer, _ in server] == [([False], [True])] * 4
 
 
 async def get(client: Any) -> bytes | None:

@@ -111,7 +111,7 @@ def test_recommended_is_bounded_and_tagged() -> None:
     assert (switches.backfill_ttl, switches.republish) == ("entry_ttl", "off")
     assert (switches.invalidation, switches.late_store) == ("generation", "off")
     assert switches.spend_path == "write_behind" or switches.spend_ttl == "entry_ttl"
-    assert switches.key_layout == "all_prefixed"
+    assert switches.key_layout == "apart"
     assert switches.membership_budget == "default_none"
     assert switches.redis == "on"
     assert switches.lookups == "once"
@@ -228,7 +228,7 @@ def test_an_override_keeps_the_name_and_says_what_it_changed() -> None:
     assert again.overridden == ("codec", "memory_entries")
     assert again.switches.memory_entries == 7
     assert again.switches.codec == "keep_none"
-    assert again.switches.key_layout == "all_prefixed"
+    assert again.switches.key_layout == "apart"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ def test_json_has_every_cell_and_every_rollout() -> None:
 
 
 def test_the_words_name_the_cost_the_flush_and_the_way_round_it() -> None:
-    done = run("--variants", "litellm_1_84,fix_optional_user_id,recommended", "--markdown")
+    names_of_releases = ("--override", "recommended:key_layout=all_prefixed")
+    variants = ("--variants", "litellm_1_84,fix_optional_user_id,recommended")
+    done = run(*variants, *names_of_releases, "--markdown")
 
     assert done.exit_code == 0
     words = done.output[done.output.index("**Upgrades**") :]

@@ -89,7 +89,8 @@ def test_workers_and_the_exporter_show_these_families_and_no_others() -> None:
         series.ORIGIN_INFO,
     }
     with_redis_only = {series.REDIS_SENT}
-    expected = NAMES - asked_of_servers - releases_only - with_redis_only
+    of_two_variants_only = {series.FAILED_BY_WRITER}
+    expected = NAMES - asked_of_servers - releases_only - with_redis_only - of_two_variants_only
     assert shown == {name.removesuffix("_total") for name in expected}
 
 

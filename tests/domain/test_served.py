@@ -11,7 +11,12 @@ _word = st.text(
 )
 _entries = st.lists(
     st.builds(
-        Served, object=_word, tier=_word, digest=_word, age_ms=st.none() | st.integers(0, 10**9)
+        Served,
+        object=_word,
+        tier=_word,
+        digest=_word,
+        age_ms=st.none() | st.integers(0, 10**9),
+        writer=st.just("") | _word,
     )
 )
 
@@ -27,9 +32,23 @@ def test_as_it_stands_in_a_header() -> None:
     assert format_served(entries) == "key;memory;3f2a;1520,user;source;absent;-"
 
 
+def test_a_writer_is_named_only_where_it_is_known() -> None:
+    entries = [Served("key", "redis", "3f2a", 40, "litellm_1_84"), Served("team", "source", "9", 0)]
+
+    assert format_served(entries) == "key;redis;3f2a;40;litellm_1_84,team;source;9;0"
+
+
 @pytest.mark.parametrize(
     "value",
-    ["key", "key;memory;3f2a", "key;memory;3f2a;1520;more", "key;memory;3f2a;soon", ",", ";;;"],
+    [
+        "key",
+        "key;memory;3f2a",
+        "key;memory;3f2a;1520;a;b",
+        "key;memory;3f2a;1520;",
+        "key;memory;3f2a;soon",
+        ",",
+        ";;;",
+    ],
 )
 def test_anything_else_is_a_value_error(value: str) -> None:
     with pytest.raises(ValueError, match=r"unpack|int"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ class FakeTarget(Target):
     def database(self) -> Database:
         raise AssertionError("a fake keeps no objects")
 
-    async def prepare_database(self, dsn: str) -> None:
+    async def prepare_database(self, dsn: str, *, has: Collection[str] = ()) -> None:
+        assert not has
         connection = await asyncpg.connect(dsn)
         await connection.execute("CREATE TABLE thing (id integer)")
         await connection.close()

@@ -35,6 +35,7 @@ from harness.process.stop import Stop, StoppedError, with_signals
 from harness.report.compat import compat_json, compat_markdown, print_compat
 from harness.report.progress import progress_for
 from harness.stack.base import Servers
+from harness.targets.mixed import PREFIX
 from harness.targets.registry import REFERENCE, kind_of
 
 DEFAULT = ("litellm_1_84", "litellm_1_91", "litellm_1_93", "litellm_1_94", "recommended")
@@ -62,6 +63,11 @@ def compat(
         _record(to_record, runs_dir)
         return
     names = tuple(recorded()) if releases else variants or DEFAULT
+    if fleets := [name for name in names if name.startswith(PREFIX)]:
+        raise UsageError(
+            f"[{fleets[0]}] is a fleet of two variants, and each writes and reads by itself. Name "
+            "the two, or run it with harness loadtest."
+        )
     unread: list[str] = []
     if _are_releases(names, overrides):
         found = _of_releases(names, unread)

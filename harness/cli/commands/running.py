@@ -16,7 +16,7 @@ from harness.experiment.run import run
 from harness.live.keep import FleetRequest
 from harness.observe.evidence import Evidence
 from harness.plan.arms import make_arms
-from harness.plan.plan import Arm, RunPlan
+from harness.plan.plan import Arm, RolloutPlan, RunPlan
 from harness.process.stop import Stop, StoppedError, until_ctrl_c, with_signals
 from harness.report.progress import progress_for
 from harness.scenario.schema import Scenario
@@ -67,6 +67,7 @@ def run_to_end(
     stack: str = EMBEDDED,
     strict: bool = False,
     also: Callable[[RunPlan, Sequence[Evidence], Path], None] | None = None,
+    rollout: RolloutPlan | None = None,
 ) -> FinishedRun:
     """Run a scenario over its variants and write the usual reports.
 
@@ -88,6 +89,7 @@ def run_to_end(
                 stack_name=stack,
                 strict=strict,
                 also=also,
+                rollout=rollout,
             )
         finally:
             progress.close()

@@ -33,12 +33,13 @@ from harness.authcache.variants import load_variants
 from harness.cli.commands.options import chosen_variants, plainly
 from harness.cli.commands.running import FinishedRun, run_to_end
 from harness.domain.result import Result
-from harness.errors import EXIT_INCONCLUSIVE, UnknownNameError, UsageError
+from harness.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UnknownNameError, UsageError
 from harness.installation import PACKAGE, checkout
 from harness.live.attach import CAN, MOST_PER_S, Attached, check_addresses
 from harness.live.attach import attach as attach_to
 from harness.observe.evidence import Evidence
-from harness.plan.plan import RunPlan
+from harness.plan.plan import RolloutPlan, RunPlan
+from harness.plan.rollout import steps
 from harness.process.stop import Stop, StoppedError, with_signals
 from harness.report.calibration import PAGE, calibration_page, calibration_table
 from harness.report.clock import clock_exit_code, clock_files, print_clock, require_clocks
@@ -49,11 +50,13 @@ from harness.report.faults_report import faults_files, faults_page, print_faults
 from harness.report.grid import draw
 from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
+from harness.report.rollout import print_rollout, rollout_files, rollout_findings
 from harness.report.terminal import print_result
 from harness.report.twins_report import print_twins, twins_files
 from harness.report.write import write_texts
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
+from harness.targets.mixed import Schema
 
 
 def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
@@ -239,6 +242,47 @@ def faults(
         (root / PAGE_OF_FAULTS).write_text(faults_page(done.result), encoding="utf-8")
         console.print(f"Written: {PAGE_OF_FAULTS}", markup=False, highlight=False)
     sys.exit(done.signal_code or done.result.exit_code)
+
+
+def rollout(
+    *,
+    old: str,
+    new: str,
+    replicas: int | None,
+    workers: int | None,
+    schema: Schema,
+    drain: bool,
+    scenario: str,
+    variants_file: Path | None,
+    relax: tuple[str, ...],
+    strict: bool,
+    postgres_dsn: str | None,
+    redis_url: str | None,
+    runs_dir: Path,
+) -> None:
+    """Replace the replicas of one variant by those of another, and back, under load."""
+    if old == new:
+        raise UsageError(f"--from and --to are both [{old}]. Name two variants.")
+    console = Console()
+    wanted = Changes(replicas=replicas, workers=workers, variants=(old, new), premises=False)
+    loaded = load_scenario(scenario, wanted)
+    choices = chosen_variants(loaded, variants_file, (), relax)
+    planned = RolloutPlan(choices[0].name, choices[1].name, schema, drain)
+    steps(loaded.replicas)
+    done = run_to_end(
+        loaded,
+        choices,
+        console,
+        runs_dir=runs_dir,
+        postgres_dsn=postgres_dsn,
+        redis_url=redis_url,
+        prometheus="off",
+        rollout=planned,
+    )
+    print_rollout(done.result, console)
+    _keep(done, rollout_files(done.result), console)
+    failed = strict and bool(rollout_findings(done.result))
+    sys.exit(done.signal_code or done.result.exit_code or (EXIT_REGRESSION if failed else 0))
 
 
 def aa(

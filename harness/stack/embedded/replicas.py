@@ -119,8 +119,11 @@ class Replicas:
                 if one.replica in mine and spec.settings.metrics
             ]
             await wait_until_ready(spec.name, clients + pages, target.ready_timeout_s)
-            if target.origin is not None and pages:
-                await check_origins(spec.name, [url for _, url in pages], target.origin)
+            for index in mine if pages else ():
+                origin = target.member(index).origin
+                if origin is not None:
+                    own = [one.metrics_url for one in self._fleet.workers if one.replica == index]
+                    await check_origins(spec.name, own, origin)
 
     async def end(self, index: int, how: Literal["kill", "term"]) -> None:
         """End a replica and all its workers, as planned."""

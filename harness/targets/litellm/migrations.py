@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import asyncpg
@@ -9,12 +10,16 @@ import asyncpg
 from harness.errors import SetupError
 
 
-async def migrate(dsn: str, migrations: Path) -> int:
-    """Run every migration in an empty database.
+async def migrate(dsn: str, migrations: Path, *, has: Collection[str] = ()) -> int:
+    """Run every migration that a database lacks, by name and in the order of names.
+
+    A release can bring a migration whose name comes before some that an older release has run; it
+    is run all the same, as Prisma does.
 
     Args:
         dsn: of a role that may create tables.
         migrations: the folder ``litellm_proxy_extras/migrations`` of the release's environment.
+        has: names of those that were run before; none in an empty database.
 
     Returns:
         How many were run.
@@ -22,15 +27,18 @@ async def migrate(dsn: str, migrations: Path) -> int:
     Raises:
         SetupError: there are none, or one of them fails.
     """
-    files = _files(migrations)
+    files = migration_files(migrations)
     if not files:
         raise SetupError(
             f"[{migrations.parent.name}] of this release holds no migrations. "
             "Remove its environment with `harness releases remove` and install it again."
         )
+    lacking = [file for file in files if file.parent.name not in has]
+    if not lacking:
+        return 0
     connection = await asyncpg.connect(dsn)
     try:
-        for file in files:
+        for file in lacking:
             try:
                 await connection.execute(file.read_text(encoding="utf-8"))
             except asyncpg.PostgresError as error:
@@ -39,8 +47,9 @@ async def migrate(dsn: str, migrations: Path) -> int:
                 ) from error
     finally:
         await connection.close()
-    return len(files)
+    return len(lacking)
 
 
-def _files(migrations: Path) -> list[Path]:
+def migration_files(migrations: Path) -> list[Path]:
+    """The file of each migration in the order of names, which are those of their folders."""
     return sorted(migrations.glob("*/migration.sql"))

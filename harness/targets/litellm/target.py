@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from harness.targets.base import (
 from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.origin import native_files
 from harness.targets.litellm.inside.settings import BOOT, Settings
-from harness.targets.litellm.migrations import migrate
+from harness.targets.litellm.migrations import migrate, migration_files
 from harness.targets.litellm.own_config import OwnConfig
 from harness.targets.litellm.releases import PROJECT, Release, covers
 from harness.targets.litellm.snapshot import Laid, SourceRecord
@@ -215,12 +215,19 @@ class LiteLLMTarget(Target):
         """LiteLLM's tables, with the release's own statuses."""
         return self._database
 
-    async def prepare_database(self, dsn: str) -> None:
-        """Run the release's own migrations. Raises SetupError."""
+    @property
+    def schema(self) -> tuple[str, ...]:  # type: ignore[override]  # read from a folder
+        """Names of the release's own migrations."""
+        return tuple(file.parent.name for file in migration_files(self._migrations))
+
+    @property
+    def _migrations(self) -> Path:
         extras = self._packages.get("litellm_proxy_extras")
-        await migrate(
-            dsn, Path(extras, "migrations") if extras else self._environment.extras_migrations
-        )
+        return Path(extras, "migrations") if extras else self._environment.extras_migrations
+
+    async def prepare_database(self, dsn: str, *, has: Collection[str] = ()) -> None:
+        """Run the release's own migrations that the database lacks. Raises SetupError."""
+        await migrate(dsn, self._migrations, has=has)
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         """One replica of the release."""

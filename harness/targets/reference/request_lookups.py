@@ -98,4 +98,6 @@ class RequestLookups(msgspec.Struct, eq=False):
             return
         age_ms = max(0, round((time.time() - found.read_at) * 1000))
         fingerprint = digest(kind, limit_fields(found.value))
-        self.served.append(Served(kind.value, str(found.tier), fingerprint, age_ms))
+        # What this request read from Postgres was written by no variant.
+        writer = "" if found.tier == SOURCE else self.cache.writer_of(found.read_at)
+        self.served.append(Served(kind.value, str(found.tier), fingerprint, age_ms, writer))

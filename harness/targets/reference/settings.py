@@ -22,5 +22,7 @@ class ProxySettings(ReplicaSettings):
     redis_timeout_s: float = 0.25
     body_limit_bytes: int = 1_048_576
     pool_size: int = 6
+    mixed: bool = False
+    """Whether entries in Redis name the variant that wrote them."""
     master_key: str = Field("", repr=False)
     """Authenticates management calls; from the environment. Without one they are refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from urllib.parse import quote
 
 import asyncpg
 
@@ -75,6 +76,7 @@ class Worker:
             ttl_s=settings.ttl_s,
             time_scale=settings.time_scale,
         )
+        self.cache.writer = self._writer_name
         self.invalidation: Invalidation = MECHANISMS[switches.invalidation](self.cache)
         """Called by the handler of a change."""
         self.management = Management(
@@ -111,6 +113,11 @@ class Worker:
                 self.cache, self._layout, self._writer, budgets, time_scale=settings.time_scale
             )
 
+    @property
+    def _writer_name(self) -> str:
+        """What entries name in a fleet of two variants: a word, in a frame and in a header."""
+        return quote(self.settings.variant, safe="") if self.settings.mixed else ""
+
     async def close(self) -> None:
         """Finish background writes, flush spend, close connections."""
         await self.invalidation.close()
@@ -138,6 +145,7 @@ class Worker:
             recorder,
             namespace=self.settings.redis_namespace,
             breaker=Trials() if probed else Breaker(),
+            writer=self._writer_name,
         )
 
 

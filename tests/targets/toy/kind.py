@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -141,7 +141,8 @@ class ToyTarget(Target):
     def __init__(self, toy: Toy) -> None:
         self._toy = toy
 
-    async def prepare_database(self, dsn: str) -> None:
+    async def prepare_database(self, dsn: str, *, has: Collection[str] = ()) -> None:
+        assert not has
         connection = await asyncpg.connect(dsn)
         try:
             for kind in ObjectKind:
