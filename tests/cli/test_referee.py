@@ -18,9 +18,11 @@ from harness.cli.commands import referee as commands
 from harness.cli.commands.running import FinishedRun
 from harness.domain.result import ExpectationResult, Result
 from harness.errors import SetupError, UsageError
+from harness.plan.plan import Arm
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.listing import parse_index
 from tests.analysis.test_referee import BASE, SCOPES, head_windows, pair
+from tests.plan.build import DescribedTarget
 
 HEALTHY_TEAM = "team is healthy"
 
@@ -33,9 +35,12 @@ class Runs:
         self.result = result
         self.scenario: Scenario | None = None
         self.names: list[str] = []
+        self.choices: list[Any] = []
 
     def __call__(self, scenario: Scenario, choices: Any, _: object, **__: Any) -> FinishedRun:
         self.scenario, self.names = scenario, [one.name for one in choices]
+        self.choices = choices
+        assert scenario.variants == self.names
         if isinstance(self.result, Exception):
             raise self.result
         if BASE in self.result.variants and len(self.names) > 1:
@@ -135,12 +140,63 @@ def test_json_goes_to_standard_output_and_all_talk_to_standard_error(
         (("--source", "recommended"), "takes --against"),
         (("--repo", ".", "--source", "recommended"), "not both"),
         (("--repo", ".", "--against", "recommended"), "--base REV"),
+        (("--source", "litellm==1.94.0", "--against", "plain"), "--config FILE"),
+        (("--source", "recommended", "--against", "plain", "--config", "x"), "none takes part"),
+        (("--source", "litellm==1.94.0", "--against", "plain", "--config", "none.yaml"), "[none"),
     ],
 )
 def test_options_that_do_not_go_together(options: tuple[str, ...], said: str) -> None:
     ended = harness("referee", *options)
     assert ended.exit_code == 2
     assert said in ended.output
+
+
+def test_a_configuration_is_compared_with_the_same_source_without_it(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    runs = run(pair())
+    config = tmp_path / "my.yaml"
+    config.write_text("general_settings: {}\n")
+    sides = ("--source", "litellm==1.94.0", "--against", "plain", "--config", str(config))
+    ended = harness("referee", *sides, "--keep-callbacks", "--environment", "litellm==1.93.0")
+    assert ended.exit_code == 0, ended.output
+    base, head = runs.choices
+    assert (base.name, head.name) == ("plain", "configured")
+    assert (base.config, base.release) == (None, head.release)
+    assert (head.config.path, head.config.keep_callbacks) == (config, True)
+    proof = (tmp_path / pair().run_id / "proof.md").read_text()
+    assert "with my.yaml" in proof
+    assert "without my.yaml" in proof
+
+
+def test_the_same_release_twice_and_two_trees_of_one_name_have_names_of_their_own(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    runs = run(pair())
+    release = "litellm==1.94.0"
+    assert harness("referee", "--source", release, "--against", release).exit_code == 0
+    assert runs.names == [release, "again"]
+    trees = [tmp_path / side / "litellm" for side in ("one", "two")]
+    for tree in trees:
+        tree.mkdir(parents=True)
+    runs = run(pair())
+    ended = harness(
+        "referee", "--source", f"litellm@{trees[0]}", "--against", f"litellm@{trees[1]}"
+    )
+    assert ended.exit_code == 0, ended.output
+    assert runs.names == ["base", "head"]
+
+
+def test_a_native_file_on_one_side_alone_is_refused() -> None:
+    def arm(name: str, *, lacks: bool) -> Arm:
+        target = DescribedTarget()
+        target.lacks_native = lacks
+        return Arm(name, name, target)
+
+    with pytest.raises(UsageError, match=r"\[head\] has no native file.*--environment"):
+        commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=True)])
+    commands.refuse_other_code([arm("base", lacks=True), arm("head", lacks=True)])
+    commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=False)])
 
 
 def git(folder: Path, *words: str) -> str:
@@ -220,6 +276,22 @@ def test_ask_ends_with_yes_no_or_cannot_tell(
     assert runs.scenario is not None
     (asked,) = runs.scenario.expect
     assert asked.variant == "recommended"
+    # One round may answer; the scenario says how many more there may be.
+    assert (runs.scenario.rounds, runs.scenario.rounds_max) == (1, 4)
+
+
+def test_a_question_is_about_the_source_under_the_name_that_it_has_in_the_run(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    (tmp_path / "litellm").mkdir()
+    runs = run(answered("holds"))
+    source = f"litellm@{tmp_path / 'litellm'}"
+    question = "reads per 1,000 < 1.1 times that of litellm==1.94.0"
+    assert harness("ask", "--source", source, question, "--rounds", "2").exit_code == 0
+    assert runs.scenario is not None
+    (asked,) = runs.scenario.expect
+    assert [asked.variant, asked.to] == runs.names == ["litellm@litellm", "litellm==1.94.0"]
+    assert (runs.scenario.rounds, runs.scenario.rounds_max) == (2, None)
 
 
 def test_ask_cannot_tell_of_an_invalid_run_or_a_source_that_does_not_start(
