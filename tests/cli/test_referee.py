@@ -19,7 +19,7 @@ from harness.cli.commands.running import FinishedRun
 from harness.domain.result import ExpectationResult, Result
 from harness.errors import SetupError, UsageError
 from harness.plan.plan import Arm
-from harness.scenario.schema import Scenario
+from harness.scenario.schema import RatioExpectation, Scenario
 from harness.targets.litellm.listing import parse_index
 from tests.analysis.test_referee import BASE, SCOPES, head_windows, pair
 from tests.plan.build import DescribedTarget
@@ -290,6 +290,7 @@ def test_a_question_is_about_the_source_under_the_name_that_it_has_in_the_run(
     assert harness("ask", "--source", source, question, "--rounds", "2").exit_code == 0
     assert runs.scenario is not None
     (asked,) = runs.scenario.expect
+    assert isinstance(asked, RatioExpectation)
     assert [asked.variant, asked.to] == runs.names == ["litellm@litellm", "litellm==1.94.0"]
     assert (runs.scenario.rounds, runs.scenario.rounds_max) == (2, None)
 
