@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.authcache.objects import MODELS, CachedObject, MembershipDefaultNone
+from harness.authcache.words import ObjectKind
+
 
 class Switches(BaseModel):
     """One value for every switch; the defaults are LiteLLM 1.84 with Redis attached."""
@@ -54,6 +57,13 @@ class Switches(BaseModel):
     (``tracking``) or by a message with a number, so that a loss is noticed (``generation``)."""
     late_store: Literal["on", "off"] = "on"
     """Whether a load that began before a change may store its old row after it."""
+
+    @property
+    def models(self) -> dict[ObjectKind, type[CachedObject]]:
+        """The model of each object, for writing and reading."""
+        if self.membership_budget == "default_none":
+            return MODELS | {ObjectKind.MEMBERSHIP: MembershipDefaultNone}
+        return dict(MODELS)
 
     @model_validator(mode="after")
     def _check(self) -> Switches:

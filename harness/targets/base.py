@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 from harness.targets.settings import RunSettings
 
+WARNING = "Warning: "
+"""Begins a note on a mistake, which a reader must not pass over."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaContext:
@@ -251,7 +254,7 @@ class Target(Protocol):
     """The share of its sustainable rate in a closed loop at which it is driven; the rest is left
     for the bursts of an open one. None where the scenario's rate is not checked against it."""
     notes: tuple[str, ...] = ()
-    """What a reader of its figures must know, in sentences."""
+    """What a reader of its figures must know, in sentences; a mistake begins with `WARNING`."""
     origin: Origin | None = None
     """What each worker's process must report; None where there is nothing to confuse."""
     lacks_native: bool = False

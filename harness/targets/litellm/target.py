@@ -234,6 +234,7 @@ class LiteLLMTarget(Target):
             laid=self._packages,
             config={} if self._own is None else self._own.content,
             keep_callbacks=self._own is not None and self._own.keep_callbacks,
+            config_folder=self._own.folder if self._own and self._own.keep_callbacks else "",
         )
         argv = [str(self._environment.python), "-P", str(BOOT)]
         argv += ["--listen-fd", str(context.listen_fd)]
