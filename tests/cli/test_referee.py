@@ -20,9 +20,17 @@ from harness.domain.result import ExpectationResult, Result
 from harness.errors import SetupError, UsageError
 from harness.plan.plan import Arm
 from harness.scenario.schema import RatioExpectation, Scenario
+from harness.targets.litellm import install, snapshot
+from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.listing import parse_index
 from tests.analysis.test_referee import BASE, SCOPES, head_windows, pair
 from tests.plan.build import DescribedTarget
+from tests.targets.litellm.repository import (
+    Repository,
+    pyproject,
+    small_environment,
+    wheel,
+)
 
 HEALTHY_TEAM = "team is healthy"
 
@@ -197,6 +205,91 @@ def test_a_native_file_on_one_side_alone_is_refused() -> None:
         commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=True)])
     commands.refuse_other_code([arm("base", lacks=True), arm("head", lacks=True)])
     commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=False)])
+
+
+@pytest.fixture
+def trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with sources that cannot be run, each for a reason of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    environment = small_environment(tmp_path / "environment")
+
+    async def ensured(*_: object) -> Environment:
+        return environment
+
+    monkeypatch.setattr(install, "ensure_environment", ensured)
+    monkeypatch.setattr(snapshot, "ensure_environment", ensured)
+    folder = tmp_path / "trees"
+    texts = {
+        "good": pyproject("1.105.7", [], []),
+        "compromised": pyproject("1.107.2", [], []),
+        "other": pyproject("1.0", [], [], name="other"),
+        "unreadable": "[project",
+    }
+    for name, text in texts.items():
+        repository_at(folder / name, text)
+    part = repository_at(folder / "part", texts["good"])
+    dirty = repository_at(folder / "dirty", texts["good"])
+    allowed = ("-c", "protocol.file.allow=always")
+    dirty.git(*allowed, "submodule", "--quiet", "add", str(part.folder), "litellm/part")
+    dirty.commit("with a submodule")
+    dirty.write("litellm/part/pyproject.toml", "changed")
+    (folder / "plain").mkdir()
+    (folder / "no.yaml").write_text("a: [1\n")
+    wheel(folder, name="other", version="1.0")
+    return folder
+
+
+def repository_at(folder: Path, text: str) -> Repository:
+    made = Repository(folder)
+    made.write("pyproject.toml", text)
+    made.write("litellm/__init__.py", "")
+    made.git("init", "--quiet")
+    made.commit("one")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--repo plain --base HEAD", "[plain] is no git repository. Give --repo the folder"),
+        ("--repo good --base nonsense", "no revision [nonsense] in [good]"),
+        ("--repo good --base HEAD --head nonsense", "no revision [nonsense] in [good]"),
+        ("--repo good", "[good] has no merge base with origin/HEAD. Name the base with --base"),
+        ("--repo compromised --base HEAD", "compromised"),
+        ("--repo other --base HEAD", "is a repository of [other]"),
+        ("--repo unreadable --base HEAD", "no pyproject.toml that can be read"),
+        ("--repo dirty --base HEAD", "submodule [litellm/part]"),
+        ("--source litellm@plain --against litellm@good", "plain] is in no git repository"),
+        ("--source litellm@nothing --against litellm@good", "neither a folder nor a file"),
+        (
+            "--source litellm@other-1.0-py3-none-any.whl --against litellm@good",
+            "a wheel of [other]",
+        ),
+        ("--source litellm@good --against plain --config no.yaml", "[no.yaml] is no YAML"),
+        ("--source litellm@good --against plain --config nil.yaml", "no configuration file [nil"),
+        ("--source litellm@good --against recommended --environment x", "[x]"),
+    ],
+)
+def test_what_cannot_be_run_has_one_message_and_nothing_is_started(
+    trees: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(trees)
+    ended = harness("referee", *words.split())
+    assert ended.exit_code == 2, ended.output
+    message = [line for line in ended.output.splitlines() if line.startswith("error:")]
+    assert len(message) == 1, ended.output
+    assert said in " ".join(ended.output.split())
+    assert not (trees / "runs").exists()
+
+
+@pytest.mark.parametrize("source", ["litellm@compromised", "litellm@dirty", "litellm@plain"])
+def test_ask_cannot_tell_of_what_cannot_be_run(
+    trees: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(trees)
+    ended = harness("ask", "--source", source, HEALTHY_TEAM)
+    assert ended.exit_code == 125, ended.output
+    assert "cannot tell" in ended.output
 
 
 def git(folder: Path, *words: str) -> str:

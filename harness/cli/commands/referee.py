@@ -69,7 +69,6 @@ def referee(
     head: str | None,
     source: str | None,
     against: str | None,
-    config: Path | None,
     json_to: str | None,
     **options: Any,
 ) -> None:
@@ -83,7 +82,7 @@ def referee(
                 "are revisions of --repo."
             )
         if against == PLAIN:
-            sides = _with_config(source, config)
+            sides = _with_config(source, options["config"])
         else:
             sides = _Sources(against, source, against, source)
     else:
