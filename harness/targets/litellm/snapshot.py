@@ -86,6 +86,8 @@ class SourceRecord(BaseModel):
     """``own``, ``environment`` or ``none``."""
     size: int
     """Bytes of all files; some may be shared with the environment."""
+    relaxed: tuple[str, ...] = ()
+    """Requirements that the environment does not meet and the user relaxed, in words."""
 
 
 class Laid(NamedTuple):
@@ -167,7 +169,8 @@ class _Taken(NamedTuple):
 async def _laid(source: CodeSource, taken: _Taken, stage: Path, progress: Progress) -> Laid:
     refuse_compromised(taken.version)
     environment = await _environment(source, taken.version, progress)
-    refuse_missing(source.name, taken.requires, environment, _packages(stage / CODE))
+    laid = _packages(stage / CODE)
+    relaxed = refuse_missing(source.name, taken.requires, environment, laid, source.relax)
     native = await asyncio.to_thread(_complete, stage / CODE, environment, source.name)
     digest = await asyncio.to_thread(digest_of, stage / CODE)
     record = SourceRecord(
@@ -178,9 +181,10 @@ async def _laid(source: CodeSource, taken: _Taken, stage: Path, progress: Progre
         identity=taken.identity,
         uncommitted=taken.uncommitted,
         environment=f"{PROJECT}=={environment.version}",
-        packages=_packages(stage / CODE),
+        packages=laid,
         native=native,
         size=sum(path.stat().st_size for path in files_of(stage / CODE)),
+        relaxed=relaxed,
     )
     python = f"py{sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
     folder = sources_root() / f"{taken.version}-{python}-{digest[:_DIGITS]}"
@@ -281,7 +285,7 @@ async def _refuse_submodules(root: Path) -> int:
             )
     # The path is the last field: after one, eight, nine or ten others.
     paths = [line.split(" ", {"?": 1, "1": 8, "2": 9, "u": 10}[line[0]])[-1] for line in lines]
-    return sum(path.startswith(_WANTED) for path in paths)
+    return sum(any(path == one or path.startswith(f"{one}/") for one in _WANTED) for path in paths)
 
 
 def _copy(root: Path, files: Path, listed: Sequence[str]) -> None:
@@ -324,8 +328,9 @@ def _project(file: Path, name: str) -> tuple[str, tuple[str, ...]]:
     try:
         table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            f"[{name}] has no {PYPROJECT} that can be read, so its version is unknown: {error}. "
+            f"[{name}] has no {PYPROJECT} that can be read, so its version is unknown: {why}. "
             "Name the folder of LiteLLM's repository."
         ) from error
     poetry = table.get("tool", {}).get("poetry", {})
@@ -354,7 +359,8 @@ def _version(text: object, name: str) -> str:
         return str(Version(str(text)))
     except InvalidVersion as error:
         raise UsageError(
-            f"[{name}] has the version [{text}], which is none. Set version in its {PYPROJECT}."
+            f"[{name}] has the version [{text}], which PEP 440 does not allow. Set it in its "
+            f"{PYPROJECT}."
         ) from error
 
 
@@ -404,15 +410,30 @@ def _hash_of(wheel: Path) -> str:
 
 
 def refuse_missing(
-    name: str, requires: Iterable[str], environment: Environment, laid: Iterable[str]
-) -> None:
-    """Raise SetupError where an environment lacks what a source requires, with all of it."""
+    name: str,
+    requires: Iterable[str],
+    environment: Environment,
+    laid: Iterable[str],
+    relax: Iterable[str] = (),
+) -> tuple[str, ...]:
+    """Raise SetupError where an environment lacks what a source requires, with all of it.
+
+    Args:
+        name: of the source.
+        requires: as its metadata has it.
+        environment: what it is laid over.
+        laid: the packages that it brings itself.
+        relax: packages of which the user takes what the environment has, or that may be missing.
+
+    Returns:
+        What the environment lacks of those, in words.
+    """
     have = environment.record.packages
     # Relaxed for the release, and so for what is laid over it.
     known = {one.package for one in environment.record.relaxations} | {
         *map(canonicalize_name, laid)
     }
-    missing = []
+    missing: dict[str, str] = {}
     for text in requires:
         with suppress(InvalidRequirement):
             one = Requirement(text)
@@ -424,13 +445,17 @@ def refuse_missing(
                 continue
             got = have.get(package)
             if got is None or not one.specifier.contains(got, prereleases=True):
-                missing.append(f"{one.name}{one.specifier} ({'it has ' + got if got else 'none'})")
+                has = f"it has {got}" if got else "none"
+                missing[package] = f"{one.name}{one.specifier} ({has})"
+    relaxed = [missing.pop(package) for package in relax if package in missing]
     if missing:
+        options = " ".join(f"--relax {package}" for package in missing)
         raise SetupError(
             f"[{name}] requires what the environment of [{PROJECT}=={environment.version}] lacks: "
-            f"{'; '.join(missing)}. Choose the environment of another release with "
-            "--environment litellm==X."
+            f"{'; '.join(missing.values())}. Choose the environment of another release with "
+            f"--environment litellm==X, or run it with what this one has: {options}."
         )
+    return tuple(relaxed)
 
 
 async def _environment(source: CodeSource, version: str, progress: Progress) -> Environment:

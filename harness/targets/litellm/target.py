@@ -208,6 +208,12 @@ class LiteLLMTarget(Target):
             )
         if self._laid is not None:
             self.notes = (*self.notes, _laid_note(self._laid))
+            if self._laid.relaxed:
+                what = "; ".join(self._laid.relaxed)
+                self.notes = (
+                    *self.notes,
+                    f"{self._laid.name} runs without what it requires: {what}.",
+                )
         if own is not None:
             self.notes = (*self.notes, *own.notes)
 
@@ -294,7 +300,8 @@ class LiteLLMTarget(Target):
     def describe(self) -> Mapping[str, Any]:
         """In place of switches: the release, its Prisma client, and what it lacks, if anything."""
         prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
-        relaxed = "; ".join(self._environment.record.relaxed)
+        laid_relaxed = () if self._laid is None else self._laid.relaxed
+        relaxed = "; ".join((*self._environment.record.relaxed, *laid_relaxed))
         named = {"release": self.version} if self._laid is None else _named(self._laid)
         described = {**named, "prisma": prisma}
         if self._own is not None:

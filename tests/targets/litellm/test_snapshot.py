@@ -16,7 +16,8 @@ from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.origin import digest_of
 from harness.targets.litellm.releases import Release, parse_release
 from harness.targets.litellm.snapshot import Laid, lay, remove_snapshots, snapshots
-from harness.targets.litellm.sources import CodeSource, parse_source
+from harness.targets.litellm.sources import CodeSource, parse_source, relaxed
+from harness.targets.litellm.target import LiteLLMTarget
 from tests.silence import Silence
 from tests.targets.litellm.repository import (
     Repository,
@@ -69,6 +70,7 @@ async def test_a_working_tree_is_taken_with_what_git_does_not_ignore(
     repository.write("litellm/untracked.py", "NEW = 1\n")
     repository.write("litellm/ignored.py", "")
     repository.write("notes.txt", "outside the packages")
+    repository.write("litellm-js/notes.py", "beside them, under a name that begins alike")
     (repository.folder / "litellm/proxy/gone.py").unlink()
 
     found = await laid(repository)
@@ -161,6 +163,17 @@ async def test_what_the_environment_lacks_is_named(repository: Repository) -> No
         await laid(repository)
     assert "absent>=2 (none); fastapi>=5 (it has 0.136.3)." in str(caught.value)
     assert "--environment litellm==X" in str(caught.value)
+    assert "--relax absent --relax fastapi." in str(caught.value)
+
+    # What the user relaxes runs with what there is, and says so; the rest is still refused.
+    with pytest.raises(SetupError, match=r"lacks: absent>=2 \(none\)\. Choose"):
+        await lay(relaxed(source(f"litellm@{repository.folder}"), ["FastAPI"]), Silence())
+    chosen = relaxed(source(f"litellm@{repository.folder}"), ["FastAPI", "absent", "other"])
+    found = await lay(chosen, Silence())
+    assert found.snapshot.relaxed == ("absent>=2 (none)", "fastapi>=5 (it has 0.136.3)")
+    target = LiteLLMTarget(parse_release("litellm==1.105.7"), found.environment, laid=found)
+    assert "runs without what it requires: absent>=2 (none); fastapi>=5" in target.notes[-1]
+    assert "absent>=2 (none)" in target.describe()["relaxed"]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +182,17 @@ async def test_what_the_environment_lacks_is_named(repository: Repository) -> No
         ("#nowhere", lambda r: r.folder, r"no revision \[nowhere\]"),
         ("#--all", lambda r: r.folder, r"no revision \[--all\]"),
         ("", lambda r: shutil.rmtree(r.folder / ".git"), "in no git repository"),
-        ("", lambda r: (r.folder / "pyproject.toml").unlink(), "no pyproject.toml"),
+        (
+            "",
+            lambda r: (r.folder / "pyproject.toml").unlink(),
+            "unknown: No such file or directory",
+        ),
         ("", lambda r: r.write("pyproject.toml", pyproject("1.107.3", [], [])), "compromised"),
-        ("", lambda r: r.write("pyproject.toml", pyproject("x", [], [])), r"version \[x\]"),
+        (
+            "",
+            lambda r: r.write("pyproject.toml", pyproject("x", [], [])),
+            r"version \[x\], which PEP",
+        ),
         (
             "",
             lambda r: r.write("pyproject.toml", pyproject("1", [], [], name="other")),
