@@ -91,7 +91,7 @@ def referee(
             raise UsageError("--against is the base of --source. With --repo give --base REV.")
         sides = _of_repo(repo, base, head)
     console = console_for(json_to)
-    done, (older, newer) = run_sources((sides.base, sides.head), console, config=config, **options)
+    done, (older, newer) = run_sources((sides.base, sides.head), console, **options)
     ruling = ruling_of(done.result, older, newer)
     match = Match(older, newer, sides.base_label, sides.head_label, _command())
     print_ruling(ruling, done.result, match, console)
