@@ -94,6 +94,7 @@ def ask() -> None:
 @click.option("--good", required=True, metavar="RELEASE", help="Where the answer is yes.")
 @click.option("--bad", required=True, metavar="RELEASE", help="Where it is no.")
 @click.argument("question")
+@click.option("--installed", is_flag=True, help="Ask only releases that are installed here.")
 @_run
 def bisect() -> None:
     """Find the release of the package index with which the answer to a question changes.

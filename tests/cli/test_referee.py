@@ -484,6 +484,21 @@ def test_bisect_walks_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "1.94.0 is the first with no; 1.93.0 says yes." in ended.output
 
 
+def test_bisect_can_keep_to_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(source: str, *_: Any, **__: Any) -> tuple[int, None]:
+        asked.append(source)
+        return (1 if source == "litellm==1.94.0" else 0), None
+
+    monkeypatch.setattr(commands, "installed_versions", lambda: ["1.92.2", "1.94.0"])
+    monkeypatch.setattr(commands, "_answer", answer)
+    ends = ("--good", "litellm==1.92.2", "--bad", "litellm==1.94.0")
+    ended = harness("bisect", *ends, "--installed", "key reads per 1,000 < 10")
+    assert ended.exit_code == 0, ended.output
+    assert asked == ["litellm==1.92.2", "litellm==1.94.0"]
+
+
 def test_base_comes_first(run: Callable[[Result | Exception], Runs]) -> None:
     runs = run(pair())
     harness("referee", "--source", "fix_keep_none", "--against", "litellm_1_84")

@@ -37,6 +37,7 @@ from harness.targets.base import Choice
 from harness.targets.registry import (
     REFERENCE,
     index_versions,
+    installed_versions,
     kind_of,
     kind_of_choice,
     parse_release,
@@ -169,7 +170,7 @@ def _read_answer(result: Result) -> tuple[int, str]:
     return (_YES if asked.passed else _NO), why
 
 
-def bisect(*, good: str, bad: str, question: str, **options: Any) -> None:
+def bisect(*, good: str, bad: str, question: str, installed: bool, **options: Any) -> None:
     """Find the release with which the answer changes."""
     console = Console()
     ends = [parse_release(name) for name in (good, bad)]
@@ -181,7 +182,8 @@ def bisect(*, good: str, bad: str, question: str, **options: Any) -> None:
             sys.exit(code)
         return code
 
-    versions = between(index_versions(), *(one.version for one in ends))
+    listed = installed_versions() if installed else index_versions()
+    versions = between(listed, *(one.version for one in ends))
     console.print(f"{len(versions)} releases from {ends[0].version} to {ends[1].version}.")
     found = walk(versions, asked)
     console.print(found.text, markup=False, highlight=False, soft_wrap=True)
