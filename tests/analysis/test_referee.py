@@ -182,6 +182,23 @@ def test_a_count_must_exceed_three_standard_deviations() -> None:
     assert judged_from(rule, noisy, noisy) == judged_from(rule, noisy, noisy, by_model=True)
 
 
+def test_each_statement_that_reads_has_an_edge_in_each_window() -> None:
+    """Most of a release's are of timers: one falls into a window, or just beyond."""
+
+    def least(timers: int) -> float:
+        result = pair(rounds=2)
+        counts = {f"SELECT Table{number}": 3 for number in range(timers)}
+        for name in (BASE, HEAD):
+            change_windows(result, name, statements={READ: 120, WRITE: 4 * REQUESTS} | counts)
+        (found,) = [x for x in ruled(result).lines if x.rule.label == "statements that read"]
+        assert found.judged_from is not None
+        return found.judged_from
+
+    assert least(400) ** 2 - least(100) ** 2 == pytest.approx(
+        9 * 2 * 300 * 0.25 * 2 * (1000 / (8 * REQUESTS)) ** 2
+    )
+
+
 def test_payload_and_latency_are_shown_and_never_judged() -> None:
     result = pair()
     change(result, HEAD, payload_bytes={"key": 9_000.0})
