@@ -194,8 +194,8 @@ def test_each_statement_that_reads_has_an_edge_in_each_window() -> None:
         assert found.judged_from is not None
         return found.judged_from
 
-    assert least(400) ** 2 - least(100) ** 2 == pytest.approx(
-        9 * 2 * 300 * 0.25 * 2 * (1000 / (8 * REQUESTS)) ** 2
+    assert least(800) ** 2 - least(400) ** 2 == pytest.approx(
+        9 * 2 * 400 * 0.25 * 2 * (1000 / (8 * REQUESTS)) ** 2
     )
 
 
