@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.analysis import referee as module
 from harness.analysis.referee import (
     RULES,
     SEEN_PER_1000,
@@ -15,6 +17,7 @@ from harness.analysis.referee import (
     Ruling,
     judged_from,
     referee,
+    settled,
 )
 from harness.domain.result import Clock, Freshness, Result, Window
 from harness.errors import UsageError
@@ -328,6 +331,15 @@ def test_only_a_lack_of_power_asks_for_another_round() -> None:
     worse = pair(rounds=1)
     head_windows(worse, source_reads={scope: {"key": 900} for scope in SCOPES})
     assert not ruled(worse).short_of_power
+
+
+@pytest.mark.parametrize(("rounds", "enough"), [(1, False), (4, True)])
+def test_a_run_is_settled_once_it_has_the_power(
+    monkeypatch: pytest.MonkeyPatch, *, rounds: int, enough: bool
+) -> None:
+    monkeypatch.setattr(module, "analyse", lambda *_, **__: pair(rounds))
+    plan: Any = None
+    assert settled(plan, [], Path(), base=BASE, head=HEAD) == enough
 
 
 def test_rounds_that_differ_by_chance_do_not_take_the_power_from_a_run_of_two() -> None:
