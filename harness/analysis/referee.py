@@ -598,6 +598,8 @@ _READS, _STATEMENTS = "source reads", "statements that read"
 _PER_REQUESTS = "per 1,000 requests"
 _LEAST_OF_NEVER = 3
 """Of events that must never happen: what comes once or twice may be a time-out (record 24)."""
+_LEAST_ONE_SIDED = 5
+"""Where so many events are to be expected, there are none in 0.7 % of cases."""
 
 RULES = (
     RefereeRule("cell", "", _cells, seen_as="cells"),
@@ -647,7 +649,7 @@ def _counted(side: Side) -> tuple[Counter[str], int]:
 def _one_sided(base: Side, head: Side) -> tuple[OneSided, ...]:
     """Verbs and tables that one side alone runs, the most frequent first.
 
-    Those with fewer than `LEAST_EVENTS` may be a timer's that fell into the other's pause.
+    Those with fewer than `_LEAST_ONE_SIDED` may be a timer's that fell into the other's pause.
     """
     counted = []
     for side in (base, head):
@@ -665,7 +667,7 @@ def _one_sided(base: Side, head: Side) -> tuple[OneSided, ...]:
 
 
 def _absent(mine: Counter[str], other: Counter[str]) -> list[tuple[str, int]]:
-    return [(text, n) for text, n in mine.items() if n >= LEAST_EVENTS and text not in other]
+    return [(text, n) for text, n in mine.items() if n >= _LEAST_ONE_SIDED and text not in other]
 
 
 def _verb_and_table(text: str) -> str:

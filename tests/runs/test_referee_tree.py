@@ -69,9 +69,9 @@ bad_share_max = 0.05
 """
 CONFIG = """
 litellm_settings:
-  max_end_user_budget: 10.0
-model_list: []
+  max_budget: 1000000.0
 """
+"""The budget of the whole proxy: LiteLLM then sums up the spend of all keys, again and again."""
 
 
 @dataclass
@@ -234,6 +234,9 @@ def test_a_configuration_is_compared_with_none(old: Upstream, tmp_path: Path) ->
     words = ("--source", source(old, old.release), "--config", str(config), "--against", "plain")
     ended = harness(tmp_path, "referee", *words)
     assert ended.code in (0, 1), ended.output
+    assert ("head", "SELECT MonthlyGlobalSpend") in {
+        (one["side"], one["statement"]) for one in ended.ruling["only"]
+    }
     assert "my.yaml" in ended.read("proof.md")
 
 
