@@ -51,10 +51,10 @@ _EDGE = 0.1
 """Variance of the reads of one object in one window: its first or last expiry falls within the
 window or beyond. A coin has 1/4; both sides meet the same arrivals, so that most edges are alike.
 Simulated: at most 0.05 with regular arrivals (docs/decisions/0034)."""
-_TIMER = 0.25
+_TIMER = 1 / 6
 """The same of one statement that reads, which may be a timer's: no arrival makes two of them alike.
-That of a coin, the greatest that one event more or less can have."""
-_TOGETHER = 0.1
+The mean of f (1 - f), where f is what a window leaves of the timer's last period."""
+_TOGETHER = 0.05
 """Share of expiries at which a second request misses before the first has stored what it read."""
 _MODEL_ROUNDS = 2
 """The model weighs as much as so many differences between rounds: two rounds have but one, whose

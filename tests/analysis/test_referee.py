@@ -201,7 +201,7 @@ def test_each_statement_that_reads_has_an_edge_in_each_window() -> None:
         return found.judged_from
 
     assert least(800) ** 2 - least(400) ** 2 == pytest.approx(
-        9 * 2 * 400 * 0.25 * 2 * (1000 / (8 * REQUESTS)) ** 2
+        9 * 2 * 400 / 6 * 2 * (1000 / (8 * REQUESTS)) ** 2
     )
 
 
@@ -435,7 +435,7 @@ def simulated_difference(
         for side in parts:
             reads = read_late(asked, ttl_s, read_s=0.02, rng=rng)
             side.append((sum(at >= begin for at in reads), per_s * 3 * ttl_s))
-    variance = 0.1 * objects * 2 + 0.1 * objects * 3 * 2
+    variance = 0.1 * objects * 2 + 0.05 * objects * 3 * 2
     base, head = (
         Count(sum(n for n, _ in side), sum(of for _, of in side), variance, tuple(side))
         for side in parts
