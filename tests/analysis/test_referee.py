@@ -118,6 +118,19 @@ def test_a_statement_in_place_of_another_is_shown_and_not_judged() -> None:
     assert {one.text for one in ruling.statements} == {READ, OTHER}
 
 
+def test_a_table_that_one_side_alone_reads_is_said_with_its_rate() -> None:
+    result = pair()
+    elsewhere = f"{READ} AND blocked"
+    head_windows(result, statements={elsewhere: 120, OTHER: 400, "SELECT LiteLLM_Config": 2})
+    (found,) = [one for one in ruled(result).only if one.side == "head"]
+    assert (found.text, found.per_request) == ("SELECT LiteLLM_BudgetTable", 0.1)
+    # The other way round it is the base's; a timer's two runs, and another WHERE, are left out.
+    assert {(one.side, one.text) for one in referee(result, HEAD, BASE).only} == {
+        ("base", "SELECT LiteLLM_BudgetTable"),
+        ("head", "UPDATE LiteLLM_UserTable"),
+    }
+
+
 def test_writes_of_requests_that_only_the_head_admits_are_not_held_against_it() -> None:
     result = pair()
     refused = {scope: {"200": REQUESTS} for scope in SCOPES[:3]} | {"member": {"401": REQUESTS}}
@@ -163,7 +176,10 @@ def test_a_count_must_exceed_three_standard_deviations() -> None:
     quiet = Count(100, 10_000, 0.0, ((50, 5000), (50, 5000)))
     assert judged_from(rule, quiet, quiet) == rule.least
     uneven = Count(100, 10_000, 0.0, ((10, 5000), (90, 5000)))
-    assert judged_from(rule, quiet, uneven) == pytest.approx(3 * 8.0)
+    # The rounds' own 8.0, shared with a model that says 0 and weighs as two more of them.
+    assert judged_from(rule, quiet, uneven) == pytest.approx(3 * 8.0 / 3**0.5)
+    noisy = Count(100, 10_000, 10_000.0, ((50, 5000), (50, 5000)))
+    assert judged_from(rule, noisy, noisy) == judged_from(rule, noisy, noisy, by_model=True)
 
 
 def test_payload_and_latency_are_shown_and_never_judged() -> None:
@@ -284,6 +300,34 @@ def test_few_requests_have_too_little_power_and_the_message_says_how_many_rounds
     ruling = ruled(result)
     assert (ruling.word, ruling.exit_code) == ("undecided", 3)
     assert "--rounds" in ruling.reasons[-1]
+
+
+def test_only_a_lack_of_power_asks_for_another_round() -> None:
+    assert ruled(pair(rounds=1)).short_of_power
+    assert not ruled(pair()).short_of_power
+    unseen = pair()
+    change(unseen, HEAD, not_instrumented=["log_records"], target="litellm", version="1.93.0")
+    assert (ruled(unseen).word, ruled(unseen).short_of_power) == ("undecided", False)
+    worse = pair(rounds=1)
+    head_windows(worse, source_reads={scope: {"key": 900} for scope in SCOPES})
+    assert not ruled(worse).short_of_power
+
+
+def test_rounds_that_differ_by_chance_do_not_take_the_power_from_a_run_of_two() -> None:
+    """As of regular arrivals: a read of an object more or less at the edge of a window."""
+    rng, words = random.Random(11), []
+    for _ in range(100):
+        result = pair(rounds=2)
+        for name in (BASE, HEAD):
+            windows = []
+            for one in result.variants[name].windows:
+                reads = {s: {"key": 30 + rng.choice((-1, 0, 0, 1))} for s in SCOPES}
+                total = sum(by["key"] for by in reads.values())
+                counts = {READ: total, WRITE: 4 * REQUESTS}
+                windows.append(one.model_copy(update={"source_reads": reads, "statements": counts}))
+            change(result, name, windows=windows)
+        words.append(ruled(result).word)
+    assert words.count("same") == len(words)
 
 
 def test_what_one_side_cannot_see_is_undecided_unless_another_figure_is_worse() -> None:

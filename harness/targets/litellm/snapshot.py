@@ -51,7 +51,7 @@ RECORD = "source.json"
 CODE = "code"
 """The folder of the laid packages."""
 PYPROJECT = "pyproject.toml"
-_BRIDGE = Path("litellm/rust_bridge")
+BRIDGE = Path("litellm/rust_bridge")
 """The package of the native file. Releases from 1.92 have it."""
 _WANTED = (PYPROJECT, *PACKAGES.values())
 _PINNED = re.compile(rf"^{PROJECT}==(\S+)", re.MULTILINE)
@@ -526,9 +526,9 @@ def _complete(code: Path, environment: Environment, name: str) -> str:
             _link(native, target)
     if native_files(code / PROJECT):
         return "environment"
-    if (code / _BRIDGE).is_dir() and not (theirs / _BRIDGE).is_dir():
+    if (code / BRIDGE).is_dir() and not (theirs / BRIDGE).is_dir():
         raise SetupError(
-            f"[{name}] has [{_BRIDGE}], but neither it nor the environment of "
+            f"[{name}] has [{BRIDGE}], but neither it nor the environment of "
             f"[{PROJECT}=={environment.version}] has its native file, and without it LiteLLM runs "
             "other code. Choose an environment that has it with --environment litellm==X."
         )

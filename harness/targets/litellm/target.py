@@ -26,7 +26,7 @@ from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.litellm.migrations import migrate
 from harness.targets.litellm.own_config import OwnConfig
 from harness.targets.litellm.releases import PROJECT, Release, covers
-from harness.targets.litellm.snapshot import Laid, SourceRecord
+from harness.targets.litellm.snapshot import BRIDGE, Laid, SourceRecord
 from harness.targets.schema import management
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.schema.statements import RELEASE_OTHERS
@@ -198,6 +198,7 @@ class LiteLLMTarget(Target):
         self._own = own
         site = environment.site_packages if laid is None else laid.folder
         native = bool(native_files(site / PROJECT))
+        self.lacks_native = not native and (site / BRIDGE).is_dir()
         self.origin = Origin(str(site), native, "" if laid is None else laid.snapshot.digest)
         self.source = _source(self._laid, environment.version, native=native)
         if relaxed := environment.record.relaxed:
