@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.cli import main
 from harness.cli.options import variant_names
-from harness.errors import UsageError
+from harness.errors import EXIT_USAGE, UsageError
 from harness.targets.litellm.releases import Release, covers
 from harness.targets.litellm.sources import (
     CodeSource,
@@ -146,3 +148,26 @@ def test_a_release_with_a_configuration_keeps_its_name(tmp_path: Path) -> None:
     found = configured(release, config=Config(tmp_path / "x.yaml"))
     assert found.name == release.name
     assert found.title == release.title
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("litellm==1.94.0 --environment litellm==1.105.7", "about trees, commits and wheels"),
+        ("recommended --environment 1.105.7", "none takes part"),
+        ("recommended --config {file}", "none takes part"),
+        ("litellm==1.94.0 --keep-callbacks", "is about a --config"),
+        ("litellm==1.94.0 --config {file}.gone", "no configuration file"),
+        ("litellm@{folder} --environment 1.107.2", "compromised"),
+        ("a=litellm@{folder},a=litellm@{folder}#x", "Two variants have the name [a]"),
+        ("smoke=litellm@{folder},recommended=litellm@{folder}", "a variant of the reference proxy"),
+    ],
+)
+def test_an_option_about_what_does_not_take_part_is_refused(
+    tmp_path: Path, words: str, part: str
+) -> None:
+    (tmp_path / "mine.yaml").touch()
+    given = words.format(file=tmp_path / "mine.yaml", folder=tmp_path).split()
+    ended = CliRunner().invoke(main, ["loadtest", "--scenario", "smoke", "--variants", *given])
+    assert ended.exit_code == EXIT_USAGE, ended.output
+    assert part in " ".join(ended.output.split())
