@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.analysis import referee as module
 from harness.analysis.referee import (
     RULES,
     SEEN_PER_1000,
@@ -15,6 +17,7 @@ from harness.analysis.referee import (
     Ruling,
     judged_from,
     referee,
+    settled,
 )
 from harness.domain.result import Clock, Freshness, Result, Window
 from harness.errors import UsageError
@@ -182,6 +185,23 @@ def test_a_count_must_exceed_three_standard_deviations() -> None:
     assert judged_from(rule, noisy, noisy) == judged_from(rule, noisy, noisy, by_model=True)
 
 
+def test_each_statement_that_reads_has_an_edge_in_each_window() -> None:
+    """Most of a release's are of timers: one falls into a window, or just beyond."""
+
+    def least(timers: int) -> float:
+        result = pair(rounds=2)
+        counts = {f"SELECT Table{number}": 3 for number in range(timers)}
+        for name in (BASE, HEAD):
+            change_windows(result, name, statements={READ: 120, WRITE: 4 * REQUESTS} | counts)
+        (found,) = [x for x in ruled(result).lines if x.rule.label == "statements that read"]
+        assert found.judged_from is not None
+        return found.judged_from
+
+    assert least(800) ** 2 - least(400) ** 2 == pytest.approx(
+        9 * 2 * 400 * 0.25 * 2 * (1000 / (8 * REQUESTS)) ** 2
+    )
+
+
 def test_payload_and_latency_are_shown_and_never_judged() -> None:
     result = pair()
     change(result, HEAD, payload_bytes={"key": 9_000.0})
@@ -311,6 +331,15 @@ def test_only_a_lack_of_power_asks_for_another_round() -> None:
     worse = pair(rounds=1)
     head_windows(worse, source_reads={scope: {"key": 900} for scope in SCOPES})
     assert not ruled(worse).short_of_power
+
+
+@pytest.mark.parametrize(("rounds", "enough"), [(1, False), (4, True)])
+def test_a_run_is_settled_once_it_has_the_power(
+    monkeypatch: pytest.MonkeyPatch, *, rounds: int, enough: bool
+) -> None:
+    monkeypatch.setattr(module, "analyse", lambda *_, **__: pair(rounds))
+    plan: Any = None
+    assert settled(plan, [], Path(), base=BASE, head=HEAD) == enough
 
 
 def test_rounds_that_differ_by_chance_do_not_take_the_power_from_a_run_of_two() -> None:

@@ -23,6 +23,9 @@ from harness.scenario.schema import RatioExpectation, Scenario
 from harness.targets.litellm import install, snapshot
 from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.listing import parse_index
+from harness.targets.litellm.releases import parse_release
+from harness.targets.litellm.snapshot import BRIDGE
+from harness.targets.litellm.target import LiteLLMTarget
 from tests.analysis.test_referee import BASE, SCOPES, head_windows, pair
 from tests.plan.build import DescribedTarget
 from tests.targets.litellm.repository import (
@@ -205,6 +208,21 @@ def test_a_native_file_on_one_side_alone_is_refused() -> None:
         commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=True)])
     commands.refuse_other_code([arm("base", lacks=True), arm("head", lacks=True)])
     commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=False)])
+
+
+@pytest.mark.parametrize(
+    ("looks", "has", "lacks"), [(True, True, False), (True, False, True), (False, False, False)]
+)
+def test_code_that_looks_for_a_native_file_lacks_it_where_it_is_not(
+    tmp_path: Path, *, looks: bool, has: bool, lacks: bool
+) -> None:
+    environment = small_environment(tmp_path, native=has)
+    bridge = environment.site_packages / BRIDGE
+    if looks and not has:
+        bridge.mkdir()
+    assert bridge.is_dir() == looks
+    target = LiteLLMTarget(parse_release("litellm==1.105.7"), environment)
+    assert target.lacks_native == lacks
 
 
 @pytest.fixture
