@@ -168,7 +168,7 @@ plants: dev ## Plant every known fault in real runs: each must be noticed; CONTR
 
 .PHONY: test-referee
 test-referee: dev ## Run sources and the referee on real releases (minutes); SAME=10 runs of equal sides
-	@AUTHCACHE_SAME=$(SAME) $(PYTEST) tests/runs tests/targets/litellm -m referee $(ARGS)
+	@AUTHCACHE_SAME=$(SAME) $(PYTEST) tests/runs tests/targets/litellm tests/test_action.py -m referee $(ARGS)
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server
