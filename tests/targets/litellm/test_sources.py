@@ -117,6 +117,10 @@ def test_a_tree_is_in_no_range_of_releases() -> None:
         ("litellm@{}/litellm-1.107.2-py3-none-any.whl", "1.107 is a compromised release"),
         ("litellm@{}/odd.whl", "is not a wheel's name"),
         ("x=litellm==1.107.0", "1.107 is a compromised release"),
+        ("Head=litellm@{}", r"\[Head\] is no short name"),
+        ("1a=litellm==1.105.7", r"\[1a\] is no short name"),
+        ("=litellm@{}", r"\[\] is no short name"),
+        ("a=b=litellm@{}", r"\[b\] is no short name|\[a\] is no short name"),
     ],
 )
 def test_what_is_no_source_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -124,6 +128,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path, text: str, message: str) -
         (tmp_path / name).touch()
     wheel(tmp_path, name="other", version="1.0")
     wheel(tmp_path, version="1.107.2")
+    assert is_source_name(text.format(tmp_path))
     with pytest.raises(UsageError, match=message):
         parse_source(text.format(tmp_path))
 
