@@ -167,8 +167,8 @@ plants: dev ## Plant every known fault in real runs: each must be noticed; CONTR
 		tests/targets/litellm/inside/test_unwrapped.py $(ARGS)
 
 .PHONY: test-referee
-test-referee: dev ## Run the referee on trees of real releases (minutes); SAME=10 runs of equal sides
-	@AUTHCACHE_SAME=$(SAME) $(PYTEST) tests/runs/test_referee_tree.py -m referee $(ARGS)
+test-referee: dev ## Run sources and the referee on real releases (minutes); SAME=10 runs of equal sides
+	@AUTHCACHE_SAME=$(SAME) $(PYTEST) tests/runs tests/targets/litellm tests/test_action.py -m referee $(ARGS)
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server

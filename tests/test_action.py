@@ -11,13 +11,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from harness.targets.litellm.install import ensure_environment
+from harness.targets.litellm.releases import parse_release
 from tests.programs import actionlint
+from tests.silence import Silence
+from tests.targets.litellm.upstream import upstream
 
 ROOT = Path(__file__).parent.parent
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -154,17 +159,24 @@ def git(repo: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def run_step(tmp_path: Path, repo: Path, code: int) -> subprocess.CompletedProcess[str]:
-    """The step that compares, with its environment as GitHub would make it."""
+def run_step(
+    tmp_path: Path, repo: Path, base: str, *, code: int = 0, program: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The step that compares, with its environment as GitHub would make it.
+
+    Without a program a stand-in ends with the code.
+    """
     (step,) = [one for one in ACTION["runs"]["steps"] if one.get("id") == "referee"]
     harness = tmp_path / "action"
     stand_in(harness / ".venv" / "bin" / "harness", STAND_IN)
+    if program is not None:
+        (harness / ".venv" / "bin" / "harness").write_text(f'#!/bin/sh\nexec {program} "$@"\n')
     given = {
         "HARNESS": str(harness),
         "REPO": str(repo),
-        "BASE": git(repo, "rev-parse", "HEAD~1"),
+        "BASE": base,
         "REPLICAS": ACTION["inputs"]["replicas"]["default"],
-        "ROUNDS": "3",
+        "ROUNDS": "" if program else "3",
     }
     assert given.keys() == step["env"].keys()
     files = {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
@@ -197,7 +209,7 @@ def bash(
 def test_the_step_compares_keeps_the_files_and_ends_as_the_harness_does(
     tmp_path: Path, checkout: Path
 ) -> None:
-    done = run_step(tmp_path, checkout, 1)
+    done = run_step(tmp_path, checkout, git(checkout, "rev-parse", "HEAD~1"), code=1)
     assert done.returncode == 1, done.stderr
     called = (tmp_path / "called.txt").read_text().split()
     assert called[:3] == ["referee", "--repo", str(checkout)]
@@ -212,14 +224,35 @@ def test_the_step_compares_keeps_the_files_and_ends_as_the_harness_does(
 def test_the_step_ends_with_the_code_of_a_run_that_never_was(
     tmp_path: Path, checkout: Path
 ) -> None:
-    assert run_step(tmp_path, checkout, 2).returncode == 2
+    assert run_step(tmp_path, checkout, "HEAD~1", code=2).returncode == 2
     assert not (tmp_path / "GITHUB_OUTPUT").exists()
 
 
-def test_the_install_step_names_a_target_of_the_makefile() -> None:
-    (step,) = [one for one in ACTION["runs"]["steps"] if "make" in one.get("run", "")]
-    target = step["run"].split()[-1]
-    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+def test_the_install_step_is_one_that_make_knows(tmp_path: Path) -> None:
+    step = ACTION["runs"]["steps"][0]
+    given = {"HARNESS": str(ROOT), "MAKEFLAGS": "--dry-run"}
+    done = bash(tmp_path, step["run"], given, "-eo", "pipefail")
+    assert given.keys() - {"MAKEFLAGS"} == step["env"].keys()
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.referee
+@pytest.mark.alone
+@pytest.mark.timeout(1800)
+async def test_the_step_runs_the_referee_on_a_pull_request(tmp_path: Path) -> None:
+    environment = await ensure_environment(parse_release("litellm==1.94.0"), Silence())
+    made = upstream(environment, tmp_path / "repo")
+    repo, git = made.repository.folder, made.repository.git
+    git("checkout", "--quiet", "-b", "pull-request", made.key_read)
+    # As GitHub checks one out: the merge of the pull request into its base.
+    git("checkout", "--quiet", "-b", "merged", made.comment)
+    git("merge", "--quiet", "--no-ff", "--message", "merge", "pull-request")
+    program = Path(sys.executable).with_name("harness")
+    done = run_step(tmp_path, repo, made.comment, program=program)
+    assert done.returncode == 1, done.stdout + done.stderr
+    kept = {path.name for path in (tmp_path / "auth-cache-referee").iterdir()}
+    assert kept >= {"verdict.json", "proof.md", "comment.md", "result.json", "report.html"}
+    assert (tmp_path / "GITHUB_OUTPUT").read_text() == "verdict=worse\n"
 
 
 MARK = "<!-- auth-cache-referee -->"

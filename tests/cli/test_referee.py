@@ -169,7 +169,7 @@ def test_a_configuration_is_compared_with_the_same_source_without_it(
     config = tmp_path / "my.yaml"
     config.write_text("general_settings: {}\n")
     sides = ("--source", "litellm==1.94.0", "--against", "plain", "--config", str(config))
-    ended = harness("referee", *sides, "--keep-callbacks", "--environment", "litellm==1.93.0")
+    ended = harness("referee", *sides, "--keep-callbacks")
     assert ended.exit_code == 0, ended.output
     base, head = runs.choices
     assert (base.name, head.name) == ("plain", "configured")

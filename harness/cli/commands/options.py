@@ -91,6 +91,19 @@ class OwnSettings:
                     f"{option} [{value}] is about LiteLLM, and none takes part. Leave it out, or "
                     "name one as litellm==X or litellm@FOLDER."
                 )
+        placed = {
+            name: kind_of_choice(choice).configure(
+                choice, environment=self.environment, config=None, keep_callbacks=False
+            )
+            for name, choice in choices.items()
+        }
+        if self.environment is not None and placed == choices:
+            raise UsageError(
+                f"--environment [{self.environment}] is about trees, commits and wheels: a release "
+                "runs in its own. Leave it out, or name one as litellm@FOLDER."
+            )
+        if self.config is None:
+            return placed
         return {
             name: kind_of_choice(choice).configure(
                 choice,

@@ -49,7 +49,7 @@ def list_releases() -> Iterator[str]:
     if copies := snapshots():
         yield "\nSnapshots of trees, commits and wheels:"
         yield from _columns(
-            (folder.name, one.environment, _megabytes(one.size), f"{one.kind} of {one.name}")
+            (folder.name, one.environment, _megabytes(one.size), f"{one.kind} {one.place}")
             for folder, one in copies
         )
 

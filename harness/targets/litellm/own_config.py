@@ -32,8 +32,13 @@ import json, sys, yaml
 try:
     # A date is a string here.
     print(json.dumps(yaml.safe_load(sys.stdin.buffer.read()), default=str))
-except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-    sys.exit("no YAML: " + " ".join(str(error).split()))
+except yaml.MarkedYAMLError as error:
+    # Its own text quotes the line, which may hold a secret.
+    mark = error.problem_mark
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    sys.exit(f"no YAML: {error.problem}{where}")
+except (yaml.YAMLError, ValueError, RecursionError) as error:
+    sys.exit(f"no YAML: {type(error).__name__}")
 """
 _GRACE_S = 1.0
 _BYTES_MAX = 100_000

@@ -89,6 +89,13 @@ class SourceRecord(BaseModel):
     relaxed: tuple[str, ...] = ()
     """Requirements that the environment does not meet and the user relaxed, in words."""
 
+    @property
+    def place(self) -> str:
+        """What was copied, as ``litellm at 0123456789ab and 2 files not committed``."""
+        at = f"sha256 {self.identity[:12]}" if self.kind == "wheel" else self.identity[:12]
+        changed = f" and {self.uncommitted} files not committed" if self.uncommitted else ""
+        return f"{self.name} at {at}{changed}"
+
 
 class Laid(NamedTuple):
     """A snapshot, and the environment that it is laid over."""

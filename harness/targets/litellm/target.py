@@ -338,10 +338,8 @@ def _source(laid: SourceRecord | None, environment: str, *, native: bool) -> dic
 
 
 def _named(laid: SourceRecord) -> dict[str, str]:
-    at = f"sha256 {laid.identity[:12]}" if laid.kind == "wheel" else laid.identity[:12]
-    changed = f" and {laid.uncommitted} files not committed" if laid.uncommitted else ""
     return {
-        laid.kind: f"{laid.name} at {at}{changed}",
+        laid.kind: laid.place,
         "version": laid.version,
         "environment": laid.environment,
         "digest": laid.digest[:12],

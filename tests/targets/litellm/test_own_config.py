@@ -218,7 +218,10 @@ async def test_what_yaml_knows_and_json_does_not_is_a_string(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", r"\[mine.yaml\] is no YAML: while parsing"),
+        ("a: [1", r"\[mine.yaml\] is no YAML: expected ',' or .* in line 1, column 6\. Correct"),
+        (f"a: {SECRET}: x", "mapping values are not allowed here in line 1"),
+        ("a: \0", "no YAML: ReaderError"),
+        ("[" * 5000, "no YAML: RecursionError"),
         ("- a", "no table of settings"),
         ("", "no table of settings"),
         ("general_settings: 3", "general_settings is no table"),
@@ -231,5 +234,6 @@ async def test_what_yaml_knows_and_json_does_not_is_a_string(
 async def test_a_file_that_is_no_configuration_is_refused(
     tmp_path: Path, environment: Environment, text: str, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as refused:
         await read_config(write(tmp_path, text), environment)
+    assert SECRET not in str(refused.value)

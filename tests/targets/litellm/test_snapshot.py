@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.errors import SetupError, UsageError
+from harness.errors import EXIT_USAGE, SetupError, UsageError
 from harness.targets.litellm import snapshot
 from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.origin import digest_of
@@ -318,8 +318,58 @@ async def test_snapshots_are_listed_and_removed_with_the_releases(repository: Re
 
     listed = CliRunner().invoke(main, ["releases"]).output
     assert f"{name}  litellm==1.105.7" in listed
-    assert "tree of my, odd+tree" in listed
+    assert f"tree my, odd+tree at {repository.git('rev-parse', 'HEAD')[:12]}" in listed
     removed = CliRunner().invoke(main, ["releases", "remove", name])
     assert removed.exit_code == 0
     assert f"removed the snapshot {name}" in removed.output
     assert snapshots() == []
+
+
+def _submodule(repository: Repository) -> None:
+    part = Repository(repository.folder.parent / "part")
+    part.write("a.py", "")
+    part.git("init", "--quiet")
+    part.commit("one")
+    allowed = ("-c", "protocol.file.allow=always")
+    repository.git(*allowed, "submodule", "--quiet", "add", str(part.folder), "vendored")
+    repository.commit("with a submodule")
+    repository.write("vendored/a.py", "CHANGED = 1\n")
+
+
+def _leave(_: Repository) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("litellm@{repo}", lambda r: shutil.rmtree(r.folder / ".git"), "is in no git repository"),
+        ("litellm@{repo}#gone", _leave, "has no revision [gone]"),
+        ("litellm@{repo}", _submodule, "The submodule [vendored]"),
+        (
+            "litellm@{repo}",
+            lambda r: r.write("pyproject.toml", pyproject("1.107.0", [], [])),
+            "1.107 is a compromised release",
+        ),
+        ("litellm@{wheel}", _leave, "is a wheel of [other], not of [litellm]"),
+        ("litellm@{repo}", _leave, "The configuration [mine.yaml] is no YAML"),
+    ],
+)
+def test_each_bad_input_is_one_message_before_anything_starts(
+    repository: Repository,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[Repository], object],
+    message: str,
+) -> None:
+    change(repository)
+    (tmp_path / "mine.yaml").write_text("a: [1")
+    place = name.format(repo=repository.folder, wheel=wheel(tmp_path, name="other"))
+    given = ("--variants", place.replace(",", "\\,"), "--config", str(tmp_path / "mine.yaml"))
+    runs = tmp_path / "runs"
+    ended = CliRunner().invoke(main, ["loadtest", *given, "--runs-dir", str(runs)])
+    assert ended.exit_code == EXIT_USAGE, ended.output
+    said = " ".join(ended.output.split())
+    assert said.count("error: ") == 1
+    assert message in said.partition("error: ")[2]
+    assert "Traceback" not in said
+    assert not runs.exists()

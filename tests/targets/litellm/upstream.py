@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,14 +62,39 @@ def upstream(environment: Environment, folder: Path) -> Upstream:
     return Upstream(repository, *commits)
 
 
-def wheel_of(environment: Environment, folder: Path, added: str = "") -> Path:
-    """A wheel of an environment's release, with its native file; ``added`` is put after `AUTH`."""
-    version, site = environment.version, environment.site_packages
+def wheel_of(
+    environment: Environment,
+    folder: Path,
+    added: str = "",
+    *,
+    version: str = "",
+    requires: Sequence[str] = (),
+) -> Path:
+    """A wheel of an environment's release, with its native file.
+
+    Args:
+        environment: of the release.
+        folder: for the wheel.
+        added: is put after `AUTH`.
+        version: in its metadata; the release's own by default.
+        requires: more requirements of the proxy.
+    """
+    site, own = environment.site_packages, environment.version
+    version = version or own
+    info, told = f"litellm-{own}.dist-info", f"litellm-{version}.dist-info"
+    headers, _, body = (site / info / "METADATA").read_text(encoding="utf-8").partition("\n\n")
+    headers = headers.replace(f"\nVersion: {own}", f"\nVersion: {version}")
+    headers += "".join(f"\nRequires-Dist: {one}; extra == 'proxy'" for one in requires)
+    texts = {f"{told}/METADATA": f"{headers}\n\n{body}".encode()}
+    texts[f"{told}/WHEEL"] = (site / info / "WHEEL").read_bytes()
     path = folder / f"litellm-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for part in (site / "litellm", site / f"litellm-{version}.dist-info"):
-            for file in files_of(part):
-                name = file.relative_to(site).as_posix()
-                text = file.read_bytes()
-                archive.writestr(name, text + added.encode() if name == AUTH else text)
+        for file in files_of(site / "litellm"):
+            name = file.relative_to(site).as_posix()
+            text = file.read_bytes()
+            texts[name] = text + added.encode() if name == AUTH else text
+        record = f"{told}/RECORD"
+        texts[record] = "".join(f"{name},,\n" for name in (*texts, record)).encode()
+        for name, text in texts.items():
+            archive.writestr(name, text)
     return path
