@@ -12,7 +12,7 @@ INSTALL = UV_PYTHON_DOWNLOADS=never $(UV) pip install --quiet --compile-bytecode
 COMPILE = UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11.2 \
 	--generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
-# Of loadtest, fleet and ui.
+# Of loadtest, fleet, ui and referee.
 own = $(call option,CONFIG,config) $(call option,ENVIRONMENT,environment) $(if $(KEEP_CALLBACKS),--keep-callbacks)
 # $(call option,VARIABLE,name): "--name 'value'" where the variable is set, else nothing.
 option = $(if $($(1)),--$(2) '$($(1))')
@@ -32,7 +32,7 @@ help: ## List targets and variables
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
 #= STACK=name        - where the servers come from (loadtest, faults): embedded or compose
 #= REPO=path        - a checkout of LiteLLM (referee); BASE=rev and HEAD=rev are revisions of it
-#= SOURCE=name      - the head, without REPO; AGAINST=name its base (referee)
+#= SOURCE=name      - the head, without REPO; AGAINST=name its base, or plain (referee)
 #= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
 #= ROUNDS=n         - rounds of windows (loadtest, twins, history)
 #= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest, clock, faults)
@@ -41,9 +41,9 @@ help: ## List targets and variables
 #= GRAFANA=on|off   - with or without Grafana (up)
 #= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
 #= ONLY=a,b         - which pairs, by variant or release (twins), actions (clock) or faults (faults); default all
-#= CONFIG=my.yaml   - LiteLLM's config.yaml of your own; KEEP_CALLBACKS=1 (loadtest, fleet, ui)
-#= ENVIRONMENT=litellm==X - whose environment trees and wheels of LiteLLM run in (loadtest, fleet, ui)
-#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history, clock, faults, rollout)
+#= CONFIG=my.yaml   - LiteLLM's config.yaml of your own; KEEP_CALLBACKS=1 (loadtest, fleet, ui, referee)
+#= ENVIRONMENT=litellm==X - whose environment trees and wheels of LiteLLM run in (loadtest, fleet, ui, referee)
+#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, referee, history, clock, faults, rollout)
 #= SCOPES=a,b       - key scopes of every action (clock); default: each in one
 #= CHANGES=n        - changes of each action and scope (clock); default 1
 #= TTL_S=n          - TTL in seconds (clock); default 10
@@ -130,7 +130,7 @@ aa: runtime ## Calibrate: one variant twice, and with a planted TTL
 referee: runtime ## Compare base and head of a change: better, same, worse or mixed
 	@exec $(BIN)/harness referee $(call option,REPO,repo) $(call option,BASE,base) \
 		$(call option,HEAD,head) $(call option,SOURCE,source) $(call option,AGAINST,against) \
-		$(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) $(call option,RELAX,relax)
+		$(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) $(call option,RELAX,relax) $(own)
 
 .PHONY: up
 up: runtime ## Start fleets, HAProxy, Prometheus, Grafana and Locust in Docker Compose
@@ -181,6 +181,10 @@ test-unit: dev ## Run the quick tests, which start no server
 plants: dev ## Plant every known fault in real runs: each must be noticed; CONTROLS=20 runs without one
 	@AUTHCACHE_ALL_PLANTS=1 AUTHCACHE_CONTROLS=$(CONTROLS) $(PYTEST) tests/plants \
 		tests/targets/litellm/inside/test_unwrapped.py $(ARGS)
+
+.PHONY: test-referee
+test-referee: dev ## Run sources and the referee on real releases (minutes); SAME=10 runs of equal sides
+	@AUTHCACHE_SAME=$(SAME) $(PYTEST) tests/runs tests/targets/litellm tests/test_action.py -m referee $(ARGS)
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server

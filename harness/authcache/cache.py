@@ -19,11 +19,7 @@ import msgspec
 from harness.authcache import logs
 from harness.authcache.codecs import Codec, ForeignPayloadError
 from harness.authcache.events import Asked, Lookup, SourceRead, Wait
-from harness.authcache.objects import (
-    MODELS,
-    CachedObject,
-    MembershipDefaultNone,
-)
+from harness.authcache.objects import MODELS, CachedObject
 from harness.authcache.switches import Switches
 from harness.authcache.tiers import (
     MemoryTier,
@@ -160,9 +156,7 @@ class AuthCache:
         time_scale: float = 1.0,
     ) -> None:
         self.switches = switches
-        self.models = dict(MODELS)
-        if switches.membership_budget == "default_none":
-            self.models[ObjectKind.MEMBERSHIP] = MembershipDefaultNone
+        self.models = switches.models
         self.memory = memory
         self.redis = redis
         self.ttl_s = ttl_s

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.authcache.objects import MODELS, CachedObject, MembershipDefaultNone
+from harness.authcache.words import ObjectKind
+
 
 class Switches(BaseModel):
     """One value for every switch; the defaults are LiteLLM 1.84 with Redis attached."""
@@ -77,6 +80,13 @@ class Switches(BaseModel):
     spend_at_end: Literal["lost", "flushed"] = "lost"
     """What becomes of spend that is not in Postgres when a worker is asked to end; nothing was
     flushed up to 1.97."""
+
+    @property
+    def models(self) -> dict[ObjectKind, type[CachedObject]]:
+        """The model of each object, for writing and reading."""
+        if self.membership_budget == "default_none":
+            return MODELS | {ObjectKind.MEMBERSHIP: MembershipDefaultNone}
+        return dict(MODELS)
 
     @model_validator(mode="after")
     def _check(self) -> Switches:

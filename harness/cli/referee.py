@@ -8,8 +8,11 @@ import click
 
 from harness.cli.lazy import LazyCommand
 from harness.cli.options import (
+    CONFIG,
+    ENVIRONMENT,
     FILE,
     JSON,
+    KEEP_CALLBACKS,
     POSTGRES_DSN,
     REDIS_URL,
     RELAX,
@@ -28,7 +31,17 @@ _SCENARIO = click.option(
     "--scenario", default="referee", show_default=True, metavar="NAME|FILE", help="The load."
 )
 _run = combined(
-    _SCENARIO, REPLICAS, ROUNDS, VARIANTS_FILE, RELAX, POSTGRES_DSN, REDIS_URL, RUNS_DIR
+    _SCENARIO,
+    REPLICAS,
+    ROUNDS,
+    VARIANTS_FILE,
+    RELAX,
+    ENVIRONMENT,
+    CONFIG,
+    KEEP_CALLBACKS,
+    POSTGRES_DSN,
+    REDIS_URL,
+    RUNS_DIR,
 )
 
 
@@ -49,7 +62,9 @@ class AskCommand(LazyCommand):
 @click.option("--base", metavar="REV", help="Base of --repo; default: merge base with origin/HEAD.")
 @click.option("--head", metavar="REV", help="Head of --repo; default: the working tree.")
 @click.option("--source", metavar="SOURCE", help="The head, instead of --repo.")
-@click.option("--against", metavar="SOURCE", help="The base of --source.")
+@click.option(
+    "--against", metavar="SOURCE", help="The base of --source; plain: the same without --config."
+)
 @_run
 @JSON
 def referee() -> None:
@@ -79,6 +94,7 @@ def ask() -> None:
 @click.option("--good", required=True, metavar="RELEASE", help="Where the answer is yes.")
 @click.option("--bad", required=True, metavar="RELEASE", help="Where it is no.")
 @click.argument("question")
+@click.option("--installed", is_flag=True, help="Ask only releases that are installed here.")
 @_run
 def bisect() -> None:
     """Find the release of the package index with which the answer to a question changes.

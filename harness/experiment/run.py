@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.analyse import analyse, enough
+from harness.analysis.analyse import analyse
+from harness.analysis.analyse import enough as expectations_decided
 from harness.analysis.calibration import calibration_note, known_calibration
 from harness.archive.directory import (
     LOGS,
@@ -52,6 +53,7 @@ async def run(
     strict: bool = False,
     also: Callable[[RunPlan, Sequence[Evidence], Path], None] | None = None,
     rollout: RolloutPlan | None = None,
+    enough: Callable[[RunPlan, Sequence[Evidence], Path], bool] = expectations_decided,
 ) -> tuple[Result, Path]:
     """Run a scenario and write its run directory.
 
@@ -67,6 +69,8 @@ async def run(
         strict: whether a run of which nothing was asked is inconclusive (exit 3).
         also: gets the plan, the windows and the folder of their samples, once all are measured.
         rollout: from the first arm to the second; the arms of the run are then its phases.
+        enough: gets the same after each round from the scenario's ``rounds`` on, and says whether a
+            further one is needless.
 
     Returns:
         The result and the run directory. Interrupted and invalid runs have a result too.
@@ -95,7 +99,7 @@ async def run(
             progress,
             stop,
             binary,
-            functools.partial(enough, samples_dir=run_dir / SAMPLES),
+            lambda plan, windows: enough(plan, windows, run_dir / SAMPLES),
         )
     recording.servers["prometheus"] = prometheus_fact(
         prometheus, binary, stack_name, run_dir, measured=bool(recording.windows)

@@ -4,17 +4,20 @@ docs/method.md promises: all variants of a round get the same arrivals, each rou
 ones, a warm-up gets different ones from its window and lasts equally long for all variants of a
 round, a cold fill lasts one TTL, and a measured window lasts a whole number of TTLs. The window of
 refusals drives the keys that test them, each equally often; a window of changes probes the keys
-that it changes, each regularly on every worker, but idle ones.
+that it changes, each regularly on every worker, but idle ones. Regular arrivals are planned here,
+as probes.
 """
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.domain.window import SingleProbe, WindowCommand, warmup_name
+from harness.load.plan import key_shares_of
 from harness.plan.plan import PlannedChange, RunPlan, Slot
 from harness.scenario.sizing import users_needed
 
@@ -79,7 +82,7 @@ def commands(
         changes = {"duration_s": plan.recovered_s, "seed": common.seed + 5 + slot.fault * 10}
         return SlotCommands(None, common.model_copy(update=changes))
     if not plan.warmup_s(slot):
-        return SlotCommands(None, common)
+        return SlotCommands(None, _arriving(plan, common))
     warmup = common.model_copy(
         update={
             "window": warmup_name(slot.name),
@@ -90,7 +93,44 @@ def commands(
             "samples_file": str(samples_dir / f"{warmup_name(slot.name)}.csv.gz"),
         }
     )
-    return SlotCommands(warmup, common)
+    return SlotCommands(_arriving(plan, warmup), _arriving(plan, common))
+
+
+def _arriving(plan: RunPlan, command: WindowCommand) -> WindowCommand:
+    """The command with its arrivals, where they are regular."""
+    if plan.scenario.load.arrivals == "poisson":
+        return command
+    return command.model_copy(update={"single_probes": list(_regular(plan, command))})
+
+
+def _regular(plan: RunPlan, command: WindowCommand) -> Iterator[SingleProbe]:
+    """Requests of each key at equal distances, by its share of the rate, from its start on.
+
+    The distance of two requests of a key is more than the time of one at the rates that a pace
+    allows: two seldom miss together, and the arrivals of all keys do not coincide.
+    """
+    load, rng = plan.scenario.load, random.Random(f"{command.seed}:regular")
+    total = sum(load.mix.values())
+    shares = {
+        index: weight / total * share
+        for scope, weight in load.mix.items()
+        for index, share in key_shares_of(
+            scope,
+            [key.index for key in plan.keys if key.scope == scope],
+            load.key_weights,
+            load.zipf,
+        ).items()
+    }
+    hosts = len(command.hosts)
+    for place, index in enumerate(rng.sample(sorted(shares), len(shares))):
+        every_s = 1 / (load.rate_per_s * shares[index])
+        begins_s, turn = rng.uniform(0.0, command.stagger_s), rng.randrange(hosts)
+        at_s = (place + 0.5) / len(shares) * every_s
+        while at_s < command.duration_s:
+            if at_s >= begins_s:
+                yield SingleProbe(key=index, replica=turn % hosts, at_s=at_s)
+                turn += 1
+            at_s += every_s
 
 
 def _beside(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:

@@ -20,7 +20,7 @@ from harness.analysis.referee import (
     say,
 )
 from harness.domain.rates import PER
-from harness.domain.result import Clock, Result
+from harness.domain.result import Clock, Result, VariantResult
 from harness.report.grid import draw
 from harness.report.grid import say as say_line
 from harness.report.ledger import ledger_summary
@@ -68,11 +68,20 @@ def print_ruling(ruling: Ruling, result: Result, match: Match, console: Console)
     """Print the verdict, its reasons and the table."""
     style = _STYLES.get(ruling.word, "bold yellow")
     say_line(console, f"{_SENTENCES[ruling.word]} (exit code {ruling.exit_code})", style)
-    for line in (f"base: {match.base_label}", f"head: {match.head_label}", *ruling.reasons):
+    labels = (f"base: {match.base_label}", f"head: {match.head_label}")
+    for line in (*labels, *ruling.reasons, *only_one(ruling)):
         say_line(console, f"- {line}", indent=2)
     for table in tables(ruling):
         draw(console, table)
     say_line(console, ledger_summary(result))
+
+
+def only_one(ruling: Ruling) -> list[str]:
+    """What one side alone runs, in sentences."""
+    return [
+        f"Only the {one.side} runs {one.text}: {one.per_request:.3g} in a request."
+        for one in ruling.only
+    ]
 
 
 def referee_files(ruling: Ruling, result: Result, match: Match) -> dict[str, str]:
@@ -169,14 +178,23 @@ def proof(ruling: Ruling, result: Result, match: Match) -> str:
 
 def _side(result: Result, title: str, name: str, label: str) -> str:
     variant = result.variants.get(name)
-    what = "" if variant is None else f" ({variant.target} {variant.version}: {variant.title})"
+    what = "" if variant is None else f" ({_code(variant)}: {variant.title})"
     cells = {} if variant is None else variant.cells
     seen = ", ".join(f"{scope} {'/'.join(found)}" for scope, found in cells.items())
     return f"**{title}:** {escape(label + what)}" + (f"\n\nCells: {escape(seen)}." if seen else "")
 
 
+def _code(variant: VariantResult) -> str:
+    """What ran: version, commit or wheel, and the digest of all its files."""
+    words = [f"{variant.target} {variant.version}"]
+    if (source := variant.source) is not None:
+        words += [source.identity or "", f"digest {source.digest}" if source.digest else ""]
+        words += [f"in the environment of {source.laid_over}" if source.laid_over else ""]
+    return ", ".join(word for word in words if word)
+
+
 def _why(ruling: Ruling) -> str:
-    return bullets(ruling.reasons)
+    return bullets([*ruling.reasons, *only_one(ruling)])
 
 
 def _load(result: Result) -> str:
@@ -200,7 +218,9 @@ def comment(ruling: Ruling, result: Result, match: Match) -> str:
     )
     parts = [
         f"**{_SENTENCES[ruling.word]}** {escape(f'{match.base_label} to {match.head_label}')}",
-        bullets(f"{say(line)}: {line.outcome.value}" for line in changed) or _why(ruling),
+        bullets([*(f"{say(line)}: {line.outcome.value}" for line in changed), *only_one(ruling)])
+        if changed
+        else _why(ruling),
         f"<details><summary>All figures</summary>\n\n{folded}\n\n</details>",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -260,6 +280,10 @@ def as_json(ruling: Ruling, match: Match) -> Mapping[str, Any]:
                 **({"reason": line.reason} if line.reason else {}),
             }
             for line in ruling.lines
+        ],
+        "only": [
+            {"side": one.side, "statement": one.text, "per_request": round(one.per_request, 4)}
+            for one in ruling.only
         ],
         "statements": [
             {"statement": one.text, "base": _per(one.base), "head": _per(one.head), "per": PER}

@@ -18,6 +18,7 @@ from harness.report.instrumented import not_instrumented
 from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
 from harness.report.measures import measures_table
 from harness.report.table import Tone
+from harness.targets.base import WARNING
 
 _VERDICT_STYLES = {
     "pass": "bold green",
@@ -70,7 +71,10 @@ def _figures(result: Result, console: Console) -> None:
     _expectations(result, console)
     console.print()
     for note in result.notes:
-        say(console, f"Note: {note}", "dim")
+        if note.startswith(WARNING):
+            say(console, note, "bold yellow")
+        else:
+            say(console, f"Note: {note}", "dim")
 
 
 def _verdict(result: Result, console: Console) -> None:

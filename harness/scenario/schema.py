@@ -84,6 +84,9 @@ class Load(_Table):
     model: Literal["open", "closed"] = "open"
     rate_per_s: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0
     """Open model: arrivals per second over all scopes. It does not scale with time."""
+    arrivals: Literal["poisson", "regular"] = "poisson"
+    """Open model: at random, as production has them, or each key at equal distances. Two variants
+    differ by chance more under the first: how many requests miss together is chance."""
     users: int = Field(64, ge=1, le=2000)
     ramp_s: UpToAnHour = 0.0
     """Closed model; scales with time."""
@@ -111,6 +114,8 @@ class Load(_Table):
             raise ValueError("an open load needs rate_per_s > 0")
         if self.model == "closed" and self.rate_per_s:
             raise ValueError("a closed load has no rate_per_s: its users set the pace")
+        if self.model == "closed" and self.arrivals == "regular":
+            raise ValueError("a closed load has no arrivals of its own: its users set the pace")
         if any(not 0 < c <= self.window_ttls for c in self.checkpoints_ttls):
             raise ValueError("checkpoints_ttls must lie within the window")
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 from harness.targets.settings import RunSettings
+
+WARNING = "Warning: "
+"""Begins a note on a mistake, which a reader must not pass over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +258,12 @@ class Target(Protocol):
     """The share of its sustainable rate in a closed loop at which it is driven; the rest is left
     for the bursts of an open one. None where the scenario's rate is not checked against it."""
     notes: tuple[str, ...] = ()
-    """What a reader of its figures must know, in sentences."""
+    """What a reader of its figures must know, in sentences; a mistake begins with `WARNING`."""
     origin: Origin | None = None
     """What each worker's process must report; None where there is nothing to confuse."""
+    lacks_native: bool = False
+    """Whether a native file that its code looks for is not there: it runs other code, and says
+    nothing."""
     source: Mapping[str, Any] | None = None
     """Where its code comes from, as `harness.domain.result.SourceResult`; None for our own."""
     members: tuple[str, ...] = ()
@@ -436,6 +442,12 @@ class TargetKind(Protocol[C]):
         """
         del environment, config, keep_callbacks
         return choice
+
+    def renamed(self, choice: C, name: str) -> C:
+        """The same variant under another name: a run has each name once."""
+        changed: Any = choice
+        same: C = replace(changed, name=name)
+        return same
 
     async def target(self, choice: C, progress: Progress) -> Target:
         """The target of a variant, ready to start.

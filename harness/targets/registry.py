@@ -32,6 +32,7 @@ __all__ = [
     "by_kind",
     "covers",
     "index_versions",
+    "installed_versions",
     "is_range",
     "is_release_name",
     "kind_of",
@@ -83,6 +84,13 @@ def index_versions() -> list[str]:
     from harness.targets.litellm.listing import index_versions as listed  # noqa: PLC0415 - see above
 
     return listed()
+
+
+def installed_versions() -> list[str]:
+    """Versions of LiteLLM that are installed here, oldest first."""
+    from harness.targets.litellm.listing import installed_versions as here  # noqa: PLC0415 - as above
+
+    return here()
 
 
 def matches(name: str, variant: str) -> bool:

@@ -15,8 +15,11 @@ from harness.authcache.codecs.base import T
 from harness.authcache.codecs.json_models import KeepNone
 from harness.authcache.codecs.probe import PLAIN, probe
 from harness.authcache.objects import CachedObject, Team
+from harness.authcache.switches import Switches
 from harness.authcache.words import ObjectKind
 from harness.errors import CodecLoadError, DecodeError, EncodeError, UnknownNameError
+from harness.targets.registry import REFERENCE
+from tests.authcache.test_codecs import LOSES_THE_BUDGET
 
 TEAM = PLAIN[ObjectKind.TEAM]
 
@@ -187,13 +190,53 @@ class NeedsMore(KeepNone):
 
 
 @pytest.mark.parametrize("name", codec_names())
-def test_our_own_pass_the_probe(name: str) -> None:
-    assert probe(load_codec(name), name) == []
+def test_our_own_are_judged_by_the_models_that_a_variant_uses(name: str) -> None:
+    from_1_89 = Switches(membership_budget="default_none").models
+    assert probe(load_codec(name), name, from_1_89) == []
+    budget = (
+        f"The codec [{name}] cannot read back a membership with required fields only "
+        "(litellm_budget_table None): 1 validation error for LiteLLM_TeamMembership "
+        "litellm_budget_table Field required."
+    )
+    up_to_1_88 = probe(load_codec(name), name, Switches().models)
+    assert up_to_1_88 == ([budget] if name in LOSES_THE_BUDGET else [])
 
 
-def test_a_refusal_is_a_finding_of_the_run() -> None:
+def test_a_model_of_a_variant_reaches_the_codec() -> None:
+    asked: list[type[CachedObject]] = []
+
+    class Notes(KeepNone):
+        def decode(self, kind: ObjectKind, payload: bytes, model: type[T]) -> T:
+            asked.append(model)
+            return super().decode(kind, payload, model)
+
+    for budget in ("required", "default_none"):
+        models = Switches(membership_budget=budget).models
+        asked.clear()
+        codec: Any = Notes()
+        assert probe(codec, "mine", models) == []
+        assert asked == [model for model in models.values() for _ in range(2)]
+
+
+def test_what_a_codec_refuses_to_write_is_its_right_and_what_it_wrote_it_must_read() -> None:
     codec: Any = Refuses()
-    assert probe(codec, "mine") == []
+    assert probe(codec, "mine") == ["The codec [mine] cannot read back a plain team: no teams."]
+
+
+@pytest.mark.parametrize(
+    ("variant", "warns"),
+    [
+        ("litellm_1_84", True),
+        ("litellm_1_91", False),
+        ("fix_keep_none", False),
+        ("raw_redis", False),
+    ],
+)
+def test_a_run_is_warned_of_its_variants_codec(variant: str, warns: bool) -> None:
+    notes = REFERENCE.ready(REFERENCE.choose(variant)).notes
+    assert [note.partition(" a membership")[0] for note in notes] == (
+        [f"Warning: {variant}: The codec [exclude_none] cannot read back"] if warns else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,22 @@ from harness.cli.commands import referee as commands
 from harness.cli.commands.running import FinishedRun
 from harness.domain.result import ExpectationResult, Result
 from harness.errors import SetupError, UsageError
-from harness.scenario.schema import Scenario
+from harness.plan.plan import Arm
+from harness.scenario.schema import RatioExpectation, Scenario
+from harness.targets.litellm import install, snapshot
+from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.listing import parse_index
+from harness.targets.litellm.releases import parse_release
+from harness.targets.litellm.snapshot import BRIDGE
+from harness.targets.litellm.target import LiteLLMTarget
 from tests.analysis.test_referee import BASE, SCOPES, head_windows, pair
+from tests.plan.build import DescribedTarget
+from tests.targets.litellm.repository import (
+    Repository,
+    pyproject,
+    small_environment,
+    wheel,
+)
 
 HEALTHY_TEAM = "team is healthy"
 
@@ -33,9 +46,12 @@ class Runs:
         self.result = result
         self.scenario: Scenario | None = None
         self.names: list[str] = []
+        self.choices: list[Any] = []
 
     def __call__(self, scenario: Scenario, choices: Any, _: object, **__: Any) -> FinishedRun:
         self.scenario, self.names = scenario, [one.name for one in choices]
+        self.choices = choices
+        assert scenario.variants == self.names
         if isinstance(self.result, Exception):
             raise self.result
         if BASE in self.result.variants and len(self.names) > 1:
@@ -135,12 +151,163 @@ def test_json_goes_to_standard_output_and_all_talk_to_standard_error(
         (("--source", "recommended"), "takes --against"),
         (("--repo", ".", "--source", "recommended"), "not both"),
         (("--repo", ".", "--against", "recommended"), "--base REV"),
+        (("--source", "litellm==1.94.0", "--against", "plain"), "--config FILE"),
+        (("--source", "recommended", "--against", "plain", "--config", "x"), "none takes part"),
+        (("--source", "litellm==1.94.0", "--against", "plain", "--config", "none.yaml"), "[none"),
     ],
 )
 def test_options_that_do_not_go_together(options: tuple[str, ...], said: str) -> None:
     ended = harness("referee", *options)
     assert ended.exit_code == 2
     assert said in ended.output
+
+
+def test_a_configuration_is_compared_with_the_same_source_without_it(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    runs = run(pair())
+    config = tmp_path / "my.yaml"
+    config.write_text("general_settings: {}\n")
+    sides = ("--source", "litellm==1.94.0", "--against", "plain", "--config", str(config))
+    ended = harness("referee", *sides, "--keep-callbacks")
+    assert ended.exit_code == 0, ended.output
+    base, head = runs.choices
+    assert (base.name, head.name) == ("plain", "configured")
+    assert (base.config, base.release) == (None, head.release)
+    assert (head.config.path, head.config.keep_callbacks) == (config, True)
+    proof = (tmp_path / pair().run_id / "proof.md").read_text()
+    assert "with my.yaml" in proof
+    assert "without my.yaml" in proof
+
+
+def test_the_same_release_twice_and_two_trees_of_one_name_have_names_of_their_own(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    runs = run(pair())
+    release = "litellm==1.94.0"
+    assert harness("referee", "--source", release, "--against", release).exit_code == 0
+    assert runs.names == [release, "again"]
+    trees = [tmp_path / side / "litellm" for side in ("one", "two")]
+    for tree in trees:
+        tree.mkdir(parents=True)
+    runs = run(pair())
+    ended = harness(
+        "referee", "--source", f"litellm@{trees[0]}", "--against", f"litellm@{trees[1]}"
+    )
+    assert ended.exit_code == 0, ended.output
+    assert runs.names == ["base", "head"]
+
+
+def test_a_native_file_on_one_side_alone_is_refused() -> None:
+    def arm(name: str, *, lacks: bool) -> Arm:
+        target = DescribedTarget()
+        target.lacks_native = lacks
+        return Arm(name, name, target)
+
+    with pytest.raises(UsageError, match=r"\[head\] has no native file.*--environment"):
+        commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=True)])
+    commands.refuse_other_code([arm("base", lacks=True), arm("head", lacks=True)])
+    commands.refuse_other_code([arm("base", lacks=False), arm("head", lacks=False)])
+
+
+@pytest.mark.parametrize(
+    ("looks", "has", "lacks"), [(True, True, False), (True, False, True), (False, False, False)]
+)
+def test_code_that_looks_for_a_native_file_lacks_it_where_it_is_not(
+    tmp_path: Path, *, looks: bool, has: bool, lacks: bool
+) -> None:
+    environment = small_environment(tmp_path, native=has)
+    bridge = environment.site_packages / BRIDGE
+    if looks and not has:
+        bridge.mkdir()
+    assert bridge.is_dir() == looks
+    target = LiteLLMTarget(parse_release("litellm==1.105.7"), environment)
+    assert target.lacks_native == lacks
+
+
+@pytest.fixture
+def trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with sources that cannot be run, each for a reason of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    environment = small_environment(tmp_path / "environment")
+
+    async def ensured(*_: object) -> Environment:
+        return environment
+
+    monkeypatch.setattr(install, "ensure_environment", ensured)
+    monkeypatch.setattr(snapshot, "ensure_environment", ensured)
+    folder = tmp_path / "trees"
+    texts = {
+        "good": pyproject("1.105.7", [], []),
+        "compromised": pyproject("1.107.2", [], []),
+        "other": pyproject("1.0", [], [], name="other"),
+        "unreadable": "[project",
+    }
+    for name, text in texts.items():
+        repository_at(folder / name, text)
+    part = repository_at(folder / "part", texts["good"])
+    dirty = repository_at(folder / "dirty", texts["good"])
+    allowed = ("-c", "protocol.file.allow=always")
+    dirty.git(*allowed, "submodule", "--quiet", "add", str(part.folder), "litellm/part")
+    dirty.commit("with a submodule")
+    dirty.write("litellm/part/pyproject.toml", "changed")
+    (folder / "plain").mkdir()
+    (folder / "no.yaml").write_text("a: [1\n")
+    wheel(folder, name="other", version="1.0")
+    return folder
+
+
+def repository_at(folder: Path, text: str) -> Repository:
+    made = Repository(folder)
+    made.write("pyproject.toml", text)
+    made.write("litellm/__init__.py", "")
+    made.git("init", "--quiet")
+    made.commit("one")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--repo plain --base HEAD", "[plain] is no git repository. Give --repo the folder"),
+        ("--repo good --base nonsense", "no revision [nonsense] in [good]"),
+        ("--repo good --base HEAD --head nonsense", "no revision [nonsense] in [good]"),
+        ("--repo good", "[good] has no merge base with origin/HEAD. Name the base with --base"),
+        ("--repo compromised --base HEAD", "compromised"),
+        ("--repo other --base HEAD", "is a repository of [other]"),
+        ("--repo unreadable --base HEAD", "no pyproject.toml that can be read"),
+        ("--repo dirty --base HEAD", "submodule [litellm/part]"),
+        ("--source litellm@plain --against litellm@good", "plain] is in no git repository"),
+        ("--source litellm@nothing --against litellm@good", "neither a folder nor a file"),
+        (
+            "--source litellm@other-1.0-py3-none-any.whl --against litellm@good",
+            "a wheel of [other]",
+        ),
+        ("--source litellm@good --against plain --config no.yaml", "[no.yaml] is no YAML"),
+        ("--source litellm@good --against plain --config nil.yaml", "no configuration file [nil"),
+        ("--source litellm@good --against recommended --environment x", "[x]"),
+    ],
+)
+def test_what_cannot_be_run_has_one_message_and_nothing_is_started(
+    trees: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(trees)
+    ended = harness("referee", *words.split())
+    assert ended.exit_code == 2, ended.output
+    message = [line for line in ended.output.splitlines() if line.startswith("error:")]
+    assert len(message) == 1, ended.output
+    assert said in " ".join(ended.output.split())
+    assert not (trees / "runs").exists()
+
+
+@pytest.mark.parametrize("source", ["litellm@compromised", "litellm@dirty", "litellm@plain"])
+def test_ask_cannot_tell_of_what_cannot_be_run(
+    trees: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(trees)
+    ended = harness("ask", "--source", source, HEALTHY_TEAM)
+    assert ended.exit_code == 125, ended.output
+    assert "cannot tell" in ended.output
 
 
 def git(folder: Path, *words: str) -> str:
@@ -220,6 +387,23 @@ def test_ask_ends_with_yes_no_or_cannot_tell(
     assert runs.scenario is not None
     (asked,) = runs.scenario.expect
     assert asked.variant == "recommended"
+    # One round may answer; the scenario says how many more there may be.
+    assert (runs.scenario.rounds, runs.scenario.rounds_max) == (1, 5)
+
+
+def test_a_question_is_about_the_source_under_the_name_that_it_has_in_the_run(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    (tmp_path / "litellm").mkdir()
+    runs = run(answered("holds"))
+    source = f"litellm@{tmp_path / 'litellm'}"
+    question = "reads per 1,000 < 1.1 times that of litellm==1.94.0"
+    assert harness("ask", "--source", source, question, "--rounds", "2").exit_code == 0
+    assert runs.scenario is not None
+    (asked,) = runs.scenario.expect
+    assert isinstance(asked, RatioExpectation)
+    assert [asked.variant, asked.to] == runs.names == ["litellm@litellm", "litellm==1.94.0"]
+    assert (runs.scenario.rounds, runs.scenario.rounds_max) == (2, None)
 
 
 def test_ask_cannot_tell_of_an_invalid_run_or_a_source_that_does_not_start(
@@ -316,6 +500,21 @@ def test_bisect_walks_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = harness("bisect", "--good", "litellm==1.92.2", "--bad", "litellm==1.94.0", question)
     assert ended.exit_code == 0, ended.output
     assert "1.94.0 is the first with no; 1.93.0 says yes." in ended.output
+
+
+def test_bisect_can_keep_to_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(source: str, *_: Any, **__: Any) -> tuple[int, None]:
+        asked.append(source)
+        return (1 if source == "litellm==1.94.0" else 0), None
+
+    monkeypatch.setattr(commands, "installed_versions", lambda: ["1.92.2", "1.94.0"])
+    monkeypatch.setattr(commands, "_answer", answer)
+    ends = ("--good", "litellm==1.92.2", "--bad", "litellm==1.94.0")
+    ended = harness("bisect", *ends, "--installed", "key reads per 1,000 < 10")
+    assert ended.exit_code == 0, ended.output
+    assert asked == ["litellm==1.92.2", "litellm==1.94.0"]
 
 
 def test_base_comes_first(run: Callable[[Result | Exception], Runs]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harness.analysis.explained import load_register
 from harness.archive.directory import write_result
 from harness.authcache.variants import Variant
 from harness.cli import main
+from harness.cli.commands import runs as loadtest_commands
 from harness.cli.commands import studies as commands
 from harness.cli.commands.running import FinishedRun
 from harness.domain.result import Result
@@ -91,6 +93,10 @@ def test_twins_ends_with_1_for_what_nobody_has_explained(
 ) -> None:
     run(fewer_log_pairs())
     assert harness("twins", "--only", ONLY).exit_code == 1
+    verdict = tmp_path / twins_run().run_id / "verdict.json"
+    said = json.loads(verdict.read_text(encoding="utf-8"))
+    assert (said["verdict"], said["exit_code"]) == ("regression", 1)
+    assert "twins.md" in said["files"]
     register = load_register(FEWER_PAIRS, "test")
     monkeypatch.setattr(commands, "known_explanations", lambda: register)
     # The same run again, now from its folder.
@@ -99,6 +105,7 @@ def test_twins_ends_with_1_for_what_nobody_has_explained(
     ended = harness("twins", "--from", twins_run().run_id, "--runs-dir", str(tmp_path))
     assert ended.exit_code == 0, ended.output
     assert "fewer-pairs" in ended.output
+    assert json.loads(verdict.read_text(encoding="utf-8")) == said, "the run's own, not rewritten"
 
 
 def test_twins_of_a_run_that_lacks_an_asked_pair_is_inconclusive(
@@ -255,3 +262,14 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
     ended = harness("twins", "--from", str(run_dir))
     assert ended.exit_code == 2
     assert "Cannot write" in ended.output
+
+
+def test_the_result_alone_is_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result = issue_27874()
+    monkeypatch.setattr(loadtest_commands, "run_to_end", Runs(tmp_path, result))
+    ended = harness("loadtest", "--json", "-", "--runs-dir", str(tmp_path))
+    assert Result.model_validate_json(ended.stdout) == result
+    assert "issue-27874" in ended.stderr
+    assert ended.exit_code == result.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,42 @@ def _plan(*, seed: int = 42, rounds: int = 4, **load: Any) -> RunPlan:
     return make_plan(
         scenario, [reference_arm(load_variants()[name]) for name in NAMES], stack="embedded"
     )
+
+
+def test_regular_arrivals_of_a_key_are_equally_far_apart_and_begin_apart() -> None:
+    plan = _plan(arrivals="regular", zipf=0.0, key_weights=[])
+    for slot, load in _all(plan):
+        if slot.phase != "measured":
+            continue
+        assert load.warmup is not None
+        for command in (load.warmup, load.window):
+            of_key: dict[int, list[float]] = {}
+            for one in command.single_probes:
+                assert 0 <= one.at_s < command.duration_s
+                of_key.setdefault(one.key, []).append(one.at_s)
+            assert of_key.keys() == {key.index for key in plan.keys}
+            for moments in of_key.values():
+                gaps = [b - a for a, b in itertools.pairwise(moments)]
+                assert min(gaps) == pytest.approx(max(gaps))
+                assert max(gaps) == pytest.approx(len(plan.keys) / 90)
+                assert moments[0] <= command.stagger_s + max(gaps)
+            begins = sorted(moments[0] for moments in of_key.values())
+            apart_s = begins[-1] - begins[0]
+            assert apart_s > 3 * max(gaps) if command is load.warmup else apart_s < max(gaps)
+            hosts = Counter(one.replica for one in command.single_probes)
+            assert max(hosts.values()) - min(hosts.values()) <= len(of_key)
+        planned = plan.scenario.load.rate_per_s * load.window.duration_s
+        assert len(load.window.single_probes) == pytest.approx(planned, abs=len(plan.keys))
+
+
+def test_variants_of_a_round_meet_the_same_regular_arrivals_and_rounds_do_not() -> None:
+    plan = _plan(arrivals="regular")
+    found: dict[int, list[object]] = {}
+    for slot, load in _all(plan):
+        if slot.phase == "measured":
+            found.setdefault(slot.round, []).append(load.window.single_probes)
+    assert all(one == other for one, other in found.values())
+    assert found[1] != found[2]
 
 
 def _all(plan: RunPlan) -> list[tuple[Slot, SlotCommands]]:

@@ -35,6 +35,14 @@ def test_the_verdict_stands_first_with_its_reasons() -> None:
     assert "all 18 expectations hold" in lines[1]
 
 
+def test_a_warning_of_a_variant_is_no_note_among_others() -> None:
+    text = "Warning: mine: The codec [mine] fails on a plain key."
+    result = issue_27874()
+    lines = printed(result.model_copy(update={"notes": [*result.notes, text]})).splitlines()
+    assert text in lines
+    assert f"Note: {result.notes[0]}"[:60] in "\n".join(lines)
+
+
 def test_the_matrix_says_each_cell_in_words() -> None:
     text = printed(issue_27874())
     assert line(text, "variant", "Cells").split() == [

@@ -57,9 +57,8 @@ class RunOptions:
             self.replicas, self.workers, self.variants, time_scale, rounds, seed, premises
         )
         scenario = load_scenario(self.scenario, changes)
-        chosen = chosen_variants(
-            scenario, self.variants_file, self.overrides, self.relax, self._configured
-        )
+        own = OwnSettings(self.environment, self.config, self.keep_callbacks)
+        chosen = chosen_variants(scenario, self.variants_file, self.overrides, self.relax, own)
         names = [choice.name for choice in chosen]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(
@@ -68,8 +67,21 @@ class RunOptions:
             )
         return scenario.model_copy(update={"variants": names}), chosen
 
-    def _configured(self, choices: dict[str, Choice]) -> dict[str, Choice]:
-        """Choices of other kinds, in an environment or with a configuration of the user's own."""
+
+@dataclass(frozen=True, slots=True)
+class OwnSettings:
+    """The options about LiteLLM: an environment, and a configuration of the user's own."""
+
+    environment: str | None = None
+    config: Path | None = None
+    keep_callbacks: bool = False
+
+    def __call__(self, choices: dict[str, Choice]) -> dict[str, Choice]:
+        """Choices of other kinds than the reference proxy, with these settings.
+
+        Raises:
+            UsageError: an option is about nothing that takes part, or not valid.
+        """
         if self.keep_callbacks and self.config is None:
             raise UsageError("--keep-callbacks is about a --config. Name one, or leave it out.")
         given = {"--environment": self.environment, "--config": self.config}
@@ -79,6 +91,19 @@ class RunOptions:
                     f"{option} [{value}] is about LiteLLM, and none takes part. Leave it out, or "
                     "name one as litellm==X or litellm@FOLDER."
                 )
+        placed = {
+            name: kind_of_choice(choice).configure(
+                choice, environment=self.environment, config=None, keep_callbacks=False
+            )
+            for name, choice in choices.items()
+        }
+        if self.environment is not None and placed == choices:
+            raise UsageError(
+                f"--environment [{self.environment}] is about trees, commits and wheels: a release "
+                "runs in its own. Leave it out, or name one as litellm@FOLDER."
+            )
+        if self.config is None:
+            return placed
         return {
             name: kind_of_choice(choice).configure(
                 choice,

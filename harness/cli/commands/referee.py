@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,38 @@ import click
 from packaging.version import Version
 from rich.console import Console
 
+from harness.analysis.analyse import enough as expectations_decided
 from harness.analysis.questions import parse_question
-from harness.analysis.referee import Ruling
+from harness.analysis.referee import Ruling, settled
 from harness.analysis.referee import referee as ruling_of
 from harness.archive.directory import write_verdict
-from harness.authcache.variants import Variant, load_variants
-from harness.cli.commands.options import chosen_variants, console_for
+from harness.authcache.variants import load_variants
+from harness.cli.commands.options import OwnSettings, chosen_variants, console_for
 from harness.cli.commands.running import FinishedRun, run_to_end
 from harness.cli.referee import BAD_QUESTION
 from harness.domain.result import Result
 from harness.errors import EXIT_INCONCLUSIVE, HarnessError, UsageError
+from harness.plan.plan import Arm
 from harness.report.referee import Match, as_json, print_ruling, referee_files
 from harness.report.write import write_texts
 from harness.scenario.loader import Changes, load_scenario
-from harness.scenario.schema import Expectation, RatioExpectation
+from harness.scenario.schema import Expectation, RatioExpectation, Scenario
 from harness.targets.base import Choice
-from harness.targets.registry import REFERENCE, index_versions, kind_of, parse_release
+from harness.targets.registry import (
+    REFERENCE,
+    index_versions,
+    installed_versions,
+    kind_of,
+    kind_of_choice,
+    parse_release,
+)
 
 _YES, _NO, _CANNOT_TELL = 0, 1, 125
 """Exit codes of `ask`: what ``git bisect run`` takes for good, bad and skip."""
+PLAIN = "plain"
+"""The base of a configuration: the same source without it."""
+_CONFIGURED = "configured"
+_SIDES = ("base", "head")
 _CHANGED_SHOWN = 7
 """Digits of a commit's hash."""
 
@@ -68,7 +82,10 @@ def referee(
                 "--source is the head and takes --against SOURCE for its base; --base and --head "
                 "are revisions of --repo."
             )
-        sides = _Sources(against, source, against, source)
+        if against == PLAIN:
+            sides = _with_config(source, options["config"])
+        else:
+            sides = _Sources(against, source, against, source)
     else:
         assert repo is not None
         if against:
@@ -87,6 +104,18 @@ def referee(
     if json_to:
         click.echo(json.dumps(as_json(ruling, match), indent=1))
     sys.exit(done.signal_code or ruling.exit_code)
+
+
+def _with_config(source: str, config: Path | None) -> _Sources:
+    """A source without and with a configuration of the user's own."""
+    if config is None:
+        raise UsageError(
+            f"--against {PLAIN} is --source without a --config of your own, and there is none. "
+            "Give --config FILE, or name another base."
+        )
+    return _Sources(
+        PLAIN, source, f"{source} without {config.name}", f"{source} with {config.name}"
+    )
 
 
 def _verdict(done: FinishedRun, ruling: Ruling, files: dict[str, str]) -> None:
@@ -141,7 +170,7 @@ def _read_answer(result: Result) -> tuple[int, str]:
     return (_YES if asked.passed else _NO), why
 
 
-def bisect(*, good: str, bad: str, question: str, **options: Any) -> None:
+def bisect(*, good: str, bad: str, question: str, installed: bool, **options: Any) -> None:
     """Find the release with which the answer changes."""
     console = Console()
     ends = [parse_release(name) for name in (good, bad)]
@@ -153,7 +182,8 @@ def bisect(*, good: str, bad: str, question: str, **options: Any) -> None:
             sys.exit(code)
         return code
 
-    versions = between(index_versions(), *(one.version for one in ends))
+    listed = installed_versions() if installed else index_versions()
+    versions = between(listed, *(one.version for one in ends))
     console.print(f"{len(versions)} releases from {ends[0].version} to {ends[1].version}.")
     found = walk(versions, asked)
     console.print(found.text, markup=False, highlight=False, soft_wrap=True)
@@ -240,6 +270,9 @@ def run_sources(
     rounds: int | None,
     variants_file: Path | None,
     relax: tuple[str, ...],
+    environment: str | None,
+    config: Path | None,
+    keep_callbacks: bool,
     postgres_dsn: str | None,
     redis_url: str | None,
     runs_dir: Path,
@@ -247,20 +280,32 @@ def run_sources(
 ) -> tuple[FinishedRun, list[str]]:
     """Run one or two sources, without premises, with the question as the only expectation.
 
+    The first may be `PLAIN`: the second without the configuration.
+
     Returns:
         The run, and the names that the sources have in it, in their order.
     """
-    twice = len(variants) != len(set(variants))
-    changes = Changes(replicas=replicas, variants=variants, rounds=rounds, premises=False)
+    plain = config is not None and variants[0] == PLAIN and len(variants) > 1
+    named = tuple(dict.fromkeys(variants[1:] if plain else variants))
+    changes = Changes(replicas=replicas, variants=named, rounds=rounds, premises=False)
     given = load_scenario(scenario, changes)
-    expect = [] if question is None else [parse_question(question, variants[0])]
-    given = given.model_copy(update={"expect": expect})
-    if twice:
-        given = given.model_copy(update={"variants": list(variants[:1])})
-    choices = chosen_variants(given, variants_file, (), relax)
-    if twice:
-        choices = [*choices, _again(choices[0])]
-        given = given.model_copy(update={"variants": [one.name for one in choices]})
+    given = given.model_copy(update={"expect": []})
+    own = OwnSettings(environment, config, keep_callbacks)
+    without = OwnSettings(environment) if plain else own
+    choices = chosen_variants(given, variants_file, (), relax, without)
+    if plain:
+        choices = _with_and_without(choices[0], own)
+    elif len(variants) > len(named):
+        choices = [choices[0], _renamed(choices[0], f"{choices[0].name}-again", "again")]
+    elif len({one.name for one in choices}) < len(choices):
+        choices = [_renamed(one, name) for one, name in zip(choices, _SIDES, strict=True)]
+    names = [one.name for one in choices]
+    given = given.model_copy(update={"variants": names})
+    decided = expectations_decided
+    if question is not None:
+        given = _asking(given, question, names, shorter=rounds is None)
+    elif len(names) > 1:
+        decided = partial(settled, base=names[0], head=names[1])
     done = run_to_end(
         given,
         choices,
@@ -268,17 +313,46 @@ def run_sources(
         runs_dir=runs_dir,
         postgres_dsn=postgres_dsn,
         redis_url=redis_url,
+        enough=decided,
+        check=refuse_other_code,
     )
-    return done, [one.name for one in choices]
+    return done, names
 
 
-def _again(choice: Choice) -> Choice:
-    """The same variant under a second name: a run has each name once."""
-    if isinstance(choice, Variant):
-        return replace(choice, name=f"{choice.name}-again")
-    name = f"again={choice.name}"
-    twin: Choice = kind_of(name).choose(name)
-    return twin
+def _asking(scenario: Scenario, question: str, names: Sequence[str], *, shorter: bool) -> Scenario:
+    """The scenario with a question; shorter, it stops after the first round that answers it."""
+    asked = parse_question(question, names[0])
+    if isinstance(asked, RatioExpectation):
+        asked = asked.model_copy(update={"to": names[1]})
+    fewer = {"rounds": 1} if shorter and scenario.rounds_max is not None else {}
+    return scenario.model_copy(update={"expect": [asked], **fewer})
+
+
+def _with_and_without(choice: Choice, own: OwnSettings) -> list[Choice]:
+    others = {} if kind_of_choice(choice) is REFERENCE else {choice.name: choice}
+    configured = own(others)[choice.name]
+    return [_renamed(choice, PLAIN), _renamed(configured, _CONFIGURED)]
+
+
+def _renamed(choice: Choice, name: str, of_others: str | None = None) -> Choice:
+    """A choice under another name; one of another kind than the reference proxy's by its own."""
+    kind = kind_of_choice(choice)
+    chosen: Choice = kind.renamed(
+        choice, name if of_others is None or kind is REFERENCE else of_others
+    )
+    return chosen
+
+
+def refuse_other_code(arms: Sequence[Arm]) -> None:
+    """Raise UsageError where one side has a native file that the other looks for and lacks."""
+    without = [arm.name for arm in arms if arm.target.lacks_native]
+    having = [arm.name for arm in arms if not arm.target.lacks_native]
+    if without and having:
+        raise UsageError(
+            f"[{without[0]}] has no native file and [{having[0]}] has one. Without it LiteLLM runs "
+            "other code and says nothing, so the two cannot be compared. Give both an environment "
+            "that has the file with --environment litellm==X, or build the wheel with it."
+        )
 
 
 def _of_repo(repo: Path, base: str | None, head: str | None) -> _Sources:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from harness.analysis.analyse import enough as expectations_decided
 from harness.cli.commands.options import RunOptions, plainly
 from harness.domain.progress import Progress
 from harness.domain.result import Result
@@ -68,8 +69,13 @@ def run_to_end(
     strict: bool = False,
     also: Callable[[RunPlan, Sequence[Evidence], Path], None] | None = None,
     rollout: RolloutPlan | None = None,
+    enough: Callable[[RunPlan, Sequence[Evidence], Path], bool] = expectations_decided,
+    check: Callable[[Sequence[Arm]], None] | None = None,
 ) -> FinishedRun:
     """Run a scenario over its variants and write the usual reports.
+
+    ``check`` gets the arms before anything is started, and raises HarnessError to refuse them. The
+    other arguments are those of `harness.experiment.run.run`.
 
     Raises:
         HarnessError: what `harness.experiment.run.run` and `make_arms` raise.
@@ -78,9 +84,12 @@ def run_to_end(
 
     async def go(stop: Stop) -> tuple[Result, Path]:
         try:
+            arms = await arms_unless_stopped(choices, progress, stop)
+            if check is not None:
+                check(arms)
             return await run(
                 scenario,
-                await arms_unless_stopped(choices, progress, stop),
+                arms,
                 runs_dir=runs_dir,
                 servers=Servers(postgres_dsn, redis_url),
                 progress=progress,
@@ -90,6 +99,7 @@ def run_to_end(
                 strict=strict,
                 also=also,
                 rollout=rollout,
+                enough=enough,
             )
         finally:
             progress.close()

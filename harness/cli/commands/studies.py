@@ -28,12 +28,19 @@ from harness.analysis.calibration import (
 from harness.analysis.explained import known_explanations
 from harness.analysis.studies import Study
 from harness.analysis.twins import twin_test
-from harness.archive.directory import load_result, resolve_run
+from harness.archive.directory import load_result, resolve_run, write_verdict
 from harness.authcache.variants import load_variants
 from harness.cli.commands.options import chosen_variants, plainly
 from harness.cli.commands.running import FinishedRun, run_to_end
 from harness.domain.result import Result
-from harness.errors import EXIT_INCONCLUSIVE, EXIT_REGRESSION, UnknownNameError, UsageError
+from harness.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_INVALID,
+    EXIT_PASS,
+    EXIT_REGRESSION,
+    UnknownNameError,
+    UsageError,
+)
 from harness.installation import PACKAGE, checkout
 from harness.live.attach import CAN, MOST_PER_S, Attached, check_addresses
 from harness.live.attach import attach as attach_to
@@ -58,6 +65,14 @@ from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from harness.targets.mixed import Schema
 
+WORDS = {
+    EXIT_PASS: "pass",
+    EXIT_REGRESSION: "regression",
+    EXIT_INCONCLUSIVE: "inconclusive",
+    EXIT_INVALID: "invalid",
+}
+"""The verdict of a study by its exit code, where that is not the run's own."""
+
 
 def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any) -> None:
     """Compare reference variants with the releases they stand for."""
@@ -67,8 +82,9 @@ def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any)
     asked = finished is None or only is not None
     test = twin_test(done.result, pairs, register, asked=asked)
     print_twins(test, done.result, console)
-    _keep(done, twins_files(test, done.result), console)
-    sys.exit(done.signal_code or test.exit_code(done.result))
+    code = test.exit_code(done.result)
+    _keep(done, twins_files(test, done.result), console, None if finished else code)
+    sys.exit(done.signal_code or code)
 
 
 def history(
@@ -87,7 +103,7 @@ def history(
     if finished is not None:
         require_releases(done.result)
     print_history(done.result, console)
-    _keep(done, history_files(done.result), console)
+    _keep(done, history_files(done.result), console, None if finished else done.result.exit_code)
     sys.exit(done.signal_code or done.result.exit_code)
 
 
@@ -151,8 +167,9 @@ def clock(
             redis_url=redis_url,
         )
     print_clock(done.result, console)
-    _keep(done, clock_files(done.result), console)
-    sys.exit(done.signal_code or clock_exit_code(done.result, strict=strict))
+    code = clock_exit_code(done.result, strict=strict)
+    _keep(done, clock_files(done.result), console, None if finished else code)
+    sys.exit(done.signal_code or code)
 
 
 def _say_first(scenario: Scenario, variants: int, console: Console) -> None:
@@ -381,8 +398,21 @@ def _done(
     return FinishedRun(load_result(run_dir), run_dir, signal_code=0)
 
 
-def _keep(done: FinishedRun, texts: dict[str, str], console: Console) -> None:
-    """Write the study's files next to the usual reports, and print their folder."""
+def _keep(
+    done: FinishedRun, texts: dict[str, str], console: Console, code: int | None = None
+) -> None:
+    """Write the study's files next to the usual reports, and print their folder.
+
+    Args:
+        done: the run.
+        texts: the files by name.
+        console: for the line.
+        code: with which the command ends, for ``verdict.json``; None leaves that of the run.
+    """
     write_texts(done.run_dir, texts)
+    if code is not None:
+        result = done.result
+        word = result.verdict if code == result.exit_code else WORDS[code]
+        write_verdict(done.run_dir, word, code, result.reasons, texts)
     line = f"Files: {done.run_dir}/ ({', '.join(texts)}, report.html, result.json)"
     console.print(line, markup=False, highlight=False, soft_wrap=True)

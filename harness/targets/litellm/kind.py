@@ -72,6 +72,12 @@ class LiteLLMKind(TargetKind[Release | CodeSource]):
         own = None if config is None else Config(config, keep_callbacks)
         return configured(choice, within=environment, config=own)
 
+    def renamed(self, choice: Release | CodeSource, name: str) -> CodeSource:
+        """As `TargetKind.renamed`."""
+        if isinstance(choice, CodeSource):
+            return replace(choice, name=name)
+        return CodeSource(name, choice)
+
     def relax(self, choice: Release | CodeSource, packages: Sequence[str]) -> Release | CodeSource:
         """The release, of whose packages some may be others than it asks for.
 

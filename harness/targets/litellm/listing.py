@@ -49,7 +49,7 @@ def list_releases() -> Iterator[str]:
     if copies := snapshots():
         yield "\nSnapshots of trees, commits and wheels:"
         yield from _columns(
-            (folder.name, one.environment, _megabytes(one.size), f"{one.kind} of {one.name}")
+            (folder.name, one.environment, _megabytes(one.size), f"{one.kind} {one.place}")
             for folder, one in copies
         )
 
@@ -71,6 +71,11 @@ def index_versions() -> list[str]:
             "beside the harness and reaches the package index."
         ) from error
     return parse_index(done.stdout)
+
+
+def installed_versions() -> list[str]:
+    """The versions that can be started here without an installation, oldest first."""
+    return list(dict.fromkeys(one.version for one in installed() if one.whole and _current(one)))
 
 
 def parse_index(text: str) -> list[str]:
@@ -114,9 +119,14 @@ def _installed(environment: Environment) -> str:
     relax = environment.record.relax
     if relax:
         text += f", relaxed: {', '.join(relax)}"
+    return text if _current(environment) else f"{text}, for another Python or other pins"
+
+
+def _current(environment: Environment) -> bool:
+    """Whether it is the one that its release would be started in."""
+    relax = environment.record.relax
     release = release_of(environment.version).model_copy(update={"relax": relax})
-    current = environment_folder(release) == environment.folder
-    return text if current else f"{text}, for another Python or other pins"
+    return environment_folder(release) == environment.folder
 
 
 def _megabytes(size: int) -> str:

@@ -30,11 +30,19 @@ from harness.targets.litellm.sources import Config
 _PARSE = """
 import json, sys, yaml
 try:
-    print(json.dumps(yaml.safe_load(sys.stdin.buffer.read())))
-except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-    sys.exit("no YAML: " + " ".join(str(error).split()))
+    # A date is a string here.
+    print(json.dumps(yaml.safe_load(sys.stdin.buffer.read()), default=str))
+except yaml.MarkedYAMLError as error:
+    # Its own text quotes the line, which may hold a secret.
+    mark = error.problem_mark
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    sys.exit(f"no YAML: {error.problem}{where}")
+except (yaml.YAMLError, ValueError, RecursionError) as error:
+    sys.exit(f"no YAML: {type(error).__name__}")
 """
 _GRACE_S = 1.0
+_BYTES_MAX = 100_000
+"""Of a configuration as JSON: a replica gets it in a variable, and Linux takes 128 KiB in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class OwnConfig:
     """Of the file."""
     digest: str
     """SHA-256 of the file."""
+    folder: str
+    """Of the file, where LiteLLM looks for Python files that the configuration names."""
     content: Mapping[str, Any]
     keep_callbacks: bool
     merged: Merged
@@ -62,6 +72,7 @@ class OwnConfig:
             (merged.overridden, "set by the harness"),
             (merged.off, "off, because it may call a real service (--keep-callbacks keeps it)"),
             (merged.kept, "on, and may call a real service"),
+            (merged.mocked, "models that reply with a mock, as no load may reach a provider"),
             (self.unset, "named by it, and not set in this environment"),
         )
         return tuple(f"{self.name}: {what}: {', '.join(names)}." for names, what in said if names)
@@ -80,6 +91,11 @@ async def read_config(config: Config, environment: Environment) -> OwnConfig:
     if done.code != 0:
         last = (done.err.strip().splitlines() or ["no message"])[-1]
         raise UsageError(f"The configuration [{name}] is {last}. Correct the file.")
+    if len(done.out) > _BYTES_MAX:
+        raise UsageError(
+            f"The configuration [{name}] has {len(done.out):,} bytes as JSON, and a replica takes "
+            f"{_BYTES_MAX:,}. Leave out models and sections that the run does not need."
+        )
     content = json.loads(done.out)
     _check(content, name)
     ours = proxy_config(Settings(variant="", version="", dsn="", ttl_s=1.0), "")
@@ -90,6 +106,7 @@ async def read_config(config: Config, environment: Environment) -> OwnConfig:
     return OwnConfig(
         name=name,
         digest=hashlib.sha256(text).hexdigest(),
+        folder=str(config.path.resolve().parent),
         content=content,
         keep_callbacks=config.keep_callbacks,
         merged=merged,
@@ -114,7 +131,11 @@ def _check(content: Any, name: str) -> None:
         if not isinstance(content.get(section) or {}, dict):
             raise UsageError(f"In the configuration [{name}], {section} is no table. Correct it.")
     models = content.get(MODELS) or []
-    if not isinstance(models, list) or not all(isinstance(one, dict) for one in models):
+    if not isinstance(models, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("litellm_params") or {}, dict)
+        for one in models
+    ):
         raise UsageError(
-            f"In the configuration [{name}], {MODELS} is no list of models. Correct it."
+            f"In the configuration [{name}], {MODELS} is no list of models with litellm_params. "
+            "Correct it."
         )

@@ -18,6 +18,7 @@ _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\]|\{[^}]*\})*"
 _RANGE = r"[=<>!~]=?[^ ,]+(?:,[=<>!~]=?[^ ,]+)*"
 _REASON = re.compile(r"\bBecause\b.*?(?=\n\s*\n|\n\s*hint:|\Z)", re.DOTALL)
 """The resolver's reasoning, which it wraps to the width of the terminal."""
+_HINT = re.compile(r"^\s*hint: (.*?)(?=\n\s*\n|\n\s*(?:hint|error):|\Z)", re.DOTALL | re.MULTILINE)
 _LACKING = (
     # As in: Because litellm-proxy was not found in the package registry and litellm[proxy]>=1.110.2
     # depends on litellm-proxy==1.110.2, …
@@ -93,20 +94,22 @@ def explain_uv(release: Release, written: str) -> HarnessError:
     text = " ".join(written.split())
     if (one := lacking(written)) is not None:
         return explain_lacking(release, [one])
+    reasoning = _reasoning(written)
+    says = f" The resolver says: {reasoning}" if reasoning else ""
     if match := _PYTHON.search(text):
-        return _wrong_python(release, match["range"], platform.python_version())
+        return _wrong_python(release, match["range"], platform.python_version(), says)
     if match := _NO_WHEEL.search(text):
         return SetupError(
             f"[{release.name}] needs [{match['name']}=={match['version']}], which has no wheel for "
             f"this platform [{sysconfig.get_platform()}] and Python [{platform.python_version()}]. "
-            "Use another Python or machine, or another release."
+            f"Use another Python or machine, or another release.{says}"
         )
     if match := _HASH.search(text):
         return SetupError(
             f"[{match['package']}], which [{release.name}] needs, is not the file that was pinned. "
             "Nothing was installed. Check where your package index gets its files."
         )
-    said = _reasoning(written) or _last(written)
+    said = reasoning or _last(written)
     advice = (
         "Check the network and the index (UV_DEFAULT_INDEX), then try again."
         if _UNREACHABLE.search(text)
@@ -145,14 +148,17 @@ def explain_lacking(release: Release, missing: Sequence[Lacking]) -> HarnessErro
 
 
 def _reasoning(written: str) -> str:
-    return " ".join(" ".join(_REASON.findall(written)).replace("cause: ", "").split())
+    """What the resolver says, with its hints; empty where it does not reason."""
+    reasons = _REASON.findall(written)
+    parts = [*reasons, *_HINT.findall(written)] if reasons else []
+    return " ".join(" ".join(parts).replace("cause: ", "").split())
 
 
-def _wrong_python(release: Release, allowed: str, running: str) -> SetupError:
+def _wrong_python(release: Release, allowed: str, running: str, says: str = "") -> SetupError:
     return SetupError(
         f"[{release.name}] runs on Python [{allowed}], but this is Python [{running}]. "
         "Set the project up with another one: make clean, then make PYTHON=python3.13 …, "
-        "or choose another release."
+        f"or choose another release.{says}"
     )
 
 

@@ -51,7 +51,7 @@ RECORD = "source.json"
 CODE = "code"
 """The folder of the laid packages."""
 PYPROJECT = "pyproject.toml"
-_BRIDGE = Path("litellm/rust_bridge")
+BRIDGE = Path("litellm/rust_bridge")
 """The package of the native file. Releases from 1.92 have it."""
 _WANTED = (PYPROJECT, *PACKAGES.values())
 _PINNED = re.compile(rf"^{PROJECT}==(\S+)", re.MULTILINE)
@@ -86,6 +86,15 @@ class SourceRecord(BaseModel):
     """``own``, ``environment`` or ``none``."""
     size: int
     """Bytes of all files; some may be shared with the environment."""
+    relaxed: tuple[str, ...] = ()
+    """Requirements that the environment does not meet and the user relaxed, in words."""
+
+    @property
+    def place(self) -> str:
+        """What was copied, as ``litellm at 0123456789ab and 2 files not committed``."""
+        at = f"sha256 {self.identity[:12]}" if self.kind == "wheel" else self.identity[:12]
+        changed = f" and {self.uncommitted} files not committed" if self.uncommitted else ""
+        return f"{self.name} at {at}{changed}"
 
 
 class Laid(NamedTuple):
@@ -167,7 +176,8 @@ class _Taken(NamedTuple):
 async def _laid(source: CodeSource, taken: _Taken, stage: Path, progress: Progress) -> Laid:
     refuse_compromised(taken.version)
     environment = await _environment(source, taken.version, progress)
-    refuse_missing(source.name, taken.requires, environment, _packages(stage / CODE))
+    laid = _packages(stage / CODE)
+    relaxed = refuse_missing(source.name, taken.requires, environment, laid, source.relax)
     native = await asyncio.to_thread(_complete, stage / CODE, environment, source.name)
     digest = await asyncio.to_thread(digest_of, stage / CODE)
     record = SourceRecord(
@@ -178,9 +188,10 @@ async def _laid(source: CodeSource, taken: _Taken, stage: Path, progress: Progre
         identity=taken.identity,
         uncommitted=taken.uncommitted,
         environment=f"{PROJECT}=={environment.version}",
-        packages=_packages(stage / CODE),
+        packages=laid,
         native=native,
         size=sum(path.stat().st_size for path in files_of(stage / CODE)),
+        relaxed=relaxed,
     )
     python = f"py{sys.version_info.major}.{sys.version_info.minor}{sys.abiflags}"
     folder = sources_root() / f"{taken.version}-{python}-{digest[:_DIGITS]}"
@@ -281,7 +292,7 @@ async def _refuse_submodules(root: Path) -> int:
             )
     # The path is the last field: after one, eight, nine or ten others.
     paths = [line.split(" ", {"?": 1, "1": 8, "2": 9, "u": 10}[line[0]])[-1] for line in lines]
-    return sum(path.startswith(_WANTED) for path in paths)
+    return sum(any(path == one or path.startswith(f"{one}/") for one in _WANTED) for path in paths)
 
 
 def _copy(root: Path, files: Path, listed: Sequence[str]) -> None:
@@ -324,8 +335,9 @@ def _project(file: Path, name: str) -> tuple[str, tuple[str, ...]]:
     try:
         table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            f"[{name}] has no {PYPROJECT} that can be read, so its version is unknown: {error}. "
+            f"[{name}] has no {PYPROJECT} that can be read, so its version is unknown: {why}. "
             "Name the folder of LiteLLM's repository."
         ) from error
     poetry = table.get("tool", {}).get("poetry", {})
@@ -354,7 +366,8 @@ def _version(text: object, name: str) -> str:
         return str(Version(str(text)))
     except InvalidVersion as error:
         raise UsageError(
-            f"[{name}] has the version [{text}], which is none. Set version in its {PYPROJECT}."
+            f"[{name}] has the version [{text}], which PEP 440 does not allow. Set it in its "
+            f"{PYPROJECT}."
         ) from error
 
 
@@ -404,15 +417,30 @@ def _hash_of(wheel: Path) -> str:
 
 
 def refuse_missing(
-    name: str, requires: Iterable[str], environment: Environment, laid: Iterable[str]
-) -> None:
-    """Raise SetupError where an environment lacks what a source requires, with all of it."""
+    name: str,
+    requires: Iterable[str],
+    environment: Environment,
+    laid: Iterable[str],
+    relax: Iterable[str] = (),
+) -> tuple[str, ...]:
+    """Raise SetupError where an environment lacks what a source requires, with all of it.
+
+    Args:
+        name: of the source.
+        requires: as its metadata has it.
+        environment: what it is laid over.
+        laid: the packages that it brings itself.
+        relax: packages of which the user takes what the environment has, or that may be missing.
+
+    Returns:
+        What the environment lacks of those, in words.
+    """
     have = environment.record.packages
     # Relaxed for the release, and so for what is laid over it.
     known = {one.package for one in environment.record.relaxations} | {
         *map(canonicalize_name, laid)
     }
-    missing = []
+    missing: dict[str, str] = {}
     for text in requires:
         with suppress(InvalidRequirement):
             one = Requirement(text)
@@ -424,13 +452,17 @@ def refuse_missing(
                 continue
             got = have.get(package)
             if got is None or not one.specifier.contains(got, prereleases=True):
-                missing.append(f"{one.name}{one.specifier} ({'it has ' + got if got else 'none'})")
+                has = f"it has {got}" if got else "none"
+                missing[package] = f"{one.name}{one.specifier} ({has})"
+    relaxed = [missing.pop(package) for package in relax if package in missing]
     if missing:
+        options = " ".join(f"--relax {package}" for package in missing)
         raise SetupError(
             f"[{name}] requires what the environment of [{PROJECT}=={environment.version}] lacks: "
-            f"{'; '.join(missing)}. Choose the environment of another release with "
-            "--environment litellm==X."
+            f"{'; '.join(missing.values())}. Choose the environment of another release with "
+            f"--environment litellm==X, or run it with what this one has: {options}."
         )
+    return tuple(relaxed)
 
 
 async def _environment(source: CodeSource, version: str, progress: Progress) -> Environment:
@@ -501,9 +533,9 @@ def _complete(code: Path, environment: Environment, name: str) -> str:
             _link(native, target)
     if native_files(code / PROJECT):
         return "environment"
-    if (code / _BRIDGE).is_dir() and not (theirs / _BRIDGE).is_dir():
+    if (code / BRIDGE).is_dir() and not (theirs / BRIDGE).is_dir():
         raise SetupError(
-            f"[{name}] has [{_BRIDGE}], but neither it nor the environment of "
+            f"[{name}] has [{BRIDGE}], but neither it nor the environment of "
             f"[{PROJECT}=={environment.version}] has its native file, and without it LiteLLM runs "
             "other code. Choose an environment that has it with --environment litellm==X."
         )

@@ -32,6 +32,7 @@ from harness.targets.litellm.releases import (
 WHEEL = ".whl"
 _SHORT = re.compile(r"\s*(?P<short>[a-z][a-z0-9_-]*)=(?!=)(?P<source>.+)", re.DOTALL)
 _PLACE = re.compile(rf"\s*{PROJECT}\s*@\s*(?P<place>.*)", re.DOTALL | re.IGNORECASE)
+_BAD_SHORT = re.compile(rf"(?P<short>[^=@]*)=(?!=)\s*{PROJECT}\s*[@=<>!~]", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 _LONGEST_NAME = 80
 
@@ -84,7 +85,7 @@ class CodeSource:
 def is_source_name(name: str) -> bool:
     """Whether a variant's name means a source of LiteLLM, well-formed or not."""
     source = _unnamed(name)
-    return is_release_name(source) or _PLACE.match(source) is not None
+    return any((is_release_name(source), _PLACE.match(source), _BAD_SHORT.match(source)))
 
 
 def parse_source(name: str) -> Release | CodeSource:
@@ -97,6 +98,11 @@ def parse_source(name: str) -> Release | CodeSource:
     """
     short = _SHORT.fullmatch(name)
     text = _unnamed(name)
+    if bad := _BAD_SHORT.match(text):
+        raise UsageError(
+            f"[{bad['short'].strip()}] is no short name. Begin with a small letter and go on with "
+            "small letters, digits, _ or -, as in head=litellm@FOLDER."
+        )
     place = _PLACE.fullmatch(text)
     if place is None:
         release = parse_release(text)

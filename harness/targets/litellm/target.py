@@ -26,7 +26,7 @@ from harness.targets.litellm.inside.settings import BOOT, Settings
 from harness.targets.litellm.migrations import migrate, migration_files
 from harness.targets.litellm.own_config import OwnConfig
 from harness.targets.litellm.releases import PROJECT, Release, covers
-from harness.targets.litellm.snapshot import Laid, SourceRecord
+from harness.targets.litellm.snapshot import BRIDGE, Laid, SourceRecord
 from harness.targets.schema import management
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.schema.statements import RELEASE_OTHERS
@@ -198,6 +198,7 @@ class LiteLLMTarget(Target):
         self._own = own
         site = environment.site_packages if laid is None else laid.folder
         native = bool(native_files(site / PROJECT))
+        self.lacks_native = not native and (site / BRIDGE).is_dir()
         self.origin = Origin(str(site), native, "" if laid is None else laid.snapshot.digest)
         self.source = _source(self._laid, environment.version, native=native)
         if relaxed := environment.record.relaxed:
@@ -207,6 +208,12 @@ class LiteLLMTarget(Target):
             )
         if self._laid is not None:
             self.notes = (*self.notes, _laid_note(self._laid))
+            if self._laid.relaxed:
+                what = "; ".join(self._laid.relaxed)
+                self.notes = (
+                    *self.notes,
+                    f"{self._laid.name} runs without what it requires: {what}.",
+                )
         if own is not None:
             self.notes = (*self.notes, *own.notes)
 
@@ -240,6 +247,7 @@ class LiteLLMTarget(Target):
             laid=self._packages,
             config={} if self._own is None else self._own.content,
             keep_callbacks=self._own is not None and self._own.keep_callbacks,
+            config_folder=self._own.folder if self._own and self._own.keep_callbacks else "",
         )
         argv = [str(self._environment.python), "-P", str(BOOT)]
         argv += ["--listen-fd", str(context.listen_fd)]
@@ -299,7 +307,8 @@ class LiteLLMTarget(Target):
     def describe(self) -> Mapping[str, Any]:
         """In place of switches: the release, its Prisma client, and what it lacks, if anything."""
         prisma = "the environment's own" if self._real_prisma else "stand-in over asyncpg"
-        relaxed = "; ".join(self._environment.record.relaxed)
+        laid_relaxed = () if self._laid is None else self._laid.relaxed
+        relaxed = "; ".join((*self._environment.record.relaxed, *laid_relaxed))
         named = {"release": self.version} if self._laid is None else _named(self._laid)
         described = {**named, "prisma": prisma}
         if self._own is not None:
@@ -336,10 +345,8 @@ def _source(laid: SourceRecord | None, environment: str, *, native: bool) -> dic
 
 
 def _named(laid: SourceRecord) -> dict[str, str]:
-    at = f"sha256 {laid.identity[:12]}" if laid.kind == "wheel" else laid.identity[:12]
-    changed = f" and {laid.uncommitted} files not committed" if laid.uncommitted else ""
     return {
-        laid.kind: f"{laid.name} at {at}{changed}",
+        laid.kind: laid.place,
         "version": laid.version,
         "environment": laid.environment,
         "digest": laid.digest[:12],

@@ -6,7 +6,7 @@ from harness.authcache.codecs import load_codec
 from harness.authcache.codecs.probe import probe
 from harness.authcache.variants import Variant, load_variants, pick
 from harness.domain.progress import Progress
-from harness.targets.base import Target, TargetKind
+from harness.targets.base import WARNING, Target, TargetKind
 from harness.targets.schema.database import LiteLLMDatabase
 
 
@@ -40,5 +40,6 @@ class ReferenceKind(TargetKind[Variant]):
         from harness.targets.reference.target import ReferenceTarget  # noqa: PLC0415 - see `TargetKind`
 
         codec = variant.switches.codec
-        warnings = probe(load_codec(codec), codec)
-        return ReferenceTarget(variant, tuple(f"Warning: {text}" for text in warnings))
+        warnings = probe(load_codec(codec), codec, variant.switches.models)
+        notes = tuple(f"{WARNING}{variant.name}: {text}" for text in warnings)
+        return ReferenceTarget(variant, notes)

@@ -48,13 +48,24 @@ def test_any_other_makes_the_run_invalid(text: str, message: str) -> None:
         check_origin("v", text, PLAN)
 
 
-@pytest.mark.parametrize("laid", [True, False])
-def test_a_process_reports_what_it_imported(tmp_path: Path, laid: bool) -> None:
+@pytest.mark.parametrize(
+    ("laid", "folders"),
+    [
+        ({}, ["site"]),
+        ({"litellm": "tree"}, ["tree"]),
+        ({"litellm": "tree", "litellm_enterprise": "tree"}, ["tree"]),
+        ({"litellm": "tree", "litellm_enterprise": "site"}, ["site", "tree"]),
+    ],
+)
+def test_a_process_reports_what_it_imported(
+    tmp_path: Path, laid: dict[str, str], folders: list[str]
+) -> None:
     """As a replica starts: packages that are laid are found before those of the environment."""
     for place in ("tree", "site"):
-        package = tmp_path / place / "litellm"
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text(f"FROM = {place!r}\n", encoding="utf-8")
+        for name in ("litellm", "litellm_enterprise"):
+            package = tmp_path / place / name
+            package.mkdir(parents=True)
+            (package / "__init__.py").write_text(f"FROM = {place!r}\n", encoding="utf-8")
     (tmp_path / "tree" / "litellm" / "_native.abi3.so").write_bytes(b"cannot be imported")
     tree = tmp_path / "tree"
     settings = Settings(
@@ -62,7 +73,7 @@ def test_a_process_reports_what_it_imported(tmp_path: Path, laid: bool) -> None:
         version="1",
         dsn="",
         ttl_s=1.0,
-        laid={"litellm": str(tree / "litellm")} if laid else {},
+        laid={name: str(tmp_path / place / name) for name, place in laid.items()},
     )
     script = (
         "import json, sys\n"
@@ -71,7 +82,7 @@ def test_a_process_reports_what_it_imported(tmp_path: Path, laid: bool) -> None:
         f"sys.meta_path.insert(0, boot.Finder(boot.packages({settings.encode()!r})))\n"
         "import litellm\n"
         "from harness.targets.litellm.inside.origin import reported\n"
-        f"print(json.dumps([litellm.FROM, reported({laid})]))\n"
+        f"print(json.dumps([litellm.FROM, reported({[*settings.laid]})]))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -82,10 +93,9 @@ def test_a_process_reports_what_it_imported(tmp_path: Path, laid: bool) -> None:
     )
     source, said = json.loads(done.stdout)
     assert source == ("tree" if laid else "site")
-    folder = tree if laid else tmp_path / "site"
     # A native file that cannot be imported is one that LiteLLM goes without.
     assert said == {
-        "folder": str(folder),
+        "folder": " and ".join(str(tmp_path / place) for place in folders),
         "native": "no",
         "digest": digest_of(tree) if laid else "",
     }

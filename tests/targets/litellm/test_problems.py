@@ -99,6 +99,9 @@ def test_a_failure_says_what_is_missing_and_what_to_do(
     assert isinstance(error, SetupError)
     for part in parts:
         assert part in str(error)
+    # Whatever the harness makes of it, no line that may name a package is lost.
+    said = " ".join(written.replace("cause: ", "").replace("hint: ", "").split())
+    assert said.find("Because") == -1 or said[said.index("Because") :] in str(error)
 
 
 def test_a_release_that_the_index_has_not_is_an_unknown_name() -> None:

@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.errors import SetupError, UsageError
+from harness.errors import EXIT_USAGE, SetupError, UsageError
 from harness.targets.litellm import snapshot
 from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.origin import digest_of
 from harness.targets.litellm.releases import Release, parse_release
 from harness.targets.litellm.snapshot import Laid, lay, remove_snapshots, snapshots
-from harness.targets.litellm.sources import CodeSource, parse_source
+from harness.targets.litellm.sources import CodeSource, parse_source, relaxed
+from harness.targets.litellm.target import LiteLLMTarget
 from tests.silence import Silence
 from tests.targets.litellm.repository import (
     Repository,
@@ -69,6 +70,7 @@ async def test_a_working_tree_is_taken_with_what_git_does_not_ignore(
     repository.write("litellm/untracked.py", "NEW = 1\n")
     repository.write("litellm/ignored.py", "")
     repository.write("notes.txt", "outside the packages")
+    repository.write("litellm-js/notes.py", "beside them, under a name that begins alike")
     (repository.folder / "litellm/proxy/gone.py").unlink()
 
     found = await laid(repository)
@@ -161,6 +163,17 @@ async def test_what_the_environment_lacks_is_named(repository: Repository) -> No
         await laid(repository)
     assert "absent>=2 (none); fastapi>=5 (it has 0.136.3)." in str(caught.value)
     assert "--environment litellm==X" in str(caught.value)
+    assert "--relax absent --relax fastapi." in str(caught.value)
+
+    # What the user relaxes runs with what there is, and says so; the rest is still refused.
+    with pytest.raises(SetupError, match=r"lacks: absent>=2 \(none\)\. Choose"):
+        await lay(relaxed(source(f"litellm@{repository.folder}"), ["FastAPI"]), Silence())
+    chosen = relaxed(source(f"litellm@{repository.folder}"), ["FastAPI", "absent", "other"])
+    found = await lay(chosen, Silence())
+    assert found.snapshot.relaxed == ("absent>=2 (none)", "fastapi>=5 (it has 0.136.3)")
+    target = LiteLLMTarget(parse_release("litellm==1.105.7"), found.environment, laid=found)
+    assert "runs without what it requires: absent>=2 (none); fastapi>=5" in target.notes[-1]
+    assert "absent>=2 (none)" in target.describe()["relaxed"]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +182,17 @@ async def test_what_the_environment_lacks_is_named(repository: Repository) -> No
         ("#nowhere", lambda r: r.folder, r"no revision \[nowhere\]"),
         ("#--all", lambda r: r.folder, r"no revision \[--all\]"),
         ("", lambda r: shutil.rmtree(r.folder / ".git"), "in no git repository"),
-        ("", lambda r: (r.folder / "pyproject.toml").unlink(), "no pyproject.toml"),
+        (
+            "",
+            lambda r: (r.folder / "pyproject.toml").unlink(),
+            "unknown: No such file or directory",
+        ),
         ("", lambda r: r.write("pyproject.toml", pyproject("1.107.3", [], [])), "compromised"),
-        ("", lambda r: r.write("pyproject.toml", pyproject("x", [], [])), r"version \[x\]"),
+        (
+            "",
+            lambda r: r.write("pyproject.toml", pyproject("x", [], [])),
+            r"version \[x\], which PEP",
+        ),
         (
             "",
             lambda r: r.write("pyproject.toml", pyproject("1", [], [], name="other")),
@@ -297,8 +318,58 @@ async def test_snapshots_are_listed_and_removed_with_the_releases(repository: Re
 
     listed = CliRunner().invoke(main, ["releases"]).output
     assert f"{name}  litellm==1.105.7" in listed
-    assert "tree of my, odd+tree" in listed
+    assert f"tree my, odd+tree at {repository.git('rev-parse', 'HEAD')[:12]}" in listed
     removed = CliRunner().invoke(main, ["releases", "remove", name])
     assert removed.exit_code == 0
     assert f"removed the snapshot {name}" in removed.output
     assert snapshots() == []
+
+
+def _submodule(repository: Repository) -> None:
+    part = Repository(repository.folder.parent / "part")
+    part.write("a.py", "")
+    part.git("init", "--quiet")
+    part.commit("one")
+    allowed = ("-c", "protocol.file.allow=always")
+    repository.git(*allowed, "submodule", "--quiet", "add", str(part.folder), "vendored")
+    repository.commit("with a submodule")
+    repository.write("vendored/a.py", "CHANGED = 1\n")
+
+
+def _leave(_: Repository) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("litellm@{repo}", lambda r: shutil.rmtree(r.folder / ".git"), "is in no git repository"),
+        ("litellm@{repo}#gone", _leave, "has no revision [gone]"),
+        ("litellm@{repo}", _submodule, "The submodule [vendored]"),
+        (
+            "litellm@{repo}",
+            lambda r: r.write("pyproject.toml", pyproject("1.107.0", [], [])),
+            "1.107 is a compromised release",
+        ),
+        ("litellm@{wheel}", _leave, "is a wheel of [other], not of [litellm]"),
+        ("litellm@{repo}", _leave, "The configuration [mine.yaml] is no YAML"),
+    ],
+)
+def test_each_bad_input_is_one_message_before_anything_starts(
+    repository: Repository,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[Repository], object],
+    message: str,
+) -> None:
+    change(repository)
+    (tmp_path / "mine.yaml").write_text("a: [1")
+    place = name.format(repo=repository.folder, wheel=wheel(tmp_path, name="other"))
+    given = ("--variants", place.replace(",", "\\,"), "--config", str(tmp_path / "mine.yaml"))
+    runs = tmp_path / "runs"
+    ended = CliRunner().invoke(main, ["loadtest", *given, "--runs-dir", str(runs)])
+    assert ended.exit_code == EXIT_USAGE, ended.output
+    said = " ".join(ended.output.split())
+    assert said.count("error: ") == 1
+    assert message in said.partition("error: ")[2]
+    assert "Traceback" not in said
+    assert not runs.exists()

@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.cli import main
 from harness.cli.options import variant_names
-from harness.errors import UsageError
+from harness.errors import EXIT_USAGE, UsageError
 from harness.targets.litellm.releases import Release, covers
 from harness.targets.litellm.sources import (
     CodeSource,
@@ -115,6 +117,10 @@ def test_a_tree_is_in_no_range_of_releases() -> None:
         ("litellm@{}/litellm-1.107.2-py3-none-any.whl", "1.107 is a compromised release"),
         ("litellm@{}/odd.whl", "is not a wheel's name"),
         ("x=litellm==1.107.0", "1.107 is a compromised release"),
+        ("Head=litellm@{}", r"\[Head\] is no short name"),
+        ("1a=litellm==1.105.7", r"\[1a\] is no short name"),
+        ("=litellm@{}", r"\[\] is no short name"),
+        ("a=b=litellm@{}", r"\[b\] is no short name|\[a\] is no short name"),
     ],
 )
 def test_what_is_no_source_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -122,6 +128,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path, text: str, message: str) -
         (tmp_path / name).touch()
     wheel(tmp_path, name="other", version="1.0")
     wheel(tmp_path, version="1.107.2")
+    assert is_source_name(text.format(tmp_path))
     with pytest.raises(UsageError, match=message):
         parse_source(text.format(tmp_path))
 
@@ -146,3 +153,26 @@ def test_a_release_with_a_configuration_keeps_its_name(tmp_path: Path) -> None:
     found = configured(release, config=Config(tmp_path / "x.yaml"))
     assert found.name == release.name
     assert found.title == release.title
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("litellm==1.94.0 --environment litellm==1.105.7", "about trees, commits and wheels"),
+        ("recommended --environment 1.105.7", "none takes part"),
+        ("recommended --config {file}", "none takes part"),
+        ("litellm==1.94.0 --keep-callbacks", "is about a --config"),
+        ("litellm==1.94.0 --config {file}.gone", "no configuration file"),
+        ("litellm@{folder} --environment 1.107.2", "compromised"),
+        ("a=litellm@{folder},a=litellm@{folder}#x", "Two variants have the name [a]"),
+        ("smoke=litellm@{folder},recommended=litellm@{folder}", "a variant of the reference proxy"),
+    ],
+)
+def test_an_option_about_what_does_not_take_part_is_refused(
+    tmp_path: Path, words: str, part: str
+) -> None:
+    (tmp_path / "mine.yaml").touch()
+    given = words.format(file=tmp_path / "mine.yaml", folder=tmp_path).split()
+    ended = CliRunner().invoke(main, ["loadtest", "--scenario", "smoke", "--variants", *given])
+    assert ended.exit_code == EXIT_USAGE, ended.output
+    assert part in " ".join(ended.output.split())

@@ -73,7 +73,7 @@ class Instruments:
             "How long the last entry taken from Redis was to stay in memory.",
             ("object", "variant"),
         )
-        self._laid = bool(settings.laid)
+        self._laid = settings.laid.keys()
         self._origin = Gauges(
             self.metrics.registry,
             ORIGIN_INFO,

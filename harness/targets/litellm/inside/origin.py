@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,21 +52,23 @@ def found_folder(name: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
-def reported(laid: bool) -> dict[str, str]:
+def reported(laid: Collection[str]) -> dict[str, str]:
     """What this process has: ``folder``, ``native`` (yes or no) and ``digest``.
 
     LiteLLM goes on without a native file and says nothing, so each is imported here.
 
     Args:
-        laid: whether packages are laid over the environment. Only then there is a digest, of all
+        laid: the packages that are laid over the environment. Only then there is a digest, of all
             of them; a release's files were checked against hashes when it was installed.
     """
     package = found_folder("litellm")
     if package is None:
         return {"folder": "", "native": "no", "digest": ""}
+    others = {found_folder(name) for name in laid}
+    folders = {str(package.parent), *(str(one and one.parent) for one in others)}
     native = [_imports(package, path) for path in native_files(package)]
     return {
-        "folder": str(package.parent),
+        "folder": " and ".join(sorted(folders)),
         "native": "yes" if native and all(native) else "no",
         "digest": digest_of(package.parent) if laid else "",
     }

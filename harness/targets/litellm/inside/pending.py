@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import tempfile
 import time
 from collections.abc import Iterator
 from contextvars import Context
 from copy import copy
 from pathlib import Path
-from types import SimpleNamespace
+from types import CoroutineType, SimpleNamespace
 from typing import IO, Any
 from weakref import WeakKeyDictionary
 
@@ -26,7 +27,8 @@ _TURN = "authcache-litellm-flush"
 """Locked by the worker that writes; the workers of a stack share its folder for temporary files."""
 DAEMON_AFTER_S = 5.0
 """A task that outlives its request and its own start by this long is a daemon: a loop that a
-request started and that serves all of them. The snapshot does not wait for it."""
+request started and that serves all of them. The snapshot does not wait for it, nor for one that
+will sleep until then."""
 
 
 class Tasks:
@@ -80,13 +82,32 @@ class Tasks:
         for task, (request, start) in list(self._tasks.items()):
             if request is not None and not request.done:
                 continue
-            if request is None or now - max(start, request.ended_at) <= DAEMON_AFTER_S:
+            left_s = math.inf
+            if request is not None:
+                left_s = DAEMON_AFTER_S - (now - max(start, request.ended_at))
+            if left_s >= 0 and asleep_s(task) <= left_s:
                 count += 1
-            else:
+            elif request is not None:
                 # This task alone: another with the same name may be work that a snapshot needs.
                 self._daemons[task] = request
                 self._forget(task)
         return count
+
+
+def asleep_s(task: asyncio.Task[Any]) -> float:
+    """How long a task still sleeps in `asyncio.sleep`, in s; 0 if it waits for anything else.
+
+    Releases from 1.104 start a task with each request that sleeps for minutes and then finds that
+    there is nothing to renew (budget_reservation.py, `_renew_reservation_lease`).
+    """
+    inner = None
+    awaited: Any = task.get_coro()
+    while isinstance(awaited, CoroutineType):
+        inner, awaited = awaited, awaited.cr_await
+    if inner is None or inner.cr_code is not asyncio.sleep.__code__ or inner.cr_frame is None:
+        return 0.0
+    alarm = inner.cr_frame.f_locals.get("h")
+    return 0.0 if alarm is None else float(alarm.when() - asyncio.get_running_loop().time())
 
 
 def _turn() -> IO[str]:

@@ -67,6 +67,8 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         # JSON is YAML; LiteLLM requires the suffix.
         config_file = Path(folder, "config.yaml")
         config_file.write_text(json.dumps(proxy_config(settings, master_key)), encoding="utf-8")
+        if settings.config_folder:
+            link_modules(Path(settings.config_folder), Path(folder))
         os.environ.update(environment(settings, str(config_file)))
         instruments = Instruments(settings)
         inner = instruments.wrap(stand_in=not settings.real_prisma)
@@ -92,6 +94,16 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         server.run(sockets=list(sockets))
         if not server.started:
             sys.exit(3)
+
+
+def link_modules(source: Path, folder: Path) -> None:
+    """Link the Python files and folders of one folder in another.
+
+    LiteLLM looks beside its configuration for the code that the configuration names.
+    """
+    for path in source.iterdir():
+        if path.suffix == ".py" or (path.is_dir() and path.name.isidentifier()):
+            (folder / path.name).symlink_to(path)
 
 
 def check_release(asked: str, installed: str) -> None:

@@ -28,3 +28,5 @@ class Settings(ReplicaSettings):
     """The user's own configuration, under what the harness sets."""
     keep_callbacks: bool = False
     """Whether its callbacks, alerting and guardrails stay on."""
+    config_folder: str = ""
+    """Where Python files that it names are; empty where none may be loaded."""

@@ -1,9 +1,9 @@
 """A configuration of the user's own, under what the harness sets.
 
 The harness owns what a run depends on: database, Redis, master key, the mock model and its price,
-the TTL, and how a key is authenticated. What calls another service is off unless it is asked for,
-because the load is a mock's and must reach no real service. Standard library only: the list of what
-was overridden is made outside, the configuration inside a release's environment.
+the TTL, and how a key is authenticated. The load must reach no real service: every model replies
+with a mock, and what calls another service is off unless it is asked for. Standard library only:
+the list of what was overridden is made outside, the configuration inside a release's environment.
 """
 
 from __future__ import annotations
@@ -21,29 +21,48 @@ _OWNED: Mapping[str, tuple[str, ...]] = {
     GENERAL: (
         *("master_key", "database_", "user_api_key_cache_ttl", "store_model_in_db"),
         *("custom_auth", "custom_sso", "enable_jwt_auth", "enable_oauth2_auth"),
-        *("enable_oauth2_proxy_auth", "key_management_s", "background_health_checks"),
-        *("health_check_", "disable_spend_updates"),
+        *("enable_oauth2_proxy_auth", "litellm_jwtauth", "litellm_key_header_name"),
+        *("key_management_s", "use_google_kms", "use_azure_key_vault", "litellm_license"),
+        *("background_health_checks", "health_check_", "enable_health_check_routing"),
+        *("use_shared_health_check", "disable_spend_updates", "coordination_redis"),
+        *("completion_model", "control_plane_url"),
     ),
-    LITELLM: ("cache", "enable_redis_auth_cache", "telemetry"),
-    ROUTER: ("redis_", "cache_"),
+    LITELLM: ("cache", "enable_redis_auth_cache", "telemetry", "set_verbose"),
+    ROUTER: ("redis_", "cache_", "set_verbose", "debug_level", "enable_health_check_routing"),
 }
-"""Settings by section, by the beginnings of their names, that the harness sets or leaves out."""
+"""Settings by section, by the beginnings of their names, that the harness sets or leaves out.
+
+``completion_model`` would replace the mock model. A licence is checked over the network, and a
+verbose log holds secrets.
+"""
 _CALLS_OUT: Mapping[str, tuple[str, ...]] = {
-    GENERAL: ("alert", "pass_through_endpoints", "infer_model_from_keys"),
+    GENERAL: (
+        *("alert", "pass_through_endpoints", "infer_model_from_keys", "otel", "tracing"),
+        *("custom_", "plugins", "spend_report_frequency"),
+    ),
     LITELLM: (
         *("callbacks", "success_callback", "failure_callback", "input_callback"),
         *("service_callback", "audit_log_callbacks", "callback_settings", "guardrails"),
         *("default_team_settings", "post_call_rules", "pre_call_rules", "s3_callback_params"),
-        *("langfuse_", "prometheus_"),
+        *("langfuse_", "prometheus_", "custom_provider_map", "mcp_semantic_tool_filter"),
+        *("global_prompt_directory", "global_bitbucket_config", "global_gitlab_config"),
+        *("websearch_interception", "cold_storage", "aws_sqs_callback_params"),
     ),
-    ROUTER: ("alerting_config",),
+    ROUTER: ("alerting_config", "plugins", "guardrail_list", "search_tools", "assistants_config"),
 }
+"""Settings that may call another service, or that name code of the user's own, which may."""
 _CALLING_SECTIONS = (
-    *("guardrails", "callback_settings", "mcp_servers", "mcp_tools", "prompts"),
+    *("guardrails", "callback_settings", "mcp_servers", "mcp_tools", "prompts", "agents"),
     *("vector_store_registry", "search_tools", "policies", "policy_attachments", "agent_list"),
+    *("sandbox_tools", "worker_registry"),
 )
-_OWNED_VARIABLES = ("DATABASE_", "DIRECT_URL", "REDIS_", "LITELLM_", "CONFIG_FILE_PATH", "PYTHON")
+_OWNED_VARIABLES = (
+    *("DATABASE_", "DIRECT_URL", "REDIS_", "LITELLM_", "CONFIG_FILE_PATH", "PYTHON", "AUTHCACHE_"),
+    *("STORE_MODEL_IN_DB", "DISABLE_SCHEMA_UPDATE", "PRISMA_", "IAM_TOKEN_DB_AUTH"),
+    *("DEFAULT_MANAGEMENT_OBJECT_", "SERVER_ROOT_PATH"),
+)
 """Beginnings of the names of variables that the harness sets, or that would change what runs."""
+_ALIASES = "model_group_alias"
 
 
 _EMPTY = (ROUTER, VARIABLES)
@@ -60,6 +79,8 @@ class Merged(NamedTuple):
     """Settings that call other services."""
     kept: tuple[str, ...]
     """Settings that call other services and stay on."""
+    mocked: tuple[str, ...]
+    """Models that are given a mock reply."""
 
 
 def merge(user: Mapping[str, Any], ours: Mapping[str, Any], *, keep_callbacks: bool) -> Merged:
@@ -87,13 +108,30 @@ def merge(user: Mapping[str, Any], ours: Mapping[str, Any], *, keep_callbacks: b
     owned = [name for name in variables if owned_variable(name)]
     overridden += [f"{VARIABLES}.{name}" for name in owned]
     config[VARIABLES] = {name: value for name, value in variables.items() if name not in owned}
+    reply = ours[MODELS][0]["litellm_params"]["mock_response"]
     names = {model["model_name"] for model in ours[MODELS]}
     theirs = user.get(MODELS) or []
-    config[MODELS] = [*ours[MODELS], *(m for m in theirs if m.get("model_name") not in names)]
-    overridden += [f"{MODELS}.{m['model_name']}" for m in theirs if m.get("model_name") in names]
+    config[MODELS] = [*ours[MODELS]]
+    mocked: list[str] = []
+    for model in theirs:
+        name = str(model.get("model_name"))
+        if name in names:
+            overridden.append(f"{MODELS}.{name}")
+            continue
+        params = model.get("litellm_params") or {}
+        if "mock_response" not in params:
+            # An alias or a fallback may lead to any model, and none may be called.
+            params = {**params, "mock_response": reply}
+            mocked.append(name)
+        config[MODELS].append({**model, "litellm_params": params})
+    aliases = config[ROUTER].get(_ALIASES)
+    if isinstance(aliases, Mapping) and names & aliases.keys():
+        overridden += [f"{ROUTER}.{_ALIASES}.{name}" for name in aliases if name in names]
+        rest = {name: value for name, value in aliases.items() if name not in names}
+        config[ROUTER] = {**config[ROUTER], _ALIASES: rest}
     config = {name: value for name, value in config.items() if value or name not in _EMPTY}
     off, kept = ((), tuple(calling)) if keep_callbacks else (tuple(calling), ())
-    return Merged(config, tuple(overridden), off, kept)
+    return Merged(config, tuple(overridden), off, kept, tuple(dict.fromkeys(mocked)))
 
 
 def _sorted_out(

@@ -99,6 +99,42 @@ async def test_a_loop_that_a_request_started_is_found_out_and_its_name_means_not
     daemon.cancel()
 
 
+@pytest.mark.parametrize("uvloop", [False, True])
+def test_a_task_that_will_sleep_until_it_is_a_daemon_is_not_waited_for(
+    requests: Requests, *, uvloop: bool
+) -> None:
+    async def renews() -> None:
+        async def nap() -> None:
+            await asyncio.sleep(300.0)
+
+        await nap()
+
+    async def naps() -> None:
+        await asyncio.sleep(0.001)
+
+    async def asked() -> list[int]:
+        tasks = Tasks(requests.guard)
+        tasks.install()
+        request = requests.begin()
+        renewal = asyncio.create_task(renews())
+        soon = asyncio.create_task(naps())
+        working = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        request.end()
+        seen = [tasks.unfinished()]
+        await soon
+        seen.append(tasks.unfinished())
+        working.cancel()
+        await asyncio.wait([working])
+        seen.append(tasks.unfinished())
+        renewal.cancel()
+        return seen
+
+    factory = pytest.importorskip("uvloop").new_event_loop if uvloop else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(asked()) == [2, 1, 0]
+
+
 async def test_a_task_that_starts_long_after_its_request_has_its_own_time(
     requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
