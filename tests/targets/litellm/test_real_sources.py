@@ -224,8 +224,8 @@ async def test_each_source_runs_its_own_code(world: World) -> None:
     assert [await planted(world.fleets[name]) for name in ("head", "base")] == ['"planted"', None]
     reads = {name: await key_reads(fleet) for name, fleet in world.fleets.items()}
     # The tree holds all commits, the commit none of the reads, the wheel the first.
-    assert reads["base"] == 1
-    assert reads["head"] == reads[wheel_name(world)] == 1 + REQUESTS
+    assert reads["base"] < REQUESTS
+    assert reads["head"] == reads[wheel_name(world)] == reads["base"] + REQUESTS
 
 
 def test_each_source_says_what_it_is(world: World) -> None:
