@@ -47,7 +47,10 @@ Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]
 State = Literal["holds", "fails", "undecided"]
 """Of an expectation."""
 
-Ended = Literal["at once", "before expiry", "expiry", "open", "not_checked"]
+Ended = Literal[
+    "evicted", "message", "re-read", "expiry", "open", "not_checked", "at once", "before expiry"
+]
+"""How old answers ended, see `WorkerClock.ended_by`. The last two are in older runs alone."""
 """How a copy that was no longer true came to its end, the last one to do so."""
 
 FRESHNESS = "freshness"
@@ -246,13 +249,19 @@ class WorkerClock(_Part):
     high: float | None
     """As `Clock.high`."""
     ended_by: Ended
-    """``at once``: old answers came only within one probe's time; ``before expiry``: the last copy
-    was younger than a TTL when it went; ``expiry``: it was not; ``not_checked``: its age is not
-    known."""
+    """``evicted``: the handler dropped its copy; ``message``: the worker heard of the change and
+    dropped it; ``re-read``: it went younger than a TTL without either; ``expiry``: it was older;
+    ``open``: it had not gone; ``not_checked``: how it went cannot be seen. In older runs ``at
+    once``: within one probe's time, and ``before expiry``: younger than a TTL."""
     old_replies: int
     """Replies with an old answer, sent after the change was answered."""
     resurrected: int
     """Those of them sent after the same worker had given a new answer."""
+
+    @property
+    def longest(self) -> float:
+        """As `Clock.longest`."""
+        return math.inf if self.high is None else self.high
 
 
 class AgeShare(_Part):

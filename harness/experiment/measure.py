@@ -123,6 +123,7 @@ class Windows:
             warmup_reads=() if warm_until is None else resolve(before.reads or (), known),
             pause_s=0.0 if warm_until is None else max(0.0, begun - warm_until),
             changes=tuple(made.events),
+            workers=tuple(f"{one.replica}.{one.worker}" for one in observer.fleet.workers),
         )
         if planned:
             answers = judge_answers([evidence], self.plan.all_keys, self.run_dir / SAMPLES)

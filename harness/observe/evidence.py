@@ -65,11 +65,20 @@ class Evidence:
     """Time without load between the warm-up and the window; 0 without a warm-up."""
     changes: tuple[ChangeEvent, ...] = ()
     """The changes that were made in the window, in order of time; `truths` has their versions."""
+    workers: tuple[str, ...] = ()
+    """Their names as `harness.domain.served.WORKER_HEADER` has them, in the snapshots' order."""
 
     @cached_property
     def counted(self) -> Counters:
         """What the replicas counted in the window."""
         return self.after.total.since(self.before.total)
+
+    def counted_by(self, worker: str) -> Counters:
+        """What one worker counted in the window; nothing where no worker has that name."""
+        if worker not in self.workers or self.fallen:
+            return Counters()
+        at = self.workers.index(worker)
+        return self.after.workers[at].since(self.before.workers[at])
 
     @property
     def late_share(self) -> float:

@@ -96,9 +96,9 @@ def freshness_table(result: Result) -> Table:
         "From the answer to the change to the last request that got an old answer, and to the "
         "first one after it that got a new one: of the worker that took the change, and the "
         f"greatest of all others; {_promises(result)}{KEPT} within the promise, {OVER} beyond it. "
-        "≤: no old answer came; ≥: old answers had not ended with the window. Below: how it ended. "
-        "At once: within the time of one probe. "
-        "Before expiry: the last copy was younger than a TTL when it went.",
+        "≤: no old answer came; ≥: old answers had not ended with the window. Below: how it ended "
+        "for the slowest. Evicted: by the handler itself; message: the worker heard of the change; "
+        "re-read: the copy went younger than a TTL without either; expiry: it was older.",
     )
 
 
@@ -191,7 +191,11 @@ def told(one: Freshness) -> str:
 
 
 def _ended(one: Freshness) -> str:
-    return (one.ended_by or NOT_MEASURED).replace("_", " ")
+    """How old answers of the slowest worker ended: of the handler and of others, if they differ."""
+    sides = [[w for w in one.workers if w.handler is handler] for handler in (True, False)]
+    slowest = [max(side, key=lambda w: (w.longest, w.low)) for side in sides if side]
+    ways = dict.fromkeys(worker.ended_by.replace("_", " ") for worker in slowest)
+    return " / ".join(ways) or NOT_MEASURED
 
 
 def clocks_table(result: Result) -> Table:
@@ -237,8 +241,7 @@ def clocks_table(result: Result) -> Table:
         rows,
         "Kept by code: how old an answer may be by the times that the code sets itself. "
         "Code tells others: whether other workers hear of the change before they read again, by a "
-        "reading of the code; refuted by how their old answers ended, which is by expiry or open "
-        "where they were not told. "
+        "reading of the code; confirmed or refuted by how their old answers ended. "
         "Resurrected: old answers of a worker that had given a new one before.",
     )
 
