@@ -14,7 +14,7 @@ from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.figures import Figure, figures, freshness_figure
 from harness.report.instrumented import not_instrumented
-from harness.report.matrix import CELL_MARKS, headline_table, matrix_table
+from harness.report.matrix import CELL_MARKS, headline_table, matrix_table, reasons_table
 from harness.report.measures import measures_table, outcomes_of, refusals_table
 from harness.report.numbers import count, rate
 from harness.report.series import VariantSeries, series_of
@@ -107,6 +107,7 @@ def _head(result: Result) -> dict[str, Any]:
 def _tables(result: Result) -> dict[str, Any]:
     return {
         "matrix": matrix_table(result),
+        "reasons": reasons_table(result),
         "headline": headline_table(result),
         "expiry": details.expiry_table(result, scopes=True),
         "combined_view": combined_view_table(result),

@@ -12,7 +12,13 @@ from harness.report.combined_view import check_combined_view, combined_view_tabl
 from harness.report.details import expiry_table
 from harness.report.freshness import clocks_table, freshness_table
 from harness.report.instrumented import not_instrumented
-from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
+from harness.report.matrix import (
+    CELL_MARKS,
+    FAILS,
+    headline_table,
+    matrix_table,
+    reasons_table,
+)
 from harness.report.measures import has_refusals, measures_table, refusals_table
 from harness.report.table import Cell, Row, Table
 
@@ -40,6 +46,7 @@ def _measured(result: Result) -> list[str]:
         markdown_table(expiry_table(result, scopes=False)),
         *_combined_view(result),
         _trust(result),
+        _fold("Reasons", markdown_table(why)) if (why := reasons_table(result)).rows else "",
         _fold("Changes", markdown_table(clocks_table(result))) if result.freshness else "",
         _fold("Other measures", markdown_table(measures_table(result))),
         _fold("Refusals", markdown_table(refusals_table(result))) if has_refusals(result) else "",

@@ -50,7 +50,7 @@ def reference_text(result: Result, scope: str) -> str:
 
 
 def matrix_table(result: Result) -> Table:
-    """The cell of each variant and scope, with its reason as the note; last its slowest clock."""
+    """The cell of each variant and scope, its reason in a few words; last its slowest clock."""
     scopes = scopes_of(result)
     failed = {(e.variant, e.scope) for e in result.expectations if e.failed}
     rows = tuple(
@@ -137,7 +137,21 @@ def worst(cells: Sequence[CellName], *notes: str, untested: bool = False) -> Cel
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:
     cells, reason = variant.cells.get(scope, []), variant.cell_reasons.get(scope, "")
     said = FAILS if failed and cells else ""
-    return worst(cells, said, reason, untested=untested(variant, scope))
+    brief = reason.partition("; ")[0].partition(": ")[0] if cells else reason
+    return worst(cells, said, brief, untested=untested(variant, scope))
+
+
+def reasons_table(result: Result) -> Table:
+    """Every cell that is not healthy, with all that applies and all reasons, by variant."""
+    rows = tuple(
+        Row(Cell(name), (Cell(scope), Cell(", ".join(cells)), Cell(variant.cell_reasons[scope])))
+        for name, variant in result.variants.items()
+        for scope in in_order(variant.cells, LOAD_SCOPES)
+        if (cells := variant.cells[scope]) and cells != ["healthy"]
+    )
+    names = ("scope", "cells", "reasons")
+    columns = tuple(Column(label, numeric=False) for label in names)
+    return Table("reasons", "Cells: all reasons", "variant", columns, rows)
 
 
 def _reads(variant: VariantResult, key: str) -> Cell:
