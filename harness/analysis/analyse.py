@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.analysis.clock import Figures, freshness
+from harness.analysis.clock import Figures, change_cost, freshness
 from harness.analysis.expectations import applicable, bounds, hold
 from harness.analysis.intervals import per_bound
 from harness.analysis.reads import PLAIN_ERROR
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
 from harness.domain.result import (
+    ChangeCost,
     ExpectationResult,
     Generator,
     Ledger,
@@ -102,6 +103,7 @@ def analyse(
         sizing=list(plan.sizing),
         variants=variants,
         freshness=found.freshness,
+        change_costs=found.change_costs,
         combined_view=combined_view(plan, evidence),
         ledger=found.book,
         generator=generator,
@@ -135,6 +137,7 @@ class _Findings(NamedTuple):
 
     variants: dict[str, VariantResult]
     freshness: dict[str, Figures]
+    change_costs: dict[str, ChangeCost]
     unmeasured: list[str]
     book: Ledger
     generator: Generator
@@ -185,6 +188,11 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
     return _Findings(
         variants=variants,
         freshness={name: by for name, by in fresh.items() if by},
+        change_costs={
+            arm.name: cost
+            for arm in plan.arms
+            if (cost := change_cost(windows[arm.name])) is not None
+        },
         unmeasured=_unmeasured(plan, evidence),
         book=book,
         generator=generator,

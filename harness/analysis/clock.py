@@ -15,12 +15,21 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from harness.analysis.answers import judge_answers
-from harness.authcache.words import Invalidated
+from harness.authcache.words import Invalidated, ObjectKind
 from harness.domain.changes import ACTIONS, ChangeEvent
 from harness.domain.population import VirtualKey
-from harness.domain.result import AgeShare, Clock, Ended, Freshness, Idle, IdleAnswer, WorkerClock
+from harness.domain.result import (
+    AgeShare,
+    ChangeCost,
+    Clock,
+    Ended,
+    Freshness,
+    Idle,
+    IdleAnswer,
+    WorkerClock,
+)
 from harness.domain.samples import Sample, read_samples
-from harness.domain.series import INVALIDATIONS
+from harness.domain.series import INVALIDATIONS, PAYLOAD_BYTES
 from harness.domain.served import parse_served
 from harness.observe.evidence import Evidence
 from harness.targets.base import KeyTruth
@@ -129,6 +138,34 @@ def freshness(
             told_by_code=broadcasts(action) if all(map(_is_of_a_replica, changes)) else None,
         )
     return table
+
+
+def change_cost(windows: Iterable[Evidence]) -> ChangeCost | None:
+    """What the windows in which one variant was changed cost; None without an answer in them."""
+    windows = [window for window in windows if window.changes]
+    requests = sum(window.generator.answered for window in windows)
+    if not requests:
+        return None
+
+    def per_1000(counts: Sequence[int | None]) -> float | None:
+        known = [count for count in counts if count is not None]
+        return round(1000 * sum(known) / requests, 1) if len(known) == len(counts) else None
+
+    def written(part: str, kind: ObjectKind) -> float:
+        return sum(w.counted.sum(f"{PAYLOAD_BYTES}_{part}", object=kind.value) for w in windows)
+
+    reads = [w.statements and sum(n.calls for n in w.statements.reads.values()) for w in windows]
+    commands = [w.redis and sum(w.redis.calls.values()) for w in windows]
+    return ChangeCost(
+        requests=requests,
+        source_reads_per_1000=per_1000(reads),
+        redis_commands_per_1000=per_1000(commands),
+        payload_bytes={
+            kind.value: round(written("sum", kind) / count, 1)
+            for kind in ObjectKind
+            if (count := written("count", kind))
+        },
+    )
 
 
 class _Change(NamedTuple):

@@ -306,6 +306,23 @@ class Idle(_Part):
     """One for each clone whose worker had an old answer before the change."""
 
 
+class ChangeCost(_Part):
+    """What a variant's windows of changes cost: probes, changes, and the news of them.
+
+    Postgres and Redis counted it. Keys are few and each is asked for on every worker, so the
+    figures compare variants of one run and say nothing about a load.
+    """
+
+    requests: int
+    """Answered by the replicas, without the changes themselves."""
+    source_reads_per_1000: float | None
+    """Reads of objects that Postgres ran, per 1,000 requests; null where it counts none."""
+    redis_commands_per_1000: float | None
+    """Commands about data that Redis ran, those in scripts too, likewise."""
+    payload_bytes: dict[ObjectName, float]
+    """Mean size of what was written to Redis, by object."""
+
+
 class Freshness(_Part):
     """How long the workers of a variant served what a kind of change had made untrue."""
 
@@ -708,6 +725,8 @@ class Result(_Part):
     freshness: dict[VariantName, dict[ActionName, dict[Scope, Freshness]]] = {}
     """What became of the changes, by kind of change and scope of the key; empty where nothing
     changed."""
+    change_costs: dict[VariantName, ChangeCost] = {}
+    """What the windows of changes cost each variant."""
     combined_view: list[CombinedViewRow] = []
     """The table of PR #26202; empty where the scenario does not ask for it."""
     ledger: Ledger

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from harness.analysis.clock import is_over_idle, others_ended, others_were_told
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.changes import ACTIONS
-from harness.domain.result import FRESHNESS, Clock, Freshness, Result, VariantResult, in_order
-from harness.report.numbers import NOT_MEASURED, TIMES, between, count, plain, seconds, share
+from harness.domain.result import (
+    FRESHNESS,
+    ChangeCost,
+    Clock,
+    Freshness,
+    Result,
+    VariantResult,
+    in_order,
+)
+from harness.report.numbers import (
+    NOT_MEASURED,
+    TIMES,
+    between,
+    count,
+    plain,
+    rate,
+    seconds,
+    share,
+)
 from harness.report.table import Cell, Column, Row, Table
 
 UNTESTED = f"{FRESHNESS} not tested"
@@ -92,13 +109,38 @@ def freshness_table(result: Result) -> Table:
         "Freshness: how long workers served what a change had made untrue, handler / others, s",
         "change, scope",
         columns,
-        rows,
+        rows + _cost_rows(result),
         "From the answer to the change to the last request that got an old answer, and to the "
         "first one after it that got a new one: of the worker that took the change, and the "
         f"greatest of all others; {_promises(result)}{KEPT} within the promise, {OVER} beyond it. "
         "≤: no old answer came; ≥: old answers had not ended with the window. Below: how it ended "
         "for the slowest. Evicted: by the handler itself; message: the worker heard of the change; "
-        "re-read: the copy went younger than a TTL without either; expiry: it was older.",
+        "re-read: the copy went younger than a TTL without either; expiry: it was older."
+        + (_COSTS if result.change_costs else ""),
+    )
+
+
+_COSTS = (
+    " The last rows are what these windows cost, as Postgres and Redis counted it: few keys, each "
+    "asked for on every worker. They compare variants and say nothing about a load."
+)
+
+
+def _cost_rows(result: Result) -> tuple[Row, ...]:
+    """What the windows of changes cost each variant, by the servers' own counts."""
+    figures: tuple[tuple[str, Callable[[ChangeCost], float | None]], ...] = (
+        ("source reads per 1,000", lambda cost: cost.source_reads_per_1000),
+        ("Redis commands per 1,000", lambda cost: cost.redis_commands_per_1000),
+        ("key payload, bytes", lambda cost: cost.payload_bytes.get("key")),
+    )
+    costs = [result.change_costs.get(name) for name in result.freshness]
+    rows = (
+        (name, [None if cost is None else read(cost) for cost in costs]) for name, read in figures
+    )
+    return tuple(
+        Row(Cell(name), tuple(Cell(rate(value)) for value in values), reference=True)
+        for name, values in rows
+        if any(value is not None for value in values)
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.analysis.clock import (
     Figures,
+    change_cost,
     freshness,
     is_over,
     is_over_idle,
@@ -21,12 +22,15 @@ from harness.analysis.clock import (
     others_were_told,
     was_tested,
 )
+from harness.authcache.words import ObjectKind
 from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, make_population
 from harness.domain.result import Freshness, WorkerClock
 from harness.domain.samples import Sample, SampleWriter
 from harness.domain.served import Served, format_served
 from harness.observe.evidence import Evidence
+from harness.observe.postgres import StatementCount, Statements
+from harness.observe.snapshots import RedisCount
 from harness.targets.base import KeyTruth
 from tests.observe.build import evidence, page, series
 
@@ -525,3 +529,36 @@ def test_an_idle_worker_without_an_old_copy_before_the_change_is_not_measured(
 
 def test_nothing_is_said_of_idle_keys_where_none_were_changed(tmp_path: Path) -> None:
     assert block(measured(tmp_path, TOLD)).idle is None
+
+
+def test_what_the_windows_of_changes_cost_is_what_the_servers_counted() -> None:
+    """Per request of the load driver; one window that was not counted leaves no figure."""
+    one = window({}, EVENT)
+
+    def spent(requests: int, reads: int, commands: int | None) -> Evidence:
+        sizes = [
+            series(f"authcache_payload_bytes_{part}", value, object="key")
+            for part, value in (("sum", 1500.0), ("count", 3.0))
+        ]
+        calls = dict.fromkeys(ObjectKind, StatementCount())
+        calls[ObjectKind.TEAM] = StatementCount(reads)
+        redis = None if commands is None else RedisCount(0, {"get": commands - 1, "evalsha": 1})
+        nothing = None if redis is None else RedisCount(0, {})
+        none = dict.fromkeys(ObjectKind, StatementCount())
+        before = replace(one.before, workers=(page(),), redis=nothing, statements=Statements(none))
+        after = replace(
+            one.after, workers=(page(*sizes),), redis=redis, statements=Statements(calls)
+        )
+        answered = one.generator.model_copy(update={"answered": requests})
+        return replace(one, generator=answered, before=before, after=after)
+
+    cost = change_cost([spent(300, 4, 500), spent(100, 2, 300), replace(one, changes=())])
+    assert cost is not None
+    assert (cost.requests, cost.source_reads_per_1000, cost.redis_commands_per_1000) == (
+        400, 15.0, 2000.0,
+    )  # fmt: skip
+    assert cost.payload_bytes == {"key": 500.0}
+    cost = change_cost([spent(300, 0, 500), spent(100, 0, None)])
+    assert cost is not None
+    assert (cost.source_reads_per_1000, cost.redis_commands_per_1000) == (0.0, None)
+    assert change_cost([replace(one, changes=())]) is None

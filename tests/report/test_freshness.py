@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from harness.domain.result import Result
+from harness.domain.result import ChangeCost, Result
 from harness.report.compare import compare_markdown
 from harness.report.freshness import clocks_table, freshness_table, slowest, slowest_cell, told
 from harness.report.history import history_table
@@ -170,3 +170,23 @@ def test_nothing_is_known_of_others_without_any() -> None:
     one = with_changes(issue_27874()).freshness["recommended"]["key-block"]["team"]
     alone = one.model_copy(update={"told_by_code": True, "workers": one.workers[:1]})
     assert told(alone) == "yes, not known"
+
+
+def test_what_the_changes_cost_stands_below_them_where_it_was_counted() -> None:
+    result = with_changes(issue_27874())
+    assert not any(row.reference for row in freshness_table(result).rows)
+    cost = ChangeCost(
+        requests=400,
+        source_reads_per_1000=15.0,
+        redis_commands_per_1000=None,
+        payload_bytes={"key": 733.0},
+    )
+    counted = result.model_copy(update={"change_costs": {"recommended": cost}})
+    table = freshness_table(counted)
+    assert [
+        (row.head.text, *(cell.text for cell in row.cells)) for row in table.rows if row.reference
+    ] == [
+        ("source reads per 1,000", NOT_MEASURED, "15.0"),
+        ("key payload, bytes", NOT_MEASURED, "733"),
+    ]
+    assert "say nothing about a load" in table.foot
