@@ -6,7 +6,7 @@ An issue says what was measured, and how to see it by hand; it says nothing else
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +28,8 @@ from harness.report.freshness import (
 from harness.report.grid import draw, say
 from harness.report.history_report import standalone
 from harness.report.markdown import bullets, escape, markdown_table
-from harness.report.numbers import NOT_MEASURED, plain
+from harness.report.numbers import plain
 from harness.report.study import head_markdown, say_head
-from harness.report.table import Cell, Row, Table
 from harness.scenario.schema import ChangeWindow
 from harness.scenario.sizing import MODEL
 from harness.targets.base import Call
@@ -69,7 +68,7 @@ def print_clock(result: Result, console: Console) -> None:
     say_head(TITLE, result, console)
     if not result.freshness:
         return
-    draw(console, clock_table(result))
+    draw(console, freshness_table(result))
     for line in remarks(result):
         say(console, line, "yellow")
 
@@ -79,27 +78,6 @@ def clock_files(result: Result) -> dict[str, str]:
     if not result.freshness:
         return {CLOCK: head_markdown(TITLE, result) + "\n"}
     return {CLOCK: clock_markdown(result), CHART: clock_svg(result), **issues(result)}
-
-
-def clock_table(result: Result) -> Table:
-    """Every action with the clocks of each variant, and under them what they are judged by."""
-    table = freshness_table(result)
-    found = list(result.freshness.values())
-    promises = [_greatest(one.promise_s for one in _all(by)) for by in found]
-    codes = [
-        _greatest(one.kept_by_code_s for one in _all(by) if one.kept_by_code_s is not None)
-        for by in found
-    ]
-    ttl = plain(result.ttl_s)
-    bounds = (
-        Row(Cell("promise"), tuple(map(Cell, promises)), reference=True),
-        Row(Cell("kept by the code"), tuple(map(Cell, codes)), reference=True),
-    )
-    foot = (
-        f"{table.foot} Promise: a memory TTL of {ttl} s, a Redis TTL of {ttl} s where there is a "
-        "Redis, and one read. Kept by the code: the same with the times that the code sets itself."
-    )
-    return replace(table, rows=table.rows + bounds, foot=foot)
 
 
 def remarks(result: Result) -> list[str]:
@@ -152,7 +130,7 @@ def clock_markdown(result: Result) -> str:
     parts = [
         head_markdown(TITLE, result),
         f"![{escape(LABEL)}]({CHART})",
-        markdown_table(clock_table(result)),
+        markdown_table(freshness_table(result)),
         bullets(remarks(result)),
         markdown_table(clocks_table(result)),
         bullets(result.notes),
@@ -355,11 +333,3 @@ def _each(result: Result) -> list[tuple[str, str, str, Freshness]]:
         for action in in_order(by_action, ACTIONS)
         for scope in by_action[action]
     ]
-
-
-def _all(by_action: Mapping[str, Mapping[str, Freshness]]) -> list[Freshness]:
-    return [one for by in by_action.values() for one in by.values()]
-
-
-def _greatest(values: Iterable[float]) -> str:
-    return f"{plain(found)} s" if (found := max(values, default=None)) else NOT_MEASURED

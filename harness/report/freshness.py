@@ -109,13 +109,14 @@ def freshness_table(result: Result) -> Table:
         "Freshness: how long workers served what a change had made untrue, handler / others, s",
         "change, scope",
         columns,
-        rows + _cost_rows(result),
+        rows + _bounds(result) + _cost_rows(result),
         "From the answer to the change to the last request that got an old answer, and to the "
         "first one after it that got a new one: of the worker that took the change, and the "
-        f"greatest of all others; {_promises(result)}{KEPT} within the promise, {OVER} beyond it. "
+        f"greatest of all others; {KEPT} within the promise, {OVER} beyond it. "
         "≤: no old answer came; ≥: old answers had not ended with the window. Below: how it ended "
         "for the slowest. Evicted: by the handler itself; message: the worker heard of the change; "
-        "re-read: the copy went younger than a TTL without either; expiry: it was older."
+        "re-read: the copy went younger than a TTL without either; expiry: it was older. "
+        "Promise: what the operator set. Kept by the code: with the times that it sets itself."
         + (_COSTS if result.change_costs else ""),
     )
 
@@ -163,17 +164,29 @@ def _promise(by_action: Mapping[str, Mapping[str, Freshness]]) -> str:
     return f"; promise {plain(max(promises))} s" if promises else ""
 
 
-def _promises(result: Result) -> str:
-    """The promise as a sentence for pages that leave out the notes of columns."""
-    found = {
-        one.promise_s
-        for by_action in result.freshness.values()
-        for by in by_action.values()
-        for one in by.values()
-    }
-    if not found:
-        return ""
-    return f"the promise is {between(plain(min(found)), plain(max(found)))} s. "
+def _bounds(result: Result) -> tuple[Row, Row]:
+    """What the clocks are judged by, and what nothing can exceed in a run, with their sums."""
+    promises, codes = [], []
+    for by in result.freshness.values():
+        ones = [one for by_scope in by.values() for one in by_scope.values()]
+        promise_s = max(one.promise_s for one in ones)
+        code_s = max((s for one in ones if (s := one.kept_by_code_s) is not None), default=None)
+        ttl_s, redis = result.ttl_s, promise_s > 2 * result.ttl_s
+        tiers_s = 2 * ttl_s if redis else ttl_s
+        in_redis = f" + {plain(ttl_s)} s in Redis" if redis else ""
+        read = f"{plain(round(promise_s - tiers_s, 4))} s for one read"
+        set_s = f"{plain(ttl_s)} s in memory{in_redis}"
+        promises.append(Cell(f"{plain(promise_s)} s", f"{set_s} + {read}"))
+        if code_s is None:
+            codes.append(Cell(NOT_MEASURED, tone="quiet"))
+        elif code_s == tiers_s:
+            codes.append(Cell(f"{plain(code_s)} s", set_s))
+        else:
+            codes.append(Cell(f"{plain(code_s)} s", f"fixed times in place of {set_s}"))
+    return (
+        Row(Cell("promise"), tuple(promises), reference=True),
+        Row(Cell("kept by the code"), tuple(codes), reference=True),
+    )
 
 
 def _pairs(result: Result) -> list[tuple[str, str]]:

