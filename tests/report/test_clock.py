@@ -173,8 +173,20 @@ def test_idle_keys_have_rows_and_bars_of_their_own() -> None:
     said = " ".join(remarks(with_idle()))
     assert "recommended: key-block in team is beyond the promise of 4.1 s in idle" in said
     assert "litellm_1_84: key-block in team was not timed in idle workers" in said
-    # What is reported is of keys in use.
-    assert "recommended" not in files["issue-key-block.md"]
+    # The text is of keys in use where any of them was over its promise; the table has both.
+    assert "for ≥ 8.10 s, with a TTL of 2 s\n" in files["issue-key-block.md"]
+    assert "while sleep" in files["issue-key-block.md"]
+
+
+def test_a_key_that_was_not_in_use_has_an_issue_of_its_own_kind() -> None:
+    result = with_idle()
+    (text,) = issues(
+        result.model_copy(update={"freshness": {"recommended": result.freshness["recommended"]}})
+    ).values()
+    assert "for ≥ 4.50 s, with a TTL of 2 s, of a key that was not in use" in text
+    assert "| `key-block, team, idle` |" in text
+    assert "while sleep" not in text
+    assert "5. Ask none for more than 4.1 s." in text
 
 
 def test_an_idle_clock_that_is_open_within_the_promise_claims_nothing() -> None:
