@@ -8,6 +8,7 @@ answer after which no old one came.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -147,15 +148,16 @@ def change_cost(windows: Iterable[Evidence]) -> ChangeCost | None:
     if not requests:
         return None
 
-    def per_1000(counts: Sequence[int | None]) -> float | None:
-        known = [count for count in counts if count is not None]
+    def per_1000(counts: Sequence[Iterable[int] | None]) -> float | None:
+        known = [sum(count) for count in counts if count is not None]
         return round(1000 * sum(known) / requests, 1) if len(known) == len(counts) else None
 
     def written(part: str, kind: ObjectKind) -> float:
         return sum(w.counted.sum(f"{PAYLOAD_BYTES}_{part}", object=kind.value) for w in windows)
 
-    reads = [w.statements and sum(n.calls for n in w.statements.reads.values()) for w in windows]
-    commands = [w.redis and sum(w.redis.calls.values()) for w in windows]
+    asked, servers = [w.statements for w in windows], [w.redis for w in windows]
+    reads = [None if s is None else [one.calls for one in s.reads.values()] for s in asked]
+    commands = [None if r is None else r.calls.values() for r in servers]
     return ChangeCost(
         requests=requests,
         source_reads_per_1000=per_1000(reads),
@@ -402,6 +404,9 @@ def _pooled(
         outcome="not_told_apart" if there and not speaks.told_apart else outcome,
         detail=speaks.event.detail,
         changes=sum(change.event.outcome in ("done", "committed") for change in changes),
+        committed=Counter(
+            str(change.event.status) for change in changes if change.event.outcome == "committed"
+        ),
         handler_s=_greatest([one for one in clocks if one.handler]),
         others_s=_greatest([one for one in clocks if not one.handler]),
         promise_s=round(promise_s, 4),

@@ -335,6 +335,8 @@ class Freshness(_Part):
     """The answer, where it was an error."""
     changes: int
     """Changes that were made."""
+    committed: dict[Status, int] = {}
+    """Those of them that were answered with an error, by its status; 0 is no answer."""
     handler_s: Clock | None
     """Of the worker that took the change; null where it was not measured, as after an edit by SQL.
     A worker is measured if it gave an old answer, before the change or after it, and then, after

@@ -209,7 +209,8 @@ def _clocks(one: Freshness | None) -> Cell:
         return Cell(_OUTCOMES.get(one.outcome, NOT_MEASURED), one.detail, "quiet")
     over = any(clock.low > one.promise_s for clock in known)
     text = f"{clock_text(one.handler_s)} / {clock_text(one.others_s)} {OVER if over else KEPT}"
-    notes = [_ended(one), _OUTCOMES.get(one.outcome, "")]
+    notes = [_ended(one), "" if one.committed else _OUTCOMES.get(one.outcome, "")]
+    notes += [f"committed, answered {s}: {count(n)} {TIMES}" for s, n in one.committed.items()]
     if one.resurrected:
         notes.append(f"resurrected {count(one.resurrected)} {TIMES}")
     if one.told_by_code is not None:

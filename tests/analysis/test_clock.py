@@ -562,3 +562,11 @@ def test_what_the_windows_of_changes_cost_is_what_the_servers_counted() -> None:
     assert cost is not None
     assert (cost.source_reads_per_1000, cost.redis_commands_per_1000) == (0.0, None)
     assert change_cost([replace(one, changes=())]) is None
+
+
+def test_changes_that_were_committed_and_answered_by_an_error_are_counted(tmp_path: Path) -> None:
+    event = replace(EVENT, outcome="committed", status=500)
+    found = block(measured(tmp_path, [old(9.9), new(10.4)], None, event))
+    assert (found.outcome, found.changes, found.committed) == ("committed", 1, {"500": 1})
+    assert found.handler_s is not None
+    assert block(measured(tmp_path, [old(9.9), new(10.4)])).committed == {}

@@ -187,3 +187,15 @@ def test_what_the_changes_cost_stands_below_them_where_it_was_counted() -> None:
         ("key payload, bytes", NOT_MEASURED, "733"),
     ]
     assert "say nothing about a load" in table.foot
+
+
+def test_a_change_that_was_answered_by_an_error_says_by_which() -> None:
+    result = with_changes(issue_27874())
+    one = result.freshness["recommended"]["key-block"]["team"]
+    one.outcome, one.committed = "committed", {"500": 2}
+    assert (
+        freshness_table(result)
+        .rows[0]
+        .cells[1]
+        .note.endswith("committed, answered 500: 2 " + TIMES)
+    )
