@@ -32,6 +32,7 @@ from harness.domain.result import (
 from harness.domain.samples import Sample, read_samples
 from harness.domain.series import INVALIDATIONS, PAYLOAD_BYTES
 from harness.domain.served import parse_served
+from harness.observe.counters import Counters
 from harness.observe.evidence import Evidence
 from harness.targets.base import KeyTruth
 
@@ -253,7 +254,7 @@ def _heard(window: Evidence, event: ChangeEvent, name: str) -> bool:
     The handler evicts; another worker must have heard of a change. Counts are of a window, so they
     say nothing of one change alone: its clock must fit too.
     """
-    counted = window.counted_by(name)
+    counted = window.counted_by.get(name, Counters())
     events = {Invalidated.APPLIED} | ({Invalidated.RECEIVED} if not _took(event, name) else set())
     kind = ACTIONS[event.action].object
     return all(counted.sum(INVALIDATIONS, event=one.value, object=kind) > 0 for one in events)

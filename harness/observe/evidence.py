@@ -73,12 +73,14 @@ class Evidence:
         """What the replicas counted in the window."""
         return self.after.total.since(self.before.total)
 
-    def counted_by(self, worker: str) -> Counters:
-        """What one worker counted in the window; nothing where no worker has that name."""
-        if worker not in self.workers or self.fallen:
-            return Counters()
-        at = self.workers.index(worker)
-        return self.after.workers[at].since(self.before.workers[at])
+    @cached_property
+    def counted_by(self) -> dict[str, Counters]:
+        """What each worker counted in the window; empty where one was replaced or has no name."""
+        before, after = self.before.workers, self.after.workers
+        if not len(self.workers) == len(before) == len(after):
+            return {}
+        pages = zip(self.workers, before, after, strict=True)
+        return {name: end.since(start) for name, start, end in pages}
 
     @property
     def late_share(self) -> float:
