@@ -22,6 +22,7 @@ SCOPE_NOTES = {
 CELL_MARKS = {"hidden": "◐", "broken": "✕", "stale": "◷", "wasteful": "▲", "healthy": "✓"}
 """A shape for each cell, so that colour is never the only signal."""
 SLOWEST = "slowest clock"
+_PARTS = 2
 FAILS = "fails an expectation"
 """Start of the reason of a cell that fails an expectation of the scenario."""
 
@@ -137,8 +138,14 @@ def worst(cells: Sequence[CellName], *notes: str, untested: bool = False) -> Cel
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:
     cells, reason = variant.cells.get(scope, []), variant.cell_reasons.get(scope, "")
     said = FAILS if failed and cells else ""
-    brief = reason.partition("; ")[0].partition(": ")[0] if cells else reason
-    return worst(cells, said, brief, untested=untested(variant, scope))
+    return worst(
+        cells, said, _brief(reason) if cells else reason, untested=untested(variant, scope)
+    )
+
+
+def _brief(reason: str) -> str:
+    """The first parts of a reason, without their details: `reasons_table` has all."""
+    return "; ".join(part.partition(": ")[0] for part in reason.split("; ")[:_PARTS])
 
 
 def reasons_table(result: Result) -> Table:

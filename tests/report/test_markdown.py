@@ -66,11 +66,14 @@ def test_text_from_elsewhere_cannot_break_a_table() -> None:
 def test_a_cell_has_its_reason_in_a_few_words_and_all_of_them_stand_below() -> None:
     result = issue_27874()
     late = "old answers for at least 6.8 s, beyond the promise of 4.1 s"
-    whole = f"{late}: after key-block, of up to 8 of 8 workers; 409 old answers: key"
+    brief = f"{late}; 409 old answers"
+    whole = (
+        f"{late}: after key-block, of up to 8 of 8 workers; 409 old answers: key; key kept alive"
+    )
     variant = result.variants["recommended"]
     variant.cells["user"], variant.cell_reasons["user"] = ["stale"], whole
     found = tables(result)
-    assert found[0].cell("recommended", "user") == f"\u25f7 **stale**<br><sub>{late}</sub>"
+    assert found[0].cell("recommended", "user") == f"\u25f7 **stale**<br><sub>{brief}</sub>"
     below = next(table for table in found if table.head[-1] == "reasons")
     rows = [row[1:] for row in below.rows if "recommended" in row[0]]
     assert rows == [["user", "stale", whole]]
