@@ -173,16 +173,13 @@ def _bounds(result: Result) -> tuple[Row, Row]:
         code_s = max((s for one in ones if (s := one.kept_by_code_s) is not None), default=None)
         ttl_s, redis = result.ttl_s, promise_s > 2 * result.ttl_s
         tiers_s = 2 * ttl_s if redis else ttl_s
-        in_redis = f" + {plain(ttl_s)} s in Redis" if redis else ""
-        read = f"{plain(round(promise_s - tiers_s, 4))} s for one read"
-        set_s = f"{plain(ttl_s)} s in memory{in_redis}"
-        promises.append(Cell(f"{plain(promise_s)} s", f"{set_s} + {read}"))
-        if code_s is None:
-            codes.append(Cell(NOT_MEASURED, tone="quiet"))
-        elif code_s == tiers_s:
-            codes.append(Cell(f"{plain(code_s)} s", set_s))
-        else:
-            codes.append(Cell(f"{plain(code_s)} s", f"fixed times in place of {set_s}"))
+        tiers = f"memory {plain(ttl_s)} + " + (f"Redis {plain(ttl_s)} + " if redis else "")
+        read_s = round(promise_s - tiers_s, 4)
+        promises.append(Cell(f"{plain(promise_s)} s", f"{tiers}read {plain(read_s)}"))
+        own = f"{tiers}no read" if code_s == tiers_s else "times of its own"
+        codes.append(
+            Cell(NOT_MEASURED, tone="quiet") if code_s is None else Cell(f"{plain(code_s)} s", own)
+        )
     return (
         Row(Cell("promise"), tuple(promises), reference=True),
         Row(Cell("kept by the code"), tuple(codes), reference=True),

@@ -47,8 +47,7 @@ def test_the_table_has_a_row_for_each_action_and_what_it_is_judged_by() -> None:
     assert table.rows[0].cells[0].text.startswith("≥ 8.00 / ≥ 8.10")
     assert [cell.text for cell in table.rows[-1].cells] == ["242 s", "242 s"]
     notes = [row.cells[0].note for row in table.rows[-2:]]
-    tiers = "2 s in memory + 2 s in Redis"
-    assert notes == [f"{tiers} + 0.1 s for one read", f"fixed times in place of {tiers}"]
+    assert notes == ["memory 2 + Redis 2 + read 0.1", "times of its own"]
 
 
 def test_the_files_are_a_page_a_chart_and_an_issue_for_each_action_over_its_promise() -> None:
