@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.analysis.clock import Figures, freshness
+from harness.analysis.clock import Figures, change_cost, freshness
 from harness.analysis.expectations import Estimated, applicable, bounds, hold
 from harness.analysis.faults import fault_results, hold_faults
 from harness.analysis.intervals import per_bound
@@ -15,6 +15,7 @@ from harness.analysis.reads import PLAIN_ERROR
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
 from harness.domain.result import (
+    ChangeCost,
     ExpectationResult,
     FaultResult,
     Generator,
@@ -105,6 +106,7 @@ def analyse(
         variants=variants,
         freshness=found.freshness,
         faults=found.faults,
+        change_costs=found.change_costs,
         combined_view=combined_view(plan, evidence),
         ledger=found.book,
         generator=generator,
@@ -139,6 +141,7 @@ class _Findings(NamedTuple):
     variants: dict[str, VariantResult]
     freshness: dict[str, Figures]
     faults: dict[str, dict[str, FaultResult]]
+    change_costs: dict[str, ChangeCost]
     unmeasured: list[str]
     book: Ledger
     generator: Generator
@@ -193,6 +196,11 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
         variants=variants,
         freshness={name: by for name, by in fresh.items() if by},
         faults={name: by for name, by in faults.items() if by},
+        change_costs={
+            arm.name: cost
+            for arm in plan.arms
+            if (cost := change_cost(windows[arm.name])) is not None
+        },
         unmeasured=_unmeasured(plan, evidence),
         book=book,
         generator=generator,

@@ -36,6 +36,7 @@ class Verdict(NamedTuple):
 
     cells: list[Cell]
     reason: str
+    """Parts with a semicolon between them; details of a part follow a colon."""
 
 
 def judge(

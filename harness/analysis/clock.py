@@ -8,6 +8,7 @@ answer after which no old one came.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +16,23 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from harness.analysis.answers import judge_answers
+from harness.authcache.words import Invalidated, ObjectKind
 from harness.domain.changes import ACTIONS, ChangeEvent
 from harness.domain.population import VirtualKey
-from harness.domain.result import AgeShare, Clock, Ended, Freshness, Idle, IdleAnswer, WorkerClock
+from harness.domain.result import (
+    AgeShare,
+    ChangeCost,
+    Clock,
+    Ended,
+    Freshness,
+    Idle,
+    IdleAnswer,
+    WorkerClock,
+)
 from harness.domain.samples import Sample, read_samples
+from harness.domain.series import INVALIDATIONS, PAYLOAD_BYTES
 from harness.domain.served import parse_served
+from harness.observe.counters import Counters
 from harness.observe.evidence import Evidence
 from harness.targets.base import KeyTruth
 
@@ -129,6 +142,35 @@ def freshness(
     return table
 
 
+def change_cost(windows: Iterable[Evidence]) -> ChangeCost | None:
+    """What the windows in which one variant was changed cost; None without an answer in them."""
+    windows = [window for window in windows if window.changes]
+    requests = sum(window.generator.answered for window in windows)
+    if not requests:
+        return None
+
+    def per_1000(counts: Sequence[Iterable[int] | None]) -> float | None:
+        known = [sum(count) for count in counts if count is not None]
+        return round(1000 * sum(known) / requests, 1) if len(known) == len(counts) else None
+
+    def written(part: str, kind: ObjectKind) -> float:
+        return sum(w.counted.sum(f"{PAYLOAD_BYTES}_{part}", object=kind.value) for w in windows)
+
+    asked, servers = [w.statements for w in windows], [w.redis for w in windows]
+    reads = [None if s is None else [one.calls for one in s.reads.values()] for s in asked]
+    commands = [None if r is None else r.calls.values() for r in servers]
+    return ChangeCost(
+        requests=requests,
+        source_reads_per_1000=per_1000(reads),
+        redis_commands_per_1000=per_1000(commands),
+        payload_bytes={
+            kind.value: round(written("sum", kind) / count, 1)
+            for kind in ObjectKind
+            if (count := written("count", kind))
+        },
+    )
+
+
 class _Change(NamedTuple):
     """One change and what came after it."""
 
@@ -161,9 +203,10 @@ def _change(
     clocks: list[WorkerClock] = []
     after: list[_Reply] = []
     for name, replies in sorted(by_worker.items()):
-        clock = None if event.idle_s is not None else _worker_clock(event, name, replies, ttl_s)
-        if clock is not None:
-            clocks.append(clock)
+        if event.idle_s is None:
+            heard = _heard(window, event, name)
+            clock = _worker_clock(event, name, replies, ttl_s, heard=heard)
+            clocks += [] if clock is None else [clock]
         after += [r for r in replies if r.side and r.sample.sent_s >= event.answered_s]
     judged = sum(
         r.sample.sent_s > event.answered_s + window.promise_s
@@ -205,8 +248,20 @@ def _reply(sample: Sample, versions: _Versions, action: str) -> _Reply:
     return _Reply(sample, found, max(ages, default=None))
 
 
+def _heard(window: Evidence, event: ChangeEvent, name: str) -> bool:
+    """Whether a worker counted that it dropped a copy of such an object, and why it would.
+
+    The handler evicts; another worker must have heard of a change. Counts are of a window, so they
+    say nothing of one change alone: its clock must fit too.
+    """
+    counted = window.counted_by.get(name, Counters())
+    events = {Invalidated.APPLIED} | ({Invalidated.RECEIVED} if not _took(event, name) else set())
+    kind = ACTIONS[event.action].object
+    return all(counted.sum(INVALIDATIONS, event=one.value, object=kind) > 0 for one in events)
+
+
 def _worker_clock(
-    event: ChangeEvent, name: str, replies: Sequence[_Reply], ttl_s: float
+    event: ChangeEvent, name: str, replies: Sequence[_Reply], ttl_s: float, *, heard: bool
 ) -> WorkerClock | None:
     """The clock of one worker; None where it cannot be measured.
 
@@ -218,6 +273,7 @@ def _worker_clock(
         name: of the worker.
         replies: its answers, in the order in which the requests were sent.
         ttl_s: time to live of one tier.
+        heard: as `_heard` has it.
     """
     told = [r for r in replies if r.side]
     after = [r for r in told if r.sample.sent_s >= event.answered_s]
@@ -232,13 +288,27 @@ def _worker_clock(
     first = [r for r in news if last is None or r.sample.sent_s > last.sample.sent_s]
     high_s = first[0].sample.sent_s - event.answered_s if first else None
     first_new_s = min((r.sample.done_s for r in news), default=math.inf)
+    ended: Ended = "open"
+    if high_s is not None:
+        gap_s = _gap(replies)
+        quick = low_s < gap_s and high_s <= 2 * gap_s
+        # Without an old answer after the change, one before it tells the age, if it is close.
+        close = last or (next(r for r in reversed(before) if r.side == "old") if quick else None)
+        age_s = None if close is None else _age_at(first[0], close)
+        young = age_s is not None and age_s < ttl_s
+        if heard and (quick or young):
+            ended = "evicted" if _took(event, name) else "message"
+        elif age_s is None:
+            ended = "not_checked"
+        else:
+            ended = "re-read" if young else "expiry"
     return WorkerClock(
         change=event.number,
         worker=name,
         handler=_took(event, name),
         low=round(low_s, 4),
         high=None if high_s is None else round(high_s, 4),
-        ended_by=_ended(low_s, high_s, None if last is None else last.age_s, _gap(replies), ttl_s),
+        ended_by=ended,
         old_replies=len(olds),
         resurrected=sum(r.sample.sent_s >= first_new_s for r in olds),
     )
@@ -305,21 +375,15 @@ def _gap(replies: Sequence[_Reply]) -> float:
     return median(gaps) if gaps else 0.0
 
 
-def _ended(
-    low_s: float, high_s: float | None, age_s: float | None, gap_s: float, ttl_s: float
-) -> Ended:
-    """How old answers ended; ``age_s`` is that of the changed object in the last of them.
+def _age_at(first_new: _Reply, last_old: _Reply) -> float | None:
+    """How old the last old copy would have been at the first new answer; None if not known.
 
     What disappears by expiry is a TTL old or older, whichever tier it was in: memory may have
     taken it from Redis late, but Redis must have dropped it too.
     """
-    if high_s is None:
-        return "open"
-    if low_s < gap_s and high_s <= 2 * gap_s:
-        return "at once"
-    if age_s is None:
-        return "not_checked"
-    return "before expiry" if age_s + high_s - low_s < ttl_s else "expiry"
+    if last_old.age_s is None:
+        return None
+    return last_old.age_s + first_new.sample.sent_s - last_old.sample.sent_s
 
 
 def _pooled(
@@ -336,11 +400,14 @@ def _pooled(
     speaks = next((change for change in changes if change.workers or change.idle), changes[0])
     outcome = speaks.event.outcome
     there = outcome in ("done", "committed")
-    slowest = max(clocks, key=lambda one: (_longest(one), one.low), default=None)
+    slowest = max(clocks, key=lambda one: (one.longest, one.low), default=None)
     return Freshness(
         outcome="not_told_apart" if there and not speaks.told_apart else outcome,
         detail=speaks.event.detail,
         changes=sum(change.event.outcome in ("done", "committed") for change in changes),
+        committed=Counter(
+            str(change.event.status) for change in changes if change.event.outcome == "committed"
+        ),
         handler_s=_greatest([one for one in clocks if one.handler]),
         others_s=_greatest([one for one in clocks if not one.handler]),
         promise_s=round(promise_s, 4),
@@ -356,10 +423,6 @@ def _pooled(
         idle=_idle(changes),
         right_by_age=_right_by_age(changes, ends_s),
     )
-
-
-def _longest(one: WorkerClock) -> float:
-    return math.inf if one.high is None else one.high
 
 
 def _greatest(clocks: Sequence[WorkerClock]) -> Clock | None:
@@ -418,15 +481,17 @@ def others_ended(one: Freshness) -> list[Ended]:
 
 
 def others_were_told(one: Freshness) -> bool | None:
-    """Whether the workers that did not take a change look as if they had been told of it.
+    """Whether the workers that did not take the change were told of it, as far as can be seen.
 
-    One that kept its copy until it expired, or longer, was not told. All that let go of theirs
-    earlier were. None where there are no others, or where their copies had no age.
+    One that kept its copy until it expired, or longer, was not told, and neither was one that gave
+    two old answers after the change and did not hear of it: a message takes milliseconds. None
+    where there are no others, or where the end of one cannot be seen.
     """
     ways = others_ended(one)
-    if "open" in ways or "expiry" in ways:
+    unseen = [w for w in one.workers if not w.handler and w.ended_by == "not_checked"]
+    if {"open", "expiry", "re-read"} & {*ways} or any(w.old_replies > 1 for w in unseen):
         return False
-    return True if ways and "not_checked" not in ways else None
+    return True if ways and not unseen else None
 
 
 def was_timed(one: Freshness) -> bool:
@@ -435,7 +500,9 @@ def was_timed(one: Freshness) -> bool:
 
 
 def late(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> list[str]:
-    """What workers of a scope served after changes, in a sentence; empty where nothing was stale.
+    """What workers of a scope served after changes; empty where nothing was stale.
+
+    What was seen comes before a colon, where after it, as in `harness.analysis.cells`.
 
     An old answer after a new one of the same worker is stale at once: the worker knew better.
     """
@@ -448,16 +515,15 @@ def late(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> list[str]:
     if over := [w for workers in slow.values() for w in workers]:
         actions = [action for action, workers in slow.items() if workers]
         one = found[actions[0]][scope]
-        longest = max(over, key=lambda w: (_longest(w), w.low))
+        longest = max(over, key=lambda w: (w.longest, w.low))
         most = max(map(len, slow.values()))
         said.append(
-            f"after {', '.join(actions)}, up to {most} of {len(one.workers)} workers gave old "
-            f"answers beyond the promise of {one.promise_s:.1f} s, for "
-            f"{'at least ' if longest.high is None else ''}{longest.low:.1f} s"
+            f"old answers for {'at least ' if longest.high is None else ''}{longest.low:.1f} s, "
+            f"beyond the promise of {one.promise_s:.1f} s: after {', '.join(actions)}, of up to "
+            f"{most} of {len(one.workers)} workers"
         )
     if again := [a for a, by in found.items() if scope in by and by[scope].resurrected]:
         n = sum(found[action][scope].resurrected for action in again)
-        said.append(
-            f"after {', '.join(again)}, {n} old answers of workers that had given a new one"
-        )
+        after = ", ".join(again)
+        said.append(f"{n} old answers of workers that had given a new one: after {after}")
     return said

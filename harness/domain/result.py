@@ -49,7 +49,10 @@ Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]
 State = Literal["holds", "fails", "undecided"]
 """Of an expectation."""
 
-Ended = Literal["at once", "before expiry", "expiry", "open", "not_checked"]
+Ended = Literal[
+    "evicted", "message", "re-read", "expiry", "open", "not_checked", "at once", "before expiry"
+]
+"""How old answers ended, see `WorkerClock.ended_by`. The last two are in older runs alone."""
 """How a copy that was no longer true came to its end, the last one to do so."""
 
 FRESHNESS = "freshness"
@@ -248,13 +251,19 @@ class WorkerClock(_Part):
     high: float | None
     """As `Clock.high`."""
     ended_by: Ended
-    """``at once``: old answers came only within one probe's time; ``before expiry``: the last copy
-    was younger than a TTL when it went; ``expiry``: it was not; ``not_checked``: its age is not
-    known."""
+    """``evicted``: the handler dropped its copy; ``message``: the worker heard of the change and
+    dropped it; ``re-read``: it went younger than a TTL without either; ``expiry``: it was older;
+    ``open``: it had not gone; ``not_checked``: how it went cannot be seen. In older runs ``at
+    once``: within one probe's time, and ``before expiry``: younger than a TTL."""
     old_replies: int
     """Replies with an old answer, sent after the change was answered."""
     resurrected: int
     """Those of them sent after the same worker had given a new answer."""
+
+    @property
+    def longest(self) -> float:
+        """As `Clock.longest`."""
+        return math.inf if self.high is None else self.high
 
 
 class AgeShare(_Part):
@@ -299,6 +308,23 @@ class Idle(_Part):
     """One for each clone whose worker had an old answer before the change."""
 
 
+class ChangeCost(_Part):
+    """What a variant's windows of changes cost: probes, changes, and the news of them.
+
+    Postgres and Redis counted it. Keys are few and each is asked for on every worker, so the
+    figures compare variants of one run and say nothing about a load.
+    """
+
+    requests: int
+    """Answered by the replicas, without the changes themselves."""
+    source_reads_per_1000: float | None
+    """Reads of objects that Postgres ran, per 1,000 requests; null where it counts none."""
+    redis_commands_per_1000: float | None
+    """Commands about data that Redis ran, those in scripts too, likewise."""
+    payload_bytes: dict[ObjectName, float]
+    """Mean size of what was written to Redis, by object."""
+
+
 class Freshness(_Part):
     """How long the workers of a variant served what a kind of change had made untrue."""
 
@@ -311,6 +337,8 @@ class Freshness(_Part):
     """The answer, where it was an error."""
     changes: int
     """Changes that were made."""
+    committed: dict[Status, int] = {}
+    """Those of them that were answered with an error, by its status; 0 is no answer."""
     handler_s: Clock | None
     """Of the worker that took the change; null where it was not measured, as after an edit by SQL.
     A worker is measured if it gave an old answer, before the change or after it, and then, after
@@ -874,6 +902,8 @@ class Result(_Part):
     changed."""
     faults: dict[VariantName, dict[FaultName, FaultResult]] = {}
     """What each planned fault did to each variant; empty where nothing was broken."""
+    change_costs: dict[VariantName, ChangeCost] = {}
+    """What the windows of changes cost each variant."""
     combined_view: list[CombinedViewRow] = []
     """The table of PR #26202; empty where the scenario does not ask for it."""
     rollout: Rollout | None = None

@@ -149,6 +149,7 @@ class Windows:
             fault=broken.event,
             scrapes=broken.scrapes,
             epoch_s=broken.epoch_s,
+            workers=tuple(f"{one.replica}.{one.worker}" for one in observer.fleet.workers),
         )
         if made.events:
             answers = judge_answers([evidence], self.plan.all_keys, self.run_dir / SAMPLES)

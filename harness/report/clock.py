@@ -6,7 +6,7 @@ An issue says what was measured, and how to see it by hand; it says nothing else
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +28,8 @@ from harness.report.freshness import (
 from harness.report.grid import draw, say
 from harness.report.history_report import standalone
 from harness.report.markdown import bullets, escape, markdown_table
-from harness.report.numbers import NOT_MEASURED, plain
+from harness.report.numbers import plain
 from harness.report.study import head_markdown, say_head
-from harness.report.table import Cell, Row, Table
 from harness.scenario.schema import ChangeWindow
 from harness.scenario.sizing import MODEL
 from harness.targets.base import Call
@@ -69,7 +68,7 @@ def print_clock(result: Result, console: Console) -> None:
     say_head(TITLE, result, console)
     if not result.freshness:
         return
-    draw(console, clock_table(result))
+    draw(console, freshness_table(result))
     for line in remarks(result):
         say(console, line, "yellow")
 
@@ -79,27 +78,6 @@ def clock_files(result: Result) -> dict[str, str]:
     if not result.freshness:
         return {CLOCK: head_markdown(TITLE, result) + "\n"}
     return {CLOCK: clock_markdown(result), CHART: clock_svg(result), **issues(result)}
-
-
-def clock_table(result: Result) -> Table:
-    """Every action with the clocks of each variant, and under them what they are judged by."""
-    table = freshness_table(result)
-    found = list(result.freshness.values())
-    promises = [_greatest(one.promise_s for one in _all(by)) for by in found]
-    codes = [
-        _greatest(one.kept_by_code_s for one in _all(by) if one.kept_by_code_s is not None)
-        for by in found
-    ]
-    ttl = plain(result.ttl_s)
-    bounds = (
-        Row(Cell("promise"), tuple(map(Cell, promises)), reference=True),
-        Row(Cell("kept by the code"), tuple(map(Cell, codes)), reference=True),
-    )
-    foot = (
-        f"{table.foot} Promise: a memory TTL of {ttl} s, a Redis TTL of {ttl} s where there is a "
-        "Redis, and one read. Kept by the code: the same with the times that the code sets itself."
-    )
-    return replace(table, rows=table.rows + bounds, foot=foot)
 
 
 def remarks(result: Result) -> list[str]:
@@ -152,7 +130,7 @@ def clock_markdown(result: Result) -> str:
     parts = [
         head_markdown(TITLE, result),
         f"![{escape(LABEL)}]({CHART})",
-        markdown_table(clock_table(result)),
+        markdown_table(freshness_table(result)),
         bullets(remarks(result)),
         markdown_table(clocks_table(result)),
         bullets(result.notes),
@@ -215,7 +193,7 @@ def issues(result: Result) -> dict[str, str]:
         return {}
     over: dict[str, list[tuple[str, str, Freshness]]] = {}
     for name, action, scope, one in _each(result):
-        if is_over(one):
+        if is_over(one) or is_over_idle(one):
             over.setdefault(action, []).append((name, scope, one))
     return {f"issue-{action}.md": _issue(result, action, rows) for action, rows in over.items()}
 
@@ -225,6 +203,12 @@ _HOW_MEASURED = (
     "before the change and not what it held after it. Times are seconds from the answer to the "
     "change to the start of the last request that was sent after it and got an old answer; a "
     "worker is open where old answers had not ended when the measurement did."
+)
+_HOW_IDLE = (
+    "Every worker is asked for the key shortly before the change, and then none is until one "
+    "worker is asked once. An old answer fits what Postgres held before the change and not what it "
+    "held after it. Times are seconds from the answer to the change to the start of that request; "
+    "each is of a key of its own, and a time is open where the last of them was old."
 )
 _SEEN = {
     "refuse": "After the change the key must be refused.",
@@ -238,7 +222,13 @@ _SEEN = {
 
 
 def _issue(result: Result, action: str, rows: Sequence[tuple[str, str, Freshness]]) -> str:
-    worst = max((c for *_, one in rows for c in (one.handler_s, one.others_s) if c), key=_rank)
+    in_use = any(is_over(one) for *_, one in rows)
+    clocks = [
+        clock
+        for *_, one in rows
+        for clock in ([one.handler_s, one.others_s] if in_use else [_worst_idle(one)])
+    ]
+    worst = max((clock for clock in clocks if clock), key=_rank)
     shown: dict[str, dict[str, dict[str, Freshness]]] = {}
     for name, scope, one in rows:
         shown.setdefault(name, {}).setdefault(action, {})[scope] = one
@@ -247,8 +237,9 @@ def _issue(result: Result, action: str, rows: Sequence[tuple[str, str, Freshness
     title = (
         f"{call.path}: workers answer as before the change for {clock_text(worst)} s, "
         f"with a TTL of {plain(result.ttl_s)} s"
+        f"{'' if in_use else ', of a key that was not in use'}"
     )
-    what = ACTIONS[action].summary
+    what, how = ACTIONS[action].summary, _HOW_MEASURED if in_use else _HOW_IDLE
     versions = [
         *(
             f"LiteLLM {name.partition('==')[2]}" if is_release_name(name) else f"variant {name}"
@@ -260,14 +251,14 @@ def _issue(result: Result, action: str, rows: Sequence[tuple[str, str, Freshness
     ]
     parts = [
         f"# {escape(title)}",
-        f"The change: {what}. {_HOW_MEASURED} {_SEEN[ACTIONS[action].effect]}",
+        f"The change: {what}. {how} {_SEEN[ACTIONS[action].effect]}",
         "## Versions",
         bullets(versions),
         "## Measured",
-        markdown_table(clocks_table(over)),
-        markdown_table(workers_table(over)),
+        markdown_table(freshness_table(over)),
+        *([markdown_table(clocks_table(over)), markdown_table(workers_table(over))] * in_use),
         "## Steps",
-        _steps(result, action, key, call),
+        _steps(result, action, key, call, in_use=in_use),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -290,7 +281,7 @@ def _example(action: str, scope: str) -> tuple[VirtualKey, Call]:
     return key, management.call(action, key, 1)
 
 
-def _steps(result: Result, action: str, key: VirtualKey, call: Call) -> str:
+def _steps(result: Result, action: str, key: VirtualKey, call: Call, *, in_use: bool) -> str:
     owners = {"user_id": key.user_id, "team_id": key.team_id}
     owned = {name: owner for name, owner in owners.items() if owner}
     made = [_curl("$A", f"/{name[:4]}/new", {name: owner}) for name, owner in owned.items()]
@@ -299,13 +290,16 @@ def _steps(result: Result, action: str, key: VirtualKey, call: Call) -> str:
         made.append(_curl("$A", "/team/member_add", {"team_id": key.team_id, "member": member}))
     if action != "key-new":
         made.append(_curl("$A", "/key/generate", {"key": key.secret, **owned}))
+    promise = plain(max(one.promise_s for *_, one in _each(result)))
     every_s = plain(round(result.ttl_s / PROBES_PER_TTL, 2))
     ask = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+    first, then, last = _IN_USE if in_use else _IDLE
+    begin, end = (f"while sleep {every_s}; do ", "; done") if in_use else ("", "")
     loop = (
-        f"while sleep {every_s}; do for url in $A $B; do\n"
+        f"{begin}for url in $A $B; do\n"
         '  curl -s -o /dev/null -w "$(date +%T) $url %{http_code}\\n" '
         f"$url/v1/chat/completions \\\n    -H 'Authorization: Bearer {key.secret}' "
-        f"-H 'Content-Type: application/json' \\\n    -d '{json.dumps(ask)}'\ndone; done"
+        f"-H 'Content-Type: application/json' \\\n    -d '{json.dumps(ask)}'\ndone{end}"
     )
     before = f" {_BEFORE[action]}" if action in _BEFORE else ""
     return "\n\n".join(
@@ -313,15 +307,25 @@ def _steps(result: Result, action: str, key: VirtualKey, call: Call) -> str:
             _START.format(result.replicas, plain(result.ttl_s), MODEL),
             f"2. Make the key and its owners.{before}",
             _shell(*made),
-            "3. Ask every replica for the key, and leave this running:",
+            f"3. {first}",
             _shell(loop),
-            "4. In another terminal, make the change, and note the time:",
+            f"4. {then}, and note the time:",
             _shell(_curl("$A", call.path, call.body)),
-            "5. Compare the time of the last old answer of each replica with that of the change.",
+            f"5. {last.format(promise)}",
         ]
     )
 
 
+_IN_USE = (
+    "Ask every replica for the key, and leave this running:",
+    "In another terminal, make the change",
+    "Compare the time of the last old answer of each replica with that of the change.",
+)
+_IDLE = (
+    "Ask every replica for the key, last the one that you will ask in step 5:",
+    "Make the change",
+    "Ask none for more than {} s. Then ask one, once, as in step 3.",
+)
 _START = (
     "1. Start {} replicas on one Postgres and one Redis, with `user_api_key_cache_ttl: {}` and a "
     "model named `{}`. `A` and `B` are the addresses of two of them, `MASTER` is the master key."
@@ -355,11 +359,3 @@ def _each(result: Result) -> list[tuple[str, str, str, Freshness]]:
         for action in in_order(by_action, ACTIONS)
         for scope in by_action[action]
     ]
-
-
-def _all(by_action: Mapping[str, Mapping[str, Freshness]]) -> list[Freshness]:
-    return [one for by in by_action.values() for one in by.values()]
-
-
-def _greatest(values: Iterable[float]) -> str:
-    return f"{plain(found)} s" if (found := max(values, default=None)) else NOT_MEASURED

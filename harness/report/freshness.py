@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from harness.analysis.clock import is_over_idle, others_ended, others_were_told
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.changes import ACTIONS
-from harness.domain.result import FRESHNESS, Clock, Freshness, Result, VariantResult, in_order
-from harness.report.numbers import NOT_MEASURED, TIMES, between, count, plain, seconds, share
+from harness.domain.result import (
+    FRESHNESS,
+    ChangeCost,
+    Clock,
+    Freshness,
+    Result,
+    VariantResult,
+    in_order,
+)
+from harness.report.numbers import (
+    NOT_MEASURED,
+    TIMES,
+    between,
+    count,
+    plain,
+    rate,
+    seconds,
+    share,
+)
 from harness.report.table import Cell, Column, Row, Table
 
 UNTESTED = f"{FRESHNESS} not tested"
@@ -92,13 +109,39 @@ def freshness_table(result: Result) -> Table:
         "Freshness: how long workers served what a change had made untrue, handler / others, s",
         "change, scope",
         columns,
-        rows,
+        rows + _bounds(result) + _cost_rows(result),
         "From the answer to the change to the last request that got an old answer, and to the "
         "first one after it that got a new one: of the worker that took the change, and the "
-        f"greatest of all others; {_promises(result)}{KEPT} within the promise, {OVER} beyond it. "
-        "≤: no old answer came; ≥: old answers had not ended with the window. Below: how it ended. "
-        "At once: within the time of one probe. "
-        "Before expiry: the last copy was younger than a TTL when it went.",
+        f"greatest of all others; {KEPT} within the promise, {OVER} beyond it. "
+        "≤: no old answer came; ≥: old answers had not ended with the window. Below: how it ended "
+        "for the slowest. Evicted: by the handler itself; message: the worker heard of the change; "
+        "re-read: the copy went younger than a TTL without either; expiry: it was older. "
+        "Promise: what the operator set. Kept by the code: with the times that it sets itself."
+        + (_COSTS if result.change_costs else ""),
+    )
+
+
+_COSTS = (
+    " The last rows are what these windows cost, as Postgres and Redis counted it: few keys, each "
+    "asked for on every worker. They compare variants and say nothing about a load."
+)
+
+
+def _cost_rows(result: Result) -> tuple[Row, ...]:
+    """What the windows of changes cost each variant, by the servers' own counts."""
+    figures: tuple[tuple[str, Callable[[ChangeCost], float | None]], ...] = (
+        ("source reads per 1,000", lambda cost: cost.source_reads_per_1000),
+        ("Redis commands per 1,000", lambda cost: cost.redis_commands_per_1000),
+        ("key payload, bytes", lambda cost: cost.payload_bytes.get("key")),
+    )
+    costs = [result.change_costs.get(name) for name in result.freshness]
+    rows = (
+        (name, [None if cost is None else read(cost) for cost in costs]) for name, read in figures
+    )
+    return tuple(
+        Row(Cell(name), tuple(Cell(rate(value)) for value in values), reference=True)
+        for name, values in rows
+        if any(value is not None for value in values)
     )
 
 
@@ -121,17 +164,26 @@ def _promise(by_action: Mapping[str, Mapping[str, Freshness]]) -> str:
     return f"; promise {plain(max(promises))} s" if promises else ""
 
 
-def _promises(result: Result) -> str:
-    """The promise as a sentence for pages that leave out the notes of columns."""
-    found = {
-        one.promise_s
-        for by_action in result.freshness.values()
-        for by in by_action.values()
-        for one in by.values()
-    }
-    if not found:
-        return ""
-    return f"the promise is {between(plain(min(found)), plain(max(found)))} s. "
+def _bounds(result: Result) -> tuple[Row, Row]:
+    """What the clocks are judged by, and what nothing can exceed in a run, with their sums."""
+    promises, codes = [], []
+    for by in result.freshness.values():
+        ones = [one for by_scope in by.values() for one in by_scope.values()]
+        promise_s = max(one.promise_s for one in ones)
+        code_s = max((s for one in ones if (s := one.kept_by_code_s) is not None), default=None)
+        ttl_s, redis = result.ttl_s, promise_s > 2 * result.ttl_s
+        tiers_s = 2 * ttl_s if redis else ttl_s
+        tiers = f"memory {plain(ttl_s)} + " + (f"Redis {plain(ttl_s)} + " if redis else "")
+        read_s = round(promise_s - tiers_s, 4)
+        promises.append(Cell(f"{plain(promise_s)} s", f"{tiers}read {plain(read_s)}"))
+        own = f"{tiers}no read" if code_s == tiers_s else "times of its own"
+        codes.append(
+            Cell(NOT_MEASURED, tone="quiet") if code_s is None else Cell(f"{plain(code_s)} s", own)
+        )
+    return (
+        Row(Cell("promise"), tuple(promises), reference=True),
+        Row(Cell("kept by the code"), tuple(codes), reference=True),
+    )
 
 
 def _pairs(result: Result) -> list[tuple[str, str]]:
@@ -154,7 +206,8 @@ def _clocks(one: Freshness | None) -> Cell:
         return Cell(_OUTCOMES.get(one.outcome, NOT_MEASURED), one.detail, "quiet")
     over = any(clock.low > one.promise_s for clock in known)
     text = f"{clock_text(one.handler_s)} / {clock_text(one.others_s)} {OVER if over else KEPT}"
-    notes = [_ended(one), _OUTCOMES.get(one.outcome, "")]
+    notes = [_ended(one), "" if one.committed else _OUTCOMES.get(one.outcome, "")]
+    notes += [f"committed, answered {s}: {count(n)} {TIMES}" for s, n in one.committed.items()]
     if one.resurrected:
         notes.append(f"resurrected {count(one.resurrected)} {TIMES}")
     if one.told_by_code is not None:
@@ -191,7 +244,11 @@ def told(one: Freshness) -> str:
 
 
 def _ended(one: Freshness) -> str:
-    return (one.ended_by or NOT_MEASURED).replace("_", " ")
+    """How old answers of the slowest worker ended: of the handler and of others, if they differ."""
+    sides = [[w for w in one.workers if w.handler is handler] for handler in (True, False)]
+    slowest = [max(side, key=lambda w: (w.longest, w.low)) for side in sides if side]
+    ways = dict.fromkeys(worker.ended_by.replace("_", " ") for worker in slowest)
+    return " / ".join(ways) or NOT_MEASURED
 
 
 def clocks_table(result: Result) -> Table:
@@ -237,8 +294,7 @@ def clocks_table(result: Result) -> Table:
         rows,
         "Kept by code: how old an answer may be by the times that the code sets itself. "
         "Code tells others: whether other workers hear of the change before they read again, by a "
-        "reading of the code; refuted by how their old answers ended, which is by expiry or open "
-        "where they were not told. "
+        "reading of the code; confirmed or refuted by how their old answers ended. "
         "Resurrected: old answers of a worker that had given a new one before.",
     )
 

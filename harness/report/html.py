@@ -15,7 +15,7 @@ from harness.report.combined_view import check_combined_view, combined_view_tabl
 from harness.report.faults import sheet_table, timeline_table
 from harness.report.figures import Figure, fault_figures, figures, freshness_figure
 from harness.report.instrumented import not_instrumented
-from harness.report.matrix import MARKS, headline_table, matrix_table
+from harness.report.matrix import MARKS, headline_table, matrix_table, reasons_table
 from harness.report.measures import measures_table, outcomes_of, refusals_table
 from harness.report.numbers import count, rate
 from harness.report.rollout import rollout_tables
@@ -110,6 +110,7 @@ def _head(result: Result) -> dict[str, Any]:
 def _tables(result: Result) -> dict[str, Any]:
     return {
         "matrix": matrix_table(result),
+        "reasons": reasons_table(result),
         "headline": headline_table(result),
         "expiry": details.expiry_table(result, scopes=True),
         "combined_view": combined_view_table(result),

@@ -13,7 +13,7 @@ from harness.report.details import expiry_table, members_table
 from harness.report.faults import callers_table, servers_table, sheet_table
 from harness.report.freshness import clocks_table, freshness_table
 from harness.report.instrumented import not_instrumented
-from harness.report.matrix import FAILS, MARKS, headline_table, matrix_table
+from harness.report.matrix import FAILS, MARKS, headline_table, matrix_table, reasons_table
 from harness.report.measures import has_refusals, measures_table, refusals_table
 from harness.report.table import Cell, Row, Table
 
@@ -45,6 +45,7 @@ def _measured(result: Result) -> list[str]:
         else "",
         *_combined_view(result),
         _trust(result),
+        _fold("Reasons", markdown_table(why)) if (why := reasons_table(result)).rows else "",
         _fold("Changes", markdown_table(clocks_table(result))) if result.freshness else "",
         _fold("Other measures", markdown_table(measures_table(result))),
         _fold("Refusals", markdown_table(refusals_table(result))) if has_refusals(result) else "",

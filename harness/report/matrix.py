@@ -25,6 +25,7 @@ FAULT_MARKS = {"invalid": "?", "wrong": "◐", "outage": "✕", "degraded": "▲
 """Likewise for what a fault did."""
 MARKS = CELL_MARKS | FAULT_MARKS
 SLOWEST = "slowest clock"
+_PARTS = 2
 FAILS = "fails an expectation"
 """Start of the reason of a cell that fails an expectation of the scenario."""
 
@@ -53,7 +54,7 @@ def reference_text(result: Result, scope: str) -> str:
 
 
 def matrix_table(result: Result) -> Table:
-    """The cell of each variant and scope, with its reason as the note; last its slowest clock."""
+    """The cell of each variant and scope, its reason in a few words; last its slowest clock."""
     scopes = scopes_of(result)
     failed = {(e.variant, e.scope) for e in result.expectations if e.failed}
     rows = tuple(
@@ -140,7 +141,27 @@ def worst(cells: Sequence[CellName], *notes: str, untested: bool = False) -> Cel
 def _matrix_cell(variant: VariantResult, scope: str, failed: bool) -> Cell:
     cells, reason = variant.cells.get(scope, []), variant.cell_reasons.get(scope, "")
     said = FAILS if failed and cells else ""
-    return worst(cells, said, reason, untested=untested(variant, scope))
+    return worst(
+        cells, said, _brief(reason) if cells else reason, untested=untested(variant, scope)
+    )
+
+
+def _brief(reason: str) -> str:
+    """The first parts of a reason, without their details: `reasons_table` has all."""
+    return "; ".join(part.partition(": ")[0] for part in reason.split("; ")[:_PARTS])
+
+
+def reasons_table(result: Result) -> Table:
+    """Every cell that is not healthy, with all that applies and all reasons, by variant."""
+    rows = tuple(
+        Row(Cell(name), (Cell(scope), Cell(", ".join(cells)), Cell(variant.cell_reasons[scope])))
+        for name, variant in result.variants.items()
+        for scope in in_order(variant.cells, LOAD_SCOPES)
+        if (cells := variant.cells[scope]) and cells != ["healthy"]
+    )
+    names = ("scope", "cells", "reasons")
+    columns = tuple(Column(label, numeric=False) for label in names)
+    return Table("reasons", "Cells: all reasons", "variant", columns, rows)
 
 
 def _reads(variant: VariantResult, key: str) -> Cell:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.analysis.clock import (
     Figures,
+    change_cost,
     freshness,
     is_over,
     is_over_idle,
@@ -21,14 +22,17 @@ from harness.analysis.clock import (
     others_were_told,
     was_tested,
 )
+from harness.authcache.words import ObjectKind
 from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, make_population
 from harness.domain.result import Freshness, WorkerClock
 from harness.domain.samples import Sample, SampleWriter
 from harness.domain.served import Served, format_served
 from harness.observe.evidence import Evidence
+from harness.observe.postgres import StatementCount, Statements
+from harness.observe.snapshots import RedisCount
 from harness.targets.base import KeyTruth
-from tests.observe.build import evidence
+from tests.observe.build import evidence, page, series
 
 KEYS = make_population({"team": 3}, {}, seed=1, model=MOCK_MODEL)
 TTL_S, PROMISE_S = 2.0, 4.1
@@ -75,8 +79,9 @@ def measured(
     samples: Iterable[Sample],
     truth: KeyTruth | None = None,
     *events: ChangeEvent,
+    counts: Iterable[tuple[str, str, str]] = (),
 ) -> Figures:
-    one = window({0: truth or changed(BLOCKED)}, *(events or (EVENT,)))
+    one = heard(window({0: truth or changed(BLOCKED)}, *(events or (EVENT,))), *counts)
     with SampleWriter(folder / f"{one.name}.csv.gz") as writer:
         for sample in samples:
             writer.write(sample)
@@ -251,24 +256,74 @@ def replace_key(sample: Sample, key: int) -> Sample:
     return sample._replace(key=key)
 
 
+def heard(one: Evidence, *counts: tuple[str, str, str]) -> Evidence:
+    """A window in which workers counted events of invalidation: worker, event, object."""
+    names = sorted({worker for worker, *_ in counts} | {"0.0", "1.0"})
+    pages = [
+        page(
+            *(
+                series("authcache_invalidations_total", 1, event=event, object=kind, variant="v")
+                for worker, event, kind in counts
+                if worker == name
+            )
+        )
+        for name in names
+    ]
+    nothing = replace(one.before, workers=(page(),) * len(names))
+    after = replace(one.after, workers=tuple(pages))
+    return replace(one, workers=tuple(names), before=nothing, after=after)
+
+
+OWN = [("0.0", "applied", "team")]
+OTHER = [("1.0", "received", "team"), ("1.0", "applied", "team")]
+
+
 @pytest.mark.parametrize(
-    ("samples", "ended"),
+    ("samples", "counts", "ended"),
     [
-        ([old(9.9), new(10.4), new(10.9)], "at once"),
-        ([old(9.9), old(10.25), new(10.5), new(10.75)], "at once"),
+        ([old(9.9), new(10.4), new(10.9)], OWN, "evicted"),
+        ([old(9.9), old(10.25), new(10.5), new(10.75)], OWN, "evicted"),
+        ([old(9.9), old(11.0, age_ms=300), new(11.5)], OWN, "evicted"),
+        # It dropped another copy: this one had time to expire.
+        ([old(9.9), old(11.0, age_ms=1600), new(11.5)], OWN, "expiry"),
+        # Nothing was dropped there: neither of another object, nor at another worker.
+        ([old(9.9), new(10.4), new(10.9)], [("0.0", "applied", "key")], "re-read"),
+        ([old(9.9), new(10.4), new(10.9)], OTHER, "re-read"),
+        ([old(9.9), new(10.4), new(10.9)], [], "re-read"),
+        ([old(9.9, age_ms=1900), new(10.4), new(10.9)], [], "expiry"),
+        ([old(9.9, age_ms=None), new(10.4), new(10.9)], [], "not_checked"),
         # Not asked soon enough to say so.
-        ([old(9.4), old(9.9), new(13.0), new(13.5)], "not_checked"),
-        ([old(9.9), old(11.0, age_ms=300), new(11.5)], "before expiry"),
-        ([old(9.9), old(11.0, age_ms=1600), new(11.5)], "expiry"),
-        ([old(9.9), old(13.0, age_ms=3900), new(13.5)], "expiry"),
-        ([old(9.9), old(11.0, age_ms=None), new(11.5)], "not_checked"),
-        ([old(9.9), old(12.0), old(14.0)], "open"),
+        ([old(9.4), old(9.9), new(13.0), new(13.5)], OWN, "not_checked"),
+        ([old(9.9), old(11.0, age_ms=300), new(11.5)], [], "re-read"),
+        ([old(9.9), old(13.0, age_ms=3900), new(13.5)], [], "expiry"),
+        ([old(9.9), old(11.0, age_ms=None), new(11.5)], OWN, "not_checked"),
+        ([old(9.9), old(12.0), old(14.0)], OWN, "open"),
     ],
 )
-def test_how_old_answers_end(tmp_path: Path, samples: list[Sample], ended: str) -> None:
-    """By the age of the last copy: what disappears when younger than a TTL did not expire."""
+def test_how_old_answers_end(
+    tmp_path: Path, samples: list[Sample], counts: list[tuple[str, str, str]], ended: str
+) -> None:
+    """By what the worker counted, and by the age of the last copy."""
     dense = [old(5.0 + i / 4) for i in range(8)]
-    assert block(measured(tmp_path, [*dense, *samples])).ended_by == ended
+    figures = measured(tmp_path, [*dense, *samples], counts=counts)
+    assert block(figures).ended_by == ended
+
+
+@pytest.mark.parametrize(
+    ("counts", "ended"),
+    [
+        (OTHER, "message"),
+        # It dropped a copy as a handler of another change, and heard of none; or the reverse.
+        (OTHER[1:], "re-read"),
+        (OTHER[:1], "re-read"),
+        (OWN, "re-read"),
+    ],
+)
+def test_another_worker_must_have_heard_of_a_change(
+    tmp_path: Path, counts: list[tuple[str, str, str]], ended: str
+) -> None:
+    samples = [*(old(9.0 + i / 4, "1.0") for i in range(4)), new(10.3, "1.0")]
+    assert block(measured(tmp_path, samples, counts=counts)).ended_by == ended
 
 
 def test_shares_of_right_answers_by_age_of_the_change(tmp_path: Path) -> None:
@@ -320,11 +375,17 @@ KEPT = [*TOLD[:-1], old(10.4, "1.0", age_ms=1900), new(11.2, "1.0")]
 @pytest.mark.parametrize(
     ("samples", "told", "ways"),
     [
-        (TOLD, True, ["at once"]),
-        ([*TOLD[:-1], old(10.4, "1.0"), new(11.2, "1.0")], True, ["before expiry"]),
+        (TOLD, True, ["message"]),
+        ([*TOLD[:-1], old(10.4, "1.0"), new(11.2, "1.0")], True, ["message"]),
         (KEPT, False, ["expiry"]),
-        ([*TOLD, old(15.0, "2.0")], False, ["at once", "open"]),
+        ([*TOLD, old(15.0, "2.0")], False, ["message", "open"]),
         ([*TOLD[:-1], old(10.4, "1.0", age_ms=None), new(12.0, "1.0")], None, ["not_checked"]),
+        # Two old answers after the change: no message was under way for so long.
+        (
+            [*TOLD[:-1], *(old(10.3 + n, "1.0", age_ms=None) for n in range(2)), new(12, "1.0")],
+            False,
+            ["not_checked"],
+        ),
         # The handler alone says nothing about others.
         ([old(9.0), *(old(10.2 + n / 4, age_ms=1900) for n in range(9)), new(13.0)], None, []),
     ],
@@ -336,7 +397,7 @@ def test_a_run_shows_whether_others_were_told_whatever_the_code_says(
     with SampleWriter(tmp_path / "w.csv.gz") as writer:
         for sample in samples:
             writer.write(sample)
-    one = replace(window({0: changed(BLOCKED)}, EVENT), name="w")
+    one = replace(heard(window({0: changed(BLOCKED)}, EVENT), *OTHER), name="w")
 
     def broadcasts(action: str) -> bool | None:
         asked.append(action)
@@ -468,3 +529,44 @@ def test_an_idle_worker_without_an_old_copy_before_the_change_is_not_measured(
 
 def test_nothing_is_said_of_idle_keys_where_none_were_changed(tmp_path: Path) -> None:
     assert block(measured(tmp_path, TOLD)).idle is None
+
+
+def test_what_the_windows_of_changes_cost_is_what_the_servers_counted() -> None:
+    """Per request of the load driver; one window that was not counted leaves no figure."""
+    one = window({}, EVENT)
+
+    def spent(requests: int, reads: int, commands: int | None) -> Evidence:
+        sizes = [
+            series(f"authcache_payload_bytes_{part}", value, object="key")
+            for part, value in (("sum", 1500.0), ("count", 3.0))
+        ]
+        calls = dict.fromkeys(ObjectKind, StatementCount())
+        calls[ObjectKind.TEAM] = StatementCount(reads)
+        redis = None if commands is None else RedisCount(0, {"get": commands - 1, "evalsha": 1})
+        nothing = None if redis is None else RedisCount(0, {})
+        none = dict.fromkeys(ObjectKind, StatementCount())
+        before = replace(one.before, workers=(page(),), redis=nothing, statements=Statements(none))
+        after = replace(
+            one.after, workers=(page(*sizes),), redis=redis, statements=Statements(calls)
+        )
+        answered = one.generator.model_copy(update={"answered": requests})
+        return replace(one, generator=answered, before=before, after=after)
+
+    cost = change_cost([spent(300, 4, 500), spent(100, 2, 300), replace(one, changes=())])
+    assert cost is not None
+    assert (cost.requests, cost.source_reads_per_1000, cost.redis_commands_per_1000) == (
+        400, 15.0, 2000.0,
+    )  # fmt: skip
+    assert cost.payload_bytes == {"key": 500.0}
+    cost = change_cost([spent(300, 0, 500), spent(100, 0, None)])
+    assert cost is not None
+    assert (cost.source_reads_per_1000, cost.redis_commands_per_1000) == (0.0, None)
+    assert change_cost([replace(one, changes=())]) is None
+
+
+def test_changes_that_were_committed_and_answered_by_an_error_are_counted(tmp_path: Path) -> None:
+    event = replace(EVENT, outcome="committed", status=500)
+    found = block(measured(tmp_path, [old(9.9), new(10.4)], None, event))
+    assert (found.outcome, found.changes, found.committed) == ("committed", 1, {"500": 1})
+    assert found.handler_s is not None
+    assert block(measured(tmp_path, [old(9.9), new(10.4)])).committed == {}

@@ -379,9 +379,9 @@ def with_changes(result: Result) -> Result:
         },
         "recommended": {
             "key-block": {
-                "team": one(worker("0.0", 0, 0.2, "at once"), worker("1.0", 0.3, 0.5, "at once")),
+                "team": one(worker("0.0", 0, 0.2, "evicted"), worker("1.0", 0.3, 0.5, "message")),
                 "user": one(
-                    worker("0.0", 0, 0.2, "at once"),
+                    worker("0.0", 0, 0.2, "evicted"),
                     worker("1.0", 1.25, 1.5, "expiry"),
                     resurrected=2,
                 ),

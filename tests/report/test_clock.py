@@ -14,11 +14,11 @@ from harness.errors import UsageError
 from harness.report.clock import (
     clock_exit_code,
     clock_files,
-    clock_table,
     issues,
     remarks,
     require_clocks,
 )
+from harness.report.freshness import freshness_table
 from harness.report.html import report_html
 from harness.report.markdown import summary_markdown
 from harness.report.numbers import NOT_MEASURED, between
@@ -34,7 +34,7 @@ def only_changes(**updates: object) -> Result:
 
 
 def test_the_table_has_a_row_for_each_action_and_what_it_is_judged_by() -> None:
-    table = clock_table(only_changes())
+    table = freshness_table(only_changes())
     assert [column.label for column in table.columns] == ["litellm_1_84", "recommended"]
     heads = [row.head.text for row in table.rows]
     assert heads == [
@@ -46,7 +46,8 @@ def test_the_table_has_a_row_for_each_action_and_what_it_is_judged_by() -> None:
     ]
     assert table.rows[0].cells[0].text.startswith("≥ 8.00 / ≥ 8.10")
     assert [cell.text for cell in table.rows[-1].cells] == ["242 s", "242 s"]
-    assert "a Redis TTL of" in table.foot
+    notes = [row.cells[0].note for row in table.rows[-2:]]
+    assert notes == ["memory 2 + Redis 2 + read 0.1", "times of its own"]
 
 
 def test_the_files_are_a_page_a_chart_and_an_issue_for_each_action_over_its_promise() -> None:
@@ -157,7 +158,7 @@ def with_idle() -> Result:
 
 
 def test_idle_keys_have_rows_and_bars_of_their_own() -> None:
-    table = clock_table(with_idle())
+    table = freshness_table(with_idle())
     heads = [row.head.text for row in table.rows]
     assert heads[:3] == ["key-block, team", "key-block, team, idle", "key-block, user"]
     none, over = table.rows[1].cells
@@ -171,8 +172,20 @@ def test_idle_keys_have_rows_and_bars_of_their_own() -> None:
     said = " ".join(remarks(with_idle()))
     assert "recommended: key-block in team is beyond the promise of 4.1 s in idle" in said
     assert "litellm_1_84: key-block in team was not timed in idle workers" in said
-    # What is reported is of keys in use.
-    assert "recommended" not in files["issue-key-block.md"]
+    # The text is of keys in use where any of them was over its promise; the table has both.
+    assert "for ≥ 8.10 s, with a TTL of 2 s\n" in files["issue-key-block.md"]
+    assert "while sleep" in files["issue-key-block.md"]
+
+
+def test_a_key_that_was_not_in_use_has_an_issue_of_its_own_kind() -> None:
+    result = with_idle()
+    (text,) = issues(
+        result.model_copy(update={"freshness": {"recommended": result.freshness["recommended"]}})
+    ).values()
+    assert "for ≥ 4.50 s, with a TTL of 2 s, of a key that was not in use" in text
+    assert "| `key-block, team, idle` |" in text
+    assert "while sleep" not in text
+    assert "5. Ask none for more than 4.1 s." in text
 
 
 def test_an_idle_clock_that_is_open_within_the_promise_claims_nothing() -> None:
@@ -181,9 +194,9 @@ def test_an_idle_clock_that_is_open_within_the_promise_claims_nothing() -> None:
     assert one.idle is not None
     del one.idle.answers[1:3]
     one.idle.others_s = Clock(low=1.0, high=None, pairs=1, open=1)
-    assert clock_table(result).rows[1].cells[1].text == "≤ 1.00 / ≥ 1.00"
+    assert freshness_table(result).rows[1].cells[1].text == "≤ 1.00 / ≥ 1.00"
     one.idle.others_s = Clock(low=1.0, high=2.0, pairs=1)
-    assert clock_table(result).rows[1].cells[1].text == f"≤ 1.00 / {between('1.00', '2.00')} ✓"
+    assert freshness_table(result).rows[1].cells[1].text == f"≤ 1.00 / {between('1.00', '2.00')} ✓"
 
 
 def test_a_strict_exit_code_is_of_idle_workers_too() -> None:

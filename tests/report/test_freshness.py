@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from harness.domain.result import Result
+from harness.domain.result import ChangeCost, Result
 from harness.report.compare import compare_markdown
 from harness.report.freshness import clocks_table, freshness_table, slowest, slowest_cell, told
 from harness.report.history import history_table
@@ -76,10 +76,11 @@ def test_a_cell_that_does_not_claim_freshness_does_not_say_that_it_was_not_teste
 def test_the_table_has_handler_and_others_the_end_and_the_promise() -> None:
     table = _table(summary_markdown(with_changes(issue_27874())), "change, scope")
     assert table.head == ["change, scope", "litellm_1_84", "recommended"]
-    assert [row[1:] for row in table.rows] == [
-        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "≤ 0.20 / 0.30\u20130.50 ✓\nat once"],
-        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "≤ 0.20 / 1.25\u20131.50 ✓\nexpiry\nresurrected 2 " + TIMES],
-        ["≥ 8.00 / ≥ 8.10 ✕\nopen", "not there\n404 Not Found"],
+    never = "≥ 8.00 / ≥ 8.10 ✕\nopen"
+    assert [row[1:] for row in table.rows[:3]] == [
+        [never, "≤ 0.20 / 0.30\u20130.50 ✓\nevicted / message"],
+        [never, "≤ 0.20 / 1.25\u20131.50 ✓\nevicted / expiry\nresurrected 2 " + TIMES],
+        [never, "not there\n404 Not Found"],
     ]
 
 
@@ -141,7 +142,7 @@ def test_the_history_has_the_slowest_action_of_each_release_where_something_chan
     ("by_code", "variant", "scope", "said"),
     [
         (True, "recommended", "team", "yes, confirmed"),
-        (False, "recommended", "team", "no, refuted: at once"),
+        (False, "recommended", "team", "no, refuted: message"),
         (True, "recommended", "user", "yes, refuted: expiry"),
         (False, "recommended", "user", "no, confirmed"),
         (True, "litellm_1_84", "team", "yes, refuted: open"),
@@ -169,3 +170,32 @@ def test_nothing_is_known_of_others_without_any() -> None:
     one = with_changes(issue_27874()).freshness["recommended"]["key-block"]["team"]
     alone = one.model_copy(update={"told_by_code": True, "workers": one.workers[:1]})
     assert told(alone) == "yes, not known"
+
+
+def test_what_the_changes_cost_stands_below_them_where_it_was_counted() -> None:
+    result = with_changes(issue_27874())
+    cost = ChangeCost(
+        requests=400,
+        source_reads_per_1000=15.0,
+        redis_commands_per_1000=None,
+        payload_bytes={"key": 733.0},
+    )
+    counted = result.model_copy(update={"change_costs": {"recommended": cost}})
+    table = freshness_table(counted)
+    assert [(row.head.text, *(cell.text for cell in row.cells)) for row in table.rows[-2:]] == [
+        ("source reads per 1,000", NOT_MEASURED, "15.0"),
+        ("key payload, bytes", NOT_MEASURED, "733"),
+    ]
+    assert "say nothing about a load" in table.foot
+
+
+def test_a_change_that_was_answered_by_an_error_says_by_which() -> None:
+    result = with_changes(issue_27874())
+    one = result.freshness["recommended"]["key-block"]["team"]
+    one.outcome, one.committed = "committed", {"500": 2}
+    assert (
+        freshness_table(result)
+        .rows[0]
+        .cells[1]
+        .note.endswith("committed, answered 500: 2 " + TIMES)
+    )

@@ -42,7 +42,7 @@ def test_the_headline_has_the_reference_line() -> None:
 
 def test_all_tables_are_well_formed() -> None:
     # The reader fails on rows of another length than their heading.
-    assert len(tables(issue_27874())) == 5
+    assert len(tables(issue_27874())) == 6
     assert len(tables(pr_26202())) == 5
 
 
@@ -61,6 +61,22 @@ def test_text_from_elsewhere_cannot_break_a_table() -> None:
     matrix = tables(result)[0]
     assert matrix.rows[0][0] == "a\\|b\\`c"
     assert "one<br>two \\| three \\<img src=x\\>" in matrix.rows[0][1]
+
+
+def test_a_cell_has_its_reason_in_a_few_words_and_all_of_them_stand_below() -> None:
+    result = issue_27874()
+    late = "old answers for at least 6.8 s, beyond the promise of 4.1 s"
+    brief = f"{late}; 409 old answers"
+    whole = (
+        f"{late}: after key-block, of up to 8 of 8 workers; 409 old answers: key; key kept alive"
+    )
+    variant = result.variants["recommended"]
+    variant.cells["user"], variant.cell_reasons["user"] = ["stale"], whole
+    found = tables(result)
+    assert found[0].cell("recommended", "user") == f"\u25f7 **stale**<br><sub>{brief}</sub>"
+    below = next(table for table in found if table.head[-1] == "reasons")
+    rows = [row[1:] for row in below.rows if "recommended" in row[0]]
+    assert rows == [["user", "stale", whole]]
 
 
 def test_names_keep_their_underscores() -> None:
@@ -96,7 +112,7 @@ def test_the_combined_view_is_there_where_it_was_measured() -> None:
 
 def test_details_are_closed() -> None:
     text = summary_markdown(issue_27874())
-    assert len(re.findall("<details>", text)) == len(re.findall("</details>", text)) == 3
+    assert len(re.findall("<details>", text)) == len(re.findall("</details>", text)) == 4
 
 
 def _refusing(*cells: Cell) -> Result:

@@ -80,6 +80,40 @@ def test_a_healthy_codec_under_a_broken_name_and_the_reverse_fail(tmp_path: Path
         assert any(name in reason for reason in ended.result["reasons"]), ended.output
 
 
+KEEPS = "republish=on,late_store=on,invalidation=none,backfill_ttl=fixed_600s"
+FORGETS = (
+    "republish=off,late_store=off,invalidation=broadcast,backfill_ttl=entry_ttl,"
+    "spend_path=write_behind,spend_ttl=entry_ttl"
+)
+
+
+def test_every_expectation_of_freshness_fails_where_the_cache_is_the_reverse(
+    tmp_path: Path,
+) -> None:
+    """The default scenario, whose `recommended` keeps old entries alive, and whose 1.84 forgets."""
+    runs_dir = tmp_path / "runs"
+    planted = [
+        f"{name}:{switch}"
+        for name, switches in (("recommended", KEEPS), ("litellm_1_84", FORGETS))
+        for switch in switches.split(",")
+    ]
+    ended = harness(
+        runs_dir,
+        *("loadtest", "--replicas", "2", "--variants", "litellm_1_84,recommended"),
+        *("--override", ",".join(planted), "--runs-dir", str(runs_dir)),
+    )
+    assert ended.code == 1, ended.output
+    states = {(e["variant"], e["name"]): e["state"] for e in ended.result["expectations"]}
+    of_freshness = {
+        ("litellm_1_84", "cell in user"),
+        ("litellm_1_84", "others_s_max in all"),
+        *(("recommended", f"cell in {s}") for s in ("team", "user", "shared_id", "member")),
+        ("recommended", "others_s_max in all"),
+        ("recommended", "stale_replies in all"),
+    }
+    assert {one: states[one] for one in of_freshness} == dict.fromkeys(of_freshness, "fails")
+
+
 def _cells(team: str, user: str, shared_id: str, member: str) -> dict[str, list[str]]:
     cells = {"team": team, "user": user, "shared_id": shared_id, "member": member}
     return {scope: names.split() for scope, names in cells.items()}

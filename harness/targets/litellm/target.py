@@ -100,13 +100,14 @@ BROADCASTS: tuple[tuple[str, frozenset[str]], ...] = (
     ("litellm>=1.98.1", frozenset({"team-delete"})),
     ("litellm>=1.100.5", _KEY_CHANGES | _MEMBER_UPDATES),
     ("litellm>=1.102.4", frozenset({"user-models", "user-limits"})),
+    ("litellm>=1.104.9", frozenset({"user-delete", "member-remove"})),
     ("litellm>=1.108.14", frozenset({"team-models", "team-limits"})),
-    ("litellm>=1.109.3", frozenset({"team-block", "team-unblock"})),
+    ("litellm>=1.109.1", frozenset({"team-block", "team-unblock", "key-delete"})),
 )
 """Releases, and the actions of which they inform the other workers, as their code reads.
 
-Wheels were read one after another; releases between them were not. An action in no row is one whose
-code was not read: deletions of keys and users, new keys, removals of members.
+Wheels were read one after another; releases between them were not. New keys are in no row: no
+worker has a copy of one.
 """
 WRITTEN_FOR: tuple[tuple[str, float], ...] = (("litellm<1.91", 60.0),)
 """Releases, and the TTL in s that they give to keys, users and teams, whatever

@@ -139,8 +139,13 @@ def test_the_master_key_goes_to_the_environment_alone() -> None:
         ("1.92.2", "key-block", False),
         ("1.105.7", "key-block", True),
         ("1.105.7", "team-block", False),
-        ("1.109.3", "team-block", True),
-        ("1.105.7", "key-delete", None),
+        ("1.108.14", "team-models", True),
+        ("1.108.14", "team-block", False),
+        ("1.109.1", "team-block", True),
+        ("1.105.7", "key-delete", False),
+        ("1.109.1", "key-delete", True),
+        ("1.105.7", "user-delete", True),
+        ("1.105.7", "key-new", None),
     ],
 )
 def test_a_release_tells_other_workers_of_some_changes(

@@ -7,6 +7,7 @@ shows that.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import sys
@@ -36,6 +37,8 @@ GETTERS = {
 }
 """LiteLLM's getters in ``litellm.proxy.auth.auth_checks``: cache first, then Postgres."""
 
+SUBSCRIBER = "litellm.proxy.common_utils.auth_cache_invalidation_pubsub"
+"""Module of the class that hears of changes in releases from 1.97 on."""
 _BEGINNINGS: tuple[tuple[str, Signature], ...] = (
     ("CacheCodec.deserialize: validation failed", Signature.CODEC_VALIDATION_FAILED),
     ("UserApiKeyCache.async_get_cache failed to deserialize", Signature.TYPED_READ_FAILED),
@@ -154,6 +157,10 @@ class Instruments:
         cache = self._proxy.user_api_key_cache
         self._lookups.wrap_cache(HookPoint.AUTH_CACHE, cache)
         self._writes.wrap_cache(HookPoint.AUTH_CACHE, cache)
+        with contextlib.suppress(ModuleNotFoundError):  # Before 1.97 no worker hears of a change.
+            heard = importlib.import_module(SUBSCRIBER)
+            point = HookPoint.AUTH_CACHE
+            self._writes.wrap_subscriber(point, heard.AuthCacheInvalidationSubscriber)
 
     def _wrap_internal_cache(self) -> None:
         # LiteLLM asks it for a team before the auth cache; it shares the Redis and its keys.

@@ -1,11 +1,12 @@
-"""Writes of LiteLLM's caches, counted at the tiers, with the size of what goes to Redis."""
+"""What LiteLLM's caches write, counted at the tiers, its size in Redis, and what they drop."""
 
 from __future__ import annotations
 
+import json
 from contextvars import ContextVar
 from typing import Any
 
-from harness.authcache.words import ObjectKind, Op, Outcome, Tier, WriteOutcome
+from harness.authcache.words import Invalidated, ObjectKind, Op, Outcome, Tier, WriteOutcome
 from harness.domain.series import HookPoint
 from harness.targets.litellm.inside import kinds
 from harness.targets.litellm.inside.guard import Watch
@@ -17,6 +18,8 @@ WRITING: ContextVar[dict[str, ObjectKind] | None] = ContextVar("authcache_writin
 
 _GETS = frozenset({"GET", "MGET"})
 _SETS = frozenset({"SET", "SETEX"})
+_CHANNEL = "litellm_proxy.auth_cache_invalidation"
+"""Of releases from 1.97 on, with the namespace before it (auth_cache_invalidation_pubsub.py)."""
 
 
 class Writes:
@@ -55,7 +58,33 @@ class Writes:
                 self._requests.metrics.write(Tier.MEMORY, WriteOutcome.OK, kind)
             yield
 
+        def deleting(key: Any, *_: Any, **__: Any) -> Watch:
+            kind = kinds.of_key(key)
+            if kind is not None and key in memory.cache_dict:
+                self._requests.metrics.invalidation(Invalidated.APPLIED, kind)
+            yield
+
         memory.set_cache = self._guard.sync(point, memory.set_cache, setting)
+        memory.delete_cache = self._guard.sync(point, memory.delete_cache, deleting)
+
+    def wrap_subscriber(self, point: HookPoint, subscriber: type[Any]) -> None:
+        """Count the messages by which a worker hears of changes that others have taken."""
+
+        def hearing(_: Any, message: Any, *__: Any, **___: Any) -> Watch:
+            self._news(message.get("data"), Invalidated.RECEIVED)
+            yield
+
+        inner = subscriber._apply_message  # noqa: SLF001 - all ways of hearing end there
+        subscriber._apply_message = self._guard.sync(point, inner, hearing)  # noqa: SLF001
+
+    def _news(self, data: Any, event: Invalidated) -> None:
+        """Count a message that names an object; the release takes no notice of any other text."""
+        try:
+            kind = kinds.of_key(json.loads(data).get("cache_key"))
+        except (TypeError, ValueError, AttributeError):
+            return
+        if kind is not None:
+            self._requests.metrics.invalidation(event, kind)
 
     def wrap_client(self, client: type[Any], pipeline: type[Any]) -> None:
         """Count what redis-py sends: GETs of objects, SETs of objects with their bytes."""
@@ -65,16 +94,19 @@ class Writes:
             if error is None:
                 self._asked(args)
                 self._wrote(args, WriteOutcome.OK)
+                self._told(args, Invalidated.SENT)
                 self._prefetched(args, answer)
             elif isinstance(error, Exception):
                 lookup = LOOKUP.get()
                 if lookup is not None:
                     lookup.backend_error = True
                 self._wrote(args, WriteOutcome.ERROR)
+                self._told(args, Invalidated.DROPPED)
 
         def queueing(_: Any, *args: Any, **__: Any) -> Watch:
             self._asked(args)
             self._wrote(args, WriteOutcome.OK)
+            self._told(args, Invalidated.SENT)
             yield
 
         def running(this: Any, *_: Any, **__: Any) -> Watch:
@@ -126,6 +158,10 @@ class Writes:
             metrics.payload_size(
                 kind, len(payload.encode() if isinstance(payload, str) else payload)
             )
+
+    def _told(self, args: tuple[Any, ...], event: Invalidated) -> None:
+        if args[0] == "PUBLISH" and self._plain(args[1]) == _CHANNEL:
+            self._news(args[2], event)
 
     def _plain(self, name: Any) -> str:
         text = name.decode() if isinstance(name, bytes) else str(name)

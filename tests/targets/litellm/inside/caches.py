@@ -10,6 +10,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+        self.cache_dict = self.values
         self.ttl_dict: dict[str, float] = {}
 
     async def async_get_cache(self, key: str, **_: Any) -> Any:
@@ -17,6 +18,9 @@ class Memory:
 
     def set_cache(self, key: str, value: Any, **_: Any) -> None:
         self.values[key] = value
+
+    def delete_cache(self, key: str) -> None:
+        self.values.pop(key, None)
 
 
 class Redis:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import uuid
 from typing import Any
 
@@ -134,3 +136,63 @@ async def test_a_write_past_the_cache_is_known_by_its_key() -> None:
     metrics, _, _, client, _ = _wrapped()
     await client.execute_command("SET", f"ns:team_id:{TEAM}", "x" * 7)
     assert _counted(metrics).sum("authcache_payload_bytes_sum", object="team") == 7
+
+
+class Subscriber:
+    """Of a release: drops from memory what a message names."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def _apply_message(self, message: Any) -> None:
+        with contextlib.suppress(TypeError, ValueError):
+            self._cache.in_memory_cache.delete_cache(json.loads(message["data"])["cache_key"])
+
+
+def _heard(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    return _counted(metrics).by("authcache_invalidations_total", "event", "object")
+
+
+def test_a_copy_that_is_dropped_is_counted_and_one_that_was_not_held_is_not() -> None:
+    metrics, _, writes, client, pipeline = _wrapped()
+    cache = SendingCache(client, pipeline)
+    writes.wrap_cache(HookPoint.AUTH_CACHE, cache)
+    memory = cache.in_memory_cache
+    for key in (f"team_id:{TEAM}", "0" * 64, "spend:x"):
+        memory.set_cache(key, {})
+        memory.delete_cache(key=key)
+        memory.delete_cache(key)
+    assert memory.values == {}
+    assert _heard(metrics) == {("applied", "team"): 1, ("applied", "key"): 1}
+
+
+def test_a_message_is_counted_where_it_is_heard_and_what_it_drops() -> None:
+    class OwnSubscriber(Subscriber):
+        pass
+
+    metrics, _, writes, client, pipeline = _wrapped()
+    cache = SendingCache(client, pipeline)
+    writes.wrap_cache(HookPoint.AUTH_CACHE, cache)
+    writes.wrap_subscriber(HookPoint.AUTH_CACHE, OwnSubscriber)
+    cache.in_memory_cache.set_cache("0" * 64, {})
+    subscriber = OwnSubscriber(cache)
+    for text in ("0" * 64, f"team_id:{TEAM}", "spend:x"):
+        subscriber._apply_message({"data": json.dumps({"cache_key": text}).encode()})
+    for other in (b"no JSON", None, b"[1]"):
+        subscriber._apply_message({"data": other})
+    assert _heard(metrics) == {
+        ("received", "key"): 1,
+        ("applied", "key"): 1,
+        ("received", "team"): 1,
+    }
+    assert _counted(metrics).sum("authcache_instrument_errors_total") == 0
+
+
+async def test_a_message_is_counted_where_it_is_sent() -> None:
+    metrics, _, _, client, pipeline = _wrapped()
+    news = json.dumps({"cache_key": "0" * 64})
+    channel = "ns:litellm_proxy.auth_cache_invalidation"
+    await client.execute_command("PUBLISH", channel, news)
+    pipeline.pipeline_execute_command("PUBLISH", channel, news)
+    await client.execute_command("PUBLISH", "ns:another", news)
+    assert _heard(metrics) == {("sent", "key"): 2}
