@@ -18,6 +18,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 Reply = Any
 """Bytes, an int, or None."""
@@ -36,9 +37,11 @@ class BatchingClient:
     Args:
         url: in redis-py's format.
         timeout_s: for one batch, connecting included.
+        fails_together: when a batch times out, the commands that wait behind it fail too; otherwise
+            they are the next batch, and wait for a time-out of their own.
     """
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float, fails_together: bool = False) -> None:
         pool = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
@@ -48,6 +51,7 @@ class BatchingClient:
         )
         self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no annotation for it
         self._timeout_s = timeout_s
+        self._fails_together = fails_together
         self.sent: dict[str, int] = dict.fromkeys(COMMANDS, 0)
         """Commands that were written to the connection, by name in lower case.
 
@@ -109,6 +113,9 @@ class BatchingClient:
         except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
             await connection.disconnect(nowait=True)
             _fail(batch, error)
+            if self._fails_together and isinstance(error, (TimeoutError, RedisTimeoutError)):
+                behind, self._waiting = self._waiting, []
+                _fail(behind, error)
         except asyncio.CancelledError:
             _fail(batch, ConnectionError("the client was closed"))
             raise

@@ -7,6 +7,7 @@ asked if memory holds a value that does not decode. A lookup without a key does 
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
@@ -24,7 +25,12 @@ from harness.authcache.objects import (
     MembershipDefaultNone,
 )
 from harness.authcache.switches import Switches
-from harness.authcache.tiers import MemoryTier, RedisTier, RedisUnavailableError
+from harness.authcache.tiers import (
+    MemoryTier,
+    RedisRefusedError,
+    RedisTier,
+    RedisUnavailableError,
+)
 from harness.authcache.trace import Recorder, Trace
 from harness.authcache.words import (
     SHARED,
@@ -42,7 +48,9 @@ from harness.errors import DecodeError
 MemoryValue = bytes | CachedObject | None
 """What memory holds: a payload, a live object, or None for a remembered absence."""
 
-ABSENT_PAYLOAD = b""
+ABSENT_PAYLOAD = b"absent"
+"""Stands for an object that Postgres does not have. No codec of ours writes it, and no entry that
+was cut short is it: an empty one would say of a key that it does not exist."""
 LIVES_PER_TTL = 5
 """A claim lives a fifth of the TTL: 1 s at the 5 s of issue #27874. A scenario whose source takes
 longer than that is refused, because its entries would be old when they are stored."""
@@ -50,6 +58,8 @@ EVICTIONS_KEPT = 1024
 BACKFILL_FIXED_S = 600.0
 """How long LiteLLM up to 1.93 keeps a value from Redis in memory, whatever its own TTL."""
 REMEMBERED_ABSENT = (ObjectKind.USER, ObjectKind.MEMBERSHIP)
+JITTER = 0.2
+"""The greatest part of a TTL by which ``expiry = jittered`` shortens it."""
 
 Wire = tuple[str, bytes, float]
 """Key, payload and read time of one value for Redis."""
@@ -159,7 +169,9 @@ class AuthCache:
         self.recorder = recorder
         self._memory_ages, self._redis_ages = recorder.ages(_MEMORY), recorder.ages(_REDIS)
         self._encoded_memory = switches.memory_payload == "encoded"
-        self._remember_absence = switches.negative_caching == "on"
+        self._remember_absence = switches.negative_caching != "off"
+        self._absence_is_brief = switches.negative_caching == "brief"
+        self._jitter = JITTER if switches.expiry == "jittered" else 0.0
         self._backfill_ttl_s = (
             BACKFILL_FIXED_S * time_scale if switches.backfill_ttl == "fixed_600s" else ttl_s
         )
@@ -169,8 +181,10 @@ class AuthCache:
         self.hold_s = ttl_s / LIVES_PER_TTL
         """No load stores what it began to read longer ago, if it may not store late."""
         self.check: Callable[[], None] = _nothing
+        self._checked_at = -math.inf
         self.check_at = math.inf
-        """Epoch second from which on an answer from memory calls ``check``."""
+        """Epoch second from which on an answer from memory calls ``check``, as one before the
+        last check does: the clock was set back."""
         self.kinds: dict[str, ObjectKind] | None = None
         """What memory was filled with under each key, if somebody must know."""
         self.fills_memory = True
@@ -184,7 +198,8 @@ class AuthCache:
 
     def check_in(self, seconds: float) -> None:
         """Let ``check`` be called by the first answer from memory after that time."""
-        self.check_at = _now() + seconds
+        self._checked_at = now = _now()
+        self.check_at = now + seconds
 
     def evict(self, key: str) -> bool:
         """Drop a copy in memory; loads under way do not fill it unless the variant stores late.
@@ -306,7 +321,7 @@ class AuthCache:
                 return ReadReason.DESERIALIZE_FAILURE
         trace.lookups.append(_MEMORY_HIT[op, kind])
         now = _now()
-        if now >= self.check_at:
+        if not self._checked_at <= now < self.check_at:
             self.check()
         self._memory_ages[kind](now - slot.read_at)
         return Found(value, slot.read_at, _MEMORY)
@@ -323,24 +338,35 @@ class AuthCache:
         began = self.tick
         try:
             fetched = await self.fetch(key, op)
-        except RedisUnavailableError:
+        except RedisUnavailableError as error:
+            if isinstance(error, RedisRefusedError) and error.wrong_type:
+                # Redis is well; what the key holds is no entry.
+                trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.DESERIALIZE_FAILURE, kind))
+                self.recorder.failed_read(kind, "nothing", trace.scope)
+                self.unreadable(key, None)
+                return ReadReason.DESERIALIZE_FAILURE
             trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.BACKEND_ERROR, kind))
             return ReadReason.BACKEND_ERROR
         if fetched is None:
             trace.lookups.append(_REDIS_MISS[op, kind])
             return _MISS
         payload, read_at, waited = fetched
+        absent = payload == ABSENT_PAYLOAD and self._remembers_absent(kind)
+        life_s = self._backfill_ttl_s
+        if absent and self._absence_is_brief:
+            life_s = self.ttl_s - max(0.0, _now() - read_at)
         if self._encoded_memory:
             # Before decoding, as upstream: an unreadable value is backfilled too.
-            self._set_memory(kind, key, payload or None, read_at, self._backfill_ttl_s, began)
-        if payload == ABSENT_PAYLOAD:
+            self._set_memory(kind, key, None if absent else payload, read_at, life_s, began)
+        if absent:
             value = None
         else:
             value = self._decode_or_log(kind, key, Tier.REDIS, op, payload, trace, on_failure)
             if value is None:
+                self.unreadable(key, payload)
                 return ReadReason.DESERIALIZE_FAILURE
         if not self._encoded_memory:
-            self._set_memory(kind, key, value, read_at, self._backfill_ttl_s, began)
+            self._set_memory(kind, key, value, read_at, life_s, began)
         if waited:
             trace.lookups.append(_REDIS_MISS[op, kind])
             trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
@@ -348,6 +374,17 @@ class AuthCache:
         trace.lookups.append(_REDIS_HIT[op, kind])
         self._redis_ages[kind](_now() - read_at)
         return Found(value, read_at, _REDIS)
+
+    def unreadable(self, key: str, payload: bytes | None) -> None:
+        """Called when a lookup has met an entry in Redis that is no object of its kind.
+
+        Args:
+            key: of the entry.
+            payload: what it holds; None for a value of another type.
+        """
+
+    def _remembers_absent(self, kind: ObjectKind) -> bool:
+        return self._remember_absence and kind in REMEMBERED_ABSENT
 
     async def fetch(self, key: str, op: Op) -> Fetched | None:  # noqa: ARG002 - for subclasses that treat loads differently
         """What Redis holds, None when absent. Raises RedisUnavailableError."""
@@ -371,7 +408,7 @@ class AuthCache:
             self.recorder.source_read_error(kind)
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
         if value is None:
-            if self._remember_absence and kind in REMEMBERED_ABSENT:
+            if self._remembers_absent(kind):
                 await self._put_absent(kind, key, read_at, began)
             return None
         await self.put(Entry(kind, key, value, read_at, began))
@@ -430,6 +467,8 @@ class AuthCache:
         if late or not self.fills_memory or (slot is not None and slot.read_at > read_at):
             outcome = WriteOutcome.SKIPPED
         else:
+            if self._jitter:
+                ttl_s *= 1.0 - self._jitter * random.random()
             self.memory.set(key, value, read_at, ttl_s)
             if self.kinds is not None:
                 self._remember_kind(key, kind)

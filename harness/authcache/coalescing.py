@@ -27,7 +27,7 @@ from harness.authcache.cache import (
 )
 from harness.authcache.events import Wait
 from harness.authcache.objects import CachedObject
-from harness.authcache.tiers import RedisUnavailableError, new_claim
+from harness.authcache.tiers import RedisUnavailableError, fingerprint, new_claim
 from harness.authcache.trace import Trace
 from harness.authcache.words import SHARED, Coalesced, ObjectKind, Op, ReadReason
 
@@ -36,7 +36,9 @@ POLLS_PER_LIFE = 200
 POLL_GROWTH = 1.5
 LEAST_POLLS_PER_LIFE = 20
 """A waiting lookup polls after a two-hundredth of a claim's life, and then after pauses that grow
-to a twentieth: 5 ms to 50 ms at a TTL of 5 s."""
+to a twentieth: 2.5 ms to 25 ms at a TTL of 5 s."""
+LIFE_MOST_S = 0.5
+"""A claim's life at most, whatever the TTL: for so long the others wait for a worker that died."""
 
 
 class SingleFlight(AuthCache):
@@ -128,7 +130,10 @@ class Lease(SingleFlight):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        self._life_s = self.hold_s
+        self._life_s = min(self.hold_s, LIFE_MOST_S)
+        self._replaces = self.switches.unreadable == "replaced"
+        self._unreadable: dict[str, tuple[str, int]] = {}
+        """What a lookup of this worker has met under a key (`RedisTier.claim_over`)."""
         self._claims: dict[str, _Claim] = {}
         """What this worker has claimed, or may have, and neither stored nor given back."""
 
@@ -139,7 +144,7 @@ class Lease(SingleFlight):
         found = await self._claim(key)
         if isinstance(found, tuple):
             return Fetched(*found)
-        return None if found else await self._wait(key)
+        return await self._wait(key) if found is False else None
 
     async def beyond_memory(
         self, kind: ObjectKind, key: str, read: ReadSource, trace: Trace
@@ -150,6 +155,8 @@ class Lease(SingleFlight):
             found = await self.ask_redis(kind, key, Op.LOAD, trace)
             if isinstance(found, Found):
                 return found
+            if found is ReadReason.DESERIALIZE_FAILURE and self._replaces:
+                await self._claim_over(key)
             if (claim := self._claims.get(key)) is not None:
                 renewal = asyncio.create_task(self._renew(key, claim))
             return await self.read_source(kind, key, found, read, trace)
@@ -184,7 +191,7 @@ class Lease(SingleFlight):
         claim = self._claims.get(key)
         return claim.token if claim is not None and read_at >= claim.since else None
 
-    async def _claim(self, key: str) -> tuple[bytes, float] | bool:
+    async def _claim(self, key: str) -> tuple[bytes, float] | bool | None:
         """As `RedisTier.get_or_claim`."""
         assert self.redis is not None
         # Known before it is sent: a lookup that is given up gives back what it may hold by then.
@@ -198,8 +205,24 @@ class Lease(SingleFlight):
             del self._claims[key]
         return found
 
+    def unreadable(self, key: str, payload: bytes | None) -> None:
+        """As `AuthCache.unreadable`."""
+        if self._replaces:
+            self._unreadable[key] = fingerprint(payload or b"")
+
+    async def _claim_over(self, key: str) -> None:
+        """Claim a key that holds what cannot be read, so that what is read is stored there."""
+        assert self.redis is not None
+        met = self._unreadable.pop(key)
+        claim = self._claims[key] = _Claim(new_claim(), time.time())
+        taken = False
+        with contextlib.suppress(RedisUnavailableError):  # Then nothing is stored.
+            taken = await self.redis.claim_over(key, met, claim.token, self._life_s)
+        if not taken:
+            del self._claims[key]
+
     async def _wait(self, key: str) -> Fetched | None:
-        """The object that the holder of the claim stores; None once the claim is ours.
+        """The object that the holder of the claim stores; None once the claim is ours, if any.
 
         Raises:
             RedisUnavailableError: Redis did not answer.
@@ -211,9 +234,10 @@ class Lease(SingleFlight):
             pause_s = min(pause_s * POLL_GROWTH, self._life_s / LEAST_POLLS_PER_LIFE)
             found = await self.redis.poll(key)
             if found is True:
-                found = await self._claim(key)
-                if found is True:
+                claimed = await self._claim(key)
+                if claimed is None or claimed is True:
                     return None
+                found = claimed
             if found is not False:
                 return Fetched(*found, waited=True)
 

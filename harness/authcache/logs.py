@@ -69,13 +69,25 @@ def encode_failed(kind: ObjectKind, key: str, error: BaseException) -> None:
     )
 
 
-def redis_outage(error: BaseException) -> None:
-    """Redis stopped answering; the breaker limits this to one record per outage."""
+def redis_outage(error: BaseException, *, refused: bool = False) -> None:
+    """Redis stopped answering, or refuses commands; limited to one record per outage."""
     say(
         logging.ERROR,
         Signature.REDIS_OUTAGE,
         KeyScope.UNKNOWN,
-        "Redis does not answer (%s: %s): the breaker is open, requests continue without it",
+        "Redis refuses a command (%s: %s): requests continue without what it would have done"
+        if refused
+        else "Redis does not answer (%s: %s): the breaker is open, requests continue without it",
         type(error).__name__,
         error,
+    )
+
+
+def redis_back() -> None:
+    """Redis answers again and has failed at nothing for a while."""
+    say(
+        logging.WARNING,
+        Signature.REDIS_OUTAGE,
+        KeyScope.UNKNOWN,
+        "Redis answers again: requests use it",
     )

@@ -43,8 +43,9 @@ class Switches(BaseModel):
     tier both count in each worker, as releases do."""
     coalescing: Literal["none", "single_flight", "lease", "early_refresh"] = "none"
     """How concurrent misses of one object are coalesced."""
-    negative_caching: Literal["off", "on"] = "off"
-    """Whether an absent user or membership is remembered."""
+    negative_caching: Literal["off", "on", "brief"] = "off"
+    """Whether an absent user or membership is remembered; ``brief``: for one TTL in both tiers
+    together, where ``on`` gives memory a TTL of its own."""
     lookups: Literal["repeated", "once"] = "repeated"
     """Whether the auth path looks up an object again that the same request already has."""
 
@@ -54,6 +55,28 @@ class Switches(BaseModel):
     (``tracking``) or by a message with a number, so that a loss is noticed (``generation``)."""
     late_store: Literal["on", "off"] = "on"
     """Whether a load that began before a change may store its old row after it."""
+
+    redis_outage: Literal["counted", "probed"] = "counted"
+    """When a worker does without Redis: for 2 s after five failures in a row, or from the first
+    command without an answer until a PING that no request waits for is answered."""
+    unreadable: Literal["kept", "replaced"] = "kept"
+    """What becomes of an entry in Redis that does not decode: it stays until it expires, or the
+    first worker that meets it reads the object and stores that in its place (under a lease)."""
+    expiry: Literal["exact", "jittered"] = "exact"
+    """Whether memory keeps an entry for the TTL, or for a random part of it, four fifths at least:
+    entries that were stored together then expire one after another."""
+    lost_news: Literal["dropped", "kept"] = "dropped"
+    """What becomes of the news of a change that Redis did not take: nothing, or the handler sends
+    it when Redis answers again (with ``generation``: then it still has a number)."""
+    source_outage: Literal["waits", "bounded"] = "waits"
+    """How long a request waits for Postgres: 5 s for each statement, and for a connection as long
+    as all others take; or 2 s for a read and all that comes before it."""
+    spend_flush: Literal["repeated", "once"] = "repeated"
+    """What is done with spend whose COMMIT got no answer: it is written again, or under the number
+    that it had, so that it counts once."""
+    spend_at_end: Literal["lost", "flushed"] = "lost"
+    """What becomes of spend that is not in Postgres when a worker is asked to end; nothing was
+    flushed up to 1.97."""
 
     @model_validator(mode="after")
     def _check(self) -> Switches:

@@ -7,15 +7,16 @@ value was read from Postgres, so its age is known however often it was rewritten
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import heapq
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from harness.authcache.batching import BatchingClient, Reply
 
@@ -110,14 +111,110 @@ class RedisUnavailableError(Exception):
         self.asked = asked
 
 
+class RedisRefusedError(RedisUnavailableError):
+    """Redis answered, with an error: it takes no writes, or the user may not do that.
+
+    ``wrong_type`` says that the key holds a value of another type than an entry.
+    """
+
+    def __init__(self, error: ResponseError) -> None:
+        super().__init__(f"{type(error).__name__}: {error}", asked=True)
+        self.wrong_type = str(error).startswith("WRONGTYPE")
+
+
 class RedisObserver(Protocol):
     """Counts commands and is notified of outages."""
 
     def redis_get(self, purpose: str) -> None:
         """One key is about to be asked for; for the purposes see `Recorder.redis_get`."""
 
-    def redis_outage(self, error: BaseException) -> None:
-        """Called once when the breaker opens."""
+    def redis_outage(self, error: BaseException, *, refused: bool = False) -> None:
+        """Called once per outage; ``refused``: Redis answers, with an error."""
+
+    def redis_back(self) -> None:
+        """Called once when an outage is over."""
+
+    def background(self, change: int) -> None:
+        """A background task started (+1) or ended (-1)."""
+
+
+SETTLED_S = 2.0
+"""For how long nothing may fail before an outage counts as over: a server that comes and goes has
+one outage, and one log record."""
+
+
+@dataclass(slots=True)
+class Outage:
+    """Knows when something begins to fail, and when it is over."""
+
+    clock: Callable[[], float] = time.monotonic
+    lasts: bool = False
+    _last: float = 0.0
+
+    def failed(self) -> bool:
+        """It failed once more; True if that is the begin."""
+        begins, self.lasts, self._last = not self.lasts, True, self.clock()
+        return begins
+
+    def worked(self) -> bool:
+        """It worked; True if the outage is over by this."""
+        if not self.lasts or self.clock() < self._last + SETTLED_S:
+            return False
+        self.lasts = False
+        return True
+
+
+@dataclass(slots=True)
+class Trials:
+    """The breaker of the switch ``redis_outage = probed``.
+
+    It opens at the first command that gets no answer: a server that is silent for one is silent
+    for all, and each would wait for a time-out of its own. While it is open no request asks
+    Redis; `RedisTier` sends a PING now and then, which no request waits for, and an answer closes
+    it. The pauses between them grow until nothing has failed for `SETTLED_S`.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    pauses_s: tuple[float, float] = (0.05, 1.0)
+    """The first and the longest; they double."""
+    outage: Outage = field(init=False)
+    _open: bool = False
+    _pause_s: float = 0.0
+    _next: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.outage = Outage(self.clock)
+
+    def allows(self) -> bool:
+        """Whether a command may be sent now."""
+        return not self._open
+
+    def due(self) -> bool:
+        """Whether a trial may begin now; if so, the next one is due after a pause."""
+        if not self._open or self.clock() < self._next:
+            return False
+        self._plan()
+        return True
+
+    def succeeded(self) -> bool:
+        """A command, or a trial, was answered; True if the outage is over by this."""
+        self._open = False
+        if self.outage.worked():
+            self._pause_s = 0.0
+            return True
+        return False
+
+    def failed(self) -> bool:
+        """A command, or a trial, was not answered; True if that is the begin of an outage."""
+        if not self._open:
+            self._open = True
+            self._plan()
+        return self.outage.failed()
+
+    def _plan(self) -> None:
+        first_s, longest_s = self.pauses_s
+        self._pause_s = min(2 * self._pause_s, longest_s) if self._pause_s else first_s
+        self._next = self.clock() + self._pause_s
 
 
 @dataclass(slots=True)
@@ -134,9 +231,14 @@ class Breaker:
         """Whether a command may be sent now."""
         return self.clock() >= self._open_until
 
-    def succeeded(self) -> None:
-        """The last command was answered."""
+    def due(self) -> bool:
+        """Whether a trial may begin now: here every command is one."""
+        return False
+
+    def succeeded(self) -> bool:
+        """The last command was answered. False: nothing is said of the end of an outage."""
         self._failures = 0
+        return False
 
     def failed(self) -> bool:
         """The last command was not answered; True if this is the failure that opens the breaker."""
@@ -175,12 +277,28 @@ class RedisTier:
     """
 
     def __init__(
-        self, client: BatchingClient, observer: RedisObserver, *, namespace: str, breaker: Breaker
+        self,
+        client: BatchingClient,
+        observer: RedisObserver,
+        *,
+        namespace: str,
+        breaker: Breaker | Trials,
     ) -> None:
         self._client = client
         self._observer = observer
         self._namespace = namespace
         self._breaker = breaker
+        self._refusals: Outage | None = None
+        if isinstance(breaker, Trials):
+            # A server that refuses writes still answers reads: no reason to do without it.
+            self._refusals = Outage(breaker.clock)
+        self._trial: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        if self._trial is not None:
+            self._trial.cancel()
+            await asyncio.gather(self._trial, return_exceptions=True)
 
     async def get(self, key: str) -> tuple[bytes, float] | None:
         """Payload and read time of a key, None when absent. Raises RedisUnavailableError."""
@@ -191,7 +309,7 @@ class RedisTier:
 
     async def get_or_claim(
         self, key: str, claim: bytes, life_s: float
-    ) -> tuple[bytes, float] | bool:
+    ) -> tuple[bytes, float] | bool | None:
         """As `get`; a key that is absent is claimed in the same command.
 
         ``SET NX GET`` returns the value of the key or, if there is none, stores the claim: no
@@ -204,16 +322,20 @@ class RedisTier:
 
         Returns:
             Payload and read time; or True if the claim is ours now, False if another worker holds
-            one.
+            one, None if the key is absent and Redis takes no claims.
 
         Raises:
             RedisUnavailableError: the key may have been claimed.
         """
         self._check()
         self._observer.redis_get("claim")
-        (wire,) = await self._answers(
-            self._client.send("SET", self._namespace + key, claim, "NX", "GET", "PX", _ms(life_s))
-        )
+        words = ("SET", self._namespace + key, claim, "NX", "GET", "PX", _ms(life_s))
+        try:
+            (wire,) = await self._answers(self._client.send(*words))
+        except RedisRefusedError as error:
+            if error.wrong_type or self._refusals is None:
+                raise
+            return await self.get(key)
         if wire is None:
             return True
         return False if _is_claim(wire) else _unframe(wire)
@@ -243,6 +365,30 @@ class RedisTier:
         px = _ms(life_s) if life_s > 0 else 0
         (kept,) = await self._scripts(_KEEP, "pexpire", (key, (claim, px)))
         return bool(kept)
+
+    async def claim_over(
+        self, key: str, found: tuple[str, int], claim: bytes, life_s: float
+    ) -> bool:
+        """Put a claim in place of a value that cannot be read; False if the key holds another.
+
+        Args:
+            key: the key.
+            found: `fingerprint` of the payload that was found there.
+            claim: from `new_claim`.
+            life_s: seconds.
+
+        Raises:
+            RedisUnavailableError: the key may have been claimed.
+        """
+        self._check()
+        words = (self._namespace + key, claim, _ms(life_s), *found)
+        (answer,) = await self._answers(self._client.send("EVAL", _CLAIM_OVER, 1, *words))
+        ran, taken = answer
+        for command in ran:
+            if command == b"get":
+                self._observer.redis_get("script")
+        self._add_ran({command.decode(): 1 for command in ran})
+        return bool(taken)
 
     async def set(self, key: str, payload: bytes, read_at: float, ttl_s: float) -> None:
         """Store a payload. Raises RedisUnavailableError."""
@@ -425,7 +571,18 @@ class RedisTier:
 
     def _check(self) -> None:
         if not self._breaker.allows():
+            if (self._trial is None or self._trial.done()) and self._breaker.due():
+                # Counted before the task runs: a snapshot in between would see a quiescent worker.
+                self._observer.background(+1)
+                self._trial = asyncio.create_task(self._try())
             raise RedisUnavailableError("the breaker is open", asked=False)
+
+    async def _try(self) -> None:
+        try:
+            with contextlib.suppress(RedisUnavailableError):
+                await self._answers(self._client.send("PING"))
+        finally:
+            self._observer.background(-1)
 
     async def _answers(self, *futures: asyncio.Future[Reply]) -> list[Reply]:
         try:
@@ -433,10 +590,19 @@ class RedisTier:
         except NoScriptError:
             raise
         except (RedisError, OSError, TimeoutError) as error:
+            if self._refusals is not None and isinstance(error, ResponseError):
+                refused = RedisRefusedError(error)
+                if not refused.wrong_type and self._refusals.failed():
+                    self._observer.redis_outage(error, refused=True)
+                raise refused from error
             if self._breaker.failed():
                 self._observer.redis_outage(error)
             raise RedisUnavailableError(f"{type(error).__name__}: {error}", asked=True) from error
-        self._breaker.succeeded()
+        back = self._breaker.succeeded()
+        if self._refusals is not None and self._refusals.worked():
+            back = True
+        if back:
+            self._observer.redis_back()
         return answers
 
 
@@ -449,6 +615,23 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 """Claim, life in ms; a life of 0 deletes the key."""
+
+_CLAIM_OVER = """
+local ran, kind = {'type'}, redis.call('TYPE', KEYS[1]).ok
+if kind == 'string' then
+  ran[2] = 'get'
+  local held = redis.call('GET', KEYS[1])
+  local size = tonumber(ARGV[4])
+  if size == 0 and held ~= '' or size > 0 and redis.sha1hex(string.sub(held, -size)) ~= ARGV[3] then
+    return {ran, 0}
+  end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+ran[#ran + 1] = 'set'
+return {ran, 1}
+"""
+"""Claim, life in ms, hash and size of what was found: replies with the commands that it ran, and
+whether the claim is in place. A SET takes the place of a value of any type."""
 
 _SET_NEWER = f"""
 local held = redis.call('GET', KEYS[1])
@@ -516,6 +699,11 @@ if behind < 0 or behind >= tonumber(ARGV[2]) then return {{held, {_LOST}, {{}}}}
 return {{held, {_LOGGED}, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf')}}
 """
 """Number, log; the number that the caller knows, depth of the log."""
+
+
+def fingerprint(payload: bytes) -> tuple[str, int]:
+    """Hash and size of what an entry holds, by which a script knows it again."""
+    return hashlib.sha1(payload, usedforsecurity=False).hexdigest(), len(payload)
 
 
 def new_claim() -> bytes:

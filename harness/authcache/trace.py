@@ -70,8 +70,11 @@ class Recorder(Protocol):
     def invalidation(self, event: Invalidated, kind: ObjectKind) -> None:
         """One event of the news that an object has changed; one per cache key."""
 
-    def redis_outage(self, error: BaseException) -> None:
-        """Redis stopped answering; called once per outage."""
+    def redis_outage(self, error: BaseException, *, refused: bool = False) -> None:
+        """Redis stopped answering, or refuses commands; called once per outage."""
+
+    def redis_back(self) -> None:
+        """The outage is over; called once per outage by a cache that tries Redis by itself."""
 
     def background(self, change: int) -> None:
         """A background task of the cache started (+1) or ended (-1)."""
@@ -109,7 +112,10 @@ class NullRecorder:
     def invalidation(self, event: Invalidated, kind: ObjectKind) -> None:
         """Count nothing."""
 
-    def redis_outage(self, error: BaseException) -> None:
+    def redis_outage(self, error: BaseException, *, refused: bool = False) -> None:
+        """Count nothing."""
+
+    def redis_back(self) -> None:
         """Count nothing."""
 
     def background(self, change: int) -> None:

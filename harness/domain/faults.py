@@ -124,6 +124,11 @@ def fault(name: str) -> Fault:
     return found
 
 
+def fault_name(what: str, entry: str) -> str:
+    """The name of a fault in reports, as ``redis-poison-empty``: unique in a run."""
+    return f"{what}-{entry}" if what == "redis-poison" else what
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
     """One fault of one window, the same for every variant. Times are of its window's start."""
@@ -148,8 +153,8 @@ class PlannedFault:
 
     @property
     def name(self) -> str:
-        """Its name in reports, as ``redis-poison-empty``: unique in a run."""
-        return f"{self.what}-{self.entry}" if self.what == "redis-poison" else self.what
+        """Its name in reports, by `fault_name`."""
+        return fault_name(self.what, self.entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +170,7 @@ class FaultEvent:
     """What `Fault.proof` names, counted; 0: the fault took no effect, and the run is invalid."""
     detail: str = ""
     """More about it: what was counted, which pid, what a server answered."""
+
+
+Verdict = Literal["invalid", "wrong", "outage", "degraded", "unaffected"]
+"""What a fault did to a variant, the worst first. ``invalid``: it took no effect."""

@@ -44,6 +44,7 @@ class _Broken:
 
     event: FaultEvent | None = None
     scrapes: tuple[Scrape, ...] = ()
+    epoch_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class Windows:
             changes=tuple(made.events),
             fault=broken.event,
             scrapes=broken.scrapes,
+            epoch_s=broken.epoch_s,
         )
         if made.events:
             answers = judge_answers([evidence], self.plan.all_keys, self.run_dir / SAMPLES)
@@ -207,7 +209,8 @@ class Windows:
             Scrape(at_s, tuple(None if p is None else Counters.parse(p) for p in pages), size)
             for at_s, pages, size in looks
         )
-        return result, made, _Broken(event, scrapes)
+        epoch_s = time.time() - (time.monotonic() - start)
+        return result, made, _Broken(event, scrapes, epoch_s)
 
     async def _fail(
         self,

@@ -70,6 +70,8 @@ class Evidence:
     """What was broken in the window; None where nothing was."""
     scrapes: tuple[Scrape, ...] = ()
     """The replicas' counters while the load ran, in order of time; empty without a fault."""
+    epoch_s: float = 0.0
+    """Start of the window on the clock of `reads`; known of a window with a fault."""
 
     @property
     def rows_move(self) -> bool:

@@ -218,8 +218,12 @@ class RunPlan:
 
     def mended_s(self, fault: PlannedFault) -> float:
         """When a fault is over by plan, in s since the start of its window."""
-        restart_s = fault.new_after_s + self.scenario.faults.start_s
-        return fault.at_s + fault.for_s + (restart_s if FAULTS[fault.what].replaces else 0.0)
+        kind, restart_s = FAULTS[fault.what], 0.0
+        if kind.replaces:
+            restart_s = fault.new_after_s + self.scenario.faults.start_s
+        elif kind.part == "postgres" and kind.forgets:
+            restart_s = POSTGRES_STARTS_S
+        return fault.at_s + fault.for_s + restart_s
 
     def fault_changes(self, number: int) -> tuple[PlannedChange, ...]:
         """The changes that are made in the middle of a fault.
@@ -333,6 +337,9 @@ class RunPlan:
 
 RECOVERY_S = 3.0
 """Seconds after a fault that must be good before a variant counts as recovered."""
+
+POSTGRES_STARTS_S = 5.0
+"""How long a Postgres that was killed takes, on a busy machine, to be in order again."""
 
 READ_S = 0.1
 """The time of one source read, generously: a local Postgres answers in a few ms."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from harness.authcache.cache import LIVES_PER_TTL
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import Way, check_action
-from harness.domain.faults import ENTRIES, FAULTS, Balancer, fault
+from harness.domain.faults import ENTRIES, FAULTS, Balancer, Verdict, fault, fault_name
 from harness.domain.series import ALL
 from harness.errors import UsageError
 
@@ -416,8 +416,48 @@ class RatioExpectation(_Expectation):
     max: Finite
 
 
+class FaultExpectation(_Expectation):
+    """What faults may do to a variant, whatever the scope of the keys."""
+
+    kind: Literal["fault"]
+    fault: str = ALL
+    """One by its name in the result, or all of the run."""
+    but: list[str] = []
+    """Of all, these are left out."""
+    is_: Verdict | None = Field(None, alias="is")
+    """The verdict."""
+    never: list[Verdict] = []
+    """None of these verdicts."""
+    stampede_max: NonNegative | None = None
+    """Most source reads in a second, in those of a correct cache."""
+    recovery_s_max: NonNegative | None = None
+    """Longest time to recover, in s; it does not scale."""
+    spend_lost_micro_max: NonNegative | None = None
+    """Most spend that no row has, in millionths of a US dollar."""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> FaultExpectation:
+        limits = (self.stampede_max, self.recovery_s_max, self.spend_lost_micro_max)
+        if self.is_ is None and not self.never and all(limit is None for limit in limits):
+            raise ValueError(
+                "a fault expectation asks for nothing: give `is`, `never`, stampede_max, "
+                "recovery_s_max or spend_lost_micro_max"
+            )
+        if self.scope != ALL:
+            raise ValueError("a fault is of all scopes: leave scope out")
+        if self.but and self.fault != ALL:
+            raise ValueError(f"but leaves faults out of all, and fault is [{self.fault}]")
+        return self
+
+    @property
+    def of(self) -> list[str]:
+        """The faults that it names."""
+        return self.but if self.fault == ALL else [self.fault]
+
+
 Expectation = Annotated[
-    CellExpectation | LimitExpectation | RatioExpectation, Field(discriminator="kind")
+    CellExpectation | LimitExpectation | RatioExpectation | FaultExpectation,
+    Field(discriminator="kind"),
 ]
 
 
@@ -517,6 +557,13 @@ class Scenario(_Table):
                 )
             if FAULTS[one.what].replaces == "one" and self.replicas == 1:
                 raise ValueError(f"fault {one.what} needs a second replica, which stays up")
+        known = [fault_name(one.what, one.entry) for one in self.fault]
+        for name in (name for e in self.expect if isinstance(e, FaultExpectation) for name in e.of):
+            if name not in known:
+                raise ValueError(
+                    f"[[expect]] is about the fault [{name}], which the scenario does not have; it "
+                    f"has {', '.join(known) or 'none'}"
+                )
         return self
 
     def batches(self) -> list[int]:

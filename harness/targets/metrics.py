@@ -123,9 +123,13 @@ class Metrics:
             self.registry, series.REDIS_SENT, "Commands sent to Redis.", self._variant, sent
         )
 
-    def redis_outage(self, error: BaseException) -> None:
-        """Redis stopped answering."""
-        logs.redis_outage(error)
+    def redis_outage(self, error: BaseException, *, refused: bool = False) -> None:
+        """Redis stopped answering, or refuses commands."""
+        logs.redis_outage(error, refused=refused)
+
+    def redis_back(self) -> None:
+        """Redis answers again."""
+        logs.redis_back()
 
     def background(self, change: int) -> None:
         """A background task started or ended."""

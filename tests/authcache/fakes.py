@@ -20,6 +20,7 @@ from harness.authcache.switches import Switches
 from harness.authcache.tiers import (
     _BEGUN,
     _CHANGED,
+    _CLAIM_OVER,
     _KEEP,
     _LOGGED,
     _LOST,
@@ -30,8 +31,10 @@ from harness.authcache.tiers import (
     Breaker,
     MemoryTier,
     RedisTier,
+    Trials,
     _is_claim,
     _unframe,
+    fingerprint,
 )
 from harness.authcache.trace import Trace
 from harness.authcache.words import Invalidated, KeyScope, ObjectKind, Tier, WriteOutcome
@@ -110,6 +113,8 @@ class FakeClient:
             await self.hold.wait()
         if self.away:
             raise RedisConnectionError("connection refused")
+        if name == "PING":
+            return b"PONG"
         if name == "EVAL":
             script, n, *rest = words[1:]
             return getattr(self, self.scripts[script])(*rest[:n], *rest[n:])
@@ -157,6 +162,15 @@ class FakeClient:
             self.remove(key)
         return 1
 
+    def claim_over(self, key: str, claim: bytes, px: int, known: str, size: int) -> list[Any]:
+        ran, held = [b"type"], self.get(key)
+        if isinstance(held, bytes):
+            ran.append(b"get")
+            if fingerprint(held[-size:] if size else held) != (known, size):
+                return [ran, 0]
+        self.set(key, claim, px)
+        return [[*ran, b"set"], 1]
+
     def set_newer(self, key: str, claim: bytes, wire: bytes, px: int, fills: int) -> int:
         held = self.get(key)
         if fills == _ONLY_OVER_CLAIM and held != claim:
@@ -201,6 +215,7 @@ class FakeClient:
         return [b"%d" % last, _LOGGED, [line for _, line in news]]
 
     scripts: ClassVar[dict[str, str]] = {
+        _CLAIM_OVER: "claim_over",
         _KEEP: "keep",
         _SET_NEWER: "set_newer",
         _CHANGED: "changed",
@@ -223,6 +238,9 @@ class Recording:
         self.failed: Counter[tuple[ObjectKind, str, KeyScope]] = Counter()
         self.served: list[tuple[Tier, ObjectKind, float]] = []
         self.outages: list[BaseException] = []
+        self.refused = 0
+        """How many of them were refusals."""
+        self.returns = 0
         self.pending = 0
 
     def commit(self, trace: Trace) -> None:
@@ -259,8 +277,12 @@ class Recording:
     def invalidation(self, event: Invalidated, kind: ObjectKind) -> None:
         self.news[event, kind] += 1
 
-    def redis_outage(self, error: BaseException) -> None:
+    def redis_outage(self, error: BaseException, *, refused: bool = False) -> None:
         self.outages.append(error)
+        self.refused += refused
+
+    def redis_back(self) -> None:
+        self.returns += 1
 
     def background(self, change: int) -> None:
         self.pending += change
@@ -312,7 +334,8 @@ class World:
         self.recorder = Recording()
         fake: Any = FakeClient()
         self.client: Any = client if client is not None else fake
-        self.breaker = Breaker(clock=clock or self.clock)
+        probed = switches.redis_outage == "probed"
+        self.breaker: Any = (Trials if probed else Breaker)(clock=clock or self.clock)
         memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries, clock or self.clock)
         redis = RedisTier(self.client, self.recorder, namespace=namespace, breaker=self.breaker)
         self.cache: AuthCache = CACHES[switches.coalescing](

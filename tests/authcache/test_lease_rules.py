@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from harness.authcache.cache import LIVES_PER_TTL, Entry, Found, SourceUnavailableError
-from harness.authcache.coalescing import Lease
+from harness.authcache.coalescing import LIFE_MOST_S, Lease
 from harness.authcache.objects import Team
 from harness.authcache.tiers import RedisTier, _is_claim, _unframe
 from tests.authcache.crowd import TEAM
 from tests.authcache.fakes import TTL_S, FakeClient, World, switched, trace
 from tests.authcache.virtual import virtually
 
-LIFE_S = TTL_S / LIVES_PER_TTL
+LIFE_S = min(TTL_S / LIVES_PER_TTL, LIFE_MOST_S)
 WORKERS = 3
 LEASE = switched(coalescing="lease", backfill_ttl="entry_ttl")
 ROUNDING_S = 1e-5
@@ -187,6 +187,7 @@ class Play:
             for _ in range(WORKERS)
         ]
         for world in self.worlds:
+            world.breaker.open_s = LIFE_S / 6
             keep_watch_of_memory(world, watch)
 
     async def run(self) -> None:

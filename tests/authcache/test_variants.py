@@ -38,6 +38,13 @@ LITELLM_1_84: Mapping[str, Any] = {
     "lookups": "repeated",
     "invalidation": "handler",
     "late_store": "on",
+    "redis_outage": "counted",
+    "unreadable": "kept",
+    "expiry": "exact",
+    "lost_news": "dropped",
+    "source_outage": "waits",
+    "spend_flush": "repeated",
+    "spend_at_end": "lost",
 }
 
 LITELLM_1_83 = {"codec": "raw", "redis": "off", "memory_payload": "object"}

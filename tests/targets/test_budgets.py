@@ -47,7 +47,11 @@ class Postgres:
         """Clear: a flush is written, and its worker does not know."""
         self.answers.set()
 
-    async def add_spend(self, increments: Mapping[Owner, int]) -> dict[Owner, int]:
+    async def add_spend(
+        self,
+        increments: Mapping[Owner, int],
+        flush: Any = None,  # noqa: ARG002 - as `Store` has it
+    ) -> dict[Owner, int]:
         if self.away:
             raise SourceUnavailableError("away")
         self.rows.update(increments)

@@ -11,7 +11,7 @@ import pytest
 
 from harness.authcache.objects import Membership
 from harness.stack.base import Fleet
-from harness.targets.reference.readers import Readers, _lost
+from harness.targets.reference.readers import Readers, lost
 from harness.targets.reference.store import Store, open_pool
 from tests.authcache.virtual import virtually
 from tests.targets.gate import gate_to
@@ -263,7 +263,7 @@ async def test_a_store_reads_again_after_its_idle_connections_were_lost(baseline
         assert len(free) > 1
 
         await gate.shut()
-        await until(lambda: all(_lost(connection) for connection in free))
+        await until(lambda: all(lost(connection) for connection in free))
         await gate.open()
 
         found = await store.user(key.user_id)
@@ -271,3 +271,87 @@ async def test_a_store_reads_again_after_its_idle_connections_were_lost(baseline
         assert found.user_id == key.user_id
         await store.close()
         await asyncio.wait_for(pool.close(), 30)
+
+
+class SilentConnection(FakeConnection):
+    """Waits for ever, and returns to its pool only once it is cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold.clear()
+        self.cut = asyncio.Event()
+
+    def terminate(self) -> None:
+        self.cut.set()
+
+
+class SilentPool(FakePool):
+    """A server that is stopped: what is connected waits, and nothing new is accepted."""
+
+    async def acquire(self) -> FakeConnection:
+        if len(self.made) >= self.connected:
+            await asyncio.Event().wait()
+        one = SilentConnection()
+        self.made.append(one)
+        self.out.append(one)
+        return one
+
+    async def release(self, connection: FakeConnection) -> None:
+        assert isinstance(connection, SilentConnection)
+        await connection.cut.wait()  # as asyncpg, which waits for the server to cancel
+        await super().release(connection)
+
+    connected = 2
+
+
+def test_a_silent_server_holds_no_read_longer_than_its_time() -> None:
+    async def play() -> list[float]:
+        pool: Any = SilentPool(3)
+        one, ended = Readers(pool, 2.0), []
+
+        async def timed(start_s: float) -> None:
+            await asyncio.sleep(start_s)
+            with pytest.raises(TimeoutError):
+                await one.fetchrow("read")
+            ended.append(asyncio.get_running_loop().time() - start_s)
+
+        # Two in their connections, the others wait for one.
+        await asyncio.gather(*(timed(0.1 * i) for i in range(20)))
+        assert pool.out == []
+        return ended
+
+    assert max(virtually(play())) <= 2.0
+
+
+@pytest.mark.parametrize(
+    "cut", [asyncpg.ConnectionDoesNotExistError("gone"), asyncpg.AdminShutdownError("killed")]
+)
+async def test_a_read_whose_connection_is_cut_is_sent_once_more(cut: Exception) -> None:
+    pool: Any = FakePool(3)
+    one = Readers(pool, 2.0)
+    await read(one)
+    pool.made[0].failure = cut
+
+    assert await read(one, "again") == ("again",)
+    assert len(pool.made) == 2
+    pool.made[1].failure = cut
+    pool.refuses = True  # and it does not come back: no third try
+    with pytest.raises(ConnectionRefusedError):
+        await read(one)
+    assert pool.out == []
+
+
+async def test_a_server_that_had_no_more_connections_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, pool = readers(size=4)
+    pool.most = 1
+    await asyncio.gather(*(read(one) for _ in range(6)))
+    assert len(pool.made) == 1
+
+    pool.most = None
+    monkeypatch.setattr("harness.targets.reference.readers.GROWS_AFTER_S", 0.0)
+    one._grows_at = 0.0
+    await asyncio.gather(*(read(one) for _ in range(6)))
+
+    assert len(pool.made) == 3

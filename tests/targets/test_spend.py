@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from harness.authcache.cache import SourceUnavailableError
@@ -40,15 +42,24 @@ class StubStore:
 
     def __init__(self, *, away: bool = False) -> None:
         self.away = away
+        self.loses_answers = False
+        self.flushes: list[tuple[str, int] | None] = []
+        """Those that were committed."""
         self.tries = 0
         self.taken: Counter[Any] = Counter()
 
-    async def add_spend(self, increments: Mapping[Any, int]) -> dict[Any, int]:
+    async def add_spend(
+        self, increments: Mapping[Any, int], flush: tuple[str, int] | None = None
+    ) -> dict[Any, int]:
         self.tries += 1
         if self.away:
             raise SourceUnavailableError("Postgres is away")
         await asyncio.sleep(0)
-        self.taken.update(increments)
+        if flush is None or flush not in self.flushes:
+            self.taken.update(increments)
+            self.flushes.append(flush)
+        if self.loses_answers:
+            raise SourceUnavailableError("the answer to COMMIT is lost")
         return {owner: self.taken[owner] for owner in increments}
 
 
@@ -60,10 +71,10 @@ class Pending:
         self.now += change
 
 
-def writer(store: StubStore, interval_s: float = 0.001) -> tuple[SpendWriter, Pending]:
+def writer(store: StubStore, interval_s: float = 0.001, **how: bool) -> tuple[SpendWriter, Pending]:
     pending = Pending()
     stub: Any = store
-    return SpendWriter(stub, interval_s, pending), pending
+    return SpendWriter(stub, interval_s, pending, **how), pending
 
 
 async def test_increments_are_summed_and_written_together() -> None:
@@ -99,15 +110,103 @@ async def test_what_could_not_be_written_is_kept() -> None:
     assert store.taken == {("key", ("k",)): 11}
 
 
+KEY = ("key", ("k",))
+
+
+async def test_a_flush_whose_commit_got_no_answer_counts_once() -> None:
+    store = StubStore()
+    spend, pending = writer(store, once=True)
+    store.loses_answers = True
+    spend.start()
+    spend.add(*KEY, 5)
+    await until(lambda: store.tries >= 2)
+    spend.add(*KEY, 6)  # is no part of the flush that is repeated
+    assert spend.spent(KEY, 0) == 11
+
+    store.loses_answers = False
+    await until(lambda: pending.now == 0)
+
+    assert store.taken == {KEY: 11}
+    assert len({flush[0] for flush in store.flushes if flush}) == 1
+    assert [flush[1] for flush in store.flushes if flush] == [1, 2]
+    assert spend.spent(KEY, 0, at_least=True) == 11
+    await spend.close()
+
+
+async def test_flushed_again_without_its_number_it_counts_twice() -> None:
+    """What ``spend_flush = once`` is for."""
+    store = StubStore()
+    spend, pending = writer(store)
+    store.loses_answers = True
+    spend.start()
+    spend.add(*KEY, 5)
+    await until(lambda: store.tries >= 1)
+    store.loses_answers = False
+    await until(lambda: pending.now == 0)
+    await spend.close()
+
+    assert store.taken[KEY] > 5
+
+
+@given(
+    st.lists(st.sampled_from(["add", "flush", "away", "answer lost", "well"]), max_size=30),
+)
+def test_whatever_happens_to_flushes_each_increment_counts_once(steps: list[str]) -> None:
+    async def play() -> None:
+        store, added = StubStore(), 0
+        spend, pending = writer(store, once=True)  # and not started: it flushes when told to
+        for step in steps:
+            if step == "add":
+                spend.add(*KEY, 1)
+                added += 1
+            elif step == "flush":
+                await spend._flush()
+            else:
+                store.away, store.loses_answers = step == "away", step == "answer lost"
+            assert spend.spent(KEY, 0) in (added, added + store.taken[KEY])
+        store.away = store.loses_answers = False
+        await spend.close()
+        assert (store.taken[KEY], pending.now) == (added, 0)
+
+    asyncio.run(play())
+
+
+async def test_the_last_flush_is_repeated_until_postgres_takes_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = StubStore(away=True)
+    spend, pending = writer(store, once=True)
+    spend.start()
+    spend.add(*KEY, 5)
+    closing = asyncio.create_task(spend.close())
+    await until(lambda: store.tries >= 2)
+    store.away = False
+    await closing
+
+    assert (store.taken, pending.now) == ({KEY: 5}, 0)
+    assert caplog.records == []
+
+
+async def test_a_writer_that_ends_as_a_release_does_drops_what_it_has() -> None:
+    store = StubStore()
+    spend, _ = writer(store, 3600.0, flushes_at_end=False)
+    spend.start()
+    spend.add(*KEY, 5)
+
+    await spend.close()
+
+    assert store.taken == {}
+
+
 async def test_an_increment_that_comes_while_another_is_written_is_not_lost() -> None:
     store, late = StubStore(), [7]
     spend, pending = writer(store)
     write = store.add_spend
 
-    async def and_one_more(increments: Mapping[Any, int]) -> dict[Any, int]:
+    async def and_one_more(increments: Mapping[Any, int], flush: Any) -> dict[Any, int]:
         if late:
             spend.add("key", ("k",), late.pop())
-        return await write(increments)
+        return await write(increments, flush)
 
     store.add_spend = and_one_more  # type: ignore[method-assign]  # comes in between
     spend.start()

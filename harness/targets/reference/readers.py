@@ -8,10 +8,15 @@ pool, which can replace it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections import deque
 from typing import Any
 
 import asyncpg
+
+GROWS_AFTER_S = 1.0
+"""When a server that had no more connections is asked for one again."""
 
 
 class Readers:
@@ -19,11 +24,16 @@ class Readers:
 
     Args:
         pool: where connections come from; all but one of them may be held here.
+        most_s: for one read, in seconds, waiting for a connection included. A connection on which
+            the time is up is cut: to return it, the pool would wait for the server. None: as long
+            as the pool waits for a statement, and for a connection for ever.
     """
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, most_s: float | None = None) -> None:
         self._pool = pool
-        self._most = pool.get_max_size() - 1
+        self._most_s = most_s
+        self._most = self._allowed = pool.get_max_size() - 1
+        self._grows_at = 0.0
         assert self._most > 0, "a pool has a connection for writes and one for reads"
         self._held = 0
         self._free: list[Any] = []
@@ -31,10 +41,20 @@ class Readers:
         self._closed = False
 
     async def fetchrow(self, statement: str, *arguments: str) -> asyncpg.Record | None:
-        """The first row of a statement. Raises what asyncpg raises."""
+        """The first row of a statement. Raises what asyncpg raises, and TimeoutError."""
+        async with asyncio.timeout(self._most_s):
+            try:
+                return await self._fetchrow(statement, *arguments)
+            except _CUT:
+                if self._most_s is None:
+                    raise
+            # Cut by the server, which may have others: a read does no harm if it is sent twice.
+            return await self._fetchrow(statement, *arguments)
+
+    async def _fetchrow(self, statement: str, *arguments: str) -> asyncpg.Record | None:
         while self._free:
             connection = self._free.pop()
-            if not _lost(connection):
+            if not lost(connection):
                 break
             # Lost while idle: no reason for a read to fail.
             await self._give_back(connection)
@@ -42,10 +62,12 @@ class Readers:
             connection = await self._borrow()
         try:
             row: asyncpg.Record | None = await connection.fetchrow(statement, *arguments)
-        except BaseException:
+        except BaseException as error:
+            if self._most_s is not None and not isinstance(error, asyncpg.PostgresError):
+                cut(connection)
             await self._give_back(connection)
             raise
-        if self._closed or _lost(connection):
+        if self._closed or lost(connection):
             await self._give_back(connection)
         else:
             self._lend(connection)
@@ -59,6 +81,8 @@ class Readers:
 
     async def _borrow(self) -> Any:
         while True:
+            if self._most < self._allowed and time.monotonic() >= self._grows_at:
+                self._most = self._allowed
             while self._held >= self._most:
                 connection = await self._turn()
                 if connection is not None:
@@ -70,7 +94,7 @@ class Readers:
                 self._held -= 1
                 if isinstance(error, asyncpg.TooManyConnectionsError) and self._held:
                     # The server has no more; the ones that we hold suffice.
-                    self._most = self._held
+                    self._most, self._grows_at = self._held, time.monotonic() + GROWS_AFTER_S
                     continue
                 self._wake(None)
                 raise
@@ -105,7 +129,23 @@ class Readers:
         await self._pool.release(connection)
 
 
-def _lost(connection: Any) -> bool:
+_CUT = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+)
+
+
+def cut(connection: Any) -> None:
+    """Close a connection of a pool at once, whatever the server does."""
+    with contextlib.suppress(asyncpg.InterfaceError):  # The pool has taken it back already.
+        connection.terminate()
+
+
+def lost(connection: Any) -> bool:
+    """Whether a connection of a pool is closed, as far as this end knows."""
     try:
         closed: bool = connection.is_closed()
     except asyncpg.InterfaceError:

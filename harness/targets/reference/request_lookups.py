@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,6 +20,8 @@ from harness.targets.reference.problems import UnavailableError
 ABSENT = Found(None, 0.0, SOURCE)
 """The answer if Postgres has no such object, or the key names none."""
 _LOAD = Op.LOAD
+LOOKUPS_S = 3.0
+"""For how long one request waits beyond memory in all, with ``source_outage = bounded``."""
 
 
 class RequestLookups(msgspec.Struct, eq=False):
@@ -37,6 +40,8 @@ class RequestLookups(msgspec.Struct, eq=False):
     """The rest of the last lookup, if `load` gave no answer."""
     membership: Found | None = None
     """For a path that looks it up once, though it has two cache keys."""
+    until: float | None = None
+    """By the clock of the loop, when the request stops to wait; None before it waits at all."""
 
     def load(
         self,
@@ -71,9 +76,12 @@ class RequestLookups(msgspec.Struct, eq=False):
     async def _load_beyond(
         self, kind: ObjectKind, cache_key: str, reason: ReadReason, read: ReadSource
     ) -> Found:
+        if self.until is None and self.cache.switches.source_outage == "bounded":
+            self.until = asyncio.get_running_loop().time() + LOOKUPS_S
         try:
-            found = await self.cache.load_beyond(kind, cache_key, reason, read, self.trace)
-        except SourceUnavailableError as error:
+            async with asyncio.timeout_at(self.until):
+                found = await self.cache.load_beyond(kind, cache_key, reason, read, self.trace)
+        except (SourceUnavailableError, TimeoutError) as error:
             raise UnavailableError(
                 f"The database does not answer and the {kind} is not cached. Try again later."
             ) from error

@@ -71,3 +71,9 @@ CREATE TABLE "LiteLLM_VerificationToken" (
     updated_at timestamp(3) DEFAULT CURRENT_TIMESTAMP
 );
 CREATE INDEX ON "LiteLLM_VerificationToken" (key_alias);
+
+-- Ours: the last flush of spend that each worker committed (the switch spend_flush).
+CREATE TABLE "Harness_SpendFlush" (
+    writer text PRIMARY KEY,
+    number bigint NOT NULL
+);

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import uuid
 from collections import Counter
 from collections.abc import Callable
 
@@ -26,6 +27,8 @@ from harness.targets.reference.auth import Grant
 from harness.targets.reference.budgets import Budgets, Recent
 from harness.targets.reference.store import MICRO, Owner, Store
 
+END_S = 4.0
+"""For the last flushes of a worker that is asked to end."""
 PIPELINE_TTL_S = 60.0
 """Hard-coded in LiteLLM's ``update_cache``."""
 
@@ -38,6 +41,9 @@ class SpendWriter:
         interval_s: seconds between flushes.
         pending: called with +n for increments added and -n for increments written.
         copies_live_s: the greatest age at which a copy of an object is served.
+        once: whether a flush that may have been committed is repeated under its number, and so
+            counts once; otherwise its increments are flushed again, with those that came since.
+        flushes_at_end: whether `close` flushes.
     """
 
     def __init__(
@@ -46,6 +52,9 @@ class SpendWriter:
         interval_s: float,
         pending: Callable[[int], None],
         copies_live_s: float = math.inf,
+        *,
+        once: bool = False,
+        flushes_at_end: bool = True,
     ) -> None:
         self._store = store
         self._interval_s = interval_s
@@ -53,6 +62,12 @@ class SpendWriter:
         self._waiting: Counter[Owner] = Counter()
         self._writing: Counter[Owner] = Counter()
         """The flush under way: Postgres may have it or not."""
+        self._written = 0
+        """Increments in it."""
+        self._name, self._number = uuid.uuid4().hex, 0
+        """By which Postgres knows this writer, and the flush under way."""
+        self._once = once
+        self._flushes_at_end = flushes_at_end
         self._totals = Recent(copies_live_s)
         """What Postgres held after this worker's last increment. A copy that is served later than
         that was read after it."""
@@ -86,18 +101,28 @@ class SpendWriter:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Flush and stop. Increments that Postgres refuses even now are logged as lost."""
+        """Flush and stop, within `END_S`. Increments that are not written then are logged as lost.
+
+        A writer that does not flush at the end drops them in silence, as a release does.
+        """
         self._stop.set()
-        if self._task is not None:
-            await self._task
-        await self._flush()
-        if self._waiting:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                if self._task is not None:
+                    await self._task
+                if not self._flushes_at_end:
+                    return
+                await self._flush()
+                while self._once and (self._waiting or self._writing):
+                    await asyncio.sleep(self._interval_s)
+                    await self._flush()
+        if lost := self._waiting + self._writing:
             logs.say(
                 logging.ERROR,
                 logs.Signature.SPEND_UPDATE_FAILED,
                 KeyScope.UNKNOWN,
                 "Spend of %d micro-units is lost: Postgres did not answer before shutdown",
-                sum(self._waiting.values()),
+                sum(lost.values()),
             )
 
     async def _run(self) -> None:
@@ -108,21 +133,25 @@ class SpendWriter:
             await self._flush()
 
     async def _flush(self) -> None:
-        if not self._waiting:
-            return
-        batch, count = self._waiting, self._count
-        self._waiting, self._count, self._writing = Counter(), 0, batch
+        if not self._writing:
+            if not self._waiting:
+                return
+            self._writing, self._written = self._waiting, self._count
+            self._waiting, self._count = Counter(), 0
+            self._number += 1
+        flush = (self._name, self._number) if self._once else None
         try:
-            totals = await self._store.add_spend(batch)
+            totals = await self._store.add_spend(self._writing, flush)
         except SourceUnavailableError:
-            self._waiting.update(batch)
-            self._count += count
+            if not self._once:
+                self._waiting.update(self._writing)
+                self._count += self._written
+                self._writing = Counter()
             return
-        finally:
-            self._writing = Counter()
+        self._writing = Counter()
         for owner, micro in totals.items():
             self._totals.put(owner, micro)
-        self._pending(-count)
+        self._pending(-self._written)
 
 
 class SpendPath:

@@ -17,7 +17,7 @@ from harness.authcache.cache import SourceUnavailableError
 from harness.authcache.objects import Key, Membership, Team, User
 from harness.authcache.words import ObjectKind
 from harness.domain.reads import LOG_SIZE, LoggedRead, object_id
-from harness.targets.reference.readers import Readers
+from harness.targets.reference.readers import Readers, cut, lost
 
 COMBINED_VIEW = """
 SELECT v.token, v.key_name, v.key_alias, v.user_id, v.team_id, v.spend, v.expires, v.models,
@@ -86,6 +86,13 @@ ADD_SPEND: Mapping[str, str] = {
         " RETURNING user_id, team_id, spend"
     ),
 }
+
+COUNT_FLUSH = """
+INSERT INTO "Harness_SpendFlush" (writer, number) VALUES ($1, $2)
+ON CONFLICT (writer) DO UPDATE SET number = $2 WHERE "Harness_SpendFlush".number < $2
+RETURNING number
+""".strip()
+"""In the transaction of a flush: answers with no row if a flush of that number is committed."""
 
 # What management calls send. Each answers with rows, so that none of them has to read an object:
 # that would be a read that no cache asked for.
@@ -191,13 +198,21 @@ class Store:
         pool: made by `open_pool`.
         membership: the model of a membership, by the variant's reading rule.
         latency_s: the premise of a slow source: seconds that each read of an object takes longer.
+        bounded: whether a read and a transaction end in time whatever Postgres does, waiting for a
+            connection included; otherwise each statement has a time-out of its own.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, membership: type[Membership], *, latency_s: float = 0.0
+        self,
+        pool: asyncpg.Pool,
+        membership: type[Membership],
+        *,
+        latency_s: float = 0.0,
+        bounded: bool = False,
     ) -> None:
         self._pool = pool
-        self._readers = Readers(pool)
+        self._readers = Readers(pool, READ_S if bounded else None)
+        self._transaction_s = TRANSACTION_S if bounded else None
         self._membership = membership
         self._latency_s = latency_s
         self._log: deque[LoggedRead] = deque(maxlen=LOG_SIZE)
@@ -259,24 +274,36 @@ class Store:
         fields = {name: row[name] for name in ("user_id", "team_id", "spend", "budget_id")}
         return self._membership(**fields, litellm_budget_table=budget)
 
-    async def add_spend(self, increments: Mapping[Owner, int]) -> dict[Owner, int]:
+    async def add_spend(
+        self, increments: Mapping[Owner, int], flush: tuple[str, int] | None = None
+    ) -> dict[Owner, int]:
         """Add increments, in micro-units, in one transaction.
+
+        Args:
+            increments: by row.
+            flush: the writer and the number of the flush, greater than those before. Flushed
+                again under its number, what was committed already is not added again. A flush
+                that is still under way on a connection that was lost holds its writer's row, so
+                the next one waits for its end.
 
         Returns:
             What each row has spent now, in micro-units: the increments of all workers so far. Rows
             that do not exist are left out.
 
         Raises:
-            SourceUnavailableError: nothing was written.
+            SourceUnavailableError: nothing was written, unless Postgres went away at the COMMIT.
         """
         # One order for all replicas: two flushes that lock the same rows in different orders
         # would deadlock.
-        by_kind: dict[str, list[tuple[Any, ...]]] = {}
+        by_kind: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
         for (kind, ids), micro in sorted(increments.items()):
-            by_kind.setdefault(kind, []).append((micro / MICRO, *ids))
+            by_kind.setdefault(kind, []).append((micro, ids))
         totals: dict[Owner, int] = {}
         async with self.transaction() as connection:
-            for kind, rows in by_kind.items():
+            counted = flush is not None and await connection.fetchval(COUNT_FLUSH, *flush) is None
+            for kind, amounts in by_kind.items():
+                # What is counted already adds nothing, and still answers with the totals.
+                rows = [(0.0 if counted else micro / MICRO, *ids) for micro, ids in amounts]
                 for row in await connection.fetchmany(ADD_SPEND[kind], rows):
                     totals[kind, tuple(row[:-1])] = to_micro(row[-1])
         return totals
@@ -291,12 +318,35 @@ class Store:
                 COMMIT, nothing was written.
         """
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield connection
+            async with asyncio.timeout(self._transaction_s):
+                connection = await self._pool.acquire()
+                try:
+                    async with self._committed(connection):
+                        yield connection
+                finally:
+                    await self._pool.release(connection)
         except asyncpg.UniqueViolationError:
             raise
         except _AWAY as error:
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error
+
+    @contextlib.asynccontextmanager
+    async def _committed(self, connection: Connection) -> AsyncIterator[None]:
+        """A transaction. When its time is up the connection is cut.
+
+        To roll it back, and to return it to the pool, would take as long as Postgres is silent.
+        """
+        change = connection.transaction()
+        try:
+            await change.start()
+            yield
+            await change.commit()
+        except BaseException as error:
+            if self._transaction_s is not None and isinstance(error, _SILENT):
+                cut(connection)
+            elif not lost(connection) and connection.is_in_transaction():
+                await change.rollback()
+            raise
 
     async def spend(self, owner: Owner) -> int:
         """What an owner has spent, in micro-units: one read of its object. 0 where it has no row.
@@ -340,6 +390,11 @@ class Store:
         return None if row is None else dict(row)
 
 
+READ_S = 2.0
+"""For one read of an object, waiting for a connection included, where Postgres is bounded."""
+TRANSACTION_S = 3.0
+"""For one transaction, likewise."""
+_SILENT = (asyncio.CancelledError, TimeoutError)
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 

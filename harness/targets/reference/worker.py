@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import asyncpg
@@ -13,7 +14,7 @@ from harness.authcache.codecs import load_codec
 from harness.authcache.invalidation import MECHANISMS, Invalidation
 from harness.authcache.layout import LAYOUTS
 from harness.authcache.objects import Membership, MembershipDefaultNone
-from harness.authcache.tiers import Breaker, MemoryTier, RedisTier
+from harness.authcache.tiers import Breaker, MemoryTier, RedisTier, Trials
 from harness.authcache.trace import NullRecorder, Recorder
 from harness.domain.served import COST_HEADER, WORKER_HEADER
 from harness.errors import SetupError
@@ -29,6 +30,8 @@ from harness.targets.workers import worker_name
 
 CONNECT_S = 2.0
 """For one try to listen to Redis: on a busy machine it can exceed a command's time-out."""
+POOL_CLOSES_S = 1.0
+"""For connections to end when the worker does: Postgres may be silent."""
 FLUSHES_KEPT = 10
 """How many flushes a spend counter outlives the oldest copy of its owner's object."""
 
@@ -59,6 +62,7 @@ class Worker:
             pool,
             MembershipDefaultNone if defaulting else Membership,
             latency_s=settings.source_latency_ms / 1000,
+            bounded=switches.source_outage == "bounded",
         )
         self._layout = LAYOUTS[switches.key_layout]
         memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries)
@@ -77,7 +81,12 @@ class Worker:
             self.store, self._layout, self.invalidation, settings.master_key
         )
         self._writer = SpendWriter(
-            self.store, settings.spend_flush_s, recorder.background, self.cache.copies_live_s
+            self.store,
+            settings.spend_flush_s,
+            recorder.background,
+            self.cache.copies_live_s,
+            once=switches.spend_flush == "once",
+            flushes_at_end=switches.spend_at_end == "flushed",
         )
         self._writer.start()
         budgets = Budgets(
@@ -109,16 +118,26 @@ class Worker:
         if self.spend is not None:
             await self.spend.close()
         await self._writer.close()
+        if self.cache.redis is not None:
+            await self.cache.redis.close()
         if self._redis is not None:
             await self._redis.aclose()
         await self.store.close()
-        await self._pool.close()
+        try:
+            async with asyncio.timeout(POOL_CLOSES_S):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
 
     def _redis_tier(self, recorder: Recorder) -> RedisTier | None:
         if self._redis is None:
             return None
+        probed = self.settings.switches.redis_outage == "probed"
         return RedisTier(
-            self._redis, recorder, namespace=self.settings.redis_namespace, breaker=Breaker()
+            self._redis,
+            recorder,
+            namespace=self.settings.redis_namespace,
+            breaker=Trials() if probed else Breaker(),
         )
 
 
@@ -146,7 +165,11 @@ async def open_worker(settings: ProxySettings) -> Worker:
         ) from error
     redis: BatchingClient | None = None
     if settings.switches.redis == "on" and settings.redis_url is not None:
-        redis = BatchingClient(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        redis = BatchingClient(
+            settings.redis_url,
+            timeout_s=settings.redis_timeout_s,
+            fails_together=settings.switches.redis_outage == "probed",
+        )
         await redis.open()
         if metrics is not None:
             metrics.redis_sends(redis.sent)

@@ -50,6 +50,8 @@ REFERENCE_OTHERS: Others = (
             r" SET spend = spend \+ \$1 WHERE"
             r" (?:token|user_id|team_id) = \$2(?: AND team_id = \$3)?"
             r"(?: RETURNING [a-z_, ]+)?"
+            r'|INSERT INTO "Harness_SpendFlush" .*',
+            re.DOTALL,
         ),
     ),
     (
