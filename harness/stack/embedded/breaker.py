@@ -254,7 +254,7 @@ class EmbeddedBreaker:
             try:
                 yield 0
             finally:
-                await client.acl_setuser("default", enabled=True, commands=["+del", "+unlink"])
+                await client.acl_setuser("default", enabled=True, commands=["+@all"])
             refused = await _stat(client, "stats", "acl_access_denied_cmd") - before
         yield refused
 

@@ -8,11 +8,13 @@ import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import ReplicaSockets, hold, listen
+from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
 from harness.stack.dsn import port_of
 from harness.stack.embedded.readiness import check_origins, wait_until_ready
@@ -143,7 +145,9 @@ class Replicas:
         with contextlib.ExitStack() as held:
             # Else the system could give a port to an outgoing connection.
             for port in ports:
-                held.enter_context(hold(port))
+                # Workers of the one before may take a moment to end.
+                keep = partial(hold, port)
+                held.enter_context(await wait_until(keep, _KILL_GRACE_S, retry=(OSError,)))
             await asyncio.sleep(after_s)
         with contextlib.ExitStack() as opened:
             clients, *metrics = (opened.enter_context(listen(port)) for port in ports)
