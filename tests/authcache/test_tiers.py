@@ -167,7 +167,10 @@ def test_the_read_time_travels_beside_the_payload(payload: bytes, read_at: float
     assert stamp == pytest.approx(read_at, abs=1e-6)
 
 
-@pytest.mark.parametrize("foreign", [b'{"user_id": null}', b"", b"x", b"\xff 1", b" "])
+@pytest.mark.parametrize(
+    "foreign",
+    [b'{"user_id": null}', b"", b"x", b"\xff 1", b" ", b"1700000000.0", b"nan 1", b"inf 1"],
+)
 def test_a_value_without_a_read_time_is_all_payload(foreign: bytes) -> None:
     back, stamp = _unframe(foreign)
 

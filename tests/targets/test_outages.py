@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -121,7 +122,8 @@ async def test_redis_is_asked_again_when_it_is_back(
                 assert len(caplog.records) == outage
                 await gate.open()
                 assert one.worker.cache.redis is not None
-                one.worker.cache.redis._breaker._open_until = 0.0  # its time is up
+                breaker: Any = one.worker.cache.redis._breaker
+                breaker._open_until = 0.0  # its time is up
                 asked = one.counters().sum("authcache_redis_gets_total")
                 key = keys[10 * outage]
                 await one.ok(key)

@@ -203,7 +203,9 @@ async def test_an_increment_that_comes_while_another_is_written_is_not_lost() ->
     spend, pending = writer(store)
     write = store.add_spend
 
-    async def and_one_more(increments: Mapping[Any, int], flush: Any) -> dict[Any, int]:
+    async def and_one_more(
+        increments: Mapping[Any, int], flush: tuple[str, int] | None = None
+    ) -> dict[Any, int]:
         if late:
             spend.add("key", ("k",), late.pop())
         return await write(increments, flush)
