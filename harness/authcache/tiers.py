@@ -386,7 +386,7 @@ class RedisTier:
         (answer,) = await self._answers(self._client.send("EVAL", _CLAIM_OVER, 1, *words))
         ran, taken = answer
         for command in ran:
-            if command == b"get":
+            if command != b"set":  # TYPE counts as a read, too
                 self._observer.redis_get("script")
         self._add_ran({command.decode(): 1 for command in ran})
         return bool(taken)
@@ -527,10 +527,10 @@ class RedisTier:
             self._observer.redis_get("generation")
             ran["zrangebyscore"] = 1
         elif how == _BEGUN:
-            ran |= {"time": 1, "incrby": 1}
+            ran |= {"time": 1, "incrby": 1, "zadd": 1}
         self._add_ran(ran)
         known = how in (_SAME, _LOGGED)
-        return int(last), [line.decode() for line in news] if known else None
+        return int(last), [line.decode() for line in news if line] if known else None
 
     async def _scripts(
         self, script: str, last: str, *calls: tuple[str, tuple[bytes | int, ...]]
@@ -709,7 +709,9 @@ local held = redis.call('GET', KEYS[1])
 if not held then
   local t = redis.call('TIME')
   local n = redis.call('INCRBY', KEYS[1], string.format('%d', t[1] * 1000000 + t[2]))
-  return {{string.format('%d', n), {_BEGUN}, {{}}}}
+  local number = string.format('%d', n)
+  redis.call('ZADD', KEYS[2], number, '')
+  return {{number, {_BEGUN}, {{}}}}
 end
 local behind = tonumber(held) - tonumber(ARGV[1])
 if behind == 0 then return {{held, {_SAME}, {{}}}} end
@@ -718,7 +720,7 @@ local news = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf')
 return {{held, #news > 0 and {_LOGGED} or {_GONE}, news}}
 """
 """Number, log; the number that the caller knows, depth of the log. A log without the last change
-has been evicted."""
+has been evicted; one that begins has a line without news."""
 
 
 def fingerprint(payload: bytes) -> tuple[str, int]:

@@ -291,6 +291,7 @@ class FakeClient:
         if not self.numbers:
             self.may("incrby")
             self.numbers.append(int(time.time() * 1e6))
+            self.log[""] = self.numbers[-1]
             return [b"%d" % self.numbers[-1], _BEGUN, []]
         last = self.numbers[-1]
         if last == number:
