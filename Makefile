@@ -25,25 +25,25 @@ help: ## List targets and variables
 			variables = variables sprintf("  %-17s %s\n", part[1], part[2]) } \
 		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
 
-#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, aa)
-#= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock, compat)
-#= SCENARIO=name    - what to run (loadtest, fleet, ui, up, aa); default issue-27874
-#= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock)
+#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, faults, aa)
+#= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock, faults, compat)
+#= SCENARIO=name    - what to run (loadtest, fleet, ui, up, faults, aa); default issue-27874, of faults faults
+#= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock, faults)
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
-#= STACK=name        - where the servers come from (loadtest): embedded or compose
+#= STACK=name        - where the servers come from (loadtest, faults): embedded or compose
 #= REPO=path        - a checkout of LiteLLM (referee); BASE=rev and HEAD=rev are revisions of it
 #= SOURCE=name      - the head, without REPO; AGAINST=name its base (referee)
 #= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
 #= ROUNDS=n         - rounds of windows (loadtest, twins, history)
-#= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest, clock)
+#= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest, clock, faults)
 #= PORT=n           - first port of the replicas (fleet); of the web UI (ui), default 8089
 #= LOCUST_WORKERS=n - processes that drive the load under a Locust master (ui, up)
 #= GRAFANA=on|off   - with or without Grafana (up)
 #= TARGET=litellm   - the release in LITELLM_IMAGE, from its official image (up)
-#= ONLY=a,b         - which pairs, by variant or release (twins), or actions (clock); default all
+#= ONLY=a,b         - which pairs, by variant or release (twins), actions (clock) or faults (faults); default all
 #= CONFIG=my.yaml   - LiteLLM's config.yaml of your own; KEEP_CALLBACKS=1 (loadtest, fleet, ui)
 #= ENVIRONMENT=litellm==X - whose environment trees and wheels of LiteLLM run in (loadtest, fleet, ui)
-#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history, clock)
+#= RELAX=a,b        - packages a release may have in another version, or lack (loadtest, fleet, ui, history, clock, faults)
 #= SCOPES=a,b       - key scopes of every action (clock); default: each in one
 #= CHANGES=n        - changes of each action and scope (clock); default 1
 #= TTL_S=n          - TTL in seconds (clock); default 10
@@ -54,7 +54,7 @@ help: ## List targets and variables
 #= PAIRS=n          - pairs of fleets to measure (aa); default 10
 #= STRICT=1         - exit with 3 where nothing is expected of the variants (loadtest); with 1 where a worker is over its promise (clock)
 #= PROMETHEUS=x     - auto, on or off: record the run with Prometheus (loadtest)
-#= RUN=id           - which run (report, prometheus), default latest; a finished run (twins, history, clock)
+#= RUN=id           - which run (report, prometheus), default latest; a finished run (twins, history, clock, faults)
 #= RUNS='a b'       - which runs (compare)
 #= ARGS='-k word'   - more pytest options (test, test-unit, coverage, test-wheel)
 #= PYTHON=python3   - the Python to create .venv with
@@ -100,6 +100,13 @@ clock: runtime ## Change keys, teams and users, and time how long each worker se
 		$(call option,WATCH_TTLS,watch-ttls) $(call option,OVERRIDE,override) \
 		$(call option,RELAX,relax) $(call option,RUN,from) $(if $(STRICT),--strict) \
 		$(if $(IDLE),--idle)
+
+.PHONY: faults
+faults: runtime ## Break Redis, Postgres and replicas under load, and show what callers saw
+	@exec $(BIN)/harness faults $(call option,VARIANTS,variants) $(call option,REPLICAS,replicas) \
+		$(call option,SCENARIO,scenario) $(call option,WORKERS,workers) $(call option,ONLY,only) \
+		$(call option,OVERRIDE,override) $(call option,RELAX,relax) \
+		$(call option,STACK,stack) $(call option,RUN,from)
 
 .PHONY: compat
 compat: runtime ## Show who can read whose entries in Redis, and which rollout is safe

@@ -103,12 +103,12 @@ def _ledger() -> str:
             rule.counted_by,
             rule.cannot_see,
             rule.in_changes or "the same",
+            rule.in_fault.says.replace(" - ", f" {_MINUS} "),
         )
         for rule in RULES
     ]
-    return _table(
-        ("equation", "left = right", "counted by", "cannot see", "in a window of changes"), rows
-    )
+    heads = ("equation", "left = right", "counted by", "cannot see")
+    return _table((*heads, "in a window of changes", "in a window of a fault"), rows)
 
 
 def _plants() -> str:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.analysis.clock import Figures, freshness
-from harness.analysis.expectations import applicable, bounds, hold
+from harness.analysis.expectations import Estimated, applicable, bounds, hold
+from harness.analysis.faults import fault_results, hold_faults
 from harness.analysis.intervals import per_bound
 from harness.analysis.reads import PLAIN_ERROR
 from harness.analysis.variant import combined_view, variant_result
 from harness.analysis.verdict import invalidities, judge
 from harness.domain.result import (
     ExpectationResult,
+    FaultResult,
     Generator,
     Ledger,
     LoadSettings,
@@ -25,7 +27,7 @@ from harness.domain.result import (
 from harness.observe.evidence import Evidence
 from harness.observe.ledger import ledger, reconcile
 from harness.plan.plan import RunPlan
-from harness.scenario.schema import Expectation, RatioExpectation
+from harness.scenario.schema import Expectation, FaultExpectation, RatioExpectation
 
 
 def analyse(
@@ -102,6 +104,7 @@ def analyse(
         sizing=list(plan.sizing),
         variants=variants,
         freshness=found.freshness,
+        faults=found.faults,
         combined_view=combined_view(plan, evidence),
         ledger=found.book,
         generator=generator,
@@ -135,6 +138,7 @@ class _Findings(NamedTuple):
 
     variants: dict[str, VariantResult]
     freshness: dict[str, Figures]
+    faults: dict[str, dict[str, FaultResult]]
     unmeasured: list[str]
     book: Ledger
     generator: Generator
@@ -166,7 +170,10 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
         premises=plan.planted_null_user,
         time_scale=plan.scenario.time_scale,
     )
-    held = [e for e in wanted if _can_be_held(e, measured)]
+    faults = {
+        arm.name: fault_results(plan, arm, windows[arm.name], samples_dir) for arm in plan.arms
+    }
+    held = [e for e in wanted if not isinstance(e, FaultExpectation) and _can_be_held(e, measured)]
     error = per_bound(bounds(held), plan.scenario.looks)
     variants = {
         arm.name: variant_result(
@@ -185,15 +192,17 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
     return _Findings(
         variants=variants,
         freshness={name: by for name, by in fresh.items() if by},
+        faults={name: by for name, by in faults.items() if by},
         unmeasured=_unmeasured(plan, evidence),
         book=book,
         generator=generator,
         invalid=invalidities(evidence, book, generator, limits),
         wanted=wanted,
         error=error,
-        expectations=hold(
-            held, variants, error=error, bad_share_max=limits.bad_share_max, freshness=fresh
-        ),
+        expectations=[
+            *hold(held, variants, error=error, bad_share_max=limits.bad_share_max, freshness=fresh),
+            *hold_faults([e for e in wanted if isinstance(e, FaultExpectation)], faults),
+        ],
     )
 
 
@@ -218,7 +227,7 @@ def _rounds(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> i
     return measured if complete and measured else plan.scenario.rounds
 
 
-def _can_be_held(expectation: Expectation, variants: Collection[str]) -> bool:
+def _can_be_held(expectation: Estimated, variants: Collection[str]) -> bool:
     """Whether its variants were measured; a run that was cut short has fewer."""
     other = expectation.to if isinstance(expectation, RatioExpectation) else expectation.variant
     return expectation.variant in variants and other in variants

@@ -43,6 +43,9 @@ _MOST_ROUNDS = 1000
 Figure = Callable[[VariantResult, str, ObjectKind | None], float | None]
 
 
+Estimated = CellExpectation | LimitExpectation | RatioExpectation
+"""Expectations whose figures have intervals: all but those about faults."""
+
 Fresh = Mapping[str, Mapping[str, Freshness]]
 """What became of a variant's changes, by action and key scope."""
 
@@ -144,7 +147,7 @@ def _scaled(e: Expectation, time_scale: float) -> dict[str, float]:
     return {name: bound * time_scale for name, bound in bounds.items() if bound is not None}
 
 
-def bounds(expectations: Sequence[Expectation]) -> int:
+def bounds(expectations: Sequence[Estimated]) -> int:
     """The limits that they assert: a band has two, everything else one."""
     return sum(
         (e.min is not None) + (e.max is not None) if isinstance(e, LimitExpectation) else 1
@@ -153,7 +156,7 @@ def bounds(expectations: Sequence[Expectation]) -> int:
 
 
 def hold(
-    expectations: Sequence[Expectation],
+    expectations: Sequence[Estimated],
     variants: Mapping[str, VariantResult],
     *,
     error: float,
@@ -182,7 +185,7 @@ class Level(NamedTuple):
 
 
 def _hold_one(
-    e: Expectation,
+    e: Estimated,
     variants: Mapping[str, VariantResult],
     fresh: Mapping[str, Fresh],
     level: Level,
@@ -329,7 +332,7 @@ def _quotient(above: MeasuredFigure | None, below: MeasuredFigure | None) -> Mea
 
 
 def _judged(
-    e: Expectation,
+    e: Estimated,
     found: _Found,
     figure: MeasuredFigure | None,
     least: float | None,
@@ -340,7 +343,7 @@ def _judged(
 
 
 def _outcome(
-    e: Expectation, found: _Found, figure: MeasuredFigure | None, decision: Decision
+    e: Estimated, found: _Found, figure: MeasuredFigure | None, decision: Decision
 ) -> ExpectationResult:
     measured = because(found.blind) if found.blind else found.text or "not measured"
     if found.blind or found.text is None:

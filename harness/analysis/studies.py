@@ -10,9 +10,11 @@ from packaging.version import Version
 
 from harness.analysis.twins import Pair
 from harness.domain.changes import ACTIONS
+from harness.domain.faults import fault_name
+from harness.domain.series import ALL
 from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
-from harness.scenario.schema import PROMISE_TTLS, Scenario
+from harness.scenario.schema import PROMISE_TTLS, FaultExpectation, Scenario
 from harness.targets.registry import (
     is_release_name,
     known_releases,
@@ -177,6 +179,51 @@ def clock_notes(scenario: Scenario, variants: int) -> list[str]:
         "fresher than it is: name fewer."
     )
     return [found, asked, *([left] if idle else []), *([crowded] if entries > MOST_ENTRIES else [])]
+
+
+def faults(scenario: Scenario, only: Sequence[str] | None = None) -> Scenario:
+    """A scenario with some of its faults, and with what is expected of these.
+
+    Args:
+        scenario: with the command line's changes applied.
+        only: names of faults, as the sheet has them or as ``redis-poison`` for all of that kind;
+            None for all.
+
+    Raises:
+        UnknownNameError: the scenario has no such fault.
+        UsageError: it has none, or none is named.
+    """
+    if not scenario.fault:
+        raise UsageError(
+            f"The scenario [{scenario.name}] has no [[fault]]. Use one that has, as faults."
+        )
+    if only is None:
+        return scenario
+    known = [(one, fault_name(one.what, one.entry)) for one in scenario.fault]
+    for name in only:
+        if all(name not in (one.what, known_as) for one, known_as in known):
+            raise UnknownNameError("fault", name, [known_as for _, known_as in known])
+    kept = [(one, name) for one, name in known if not {one.what, name}.isdisjoint(only)]
+    if not kept:
+        raise UsageError("No fault is named. Leave ONLY out to plant all of the scenario.")
+    names = {name for _, name in kept}
+    asked = [
+        _of_faults(e, names) if isinstance(e, FaultExpectation) else e for e in scenario.expect
+    ]
+    return scenario.model_copy(
+        update={
+            "fault": [one for one, _ in kept],
+            "expect": [e for e in asked if e is not None],
+        }
+    )
+
+
+def _of_faults(e: FaultExpectation, names: set[str]) -> FaultExpectation | None:
+    """An expectation about some faults; None where it is about none of them."""
+    but = [name for name in e.but if name in names]
+    if e.fault not in (ALL, *names) or len(but) == len(names):
+        return None
+    return e.model_copy(update={"but": but})
 
 
 def _wanted(

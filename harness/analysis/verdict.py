@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.domain.faults import FAULTS
 from harness.domain.result import ExpectationResult, Generator, Ledger
 from harness.domain.series import INSTRUMENT_ERROR_TYPES, INSTRUMENT_ERRORS
 from harness.errors import (
@@ -49,6 +50,13 @@ def invalidities(
         for w in windows
         if w.fallen
     ]
+    reasons += [
+        f"The fault {w.fault.planned.name} of {w.variant} took no effect in window {w.name}: "
+        f"{FAULTS[w.fault.planned.what].proof}: 0. {w.fault.detail} Check that the variant uses "
+        "that part, and that the load asks for it while the fault lasts; then run again."
+        for w in windows
+        if w.fault is not None and not w.fault.bit
+    ]
     reasons += _instrument_errors(windows)
     reasons += [
         f"The ledger does not balance: {e.name} of {e.variant} in {e.window}: "
@@ -76,6 +84,7 @@ def _refused_changes(windows: Sequence[Evidence]) -> list[str]:
         f"{change.scope}, was refused in {window.name}: answered {change.status}: {change.detail} "
         "Look at the replicas' logs, or leave this change out of the scenario."
         for window in windows
+        if window.fault is None
         for change in window.changes
         if change.outcome == "refused"
     ]

@@ -4,6 +4,7 @@
 that are not 0), what Postgres and Redis counted, what the generator counted, the truth by key, and
 every source read (`harness.domain.reads.ObjectRead`) of the window and of its warm-up. Of a window
 of changes it holds each change and every version of the truth, enough to judge the samples anew.
+Of a window with a fault it holds what came of the fault, and every scrape of the replicas.
 docs/method.md describes the fields.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from harness.observe.counters import Counters
 from harness.observe.evidence import Evidence
-from harness.observe.snapshots import Snapshot
+from harness.observe.snapshots import Scrape, Snapshot
 
 
 def write_window(folder: Path, evidence: Evidence) -> Path:
@@ -43,11 +44,18 @@ def write_window(folder: Path, evidence: Evidence) -> Path:
         "pause_s": evidence.pause_s,
         "promise_s": evidence.promise_s,
         "changes": [dataclasses.asdict(change) for change in evidence.changes],
+        "fault": None if evidence.fault is None else dataclasses.asdict(evidence.fault),
+        "scrapes": [_scrape(scrape) for scrape in evidence.scrapes],
         "not_counted": dict(evidence.not_counted),
     }
     with gzip.open(path, "wt", encoding="utf-8") as file:
         json.dump(body, file)
     return path
+
+
+def _scrape(scrape: Scrape) -> dict[str, Any]:
+    pages = [None if page is None else _counters(page) for page in scrape.workers]
+    return {"at_s": scrape.at_s, "workers": pages, "log_bytes": scrape.log_bytes}
 
 
 def _snapshot(snapshot: Snapshot) -> dict[str, Any]:

@@ -12,6 +12,7 @@ _COMMANDS = {
     "ask": "referee",
     "bisect": "referee",
     "clock": "runs",
+    "faults": "runs",
     "codecs": "lists",
     "compare": "lists",
     "compat": "lists",

@@ -1,4 +1,4 @@
-"""Commands that start fleets: `loadtest`, `fleet`, `ui`, `twins`, `history`, `clock`, `aa`."""
+"""Commands that start fleets: `loadtest`, `fleet`, `ui`, and the studies from `twins` to `aa`."""
 
 from __future__ import annotations
 
@@ -158,6 +158,27 @@ def clock() -> None:
 
     Exit codes: 0 the table is complete, 1 with --strict: a worker was over its promise, 3 a change
     could not be timed, 4 invalid run.
+    """
+
+
+@click.command(cls=LazyCommand, body="harness.cli.commands.studies:faults")
+@VARIANTS
+@click.option("--scenario", default="faults", show_default=True, metavar="NAME|FILE")
+@REPLICAS
+@WORKERS
+@click.option("--only", callback=names, metavar="A,B", help="Faults, as redis-hang.")
+@OVERRIDES
+@VARIANTS_FILE
+@RELAX
+@click.option("--stack", type=click.Choice(STACKS), default=EMBEDDED, show_default=True)
+@FINISHED
+@click.option("--write", is_flag=True, help="In a checkout: write docs/faults.md.")
+@RUNS_DIR
+def faults() -> None:
+    """Break Redis, Postgres and replicas under load, and show what callers saw of each fault.
+
+    Exit codes: 0 all expectations hold, 1 one failed, 3 one is undecided, 4 invalid run, as where a
+    fault took no effect.
     """
 
 

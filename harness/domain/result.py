@@ -16,11 +16,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from harness.domain.faults import Verdict
 from harness.domain.series import (
     ActionName,
     AgeName,
     CodecOp,
     ErrorKind,
+    FaultName,
     Group,
     ObjectName,
     OutcomeName,
@@ -38,8 +40,8 @@ from harness.domain.series import (
 
 SCHEMA_VERSION = 2
 
-Phase = Literal["cold_fill", "measured", "refusals", "changes"]
-"""Purpose of a window."""
+Phase = Literal["cold_fill", "measured", "refusals", "changes", "faults", "recovered"]
+"""Purpose of a window; ``recovered`` comes after each fault."""
 
 Cell = Literal["hidden", "broken", "stale", "wasteful", "healthy"]
 """The worst first."""
@@ -341,6 +343,85 @@ class Freshness(_Part):
     right_by_age: dict[AgeName, AgeShare] = {}
     """Replies by the time since the change was answered, with an old or a new answer, in ranges
     that end at 1 s, one TTL, the promise and the window's end."""
+
+
+class FaultSecond(_Part):
+    """One second of a window with a fault."""
+
+    second: int
+    """Since the start of the window. A request counts in the second in which it was due."""
+    ok: int
+    """Requests that got the right status in time."""
+    late: int
+    """Requests that got it later than a second after they were due."""
+    errors: int
+    """Requests with no answer, or with one that no version of Postgres' state called for."""
+    reads: int
+    """Source reads; those of a release, which logs none, are those that its replies name."""
+    latency_max_ms: float
+    """The longest that a caller waited, from when its request was due to its end; 0 without one."""
+
+
+class FaultResult(_Part):
+    """What one fault did to one variant.
+
+    Counts are of the requests that ended after the fault began, until the end of the window.
+    """
+
+    verdict: Verdict
+    """``wrong``: an answer that was never right, was let through, or was stale; ``outage``: a
+    second or more without a timely 2xx; ``degraded``: more errors, latency or source reads than
+    the scenario's limits allow; ``unaffected``: none of these; ``invalid``: it took no effect."""
+    reasons: list[str]
+    """All that speaks for the verdict and for lesser ones; empty where it is ``unaffected``."""
+    bit: int
+    """How often it took effect; 0 makes the run invalid."""
+    bit_what: str
+    """What was counted to see that."""
+    detail: str = ""
+    """More about it."""
+    begun_s: float
+    """When the first thing was broken, in seconds since the start of the window."""
+    ended_s: float
+    """When the last thing was mended."""
+    watched_s: float
+    """How long the window went on after that."""
+    balancer: str
+    """The model of a load balancer: ``blind`` or ``probed``."""
+    requests: int
+    """Requests that ended after the fault began, with or without an answer."""
+    errors: dict[str, int]
+    """Those that failed, by status or kind of transport error."""
+    errors_share: float
+    """Their share; 0 to 1."""
+    errors_longest_s: float
+    """The longest stretch in which requests waited or failed and no timely 2xx ended."""
+    latency_ms_max: float
+    """The longest that a caller waited, with or without an answer, from when its request was
+    due."""
+    stampede: float | None
+    """Source reads in the worst second over those of a correct cache in that second; null where
+    reads are not seen."""
+    stampede_before: float | None
+    """The same of the time before the fault."""
+    recovery_s: float | None
+    """From the fault's end to the first of three seconds in a row with timely 2xx alone; null if
+    there were none."""
+    log_records_per_request: float | None
+    """Log records that the replicas counted; null where they do not."""
+    log_bytes_per_request: float | None
+    """Bytes that the replicas' logs grew by; null where the logs were not watched."""
+    spend_lost_micro: int
+    """Cost of 2xx replies that no row of a key in Postgres had gained in the end, in millionths of
+    a US dollar."""
+    wrong: int
+    """Objects served that were never right."""
+    stale: int
+    """Replies that were right only longer ago than the promise."""
+    let_through: int
+    """2xx replies that should have been refused."""
+    timeline: list[FaultSecond]
+    """Every second of the window."""
 
 
 class KeptAlive(_Part):
@@ -699,6 +780,8 @@ class Result(_Part):
     freshness: dict[VariantName, dict[ActionName, dict[Scope, Freshness]]] = {}
     """What became of the changes, by kind of change and scope of the key; empty where nothing
     changed."""
+    faults: dict[VariantName, dict[FaultName, FaultResult]] = {}
+    """What each planned fault did to each variant; empty where nothing was broken."""
     combined_view: list[CombinedViewRow] = []
     """The table of PR #26202; empty where the scenario does not ask for it."""
     ledger: Ledger

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from harness.domain.faults import Balancer
+
 
 def warmup_name(window: str) -> str:
     """The name of the stretch of load before a window; also names its samples."""
@@ -66,13 +68,21 @@ class WindowCommand(_Message):
     samples_file: str | None = None
     """Where the raw samples go (gzip CSV); None keeps none."""
     probe_keys: list[int] = []
-    """Indices of keys to probe; a window with probes drives nothing else."""
+    """Indices of keys to probe; a window with probes drives nothing else, unless `beside`."""
     probe_every_s: float = 0.0
     """Each of these keys is requested this often on each worker, regularly."""
     single_probes: list[SingleProbe] = []
     """Requests beside those, in any order; a window with them, too, drives nothing else."""
     workers: int = 1
     """Workers of a replica: its address is probed so many times as often."""
+    beside: bool = False
+    """Drive the mix too, with the probes among its arrivals."""
+    balancer: Balancer = "blind"
+    """Whether requests go to another replica while theirs does not answer."""
+    drop_after_s: float = 0.0
+    """``probed``: after how long without an answer a replica is left out."""
+    health_path: str = ""
+    """``probed``: what each replica is asked for, once a second; any answer will do."""
 
 
 class Shutdown(_Message):

@@ -76,11 +76,12 @@ class ChangeMaker:
             path = self._fleet.spec.target.readiness_path
             await asyncio.gather(*(self._http.get(url + path) for url in self._urls()))
 
-    async def make(self, start: float) -> Made:
+    async def make(self, start: float, *, judge: bool = True) -> Made:
         """Make every change at its moment.
 
         Args:
             start: of the window, on the monotonic clock.
+            judge: whether to read Postgres after each; else `judge` does it later.
 
         Returns:
             What came of them. A change that was refused is an event like the others.
@@ -88,7 +89,10 @@ class ChangeMaker:
         Raises:
             InvalidRunError: Postgres could not be read or written.
         """
-        tasks = [asyncio.create_task(self._make_one(change, start)) for change in self._planned]
+        tasks = [
+            asyncio.create_task(self._make_one(change, start, judge=judge))
+            for change in self._planned
+        ]
         try:
             await asyncio.gather(*tasks)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
@@ -103,13 +107,36 @@ class ChangeMaker:
         self._made.events.sort(key=lambda event: event.number)
         return self._made
 
-    async def _make_one(self, change: PlannedChange, start: float) -> None:
+    async def judge(self, start: float, postgres: asyncpg.Connection) -> Made:
+        """Read Postgres after changes that were made while it may not have answered.
+
+        One that was not answered 2xx may have been committed at any time until now.
+
+        Args:
+            start: of the window, on the monotonic clock.
+            postgres: as at the beginning; it may be another connection.
+        """
+        self._postgres = postgres
+        changes = {change.number: change for change in self._planned}
+        now_s = time.monotonic() - start
+        unjudged, self._made.events = self._made.events, []
+        for event in unjudged:
+            judged = event
+            if event.outcome != "not_there":
+                until_s = event.answered_s if _is_success(event.status) else now_s
+                judged = await self._judged(changes[event.number], event, until_s)
+            self._made.events.append(judged)
+            if self._on_made is not None:
+                self._on_made(judged)
+        return self._made
+
+    async def _make_one(self, change: PlannedChange, start: float, *, judge: bool) -> None:
         await asyncio.sleep(start + change.at_s - time.monotonic())
         event = await (self._by_sql if change.way == "sql" else self._by_call)(change, start)
-        if event.outcome != "not_there":
-            event = await self._judged(change, event)
+        if judge and event.outcome != "not_there":
+            event = await self._judged(change, event, event.answered_s)
         self._made.events.append(event)
-        if self._on_made is not None:
+        if judge and self._on_made is not None:
             self._on_made(event)
 
     async def _by_sql(self, change: PlannedChange, start: float) -> ChangeEvent:
@@ -152,15 +179,20 @@ class ChangeMaker:
             return 0, "", f"{type(error).__name__}: {error}"
         return reply.status_code, reply.headers.get(WORKER_HEADER, ""), reply.text
 
-    async def _judged(self, change: PlannedChange, event: ChangeEvent) -> ChangeEvent:
-        """The event with its outcome; a change that took place is a new version of its key."""
+    async def _judged(
+        self, change: PlannedChange, event: ChangeEvent, until_s: float
+    ) -> ChangeEvent:
+        """The event with its outcome; a change that took place is a new version of its key.
+
+        It took place by ``until_s`` at the latest.
+        """
         index = change.key.index
         before = self._made.truths[index]
         after = (await self._truth([change.key]))[index]
         if (after.digests, after.status) == (before.digests, before.status):
             detail = event.detail or "The call succeeded, and Postgres holds no change."
             return replace(event, outcome="refused", detail=detail)
-        since = (event.sent_s, event.answered_s)
+        since = (event.sent_s, until_s)
         earlier = (*before.earlier, replace(before, earlier=()))
         self._made.truths[index] = replace(after, since=since, earlier=earlier)
         succeeded = event.way == "sql" or _is_success(event.status)

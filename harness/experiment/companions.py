@@ -213,7 +213,7 @@ def first_state(plan: RunPlan, fleets: Sequence[Fleet]) -> RunState:
     for slot in plan.slots:
         if slot.phase == "measured" and load.warmup_ttls:
             stretches.append((slot.variant, WARMUP, slot.round))
-        stretches.append((slot.variant, slot.phase, slot.round))
+        stretches.append((slot.variant, slot.phase, slot.round or slot.fault))
     replicas = {fleet.name: fleet.spec.replicas for fleet in fleets}
     lines = {fleet.name: planned_line(plan, planted=_planted(fleet)) for fleet in fleets}
     return RunState.planned(replicas, lines, stretches)

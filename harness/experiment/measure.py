@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -15,21 +16,35 @@ from harness.analysis.answers import judge_answers
 from harness.archive.directory import KEYS, SAMPLES
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import ChangeEvent
+from harness.domain.faults import FAULTS, FaultEvent, PlannedFault
 from harness.domain.progress import Progress, Tick
 from harness.domain.reads import owned_objects, resolve
 from harness.domain.series import LOOKUPS, READS
 from harness.domain.window import Begun, LoadProgress, WindowCommand, WindowResult
 from harness.errors import InvalidRunError
-from harness.experiment.changes import ChangeMaker, Made, ready_to_change
+from harness.experiment.changes import Made, ready_to_change
 from harness.experiment.companions import WARMUP, Companions
 from harness.load.client import LoadDriver
 from harness.observe.counters import Counters
 from harness.observe.evidence import Checkpoint, Evidence
 from harness.observe.postgres import StatementCount
-from harness.observe.snapshots import Observer
+from harness.observe.snapshots import Observer, Scrape
 from harness.plan.commands import commands
 from harness.plan.plan import PlannedChange, RunPlan, Slot
-from harness.stack.base import Stack
+from harness.process.processes import cut_log
+from harness.stack.base import Fleet, Stack
+
+SCRAPE_S = 1.0
+"""Between two scrapes of the replicas during a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """What came of a window's fault; nothing where it had none."""
+
+    event: FaultEvent | None = None
+    scrapes: tuple[Scrape, ...] = ()
+    epoch_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,8 @@ class Windows:
     progress: Progress
     start: float
     """Start of the run on the monotonic clock, in seconds."""
+    log_cuts: dict[str, int] = field(default_factory=dict)
+    """Bytes that were cut from logs so far, by the log's name."""
 
     async def measure(self, slot: Slot) -> Evidence:
         """Drive a window, after its warm-up if it has one, and take both snapshots at rest.
@@ -77,10 +94,13 @@ class Windows:
         used = self.stack.cpu_s()
         started_s = time.monotonic() - self.start
         checkpoints = asyncio.create_task(self._checkpoints(observer, slot))
-        made = Made()
+        made, broken = Made(), _Broken()
         try:
-            with self.companions.stretch(slot.variant, slot.phase, slot.round):
-                if planned:
+            # Windows of faults have no rounds.
+            with self.companions.stretch(slot.variant, slot.phase, slot.round or slot.fault):
+                if slot.phase == "faults":
+                    result, made, broken = await self._break(observer, load.window, slot)
+                elif planned:
                     result, made = await self._change(observer, load.window, planned)
                 else:
                     result = await self._drive(observer, load.window)
@@ -88,7 +108,9 @@ class Windows:
             points = await checkpoints
         finally:
             checkpoints.cancel()
-        after = await observer.at_rest()
+        rest = {"timeout_s": self.plan.scenario.faults.rest_s} if broken.event else {}
+        after = await observer.at_rest(**rest)
+        self._log_bytes(observer.fleet)
         now_used = self.stack.cpu_s()
         spec = observer.fleet.spec
         planted = spec.settings.planted_null_user
@@ -123,8 +145,11 @@ class Windows:
             warmup_reads=() if warm_until is None else resolve(before.reads or (), known),
             pause_s=0.0 if warm_until is None else max(0.0, begun - warm_until),
             changes=tuple(made.events),
+            fault=broken.event,
+            scrapes=broken.scrapes,
+            epoch_s=broken.epoch_s,
         )
-        if planned:
+        if made.events:
             answers = judge_answers([evidence], self.plan.all_keys, self.run_dir / SAMPLES)
             self.companions.judged(slot.variant, answers)
         rate = result.answered / result.elapsed_s if result.elapsed_s else 0.0
@@ -137,24 +162,123 @@ class Windows:
         self, observer: Observer, command: WindowCommand, planned: Sequence[PlannedChange]
     ) -> tuple[WindowResult, Made]:
         """Drive a window and make its changes at the same time."""
+        async with ready_to_change(observer, planned, self._told(observer)) as changes:
+            result, (made,) = await self._beside(observer, command, changes.make)
+            return result, made
+
+    async def _break(
+        self, observer: Observer, command: WindowCommand, slot: Slot
+    ) -> tuple[WindowResult, Made, _Broken]:
+        """Drive a window, and at the same time break something, mend it, and make its changes."""
+        planned = self.plan.planned_fault(slot.fault)
+        # Parsed only after the window: that takes longer than to read them.
+        looks: list[tuple[float, tuple[str | None, ...], int]] = []
+
+        # Counters of two scrapes at once could seem to fall.
+        one_at_a_time = asyncio.Lock()
+
+        async def look(start: float) -> None:
+            async with one_at_a_time:
+                at_s = time.monotonic() - start
+                looks.append((at_s, await observer.scrape(), self._log_bytes(observer.fleet)))
+
+        async def looking(start: float) -> None:
+            while True:
+                # A worker that hangs takes the whole second.
+                waiting = asyncio.create_task(asyncio.sleep(SCRAPE_S))
+                await look(start)
+                await waiting
+
+        async def breaking(start: float) -> FaultEvent:
+            return await self._fail(observer.fleet, planned, start, look)
+
+        async def changing(start: float) -> float:
+            await changes.make(start, judge=False)
+            return start
+
+        wanted = self.plan.fault_changes(slot.fault)
+        async with ready_to_change(observer, wanted, self._told(observer)) as changes:
+            result, (event, start) = await self._beside(
+                observer, command, breaking, changing, meanwhile=looking
+            )
+            await observer.reconnect()
+            made = await changes.judge(start, observer.postgres)
+        if replaces := FAULTS[planned.what].replaces:
+            observer.read_anew(None if replaces == "all" else planned.replica)
+        scrapes = tuple(
+            Scrape(at_s, tuple(None if p is None else Counters.parse(p) for p in pages), size)
+            for at_s, pages, size in looks
+        )
+        epoch_s = time.time() - (time.monotonic() - start)
+        return result, made, _Broken(event, scrapes, epoch_s)
+
+    async def _fail(
+        self,
+        fleet: Fleet,
+        planned: PlannedFault,
+        start: float,
+        look: Callable[[float], Awaitable[None]],
+    ) -> FaultEvent:
+        """Break and mend at the planned moments."""
+        breaker = self.stack.breaker(fleet)
+        await asyncio.sleep(start + planned.at_s - time.monotonic())
+        # The counters of a process that is ended are those of its last scrape.
+        await look(start)
+        begun_s = time.monotonic() - start
+        await breaker.begin(planned)
+        await asyncio.sleep(planned.for_s)
+        bit = await breaker.end()
+        return FaultEvent(planned, begun_s, time.monotonic() - start, bit, breaker.detail)
+
+    async def _beside(
+        self,
+        observer: Observer,
+        command: WindowCommand,
+        *jobs: Callable[[float], Awaitable[Any]],
+        meanwhile: Callable[[float], Awaitable[Any]] | None = None,
+    ) -> tuple[WindowResult, list[Any]]:
+        """Drive a window and do some jobs at the same time.
+
+        Args:
+            observer: of the fleet.
+            command: of the window.
+            jobs: each gets the start of the window on the monotonic clock.
+            meanwhile: a job that ends with the others.
+
+        Returns:
+            What the driver counted, and the result of each job.
+        """
         begun: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-        async def make(changes: ChangeMaker) -> Made:
-            return await changes.make(await begun)
+        async def of(job: Callable[[float], Awaitable[Any]]) -> Any:
+            return await job(await begun)
 
-        def on_made(event: ChangeEvent) -> None:
-            self.companions.changed(observer.fleet.name, event)
+        tasks = [asyncio.create_task(of(job)) for job in jobs]
+        endless = [] if meanwhile is None else [asyncio.create_task(of(meanwhile))]
+        try:
+            result = await self._drive(
+                observer, command, lambda event: begun.set_result(event.monotonic_s)
+            )
+            return result, await asyncio.gather(*tasks)
+        finally:
+            for task in (*tasks, *endless):
+                task.cancel()
+            await asyncio.gather(*tasks, *endless, return_exceptions=True)
 
-        async with ready_to_change(observer, planned, on_made) as changes:
-            making = asyncio.create_task(make(changes))
-            try:
-                result = await self._drive(
-                    observer, command, lambda event: begun.set_result(event.monotonic_s)
-                )
-                return result, await making
-            finally:
-                making.cancel()
-                await asyncio.gather(making, return_exceptions=True)
+    def _told(self, observer: Observer) -> Callable[[ChangeEvent], None]:
+        return lambda event: self.companions.changed(observer.fleet.name, event)
+
+    def _log_bytes(self, fleet: Fleet) -> int:
+        """What all replicas of a fleet have written to their logs; too long a log is cut."""
+        written = 0
+        for log_file in fleet.log_files:
+            name = log_file.name
+            if cut := cut_log(log_file):
+                self.log_cuts[name] = self.log_cuts.get(name, 0) + cut
+            with contextlib.suppress(OSError):
+                written += log_file.stat().st_size
+            written += self.log_cuts.get(name, 0)
+        return written
 
     async def _drive(
         self,
@@ -197,7 +321,7 @@ class Windows:
 
     async def _checkpoints(self, observer: Observer, slot: Slot) -> tuple[Checkpoint, ...]:
         moments = self.plan.scenario.load.checkpoints_ttls
-        if not moments or slot.phase in ("cold_fill", "changes"):
+        if not moments or slot.phase not in ("measured", "refusals"):
             return ()
         start = time.monotonic()
         first = await self._combined_view(observer)

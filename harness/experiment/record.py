@@ -13,7 +13,7 @@ from harness.archive.directory import KEYS, LOGS, SNAPSHOTS
 from harness.archive.snapshots import write_window
 from harness.domain.population import write_keys
 from harness.domain.progress import Progress
-from harness.errors import HarnessError, InvalidRunError
+from harness.errors import HarnessError, InvalidRunError, UsageError
 from harness.experiment.companions import sidecars
 from harness.experiment.measure import Windows
 from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find_pace
@@ -46,6 +46,8 @@ class Recording:
     elapsed_s: float = 0.0
     servers: dict[str, str] = field(default_factory=dict)
     """Server versions and settings."""
+    log_cuts: dict[str, int] = field(default_factory=dict)
+    """Bytes that are missing in a log, by its name."""
 
 
 async def record(
@@ -124,6 +126,19 @@ async def rounds(
         yield done[-1]
 
 
+def check_breaks(plan: RunPlan, stack: Stack) -> None:
+    """Raise UsageError for a fault of the plan that a stack cannot do."""
+    if not plan.faults:
+        return
+    cannot = sorted({fault.what for fault in plan.faults} - stack.breaks)
+    if cannot:
+        raise UsageError(
+            f"The stack [{stack.name}] cannot do the fault{'s' * (len(cannot) > 1)} "
+            f"[{', '.join(cannot)}]; it does {', '.join(sorted(stack.breaks)) or 'none'}. Leave "
+            "them out of the scenario, or use STACK=embedded."
+        )
+
+
 class _Run:
     def __init__(
         self,
@@ -148,6 +163,7 @@ class _Run:
 
     async def go(self, start: float) -> None:
         self._start = start
+        check_breaks(self._plan, self._stack)
         write_keys(self._keys_file, list(self._plan.all_keys))
         try:
             # A fleet keeps the TTL that it was started with: another TTL needs another stack.
@@ -198,6 +214,7 @@ class _Run:
             companions=companions,
             progress=self._progress,
             start=self._start,
+            log_cuts=self._recording.log_cuts,
         )
         measured = rounds(
             self._plan, windows.measure, self._enough, lambda: self._recording.interrupted

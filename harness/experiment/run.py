@@ -30,6 +30,7 @@ from harness.experiment.record import Recording, record
 from harness.observe.evidence import Evidence
 from harness.plan.commands import probe_every_s
 from harness.plan.plan import Arm, RunPlan, driven, facts, make_plan
+from harness.process.processes import LOG_LIMIT
 from harness.process.stop import Stop
 from harness.report.write import write_reports
 from harness.scenario.schema import Scenario
@@ -78,7 +79,9 @@ async def run(
     run_dir = make_run_dir(runs_dir, scenario.name, started)
     before = manifest(facts(plan), scenario.seed)
     with kept_if_used(run_dir):
-        new_stack = functools.partial(make_stack, stack_name, run_dir / LOGS, servers)
+        new_stack = functools.partial(
+            make_stack, stack_name, run_dir / LOGS, servers, faults=bool(scenario.fault)
+        )
         recording = await record(
             plan,
             new_stack,
@@ -137,6 +140,11 @@ def _notes(recording: Recording) -> list[str]:
             f"{plan.ttl_s:g} s here, and the times that releases hard-code (600 s backfill, 60 s "
             "spend pipeline) are scaled with it. TIME_SCALE=1 runs it unscaled."
         )
+    notes += [
+        f"logs/{name} had more than {LOG_LIMIT / 1_000_000:g} MB, and was cut: {cut:,} bytes are "
+        "missing in its middle."
+        for name, cut in sorted(recording.log_cuts.items())
+    ]
     if recording.pace is not None:
         notes += sentences(plan, recording.pace)
     if scenario.changes.alone:

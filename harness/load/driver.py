@@ -39,6 +39,7 @@ from harness.domain.window import (
     WindowResult,
 )
 from harness.errors import HarnessError, InvalidRunError, UsageError, explain
+from harness.load.balancer import ProbingBalancer
 from harness.load.feeds import ClosedFeed, PlannedFeed, WindowFeed
 from harness.load.kinds import OTHER
 from harness.load.plan import Arrival, choices, open_plan, probe_plan
@@ -185,8 +186,9 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
     """The feed of a window and the number of its planned requests, if that is known."""
     indices = by_scope(keys, refusals=command.refusals)
     replicas = len(command.hosts)
-    if command.probe_keys or command.single_probes:
-        return _planned(command, _probes(command, keys))
+    probes = _probes(command, keys)
+    if probes and not command.beside:
+        return _planned(command, probes)
     if command.model == "open":
         plan = open_plan(
             command.mix,
@@ -199,7 +201,7 @@ def _feed(command: WindowCommand, keys: list[LoadKey]) -> tuple[WindowFeed, int 
             stagger_s=command.stagger_s,
             zipf=command.zipf,
         )
-        return _planned(command, plan)
+        return _planned(command, sorted([*plan, *probes], key=_intended))
     picks = choices(
         command.mix,
         indices,
@@ -232,7 +234,11 @@ def _probes(command: WindowCommand, keys: list[LoadKey]) -> list[Arrival]:
         Arrival(one.at_s, _known(keys, one.key).scope, one.key, one.replica)
         for one in command.single_probes
     ]
-    return sorted([*regular, *single], key=lambda arrival: arrival.intended_s or 0.0)
+    return sorted([*regular, *single], key=_intended)
+
+
+def _intended(arrival: Arrival) -> float:
+    return arrival.intended_s or 0.0
 
 
 def _planned(command: WindowCommand, plan: list[Arrival]) -> tuple[WindowFeed, int]:
@@ -258,6 +264,7 @@ def _drive(
 ) -> tuple[float, float]:
     """Run the users to their end; return the elapsed time and the CPU time in seconds."""
     environment = Environment(user_classes=list(USER_CLASSES))
+    balancer = ProbingBalancer(command) if command.balancer == "probed" else None
     session = make_session(
         feed,
         hosts=command.hosts,
@@ -265,6 +272,7 @@ def _drive(
         pause=constant(0),
         connections=command.users,
         timeout_s=command.timeout_s,
+        route=(lambda arrival: arrival) if balancer is None else balancer.route,
     )
     attach(environment, session)
     hooks: Any = environment.events  # Locust's hooks have no types
@@ -287,6 +295,8 @@ def _drive(
             feed.sleep_until(command.duration_s)
         return feed.now(), time.process_time() - cpu_s
     finally:
+        if balancer is not None:
+            balancer.close()
         runner.quit()
         detach(environment)
 

@@ -50,6 +50,8 @@ class LoadSession:
     """Of one request, from before the connection is made to the last byte."""
     fleets: tuple[str, ...] = ()
     """By replica: the name of its fleet; empty where a load drives one fleet without a name."""
+    route: Callable[[Arrival], Arrival] = lambda arrival: arrival
+    """The arrival with the replica that takes it when it is sent: a load balancer."""
     in_flight: InFlight = field(default_factory=InFlight)
 
     def name(self, arrival: Arrival) -> str:
@@ -68,6 +70,7 @@ def make_session(
     connections: int,
     timeout_s: float,
     fleets: Sequence[str] = (),
+    route: Callable[[Arrival], Arrival] = lambda arrival: arrival,
 ) -> LoadSession:
     """A session with a pool of its own.
 
@@ -79,6 +82,7 @@ def make_session(
         connections: most connections to one replica; with one per user, no request waits for one.
         timeout_s: see `LoadSession`.
         fleets: see `LoadSession`.
+        route: see `LoadSession`.
     """
     pool = HTTPClientPool(
         concurrency=connections,
@@ -96,6 +100,7 @@ def make_session(
         pool=pool,
         timeout_s=timeout_s,
         fleets=tuple(fleets),
+        route=route,
     )
 
 

@@ -61,6 +61,7 @@ class KeyUser(FastHttpUser):
         if arrival is None:
             raise StopUser
         session = self._session
+        arrival = session.route(arrival)
         url = session.urls[arrival.replica]
         name = session.name(arrival)
         sent = perf_counter()

@@ -4,7 +4,8 @@ The equations are one table, from which the report and the table in docs/method.
 (`make docs`). An equation of kind ``validity`` that does not balance makes the run invalid; a
 ``finding`` describes the variant. An equation that cannot be counted is ``not_checked``, with its
 reason. In a window of changes, objects appear and vanish under load: `Rule.in_changes` says what an
-equation becomes there.
+equation becomes there. In a window of a fault each holds, holds within a slack that it names, or
+is not checked: `Rule.in_fault`. The window after a fault is like any other.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.authcache.words import KeyScope, ObjectKind, ReadReason
+from harness.domain.faults import FAULTS
 from harness.domain.result import Equation, Ledger
 from harness.domain.series import (
     ASKED,
@@ -51,6 +53,20 @@ Sides = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class InFault:
+    """What an equation becomes in a window of a fault, before it to after it."""
+
+    says: str
+    """For people: ``the same``, the slack, or why it is not checked."""
+    sides: Callable[[Evidence], Sides] | None = None
+    """With a residual that leaves the slack out; None where the sides are the ordinary ones."""
+    not_checked: Callable[[Evidence], str] = lambda _: ""
+    """Why it cannot be checked after a fault; empty when it can."""
+    finding: bool = False
+    """Whether it describes the variant where it does not hold: what a fault may cost."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One equation of the ledger."""
 
@@ -62,6 +78,7 @@ class Rule:
     cannot_see: str
     """A fault of its kind that leaves it balanced."""
     sides: Callable[[Evidence], Sides]
+    in_fault: InFault
     not_checked: Callable[[Evidence], str] = lambda _: ""
     """Why it cannot be checked in a window; empty when it can."""
     details: Callable[[Evidence], str] = lambda _: ""
@@ -84,18 +101,47 @@ def _by_part(left: Mapping[Any, float], right: Mapping[Any, float]) -> Sides:
     return float(sum(left.values())), float(sum(right.values())), float(off)
 
 
+def _apart(differences: Iterable[float]) -> tuple[float, float]:
+    """What is missing and what is too much, each added up."""
+    both = list(differences)
+    return float(-sum(n for n in both if n < 0)), float(sum(n for n in both if n > 0))
+
+
+def _beyond(value: float, most: float) -> float:
+    return max(0.0, value - most)
+
+
+def _no_answer(e: Evidence) -> int:
+    return sum(e.generator.unanswered.values())
+
+
 def _requests(e: Evidence) -> Sides:
+    sent, done = _sent_and_done(e)
+    if e.rows_move:
+        # A replica knows the scope of a key only while it knows the key.
+        return _by_part(_without_scope(sent), _without_scope(done))
+    return _by_part(sent, done)
+
+
+def _requests_or_lost(e: Evidence) -> Sides:
+    """Replicas may have completed, by any status, what the generator got no answer to."""
+    sent, done = map(_without_scope, _sent_and_done(e))
+    more = {status: done.get(status, 0.0) - sent.get(status, 0.0) for status in {*sent, *done}}
+    missing, surplus = _apart(more.values())
+    return sum(sent.values()), sum(done.values()), missing + _beyond(surplus, _no_answer(e))
+
+
+def _sent_and_done(
+    e: Evidence,
+) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
+    """Requests by scope and status: answered at the generator, completed by replicas."""
     sent: dict[tuple[str, ...], float] = {}
     for scope, statuses in e.generator.statuses.items():
         for status, n in statuses.items():
             # Replicas count the usual statuses by name, and all others together.
             pair = (scope, status if status in _NAMED else OTHER_STATUS)
             sent[pair] = sent.get(pair, 0.0) + n
-    done = e.counted.by(REQUESTS, "key_scope", "status", **CHAT)
-    if e.phase == "changes":
-        # A replica knows the scope of a key only while it knows the key.
-        return _by_part(_without_scope(sent), _without_scope(done))
-    return _by_part(sent, done)
+    return sent, e.counted.by(REQUESTS, "key_scope", "status", **CHAT)
 
 
 def _without_scope(counts: Mapping[tuple[str, ...], float]) -> dict[str, float]:
@@ -106,7 +152,7 @@ def _without_scope(counts: Mapping[tuple[str, ...], float]) -> dict[str, float]:
 
 
 def _unanswered(e: Evidence) -> Sides:
-    return _difference(float(sum(e.generator.unanswered.values())), 0.0)
+    return _difference(float(_no_answer(e)), 0.0)
 
 
 def _redis_lookups(e: Evidence) -> Sides:
@@ -152,6 +198,14 @@ def _direct(e: Evidence) -> Sides:
     return _by_part(_direct_reads(e), {ObjectKind.KEY.value: float(replies)})
 
 
+def _direct_or_lost(e: Evidence) -> Sides:
+    """A read for the log may belong to a request that got no answer."""
+    left, right, _ = _direct(e)
+    other = sum(n for kind, n in _direct_reads(e).items() if kind != ObjectKind.KEY)
+    off = other + _beyond(right, left) + _beyond(left - other, right + _no_answer(e))
+    return left, right, off
+
+
 def _direct_reads(e: Evidence) -> dict[str, float]:
     return {kind: n for (kind,), n in e.counted.by(READS, "object", reason=_DIRECT).items()}
 
@@ -183,6 +237,18 @@ def _statements(e: Evidence) -> Sides:
         for kind in ObjectKind
     }
     return _by_part(sent, {kind: e.statements.reads[kind].calls for kind in ObjectKind})
+
+
+def _statements_or_late(e: Evidence) -> Sides:
+    """A read that failed for its caller may have run all the same."""
+    assert e.statements is not None
+    left = right = off = 0.0
+    for kind in ObjectKind:
+        sent, failed = e.counted.sum(READS, object=kind), e.counted.sum(READ_ERRORS, object=kind)
+        calls = e.statements.reads[kind].calls
+        left, right = left + sent - failed, right + calls
+        off += _beyond(sent - failed, calls) + _beyond(calls, sent)
+    return left, right, off
 
 
 def _all_statements(e: Evidence) -> Sides:
@@ -244,9 +310,18 @@ def _named(e: Evidence) -> dict[str, list[tuple[int, int]]]:
 
 
 def _memory(e: Evidence) -> Sides:
+    return _memory_with(e, 0)
+
+
+def _memory_or_lost(e: Evidence) -> Sides:
+    """A request that got no answer may have looked up what any key asks for."""
+    return _memory_with(e, _no_answer(e))
+
+
+def _memory_with(e: Evidence, more: int) -> Sides:
     begun = e.counted.by(ASKED, *_LOOKUP)
     left, right, off = _by_part(begun, e.counted.by(LOOKUPS, *_LOOKUP, tier="memory"))
-    for part, (least, most) in _called_for(e).items():
+    for part, (least, most) in _called_for(e, more).items():
         # Exactly, where every request was admitted; one that was refused may have asked less.
         off += max(0.0, least - begun.get(part, 0.0), begun.get(part, 0.0) - most)
     return left, right, off
@@ -265,12 +340,18 @@ def _memory_details(e: Evidence) -> str:
     return "; ".join(f"{what}: {text}" for what, text in texts.items() if text)
 
 
-def _called_for(e: Evidence) -> dict[tuple[str, ...], tuple[int, int]]:
-    """Lookups that the auth path makes, least and most, by object, op and scope."""
+def _called_for(e: Evidence, more: int = 0) -> dict[tuple[str, ...], tuple[int, int]]:
+    """Lookups that the auth path makes, least and most, by object, op and scope.
+
+    Args:
+        e: the window.
+        more: requests of any key that may have been served without an answer.
+    """
     unknown = {path.scope for path in e.paths.values() if path.lookups is None}
     replies = {item.key_index: (item.admitted, item.answered) for item in e.generator.keys}
     least: Counter[tuple[str, ...]] = Counter()
     most: Counter[tuple[str, ...]] = Counter()
+    spare: Counter[tuple[str, ...]] = Counter()
     for index, path in e.paths.items():
         admitted, answered = replies.get(index, (0, 0))
         # Where a row came or went, fewer may be made.
@@ -278,9 +359,14 @@ def _called_for(e: Evidence) -> dict[tuple[str, ...], tuple[int, int]]:
         for pair, n in (path.lookups or {}).items():
             least[*pair, path.scope] += n * surely
             most[*pair, path.scope] += n * answered
-            if e.phase == "changes":
+            if e.rows_move:
                 # While a key has no row, its requests are of no scope.
                 most[*pair, KeyScope.UNKNOWN] += n * (answered - admitted)
+    for path in e.paths.values() if more else ():
+        for pair, n in (path.lookups or {}).items():
+            for scope in (path.scope, KeyScope.UNKNOWN):
+                spare[*pair, scope] = max(spare[*pair, scope], n * more)
+    most.update(spare)
     return {part: (least[part], n) for part, n in most.items() if part[2] not in unknown}
 
 
@@ -304,6 +390,26 @@ def _spend(e: Evidence, kinds: Sequence[ObjectKind]) -> Sides:
     rows = [pair for kind in kinds for pair in e.spend(kind).values()]
     due, gained = sum(d for d, _ in rows), sum(g for _, g in rows)
     return float(due), float(gained), float(sum(abs(d - g) for d, g in rows))
+
+
+def _key_spend_or_lost(e: Evidence) -> Sides:
+    return _spend_or_lost(e, (ObjectKind.KEY,))
+
+
+def _owner_spend_or_lost(e: Evidence) -> Sides:
+    return _spend_or_lost(e, _OWNERS)
+
+
+def _spend_or_lost(e: Evidence, kinds: Sequence[ObjectKind]) -> Sides:
+    """A request that got no answer may have been charged to any row, at the price of a reply."""
+    prices = (item.cost_micro / item.admitted for item in e.generator.keys if item.admitted)
+    slack = _no_answer(e) * max(prices, default=0.0)
+    left, right, _ = _spend(e, kinds)
+    off = 0.0
+    for kind in kinds:
+        lost, surplus = _apart(gained - due for due, gained in e.spend(kind).values())
+        off += lost + _beyond(surplus, slack)
+    return left, right, off
 
 
 def _spend_details(*kinds: ObjectKind) -> Callable[[Evidence], str]:
@@ -346,6 +452,50 @@ def _no_statement_count(e: Evidence) -> str:
     return e.not_counted.get("postgres", "Postgres has no pg_stat_statements")
 
 
+def _replaced(e: Evidence) -> str:
+    """Why what replicas count for themselves cannot be held against another count."""
+    if not (workers := e.replaced):
+        return ""
+    return (
+        f"worker{'s' * (len(workers) > 1)} {', '.join(map(str, workers))} ended: its counters are "
+        f"those of its last scrape, {e.unseen_s:.2f} s before the fault, amid requests"
+    )
+
+
+def _commands_given_up(e: Evidence) -> str:
+    assert e.fault is not None
+    part = FAULTS[e.fault.planned.what].part
+    reasons = {
+        "redis": "a command that was cut or given up may have been run or not",
+        "replica": "a replica that ends or hangs gives up commands that may have been run",
+    }
+    return _replaced(e) or reasons.get(part, "")
+
+
+def _count_lost(e: Evidence) -> str:
+    assert e.fault is not None
+    fault = FAULTS[e.fault.planned.what]
+    if fault.part == "postgres" and fault.forgets:
+        return "Postgres ended, and pg_stat_statements with it"
+    return _replaced(e)
+
+
+def _listed(e: Evidence) -> str:
+    kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(e.generator.unanswered.items()))
+    return f"a fault was planned; without an answer: {kinds or 'none'}"
+
+
+_UNLESS_REPLACED = "; not checked where a worker was replaced: its counters end at its last scrape"
+_SAME = InFault("the same" + _UNLESS_REPLACED, not_checked=_replaced)
+_GIVEN_UP = InFault(
+    "the same in a fault of Postgres; else not checked: a command that was cut or given up may "
+    "have been run",
+    not_checked=_commands_given_up,
+)
+_SPEND_SLACK = (
+    "cost of answered <= spend <= cost of answered + unanswered x price; less is spend lost, a "
+    "finding"
+)
 _ROWS_STAY = "without the rows that came or went in the window"
 
 RULES: tuple[Rule, ...] = (
@@ -357,6 +507,11 @@ RULES: tuple[Rule, ...] = (
         "generator = replicas",
         "what a reply contains, and which key it was for",
         _requests,
+        InFault(
+            "answered <= completed <= answered + unanswered, status by status" + _UNLESS_REPLACED,
+            _requests_or_lost,
+            _replaced,
+        ),
         in_changes="status by status over all scopes: a replica knows no scope of a key without a "
         "row",
     ),
@@ -367,6 +522,7 @@ RULES: tuple[Rule, ...] = (
         "generator",
         "an answer that came late",
         _unanswered,
+        InFault("not checked: they are listed", not_checked=_listed),
     ),
     Rule(
         "served",
@@ -376,6 +532,7 @@ RULES: tuple[Rule, ...] = (
         "replicas = population",
         "that an object was used as it was named; of an object named twice, which was used",
         _served,
+        InFault("the same"),
         details=lambda e: _off_by(_named(e)),
         unexcused=_names_nothing,
     ),
@@ -388,6 +545,11 @@ RULES: tuple[Rule, ...] = (
         "lookups left out by a refused request; with repeated lookups, a load of a key or a peek "
         "at a team, which depend on what was found",
         _memory,
+        InFault(
+            "with at most what unanswered requests may have asked" + _UNLESS_REPLACED,
+            _memory_or_lost,
+            _replaced,
+        ),
         details=_memory_details,
         in_changes="of a key one of whose rows came or went, at most what the replies ask",
     ),
@@ -398,6 +560,7 @@ RULES: tuple[Rule, ...] = (
         "replicas",
         "an outcome that is booked under another object or scope",
         _redis_lookups,
+        _SAME,
     ),
     Rule(
         "redis_gets",
@@ -407,6 +570,7 @@ RULES: tuple[Rule, ...] = (
         "replicas = Redis",
         "which key was asked for, and what Redis answered",
         _redis_gets,
+        _GIVEN_UP,
         _no_redis_count,
     ),
     Rule(
@@ -417,6 +581,7 @@ RULES: tuple[Rule, ...] = (
         "replicas = Redis",
         "what was written, under which key, and for how long",
         _redis_writes,
+        _GIVEN_UP,
         _no_redis_count,
         _redis_details,
     ),
@@ -428,6 +593,7 @@ RULES: tuple[Rule, ...] = (
         "replicas",
         "the reason of a read, and the scope that it is booked under",
         _source_reads,
+        _SAME,
         details=lambda e: _off(*_reads_and_loads(e)),
     ),
     Rule(
@@ -437,6 +603,11 @@ RULES: tuple[Rule, ...] = (
         "replicas = generator",
         "a refused request that reads another key again",
         _direct,
+        InFault(
+            "refusals <= reads <= refusals + unanswered" + _UNLESS_REPLACED,
+            _direct_or_lost,
+            _replaced,
+        ),
         details=lambda e: _off(_direct_reads(e), {}),
     ),
     Rule(
@@ -447,6 +618,7 @@ RULES: tuple[Rule, ...] = (
         "replicas",
         "a read that neither counter nor log of a worker has; all_statements sees it",
         _reads_by_scope,
+        _SAME,
         lambda e: "" if e.reads is not None else "the target keeps no log of its source reads",
     ),
     Rule(
@@ -456,6 +628,12 @@ RULES: tuple[Rule, ...] = (
         "replicas = Postgres",
         "which row was read, and for which scope",
         _statements,
+        InFault(
+            "source reads - errors <= calls <= source reads; not checked where Postgres or a "
+            "worker ended",
+            _statements_or_late,
+            _count_lost,
+        ),
         _no_statement_count,
     ),
     Rule(
@@ -466,6 +644,7 @@ RULES: tuple[Rule, ...] = (
         "how often a named statement other than a read is sent: a transaction, a write, a health "
         "check",
         _all_statements,
+        InFault("the same; not checked where Postgres or a worker ended", not_checked=_count_lost),
         _no_statement_count,
         lambda e: "" if e.statements is None else _off(e.statements.unnamed, {}),
     ),
@@ -477,6 +656,7 @@ RULES: tuple[Rule, ...] = (
         "replicas, cache = log",
         "a value that is decoded wrongly without an error",
         _pairs,
+        _SAME,
     ),
     Rule(
         "key_spend",
@@ -486,6 +666,7 @@ RULES: tuple[Rule, ...] = (
         "generator = Postgres",
         "a cost that is wrong in the reply and in Postgres alike",
         _key_spend,
+        InFault(_SPEND_SLACK, _key_spend_or_lost, finding=True),
         details=_spend_details(ObjectKind.KEY),
         in_changes=_ROWS_STAY,
     ),
@@ -497,6 +678,7 @@ RULES: tuple[Rule, ...] = (
         "generator = Postgres",
         "spend that caches hold and Postgres does not",
         _owner_spend,
+        InFault(_SPEND_SLACK, _owner_spend_or_lost, finding=True),
         details=_spend_details(*_OWNERS),
         in_changes=_ROWS_STAY,
         excused=_known_to_lose,
@@ -519,20 +701,25 @@ def ledger(equations: list[Equation]) -> Ledger:
 
 def _check(rule: Rule, evidence: Evidence) -> Equation:
     reason = evidence.not_checked.get(rule.name) or rule.not_checked(evidence)
+    sides, description, excused = rule.sides, rule.description, False
+    if evidence.fault is not None:
+        reason = reason or rule.in_fault.not_checked(evidence)
+        sides, excused = rule.in_fault.sides or sides, rule.in_fault.finding
+        description += f" (in a window of a fault: {rule.in_fault.says})"
     left = right = residual = None
     status: Literal["balanced", "unbalanced", "not_checked"] = "not_checked"
     if not reason:
-        left, right, residual = rule.sides(evidence)
+        left, right, residual = sides(evidence)
         status = "balanced" if residual == 0 else "unbalanced"
     finding = rule.name in evidence.findings
     if status == "unbalanced":
-        reason, finding = rule.details(evidence), finding or rule.excused(evidence)
+        reason, finding = rule.details(evidence), finding or excused or rule.excused(evidence)
         finding = finding and not rule.unexcused(evidence)
     return Equation(
         name=rule.name,
         variant=evidence.variant,
         window=evidence.name,
-        description=rule.description,
+        description=description,
         cannot_see=rule.cannot_see,
         left=left,
         right=right,

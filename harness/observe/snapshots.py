@@ -27,6 +27,8 @@ from harness.process.groups import to_the_end
 from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
 
+SCRAPE_TIMEOUT_S = 1.0
+"""How long a worker has to answer during a fault; it may hang itself."""
 LIVE = (LOOKUPS, READS)
 """The series that the progress display reads while a window runs."""
 
@@ -68,6 +70,18 @@ class RedisCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Scrape:
+    """The replicas of a fleet under load, at one moment."""
+
+    at_s: float
+    """Since the start of the window."""
+    workers: tuple[Counters | None, ...]
+    """None for one that did not answer within `SCRAPE_TIMEOUT_S`."""
+    log_bytes: int = 0
+    """What all replicas have written to their logs so far, cut parts included."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A fleet at rest."""
 
@@ -103,6 +117,44 @@ class Observer:
         self._database = fleet.spec.target.database
         self._reads_seen: dict[str, int] = {}
 
+    async def reconnect(self, timeout_s: float = 20.0) -> None:
+        """Open connections anew that a fault may have cut.
+
+        Raises:
+            InvalidRunError: Postgres or Redis did not answer.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                # A connection that was cut may not know it yet.
+                postgres = await asyncpg.connect(self.fleet.admin_dsn)
+                if self._redis is not None:
+                    await self._redis.connection_pool.disconnect()
+                    await self._redis.ping()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
+            raise self._not_observed(error) from error
+        former, self.postgres = self.postgres, postgres
+        await _close_quietly(former)
+
+    def read_anew(self, replica: int | None) -> None:
+        """The workers of a replica, or all, were replaced: their read logs begin at 0."""
+        for worker in self.fleet.workers:
+            if replica is None or worker.replica == replica:
+                self._reads_seen.pop(worker.metrics_url + LOG_PATH, None)
+
+    async def scrape(self) -> tuple[str | None, ...]:
+        """Each worker's page while a fault lasts; None for one that does not answer in time."""
+
+        async def page(url: str) -> str | None:
+            try:
+                async with asyncio.timeout(SCRAPE_TIMEOUT_S):
+                    return (await self._http.get(url)).raise_for_status().text
+            except (httpx.HTTPError, TimeoutError):
+                return None
+
+        return tuple(
+            await asyncio.gather(*(page(worker.metrics_url) for worker in self.fleet.workers))
+        )
+
     async def at_rest(self, timeout_s: float = 20.0) -> Snapshot:
         """Wait until nothing is pending, then take a snapshot.
 
@@ -131,10 +183,13 @@ class Observer:
                 await self._read_logs(),
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError) as error:
-            raise InvalidRunError(
-                f"Fleet [{self.fleet.name}] cannot be observed: {type(error).__name__}: {error}. "
-                "Check its logs, then run again."
-            ) from error
+            raise self._not_observed(error) from error
+
+    def _not_observed(self, error: Exception) -> InvalidRunError:
+        return InvalidRunError(
+            f"Fleet [{self.fleet.name}] cannot be observed: {type(error).__name__}: {error}. "
+            "Check its logs, then run again."
+        )
 
     async def live(self, names: tuple[str, ...] = LIVE) -> Counters:
         """Some series of all workers added up, at rest or not. Raises InvalidRunError."""
@@ -193,13 +248,16 @@ async def watch(fleet: Fleet) -> AsyncIterator[Observer]:
     """An observer with its own connections to a fleet's workers and servers."""
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, trust_env=False))
-        postgres = await asyncpg.connect(fleet.admin_dsn)
-        stack.push_async_callback(_close_quietly, postgres)
         redis: Redis | None = None
         if fleet.redis_url is not None:
             redis = Redis.from_url(fleet.redis_url)
             stack.push_async_callback(redis.aclose)
-        yield Observer(fleet, http, postgres, redis)
+        observer = Observer(fleet, http, await asyncpg.connect(fleet.admin_dsn), redis)
+        try:
+            yield observer
+        finally:
+            # It may be another than at the start.
+            await _close_quietly(observer.postgres)
 
 
 async def _close_quietly(connection: asyncpg.Connection) -> None:

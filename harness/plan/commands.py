@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.domain.window import SingleProbe, WindowCommand, warmup_name
 from harness.plan.plan import PlannedChange, RunPlan, Slot
+from harness.scenario.sizing import users_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ def commands(
         return SlotCommands(None, common.model_copy(update=changes))
     if slot.phase == "changes":
         return SlotCommands(None, _probes(plan, slot, common))
+    if slot.phase == "faults":
+        return SlotCommands(None, _beside(plan, slot, common))
+    if slot.phase == "recovered":
+        changes = {"duration_s": plan.recovered_s, "seed": common.seed + 5 + slot.fault * 10}
+        return SlotCommands(None, common.model_copy(update=changes))
     if not plan.warmup_s(slot):
         return SlotCommands(None, common)
     warmup = common.model_copy(
@@ -85,6 +91,26 @@ def commands(
         }
     )
     return SlotCommands(warmup, common)
+
+
+def _beside(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
+    """The ordinary load of a fault, with probes of the keys that change and of some to refuse."""
+    window, fault = plan.scenario.faults, plan.planned_fault(slot.fault)
+    probed, every_s = plan.fault_probes(slot.fault)
+    users = users_needed(plan.scenario, fault, plan.probes_per_s(slot.fault))
+    changes = {
+        "duration_s": plan.fault_s(slot.fault),
+        "seed": common.seed + 4 + slot.fault * 10,
+        # The rate may be less than planned and the fault longer, if a release takes part.
+        "users": max(common.users, users),
+        "probe_keys": probed,
+        "probe_every_s": every_s,
+        "beside": True,
+        "balancer": window.balancer,
+        "drop_after_s": window.probe_after_s,
+        "health_path": next(a.target for a in plan.arms if a.name == slot.variant).readiness_path,
+    }
+    return common.model_copy(update=changes)
 
 
 def probe_every_s(plan: RunPlan, keys: int) -> float:

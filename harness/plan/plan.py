@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.domain.changes import Way
+from harness.domain.faults import FAULTS, PlannedFault
 from harness.domain.population import VirtualKey
 from harness.domain.result import Phase, Sizing
+from harness.errors import ScenarioError
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import (
     changing,
     check_sizing,
+    check_users,
     each_change,
     population,
     refusals,
@@ -47,6 +50,8 @@ class Slot:
     """0 where the phase has no rounds."""
     batch: int = 0
     """Of changes, from 1; 0 in any other phase."""
+    fault: int = 0
+    """Number of the fault of ``faults`` and ``recovered``, from 1; 0 in any other phase."""
 
     @property
     def name(self) -> str:
@@ -159,7 +164,8 @@ class RunPlan:
         """
         window = self.scenario.changes
         rng = random.Random(f"{self.scenario.seed}:changes:{batch}")
-        pairs = list(zip(each_change(self.scenario), self.changing, strict=True))
+        changes = each_change(self.scenario)
+        pairs = list(zip(changes, self.changing[: len(changes)], strict=True))
         before = sum(change.batch < batch for change, _ in pairs)
         mine = [(change, key) for change, key in pairs if change.batch == batch]
         parts = list(range(sum(change.at_ttls is None for change, _ in mine)))
@@ -186,20 +192,109 @@ class RunPlan:
         return tuple(replace(one, number=before + n) for n, one in enumerate(planned, start=1))
 
     @property
+    def faults(self) -> tuple[PlannedFault, ...]:
+        """The scenario's faults, in its order: each has a window for every variant."""
+        return tuple(map(self.planned_fault, range(1, len(self.scenario.fault) + 1)))
+
+    def planned_fault(self, number: int) -> PlannedFault:
+        """A fault by its number, from 1.
+
+        With a release, one that shows only once entries have expired lasts longer where it must:
+        until memory has expired, and then as long as a release was seen to wait for Redis.
+        """
+        entry, window = self.scenario.fault[number - 1], self.scenario.faults
+        for_s = entry.for_s
+        releases = any(arm.target.pace_share is not None for arm in self.arms)
+        if releases and FAULTS[entry.what].hides:
+            for_s = max(for_s, self.ttl_s + WAITED_S)
+        at_s = window.lead_s if entry.at_s is None else entry.at_s
+        values = entry.model_dump(exclude={"at_s", "for_s"})
+        return PlannedFault(number=number, at_s=at_s, for_s=for_s, **values)
+
+    def fault_s(self, number: int) -> float:
+        """Length of the window of a fault, in s."""
+        window = self.scenario.faults
+        return window.window_s or self.mended_s(self.planned_fault(number)) + window.tail_s
+
+    def mended_s(self, fault: PlannedFault) -> float:
+        """When a fault is over by plan, in s since the start of its window."""
+        kind, restart_s = FAULTS[fault.what], 0.0
+        if kind.replaces:
+            restart_s = fault.new_after_s + self.scenario.faults.start_s
+        elif kind.part == "postgres" and kind.forgets:
+            restart_s = POSTGRES_STARTS_S
+        return fault.at_s + fault.for_s + restart_s
+
+    def fault_changes(self, number: int) -> tuple[PlannedChange, ...]:
+        """The changes that are made in the middle of a fault.
+
+        A replica takes them that the fault does not work on, where there is one.
+        """
+        fault, wanted = self.planned_fault(number), self.scenario.faults.changes
+        before = len(each_change(self.scenario)) + (number - 1) * len(wanted)
+        handler = (fault.replica + 1) % self.scenario.replicas
+        at_s = fault.at_s + fault.for_s / 2
+        return tuple(
+            PlannedChange(
+                before + n, change.action, "api", self.changing[before + n - 1], handler, at_s
+            )
+            for n, change in enumerate(wanted, start=1)
+        )
+
+    @property
+    def refused_in_faults(self) -> tuple[VirtualKey, ...]:
+        """Keys that are probed during a fault because they must be refused: one of each kind."""
+        kinds = {key.kind: key for key in reversed(self.refusals) if key.kind in REFUSED}
+        return tuple(kinds[kind] for kind in REFUSED if kind in kinds)
+
+    def fault_probes(self, number: int) -> tuple[list[int], float]:
+        """The keys that are probed during a fault, and how often each is on a replica, in s."""
+        keys = [change.key.index for change in self.fault_changes(number)]
+        keys += [key.index for key in self.refused_in_faults]
+        each = len(keys) * self.scenario.replicas
+        every_s = max(
+            1 / self.scenario.faults.probes_per_s,
+            each / (PROBES_SHARE * self.scenario.load.rate_per_s),
+        )
+        return sorted(keys), every_s
+
+    def probes_per_s(self, number: int) -> float:
+        """Requests a second beside the load of a fault."""
+        keys, every_s = self.fault_probes(number)
+        return len(keys) * self.scenario.replicas / every_s
+
+    @property
+    def recovered_s(self) -> float:
+        """Length of the window after a fault, in s."""
+        return self.scenario.faults.recovered_ttls * self.ttl_s
+
+    @property
     def measured_phase(self) -> Phase:
         """The phase without which a variant counts as not measured."""
+        if self.scenario.faults.alone:
+            return "faults"
         return "changes" if self.scenario.changes.alone else "measured"
 
     @property
     def load_s(self) -> float:
         """Length of all windows and warm-ups together, in s, without starts and waits for rest."""
-        each_s = {
-            "cold_fill": self.ttl_s,
-            "measured": self.window_s,
-            "changes": self.changes_s,
-            "refusals": self.refusals_s,
-        }
-        return sum(self.warmup_s(slot) + each_s[slot.phase] for slot in self.slots)
+        return sum(self.warmup_s(slot) + self.slot_s(slot) for slot in self.slots)
+
+    def slot_s(self, slot: Slot) -> float:
+        """Length of a window without its warm-up, in s."""
+        match slot.phase:
+            case "cold_fill":
+                return self.ttl_s
+            case "measured":
+                return self.window_s
+            case "changes":
+                return self.changes_s
+            case "refusals":
+                return self.refusals_s
+            case "faults":
+                return self.fault_s(slot.fault)
+            case "recovered":
+                return self.recovered_s
 
     @property
     def premises(self) -> list[str]:
@@ -240,8 +335,24 @@ class RunPlan:
         )
 
 
+RECOVERY_S = 3.0
+"""Seconds after a fault that must be good before a variant counts as recovered."""
+
+POSTGRES_STARTS_S = 5.0
+"""How long a Postgres that was killed takes, on a busy machine, to be in order again."""
+
 READ_S = 0.1
 """The time of one source read, generously: a local Postgres answers in a few ms."""
+
+WAITED_S = 25.0
+"""The longest that a release was seen to wait for a Redis that hangs before it goes on without: the
+first request of 1.109.1."""
+
+REFUSED = ("unknown", "blocked", "wrong_model", "key_budget")
+"""Kinds of keys of `harness.domain.population.KINDS` that are asked for during a fault."""
+
+PROBES_SHARE = 0.5
+"""Of the load's rate, the part that probes may add during a fault."""
 
 REFUSALS_EACH = 30
 """Requests of each key that make a window of refusals long enough: with as many and none let
@@ -277,16 +388,17 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
     )
     names = [arm.name for arm in arms]
     most = scenario.rounds_max or scenario.rounds
-    alone = scenario.changes.alone
+    alone, faults = scenario.changes.alone, range(1, len(scenario.fault) + 1)
     slots = order(
         names,
         most,
         cold_fill=scenario.load.cold_fill,
-        batches=scenario.batches(),
-        only_batches=alone,
+        batches=() if scenario.faults.alone else scenario.batches(),
+        only_batches=alone or scenario.faults.alone,
+        faults=faults,
     )
-    refused = () if alone else tuple(refusals(scenario, keys))
-    return RunPlan(
+    refused = () if alone and not faults else tuple(refusals(scenario, keys))
+    plan = RunPlan(
         scenario,
         tuple(arms),
         stack,
@@ -297,6 +409,35 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
         refused,
         tuple(changing(scenario, first=len(keys) + len(refused))),
     )
+    _check_faults(plan)
+    return plan
+
+
+def _check_faults(plan: RunPlan) -> None:
+    """Raises ScenarioError."""
+    names = [fault.name for fault in plan.faults]
+    without = [arm.name for arm in plan.arms if not arm.target.uses_redis]
+    for fault in plan.faults:
+        check_users(plan.scenario, fault, plan.probes_per_s(fault.number))
+        if without and FAULTS[fault.what].part == "redis":
+            raise ScenarioError(
+                f"The fault [{fault.name}] breaks Redis, and [{', '.join(without)}] uses none. "
+                "Leave the fault out, or these variants."
+            )
+        if names.count(fault.name) > 1:
+            raise ScenarioError(
+                f"The fault [{fault.name}] is there [{names.count(fault.name)}] times, and each "
+                "has a window and a cell of its own in the sheet. Leave the others out, or put "
+                "them into a scenario of their own."
+            )
+        window_s, least_s = plan.fault_s(fault.number), plan.mended_s(fault) + RECOVERY_S
+        if window_s < least_s:
+            raise ScenarioError(
+                f"The fault [{fault.name}] does not fit its window of [{window_s:g}] s: it is over "
+                f"after [{plan.mended_s(fault):g}] s, and recovery is seen in the [{RECOVERY_S:g}] "
+                f"s after it. Raise faults.window_s to {least_s:g}, leave it out, or shorten the "
+                "fault."
+            )
 
 
 def order(
@@ -306,27 +447,35 @@ def order(
     cold_fill: bool,
     batches: Sequence[int] = (),
     only_batches: bool = False,
+    faults: Sequence[int] = (),
 ) -> tuple[Slot, ...]:
-    """Windows in order of time: cold fills, then A B C, C B A, A B C …, then changes and refusals.
+    """Windows in order of time: cold fills, then A B C, C B A, …, changes, refusals, faults.
 
     The order reverses after every round, so that a drift of the machine does not favour a variant
     for its place in the order. Each batch of changes has a window for every variant. Refusals come
-    last: some variants read a refused key once more, for a log, which in a measured window would
-    count as a read of its scope.
+    after what is measured: some variants read a refused key once more, for a log, which in a
+    measured window would count as a read of its scope. Faults come last, and each is followed by a
+    window of recovery before the next.
+
+    Args:
+        names: of the variants.
+        rounds: measured windows of each.
+        cold_fill: whether each begins with one.
+        batches: of changes.
+        only_batches: leave out cold fills, rounds and refusals.
+        faults: their numbers.
     """
-    changes: list[tuple[str, Phase, int, int]] = [
-        (name, "changes", 0, batch) for batch in batches for name in names
-    ]
-    if only_batches:
-        return tuple(Slot(i, *step) for i, step in enumerate(changes, start=1))
-    steps: list[tuple[str, Phase, int, int]] = []
-    if cold_fill:
-        steps += [(name, "cold_fill", 0, 0) for name in names]
-    for number in range(1, rounds + 1):
+    steps: list[tuple[str, Phase, int, int, int]] = []
+    if cold_fill and not only_batches:
+        steps += [(name, "cold_fill", 0, 0, 0) for name in names]
+    for number in range(1, 1 if only_batches else rounds + 1):
         row = names if number % 2 else list(reversed(names))
-        steps += [(name, "measured", number, 0) for name in row]
-    steps += changes
-    steps += [(name, "refusals", 0, 0) for name in names]
+        steps += [(name, "measured", number, 0, 0) for name in row]
+    steps += [(name, "changes", 0, batch, 0) for batch in batches for name in names]
+    if not only_batches:
+        steps += [(name, "refusals", 0, 0, 0) for name in names]
+    phases: tuple[Phase, Phase] = ("faults", "recovered")
+    steps += [(name, phase, 0, 0, n) for n in faults for name in names for phase in phases]
     return tuple(Slot(i, *step) for i, step in enumerate(steps, start=1))
 
 

@@ -84,7 +84,12 @@ def signal_group(leader: int, number: int) -> bool:
 
 
 def kill_strays(token: str, folders: Iterable[str]) -> None:
-    """Send SIGKILL to the processes of a stack that are outside of its process groups.
+    """Send SIGKILL to the processes of a stack that are outside of its process groups."""
+    signal_strays(token, folders, signal.SIGKILL)
+
+
+def signal_strays(token: str, folders: Iterable[str], number: int) -> None:
+    """Send a signal to every process of a stack, wherever it is.
 
     They carry the token in their environment. The backends of Postgres lead groups of their own
     and overwrite their environment with their title; they are recognised by that title and by a
@@ -93,7 +98,7 @@ def kill_strays(token: str, folders: Iterable[str]) -> None:
     """
     for pid in _strays(token, folders):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _strays(token: str, folders: Iterable[str]) -> list[int]:
@@ -162,6 +167,8 @@ class Inventory:
 
     def end(self) -> None:
         """End every process and remove every folder."""
+        # What a fault stopped acts on no signal but SIGKILL, and Postgres shall end by itself.
+        signal_strays(self.token, self.folders, signal.SIGCONT)
         for pid, (born, ending) in self.processes.items():
             if ending == "postgres":
                 _quit_postgres(pid, born)

@@ -169,14 +169,25 @@ class Processes:
         They get their own signal, `grace_s` seconds, and then SIGKILL, together with whatever
         is left of their process groups. Cancellation does not interrupt this.
         """
-        await groups.to_the_end(self._stop(group_prefix, grace_s))
+        await self.end(
+            [p for p in self.started if p.command.group.startswith(group_prefix)], grace_s
+        )
 
-    async def _stop(self, group_prefix: str, grace_s: float) -> None:
-        ending = [p for p in self.started if p.command.group.startswith(group_prefix)]
+    async def end(
+        self, ending: Sequence[Process], grace_s: float, number: signal.Signals | None = None
+    ) -> None:
+        """End some of the processes, as `stop`; with the signal `number` where it is given."""
+        await groups.to_the_end(self._end(ending, grace_s, number))
+
+    async def _end(
+        self, ending: Sequence[Process], grace_s: float, number: signal.Signals | None
+    ) -> None:
         for process in ending:
             process.stopping = True
             if not process.ended():
-                process.popen.send_signal(process.command.end_signal)
+                # A stopped process acts on no signal but SIGKILL.
+                guard.signal_group(process.pid, signal.SIGCONT)
+                process.popen.send_signal(number or process.command.end_signal)
         await wait_until(lambda: all_ended(ending), grace_s)
         for process in ending:
             guard.kill_group(process.pid, process.born)
@@ -185,6 +196,26 @@ class Processes:
     def refuse(self) -> None:
         """Refuse to start any further process."""
         self._closing = True
+
+
+LOG_LIMIT = 50_000_000
+"""Bytes of one log, in a run that breaks something: a replica may write a traceback a request."""
+
+
+def cut_log(log_file: Path, limit: int = LOG_LIMIT) -> int:
+    """Keep the first half of a log that has more than so many bytes; returns how many were cut.
+
+    Its last line says so. What the process writes from now on is appended: logs are opened so.
+    """
+    with contextlib.suppress(OSError), log_file.open("r+b") as log:
+        size = log.seek(0, os.SEEK_END)
+        if size > limit:
+            log.truncate(limit // 2)
+            note = f"\n[{size - limit // 2:,} bytes were cut here: the log is limited]\n".encode()
+            with log_file.open("ab") as end:
+                end.write(note)
+            return size - limit // 2 - len(note)
+    return 0
 
 
 def end_of_log(log_file: Path, start: int = 0) -> str:

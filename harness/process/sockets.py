@@ -7,12 +7,15 @@ import errno
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import SetupError
 
 LOOPBACK = "127.0.0.1"
 _BACKLOG = 1024
 _LAST_PORT = 65_535
+_OPEN = {"01", "08"}
+"""ESTABLISHED and CLOSE_WAIT, as ``/proc/net/tcp`` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,21 @@ def listen(port: int = 0) -> socket.socket:
     return listener
 
 
+def hold(port: int) -> socket.socket:
+    """A socket that keeps a port while nothing listens on it: connections to it are refused.
+
+    Close it right before the port is taken again. Raises OSError.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((LOOPBACK, port))
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
 @contextlib.contextmanager
 def replica_sockets(
     replicas: int, workers: int, base_port: int | None
@@ -76,6 +94,28 @@ def replica_sockets(
             ReplicaSockets(one, tuple(opened.enter_context(listen()) for _ in range(workers)))
             for one in clients
         ]
+
+
+def unread(port: int, pid: int | None = None) -> int:
+    """Connections to a port, of IPv4, with bytes that its server has not read.
+
+    Also those whose client has closed them by now.
+
+    Args:
+        port: of the server.
+        pid: a process in the server's network, if that is not our own.
+
+    Raises:
+        OSError: the system has no /proc, or the process is not there.
+    """
+    found = 0
+    for line in Path(f"/proc/{pid or 'self'}/net/tcp").read_text().splitlines()[1:]:
+        # Columns of proc(5): number, local address, remote one, state, queues of both ways.
+        _, local, _, state, queues, *_ = line.split()
+        # A close counts as one byte.
+        waiting = int(queues.partition(":")[2], 16) > 1
+        found += waiting and state in _OPEN and int(local.partition(":")[2], 16) == port
+    return found
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ import pygal  # type: ignore[import-untyped]  # pygal ships no types
 from pygal.graph.graph import Graph  # type: ignore[import-untyped]  # pygal ships no types
 from pygal.style import Style  # type: ignore[import-untyped]  # pygal ships no types
 
-from harness.report.scale import LogScale, round_ticks
+from harness.report.scale import LinearScale, LogScale, round_ticks
 
 _UNWANTED = {"script", "style", "defs"}
 _SERIES = re.compile(r"series serie-(\d+) ")
@@ -39,6 +39,8 @@ _LEGEND_LINE = 4
 _BETWEEN_GROUPS = 7
 _AROUND_PLOT = 26
 """Height of margins and tick labels, which pygal subtracts before it draws bars."""
+_NO_LABEL = " "
+"""Of an upright line: pygal takes its label for a major one's, and none for the value."""
 _NO_MAJOR_TICK = -1.0
 """A position that no tick has. Without one, pygal chooses major ticks itself."""
 _LEAST_SHARE_WITH_LABEL = 9.0
@@ -156,14 +158,18 @@ def stacked_shares(
     return inline(chart, label)
 
 
-def log_lines(
+def lines(
     series: Sequence[tuple[str, Sequence[Dot]]],
     label: str,
     x_title: str,
-    scale: LogScale,
+    scale: LogScale | LinearScale,
     line: float | None = None,
+    edges: Sequence[float] = (),
 ) -> str:
-    """One line per series over seconds, on a logarithmic scale; a class gives its colour."""
+    """One line per series over seconds; a class gives its colour.
+
+    ``line`` is drawn across, and an upright one at each of the ``edges``.
+    """
     dots = [dot for _, dots in series for dot in dots]
     seconds = round_ticks(max((dot.x for dot in dots), default=1.0))
     chart = _configure(
@@ -174,7 +180,9 @@ def log_lines(
         dots_size=3.5,
         x_title=x_title,
     )
-    chart.x_labels = seconds
+    chart.x_labels = [*seconds, *({"value": at, "label": _NO_LABEL} for at in edges)]
+    if edges:
+        chart.x_labels_major = [_NO_LABEL]
     chart.x_value_formatter = lambda x: f"{x:,.10g}"
     _ticks(chart, scale.ticks(), None if line is None else scale.place(line))
     for _, one in series:
@@ -243,7 +251,7 @@ def _share(name: str, share: float | None) -> dict[str, object] | None:
     return {"value": share, "label": f"{name} {share:.1f} %", "formatter": _says(text)}
 
 
-def _dot(dot: Dot, scale: LogScale) -> dict[str, object]:
+def _dot(dot: Dot, scale: LogScale | LinearScale) -> dict[str, object]:
     node = {"class": "dot hollow" if dot.hollow else "dot"}
     value = (dot.x, scale.place(dot.y))
     return {"value": value, "label": dot.text, "formatter": _says(""), "node": node}

@@ -20,7 +20,6 @@ VERDICT_WORDS = {
     "interrupted": "Interrupted",
     "observed": "Observed",
 }
-NOTHING_PLANTED = "Nothing is planted in this run."
 
 
 def verdict_word(result: Result) -> str:
@@ -28,16 +27,28 @@ def verdict_word(result: Result) -> str:
     return VERDICT_WORDS[result.verdict]
 
 
+def nothing_planted(result: Result) -> str:
+    """What a run without premises says of them."""
+    if result.faults:
+        return "Faults are planted, each in a window of its own, and nothing else."
+    return "Nothing is planted in this run."
+
+
+def measured(result: Result) -> bool:
+    """Whether the run has any figures."""
+    return bool(result.variants or result.freshness or result.faults)
+
+
 def caution(result: Result) -> str:
     """A warning above the figures of an invalid run; empty for others."""
-    if result.verdict == "invalid" and (result.variants or result.freshness):
+    if result.verdict == "invalid" and measured(result):
         return "The run is invalid: its figures are shown for debugging only."
     return ""
 
 
 def what_is_missing(result: Result) -> str:
     """What a run that ended early lacks; empty for a complete one."""
-    if not result.variants and not result.freshness:
+    if not measured(result):
         return (
             "Nothing was measured, so there are no figures. The servers' logs are in logs/ of the "
             "run's folder."
@@ -58,7 +69,7 @@ def set_up(result: Result) -> str:
     """Replicas, TTL and rounds in one line."""
     workers = f" {TIMES} {plural(result.workers, 'worker')}" if result.workers != 1 else ""
     scaled = f" (time scale {plain(result.time_scale)})" if result.time_scale != 1 else ""
-    names = result.variants or result.freshness
+    names = result.variants or result.freshness or result.faults
     variants = f"{plural(len(names), 'variant')}, " if names else ""
     return (
         f"{plural(result.replicas, 'replica')}{workers}, TTL {plain(result.ttl_s)} s{scaled}, "

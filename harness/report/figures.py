@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.authcache.words import Tier
 from harness.domain.changes import ACTIONS
-from harness.domain.result import Percentiles, Result, VariantResult, in_order
+from harness.domain.result import FaultSecond, Percentiles, Result, VariantResult, in_order
 from harness.report import details
 from harness.report.charts import (
     Bar,
     Dot,
     grouped_bars,
+    lines,
     log_bars,
-    log_lines,
     stacked_shares,
 )
+from harness.report.faults import callers_table, faults_of, servers_table
 from harness.report.freshness import clock_text, freshness_table
 from harness.report.matrix import SCOPE_NOTES, reference_line, reference_text, scopes_of
 from harness.report.measures import objects_of, outcomes_of, tiers_of, words
 from harness.report.numbers import plain, rate, time_ms
-from harness.report.scale import LogScale
+from harness.report.scale import LinearScale, LogScale
 from harness.report.series import VariantSeries
 from harness.report.table import Table
 from harness.style import marks
 
 _PERCENTILES = ("p50", "p95", "p99")
 _TIME = "seconds since the start"
+_SINCE = "seconds since the start of the window"
 _LONG = 12
 """A table with at least this many rows is folded below its chart."""
 
@@ -75,6 +77,7 @@ def figures(result: Result, series: Sequence[VariantSeries]) -> list[Figure]:
     """All figures for which the run has data."""
     made = [
         freshness_figure(result),
+        *fault_figures(result),
         _reads(result),
         _outcomes(result),
         _over_time(result, series),
@@ -137,6 +140,74 @@ def freshness_figure(result: Result) -> Figure:
         ),
         table,
         main=True,
+    )
+
+
+def fault_figures(result: Result) -> list[Figure]:
+    """What callers got and what Postgres was asked, second by second, a panel for each fault."""
+    answered = _fault_figure(
+        result,
+        "fault-answers",
+        "Answers during faults",
+        "Requests that got the right status within a second, in percent of those due in each "
+        "second. Between the dashed lines something was broken.",
+        lambda row: 100 * row.ok / due if (due := row.ok + row.late + row.errors) else None,
+        " %",
+        callers_table(result),
+    )
+    reads = _fault_figure(
+        result,
+        "fault-reads",
+        "Source reads during faults",
+        "Source reads in each second. A correct cache reads an object once when it has expired.",
+        lambda row: row.reads,
+        "",
+        servers_table(result),
+    )
+    return [answered, reads]
+
+
+def _fault_figure(
+    result: Result,
+    name: str,
+    title: str,
+    lead: str,
+    figure: Callable[[FaultSecond], float | None],
+    unit: str,
+    table: Table,
+) -> Figure:
+    panels = []
+    for fault in faults_of(result):
+        ones = {variant: by[fault] for variant, by in result.faults.items() if fault in by}
+        drawn = [
+            (
+                mark,
+                [
+                    Dot(row.second + 0.5, n, f"{variant}, second {row.second}: {rate(n)}{unit}")
+                    for row in ones[variant].timeline
+                    if (n := figure(row)) is not None
+                ],
+            )
+            for variant, mark in marks(result.faults).items()
+            if variant in ones
+        ]
+        top = 100.0 if unit else max((dot.y for _, dots in drawn for dot in dots), default=1.0)
+        edges = (
+            min(one.begun_s for one in ones.values()),
+            max(one.ended_s for one in ones.values()),
+        )
+        said = ", ".join(f"{variant} {one.verdict}" for variant, one in ones.items())
+        svg = lines(drawn, f"{title}, {fault}: {said}", _SINCE, LinearScale(top, unit), edges=edges)
+        panels.append(Panel(fault, said, svg))
+    legend = tuple(LegendKey(m, n, "line") for n, m in marks(result.faults).items())
+    return Figure(
+        name,
+        title,
+        title,
+        lead,
+        tuple(panels),
+        (*legend, LegendKey("reference", "the fault begins, and is mended", "dash")),
+        table,
     )
 
 
@@ -210,7 +281,7 @@ def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
     references = [n for s in scopes if (n := _middle(result, s)) is not None]
     scale = LogScale.over([*shown, *references])
     for scope in scopes:
-        lines = []
+        drawn = []
         for name, mark in marks(result.variants).items():
             points = by_name[name].points if name in by_name else ()
             dots = [
@@ -218,10 +289,10 @@ def _over_time(result: Result, series: Sequence[VariantSeries]) -> Figure:
                 for p in points
                 if (n := p.per_1000.get(scope)) is not None
             ]
-            lines.append((mark, dots))
-        if any(dots for _, dots in lines):
+            drawn.append((mark, dots))
+        if any(dots for _, dots in drawn):
             label = f"Source reads per 1,000 requests in scope {scope} over time, by variant"
-            svg = log_lines(lines, label, _TIME, scale, _middle(result, scope))
+            svg = lines(drawn, label, _TIME, scale, _middle(result, scope))
             panels.append(Panel(scope, _scope_note(result, scope), svg))
     return Figure(
         "over-time",

@@ -24,6 +24,11 @@ TONES: dict[Tone, str] = {
     "stale": "bold blue",
     "wasteful": "bold yellow",
     "healthy": "green",
+    "wrong": "bold magenta",
+    "invalid": "bold red",
+    "outage": "bold red",
+    "degraded": "bold yellow",
+    "unaffected": "green",
 }
 
 

@@ -12,9 +12,10 @@ from harness.analysis.cells import CELLS
 from harness.domain.result import Result
 from harness.report import details, facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
-from harness.report.figures import Figure, figures, freshness_figure
+from harness.report.faults import sheet_table, timeline_table
+from harness.report.figures import Figure, fault_figures, figures, freshness_figure
 from harness.report.instrumented import not_instrumented
-from harness.report.matrix import CELL_MARKS, headline_table, matrix_table
+from harness.report.matrix import MARKS, headline_table, matrix_table
 from harness.report.measures import measures_table, outcomes_of, refusals_table
 from harness.report.numbers import count, rate
 from harness.report.series import VariantSeries, series_of
@@ -35,11 +36,12 @@ def report_html(
     drawn: Sequence[Figure] = ()
     if result.variants:
         drawn = figures(result, series_of(result) if series is None else series)
-    elif result.freshness:
-        drawn = [freshness_figure(result)]
+    else:
+        made = [freshness_figure(result), *fault_figures(result)]
+        drawn = [figure for figure in made if figure.panels]
     page: str = _template().render(
         result=result,
-        marks=CELL_MARKS,
+        marks=MARKS,
         outcomes=outcomes_of(result),
         contents=_contents(result, drawn),
         figures=drawn,
@@ -78,7 +80,7 @@ def _head(result: Result) -> dict[str, Any]:
         "started": facts.started(result),
         "set_up": facts.set_up(result),
         "not_instrumented": not_instrumented(result),
-        "nothing_planted": facts.NOTHING_PLANTED,
+        "nothing_planted": facts.nothing_planted(result),
         "trust": [
             (
                 "Ledger",
@@ -110,7 +112,9 @@ def _tables(result: Result) -> dict[str, Any]:
         "headline": headline_table(result),
         "expiry": details.expiry_table(result, scopes=True),
         "combined_view": combined_view_table(result),
-        "faults": check_combined_view(result.combined_view),
+        "does_not_add_up": check_combined_view(result.combined_view),
+        "sheet": sheet_table(result),
+        "timeline": timeline_table(result),
         "measures": measures_table(result),
         "refusals": refusals_table(result),
         "others": details.other_tables(result),
@@ -141,15 +145,18 @@ def _trust(result: Result) -> dict[str, Any]:
 
 
 def _contents(result: Result, drawn: Sequence[Figure]) -> list[tuple[str, str]]:
+    sheet = [("faults", "Faults")] if result.faults else []
     if not result.variants:
         checked = [("ledger", "Ledger")] if result.ledger.equations else []
+        checked += [("expectations-section", "Expectations")] if result.expectations else []
         shown = [(f"{figure.name}-section", figure.short) for figure in drawn]
-        return [*shown, *checked, ("settings", "Settings")]
+        return [*sheet, *shown, *checked, ("settings", "Settings")]
     combined = [("combined", "Combined view")] if result.combined_view else []
     return [
         ("cells", "Cells"),
         ("source-reads", "Source reads"),
         *combined,
+        *sheet,
         *((f"{figure.name}-section", figure.short) for figure in drawn),
         ("figures", "Further figures"),
         ("ledger", "Ledger"),

@@ -10,9 +10,10 @@ from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.details import expiry_table
+from harness.report.faults import callers_table, servers_table, sheet_table
 from harness.report.freshness import clocks_table, freshness_table
 from harness.report.instrumented import not_instrumented
-from harness.report.matrix import CELL_MARKS, FAILS, headline_table, matrix_table
+from harness.report.matrix import FAILS, MARKS, headline_table, matrix_table
 from harness.report.measures import has_refusals, measures_table, refusals_table
 from harness.report.table import Cell, Row, Table
 
@@ -36,6 +37,7 @@ def _measured(result: Result) -> list[str]:
         _verdict(result),
         _premises(result),
         markdown_table(freshness_table(result)) if result.freshness else "",
+        *_faults(result),
         markdown_table(headline_table(result)),
         markdown_table(expiry_table(result, scopes=False)),
         *_combined_view(result),
@@ -51,8 +53,19 @@ def _measured(result: Result) -> list[str]:
 
 def _not_measured(result: Result) -> list[str]:
     lines = _ledger(result) if result.ledger.equations else []
+    lines += _expectations(result) if result.expectations else []
     changes = [freshness_table(result), clocks_table(result)] if result.freshness else []
-    return [_verdict(result), *map(markdown_table, changes), "\n".join(lines)]
+    return [_verdict(result), *_faults(result), *map(markdown_table, changes), "\n".join(lines)]
+
+
+def _faults(result: Result) -> list[str]:
+    if not result.faults:
+        return []
+    return [
+        markdown_table(sheet_table(result)),
+        _fold("What callers saw of each fault", markdown_table(callers_table(result))),
+        _fold("What servers and books saw of it", markdown_table(servers_table(result))),
+    ]
 
 
 def markdown_table(table: Table) -> str:
@@ -96,7 +109,7 @@ def _row(table: Table, row: Row) -> list[str]:
 def _cell(cell: Cell) -> str:
     text = escape(cell.text)
     if cell.text == cell.tone:
-        text = f"{CELL_MARKS[cell.text]} **{text}**"
+        text = f"{MARKS[cell.text]} **{text}**"
     text = f"{text}, {escape(cell.more)}" if cell.more else text
     return f"{text}<br><sub>{escape(cell.note)}</sub>" if cell.note else text
 
@@ -129,7 +142,7 @@ def _verdict(result: Result) -> str:
 
 def _premises(result: Result) -> str:
     if not result.premises:
-        return facts.NOTHING_PLANTED
+        return facts.nothing_planted(result)
     return "\n>\n".join(f"> **Planted:** {escape(premise)}" for premise in result.premises)
 
 
@@ -153,12 +166,17 @@ def _ledger(result: Result) -> list[str]:
 def _trust(result: Result) -> str:
     lines = _ledger(result)
     lines.append("- " + escape(facts.generator_summary(result.generator)))
-    lines.append("- " + escape(facts.expectation_summary(result)))
-    lines += [
-        f"  - failed: {escape(facts.expectation_text(e))}"
-        for e in facts.failed_expectations(result)
+    return "\n".join([*lines, *_expectations(result)])
+
+
+def _expectations(result: Result) -> list[str]:
+    return [
+        "- " + escape(facts.expectation_summary(result)),
+        *(
+            f"  - failed: {escape(facts.expectation_text(e))}"
+            for e in facts.failed_expectations(result)
+        ),
     ]
-    return "\n".join(lines)
 
 
 def _settings(result: Result) -> str:

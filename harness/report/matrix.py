@@ -21,6 +21,9 @@ SCOPE_NOTES = {
 }
 CELL_MARKS = {"hidden": "◐", "broken": "✕", "stale": "◷", "wasteful": "▲", "healthy": "✓"}
 """A shape for each cell, so that colour is never the only signal."""
+FAULT_MARKS = {"invalid": "?", "wrong": "◐", "outage": "✕", "degraded": "▲", "unaffected": "✓"}
+"""Likewise for what a fault did."""
+MARKS = CELL_MARKS | FAULT_MARKS
 SLOWEST = "slowest clock"
 FAILS = "fails an expectation"
 """Start of the reason of a cell that fails an expectation of the scenario."""

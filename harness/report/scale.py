@@ -57,6 +57,28 @@ class LogScale:
         return [(float(n), label) for n, label in enumerate(labels)]
 
 
+@dataclass(frozen=True, slots=True)
+class LinearScale:
+    """From 0 at position 0 to the first round figure at or above ``top``."""
+
+    top: float
+    unit: str = ""
+    """After the label of each tick, as `` %``."""
+
+    def place(self, value: float) -> float:
+        """Position of a value."""
+        return value
+
+    @property
+    def length(self) -> float:
+        """Length of the scale."""
+        return round_ticks(self.top)[-1]
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Position and label of about five round figures."""
+        return [(tick, f"{tick:,.10g}{self.unit}") for tick in round_ticks(self.top)]
+
+
 def round_ticks(top: float, most: int = 5) -> list[float]:
     """About ``most`` round figures, from 0 up to the first at or above ``top``."""
     if top <= 0:

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Tone = Literal["", "hidden", "broken", "stale", "wasteful", "healthy", "quiet", "strong"]
-"""Colour of a cell, in addition to its text. ``quiet`` is faint, ``strong`` is bold."""
+from harness.domain.faults import Verdict
+
+Tone = Literal["", "hidden", "broken", "stale", "wasteful", "healthy", "quiet", "strong", Verdict]
+"""Colour of a cell, in addition to its text. ``quiet`` is faint, ``strong`` is bold; what a fault
+did has the colours of the cells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from harness.domain.result import Result
 from harness.report import facts, ledger
 from harness.report.combined_view import check_combined_view, combined_view_table
 from harness.report.details import expiry_table
+from harness.report.faults import sheet_table
 from harness.report.freshness import freshness_table
 from harness.report.grid import TONES, draw, page_width, say
 from harness.report.instrumented import not_instrumented
@@ -36,9 +37,14 @@ def print_result(result: Result, console: Console, run_dir: Path | None = None) 
     _verdict(result, console)
     if result.variants:
         _figures(result, console)
-    elif result.freshness:
-        draw(console, freshness_table(result))
+    elif result.freshness or result.faults:
+        if result.faults:
+            draw(console, sheet_table(result))
+        if result.freshness:
+            draw(console, freshness_table(result))
         _ledger(result, console)
+        if result.expectations:
+            _expectations(result, console)
     elif result.ledger.equations:
         _ledger(result, console)
     _files(result, console, run_dir or Path("runs") / result.run_id)
@@ -50,6 +56,8 @@ def _figures(result: Result, console: Console) -> None:
     _reasons(result, console)
     if result.freshness:
         draw(console, freshness_table(result))
+    if result.faults:
+        draw(console, sheet_table(result))
     draw(console, headline_table(result))
     draw(console, expiry_table(result, scopes=False))
     draw(console, measures_table(result), notes=False)
@@ -80,7 +88,7 @@ def _premises(result: Result, console: Console) -> None:
     for premise in result.premises:
         say(console, f"Planted: {premise}", "yellow")
     if not result.premises:
-        say(console, facts.NOTHING_PLANTED, "dim")
+        say(console, facts.nothing_planted(result), "dim")
 
 
 def _reasons(result: Result, console: Console) -> None:
@@ -136,6 +144,6 @@ def _expectations(result: Result, console: Console) -> None:
 
 def _files(result: Result, console: Console, run_dir: Path) -> None:
     # One line, never wrapped, so that the path can be copied.
-    logs = "" if result.variants or result.freshness else ", logs/"
+    logs = "" if facts.measured(result) else ", logs/"
     text = Text(f"Files: {run_dir}/ (report.html, summary.md, result.json{logs})")
     console.print(text, soft_wrap=True)

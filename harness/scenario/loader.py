@@ -106,6 +106,7 @@ def _with_releases(raw: dict[str, Any], slower: WithReleases, changes: Changes) 
     keys = table.pop("keys")
     # It stays in the table, because it changes no field of the scenario.
     del table["management_ttl"]
+    start = {"start_s": table.pop("start_s")} if "start_s" in table else {}
     load = {
         field: table.pop(field)
         for field in ("rate_per_s", "users", "window_ttls")
@@ -117,6 +118,7 @@ def _with_releases(raw: dict[str, Any], slower: WithReleases, changes: Changes) 
         "time_scale": 1.0,
         "load": {**raw["load"], **load},
         "population": {**raw["population"], **keys},
+        "faults": {**raw.get("faults", {}), **start},
     }
 
 

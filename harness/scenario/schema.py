@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from harness.authcache.cache import LIVES_PER_TTL
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import Way, check_action
+from harness.domain.faults import ENTRIES, FAULTS, Balancer, Verdict, fault, fault_name
 from harness.domain.series import ALL
 from harness.errors import UsageError
 
@@ -208,6 +209,99 @@ PROMISE_TTLS = 2
 """One TTL in memory and one in Redis."""
 
 
+class FaultEntry(_Table):
+    """A fault. Times are in s, and do not scale: neither do the time-outs that they meet."""
+
+    what: str
+    """A name in `harness.domain.faults.FAULTS`."""
+    for_s: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)]
+    """How long it lasts; of one that happens at one moment, how long it is watched."""
+    at_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] | None = None
+    """When it begins within its window; left out, after `FaultWindow.lead_s`."""
+    replica: Annotated[int, Field(ge=0)] = 0
+    """Index of the replica that it works on, where it works on one."""
+    delay_ms: Annotated[float, Field(ge=0, le=600_000, allow_inf_nan=False)] = 0.0
+    """Of faults that slow something down."""
+    jitter_ms: Annotated[float, Field(ge=0, le=600_000, allow_inf_nan=False)] = 0.0
+    skew_s: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] = 0.0
+    """Of ``replica-clock``."""
+    entry: str = "other_type"
+    """Of ``redis-poison``: one of `harness.domain.faults.ENTRIES`."""
+    new_after_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
+    """Of a replica that ends: how long after its end a new one is started."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FaultEntry:
+        try:
+            fault(self.what)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        if self.entry not in ENTRIES:
+            raise ValueError(f"entry [{self.entry}] is none of {', '.join(ENTRIES)}")
+        if self.what.endswith("-slow") and not self.delay_ms:
+            raise ValueError(f"{self.what} needs delay_ms > 0")
+        if self.what == "replica-clock" and not self.skew_s:
+            raise ValueError("replica-clock needs skew_s, above or below 0")
+        return self
+
+
+class FaultChange(_Table):
+    """A change that is made in the middle of every fault, on a key of its own."""
+
+    action: str
+    """A name in `harness.domain.changes.ACTIONS`."""
+    scope: ScopeName
+
+    @model_validator(mode="after")
+    def _check(self) -> FaultChange:
+        try:
+            check_action(self.action, self.scope)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class FaultWindow(_Table):
+    """The windows of faults: lead, fault and tail, in s, under the ordinary open load.
+
+    Each fault has a window of its own for every variant, and one of recovery after it.
+    """
+
+    lead_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 4.0
+    """Load before the fault."""
+    tail_s: Annotated[float, Field(ge=3, le=600, allow_inf_nan=False)] = 10.0
+    """Load after the fault, in which recovery is seen: at least the three good seconds of it."""
+    start_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 3.0
+    """How long a replica takes to start; longer by that is the window of a fault that replaces one.
+    """
+    window_s: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] | None = None
+    """Length of every such window; left out, as long as its parts."""
+    recovered_ttls: int = Field(2, ge=2, le=100)
+    """Length of the window of recovery, in which the ledger balances to the unit again."""
+    alone: bool = False
+    """Drive no other window: no cold fill, no measured window, no changes, no refusals."""
+    balancer: Balancer = "blind"
+    """How a load balancer treats a replica that is gone or hangs."""
+    probe_after_s: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = 2.0
+    """Of a ``probed`` one: after how long without an answer it drops a replica."""
+    changes: list[FaultChange] = []
+    """Made in the middle of each fault, on keys that are probed beside the load."""
+    probes_per_s: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
+    """Of each such key, and of each key that must be refused, on each replica. They are fewer where
+    all probes together would exceed half of the load's rate."""
+    rest_s: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = 60.0
+    """How long the fleet may take to come to rest after the load."""
+    latency_ms_max: Positive = 1_000.0
+    """Greatest latency of an answer beyond which a variant is ``degraded``."""
+    error_share_max: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """So is one with a greater share of errors,"""
+    stampede_max: Positive = 2.0
+    """or with more than so many times the source reads of a correct cache in one second."""
+    recovery_s_max: Positive = 5.0
+    """Time from the fault's end to the first of three seconds in a row that are good: each has an
+    answer 2xx in time, and no error."""
+
+
 class RunLimits(_Table):
     """Limits beyond which a run is invalid."""
 
@@ -241,6 +335,8 @@ class WithReleases(_Table):
     window_ttls: int | None = Field(None, ge=3, le=100)
     keys: dict[ScopeName, Keys] = {}
     """Keys by scope, instead of the population's."""
+    start_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] | None = None
+    """Instead of `FaultWindow.start_s`: a release takes longer to start."""
     management_ttl: bool = False
     """Set a release's variable DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL to the TTL too. Before
     1.91 it alone gives the TTL of keys, users and teams, which is 60 s without it."""
@@ -320,8 +416,48 @@ class RatioExpectation(_Expectation):
     max: Finite
 
 
+class FaultExpectation(_Expectation):
+    """What faults may do to a variant, whatever the scope of the keys."""
+
+    kind: Literal["fault"]
+    fault: str = ALL
+    """One by its name in the result, or all of the run."""
+    but: list[str] = []
+    """Of all, these are left out."""
+    is_: Verdict | None = Field(None, alias="is")
+    """The verdict."""
+    never: list[Verdict] = []
+    """None of these verdicts."""
+    stampede_max: NonNegative | None = None
+    """Most source reads in a second, in those of a correct cache."""
+    recovery_s_max: NonNegative | None = None
+    """Longest time to recover, in s; it does not scale."""
+    spend_lost_micro_max: NonNegative | None = None
+    """Most spend that no row has, in millionths of a US dollar."""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> FaultExpectation:
+        limits = (self.stampede_max, self.recovery_s_max, self.spend_lost_micro_max)
+        if self.is_ is None and not self.never and all(limit is None for limit in limits):
+            raise ValueError(
+                "a fault expectation asks for nothing: give `is`, `never`, stampede_max, "
+                "recovery_s_max or spend_lost_micro_max"
+            )
+        if self.scope != ALL:
+            raise ValueError("a fault is of all scopes: leave scope out")
+        if self.but and self.fault != ALL:
+            raise ValueError(f"but leaves faults out of all, and fault is [{self.fault}]")
+        return self
+
+    @property
+    def of(self) -> list[str]:
+        """The faults that it names."""
+        return self.but if self.fault == ALL else [self.fault]
+
+
 Expectation = Annotated[
-    CellExpectation | LimitExpectation | RatioExpectation, Field(discriminator="kind")
+    CellExpectation | LimitExpectation | RatioExpectation | FaultExpectation,
+    Field(discriminator="kind"),
 ]
 
 
@@ -348,6 +484,8 @@ class Scenario(_Table):
     premises: Premises = Premises()
     change: list[Change] = []
     changes: ChangeWindow = ChangeWindow()
+    fault: list[FaultEntry] = []
+    faults: FaultWindow = FaultWindow()
     limits: RunLimits = RunLimits()
     with_releases: WithReleases = WithReleases()
     expect: list[Expectation] = []
@@ -394,6 +532,37 @@ class Scenario(_Table):
                     f"{window.batch_max}: more would evict one another; give some of the changes "
                     f"another batch (batch = {max(self.batches()) + 1}), which gets a window of "
                     "its own"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _faults_fit(self) -> Scenario:
+        if self.fault and self.load.model != "open":
+            raise ValueError(
+                "a fault needs an open load: in a closed one a caller that waits sends nothing"
+            )
+        if self.faults.alone and not self.fault:
+            raise ValueError("faults.alone drives nothing else, and there is no [[fault]]: add one")
+        if any(self.faults.changes) and not self.fault:
+            raise ValueError("faults.changes are made during faults, and there is no [[fault]]")
+        if missing := {c.scope for c in self.faults.changes} - {*self.load.mix}:
+            raise ValueError(
+                f"faults.changes are of scopes that load.mix leaves out: {', '.join(missing)}"
+            )
+        for one in self.fault:
+            if one.replica >= self.replicas:
+                raise ValueError(
+                    f"fault {one.what}: replica [{one.replica}] does not exist; {self.replicas} "
+                    "are started, numbered from 0"
+                )
+            if FAULTS[one.what].replaces == "one" and self.replicas == 1:
+                raise ValueError(f"fault {one.what} needs a second replica, which stays up")
+        known = [fault_name(one.what, one.entry) for one in self.fault]
+        for name in (name for e in self.expect if isinstance(e, FaultExpectation) for name in e.of):
+            if name not in known:
+                raise ValueError(
+                    f"[[expect]] is about the fault [{name}], which the scenario does not have; it "
+                    f"has {', '.join(known) or 'none'}"
                 )
         return self
 

@@ -8,10 +8,12 @@ the fewest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.domain.faults import FAULTS, PlannedFault
 from harness.domain.population import (
     VirtualKey,
     make_changes,
@@ -59,8 +61,12 @@ def each_change(scenario: Scenario) -> list[Change]:
 
 
 def changing(scenario: Scenario, *, first: int) -> list[VirtualKey]:
-    """A key for each of `each_change`, in that order, numbered from ``first``."""
+    """A key for each of `each_change`, in that order, numbered from ``first``.
+
+    After them one for each change of each fault, fault by fault.
+    """
     actions = [(change.action, change.scope) for change in each_change(scenario)]
+    actions += [(c.action, c.scope) for _ in scenario.fault for c in scenario.faults.changes]
     return make_changes(actions, first=first, seed=scenario.seed, model=MODEL)
 
 
@@ -124,6 +130,35 @@ def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
                 f"[{row.requests_per_object}]; [{least:g}] are needed. "
                 "Raise load.rate_per_s or its share of the mix, use fewer keys, or a longer TTL."
             )
+
+
+def users_needed(scenario: Scenario, fault: PlannedFault, probes_per_s: float) -> int:
+    """Users for an open load that goes on while a fault holds every request.
+
+    Args:
+        scenario: with rate and time-out.
+        fault: how long it lasts.
+        probes_per_s: requests beside the load.
+    """
+    held_s = scenario.load.timeout_s + (0.0 if FAULTS[fault.what].at_once else fault.for_s)
+    return math.ceil((scenario.load.rate_per_s + probes_per_s) * held_s)
+
+
+def check_users(scenario: Scenario, fault: PlannedFault, probes_per_s: float) -> None:
+    """Raises ScenarioError where a load would stop because all of its users wait.
+
+    Arguments as of `users_needed`.
+    """
+    needed = users_needed(scenario, fault, probes_per_s)
+    if scenario.load.users < needed:
+        raise ScenarioError(
+            f"Scenario [{scenario.name}] has [{scenario.load.users}] users, and the fault "
+            f"[{fault.name}] can hold [{needed}] requests at once: "
+            f"[{scenario.load.rate_per_s + probes_per_s:g}] a second with the probes, times the "
+            f"[{fault.for_s:g}] s of the fault and the [{scenario.load.timeout_s:g}] s of "
+            "load.timeout_s. Raise load.users (2,000 at most), or lower load.rate_per_s, "
+            "load.timeout_s or the fault's for_s."
+        )
 
 
 def least_rate(scenario: Scenario, keys: Sequence[VirtualKey], ttl_s: float) -> float:

@@ -10,8 +10,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from harness.domain.faults import PlannedFault
 from harness.process.processes import Command, Process
 from harness.targets.base import Target
 from harness.targets.settings import RunSettings
@@ -82,10 +83,38 @@ class Fleet:
         return self.spec.name
 
 
+class Breaker(Protocol):
+    """Breaks one fleet on purpose, one fault at a time, and mends it. A stack makes it.
+
+    What it ends is a planned end: `Stack.died` says nothing of it. A stack that is closed while a
+    fault lasts ends what the fault stopped as well.
+    """
+
+    @property
+    def detail(self) -> str:
+        """What was broken and counted, in a sentence; grows until `end` has returned."""
+
+    async def begin(self, planned: PlannedFault) -> None:
+        """Break it; returns once it is broken. Raises InvalidRunError where that failed."""
+
+    async def end(self) -> int:
+        """Mend it: everything is as before, and the fleet is ready; does nothing the second time.
+
+        Returns:
+            What `harness.domain.faults.Fault.proof` names, counted from `begin` on; 0 if the fault
+            took no effect.
+
+        Raises:
+            InvalidRunError: it could not be mended, or what it did could not be counted.
+        """
+
+
 class Stack(Protocol):
     """Life cycle of servers and fleets. `close` ends everything, whatever state it is in."""
 
     name: str
+    breaks: frozenset[str]
+    """The faults of `harness.domain.faults.FAULTS` that it can do."""
     problems: list[str]
     """What `close` could not undo, as messages for the user."""
 
@@ -102,6 +131,9 @@ class Stack(Protocol):
 
     async def start(self, spec: FleetSpec) -> Fleet:
         """Start one fleet and wait until every worker is ready. Raises SetupError."""
+
+    def breaker(self, fleet: Fleet) -> Breaker:
+        """What breaks a fleet of this stack, which was made for faults."""
 
     async def died(self) -> str:
         """Wait until anything exits unexpectedly; returns what did, with its last log lines."""
@@ -127,6 +159,29 @@ class ProcessStack(Stack, Protocol):
 
     async def stop_sidecars(self, group: str) -> None:
         """End the sidecars of a group of `spawn_sidecar`."""
+
+    async def replace_replica(
+        self,
+        fleet: Fleet,
+        index: int,
+        *,
+        target: Target | None = None,
+        how: Literal["kill", "term"] = "term",
+        after_s: float = 0.0,
+    ) -> None:
+        """End one replica, as planned, and start its successor on the same ports.
+
+        Args:
+            fleet: of this stack.
+            index: of the replica.
+            target: what the successor runs; None for the same.
+            how: ``kill`` is SIGKILL; after ``term``, SIGTERM, it may finish what is in flight.
+            after_s: seconds between the end of the one and the start of the other; nothing listens
+                on the ports meanwhile.
+
+        Raises:
+            SetupError: the successor does not come up. The fleet lacks a replica then.
+        """
 
     def pids(self) -> dict[str, list[int]]:
         """Ids of the processes that still run, by the groups of `cpu_s`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from harness.errors import SetupError
+from harness.process.sockets import LOOPBACK
 
 _IDENTITY = frozenset({"user", "password", "dbname", "database"})
 _SCHEMES = {
@@ -39,6 +40,20 @@ def replaced(dsn: str, *, database: str, user: str | None = None, password: str 
     query = [(name, value) for name, value in parse_qsl(parts.query) if name not in dropped]
     netloc = f"{identity}@{place}" if identity else place
     return urlunsplit(("postgresql", netloc, f"/{quote(database)}", urlencode(query), ""))
+
+
+def port_of(url: str) -> int:
+    """The port of an address of ours, which always names one."""
+    port = urlsplit(url).port
+    assert port is not None, shown(url)
+    return port
+
+
+def at_port(url: str, port: int) -> str:
+    """The same address, at another port of loopback."""
+    parts = urlsplit(url)
+    identity, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{identity}{at}{LOOPBACK}:{port}"))
 
 
 def shown(url: str) -> str:

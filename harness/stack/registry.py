@@ -16,7 +16,8 @@ EMBEDDED = "embedded"
 class StackKind:
     """What is known of a stack before one is made."""
 
-    make: Callable[[Path, Servers], Stack]
+    make: Callable[[Path, Servers, bool], Stack]
+    """Of the folder of logs, the user's servers, and whether fleets are broken on purpose."""
     not_recorded: str = ""
     """Why Prometheus cannot record a run on it; empty where it can."""
 
@@ -28,30 +29,34 @@ def kind_of(name: str) -> StackKind:
     return STACKS[name]
 
 
-def make_stack(name: str, logs: Path, servers: Servers) -> Stack:
+def make_stack(name: str, logs: Path, servers: Servers, *, faults: bool = False) -> Stack:
     """A stack that is not open yet.
 
     Args:
         name: of `STACKS`.
         logs: folder of the servers' and replicas' logs.
         servers: the user's own.
+        faults: whether fleets are broken on purpose; which faults it can do says `Stack.breaks`.
 
     Raises:
         UnknownNameError: there is no such stack.
-        UsageError: the stack cannot use the user's servers.
+        UsageError: the stack cannot use the user's servers, or break them.
         SetupError: the machine lacks something that the stack needs.
     """
-    return kind_of(name).make(logs, servers)
+    return kind_of(name).make(logs, servers, faults)
 
 
-def embedded_stack(logs: Path, servers: Servers) -> ProcessStack:
+def embedded_stack(logs: Path, servers: Servers, faults: bool = False) -> ProcessStack:
     """The stack of processes, which is not open yet; see `make_stack`."""
     from harness.stack.embedded import EmbeddedStack  # noqa: PLC0415 - see above
 
-    return EmbeddedStack(logs, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url)
+    return EmbeddedStack(
+        logs, postgres_dsn=servers.postgres_dsn, redis_url=servers.redis_url, faults=faults
+    )
 
 
-def _compose(logs: Path, servers: Servers) -> Stack:
+def _compose(logs: Path, servers: Servers, faults: bool) -> Stack:
+    del faults  # Its fleets run as always.
     from harness.stack.compose import ComposeStack  # noqa: PLC0415 - see above
 
     for variable, value in zip(("POSTGRES_DSN", "REDIS_URL"), astuple(servers), strict=True):

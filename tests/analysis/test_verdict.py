@@ -10,6 +10,7 @@ import pytest
 
 from harness.analysis.verdict import Judgement, invalidities, judge
 from harness.domain.changes import ChangeEvent
+from harness.domain.faults import FaultEvent, PlannedFault
 from harness.domain.result import Equation, ExpectationResult, Generator, Ledger, State
 from harness.observe.evidence import Evidence
 from harness.scenario.schema import RunLimits
@@ -250,3 +251,29 @@ def test_a_change_that_was_refused_spoils_a_run_and_shows_its_answer() -> None:
             "the scenario."
         )
     ]
+
+
+def _fault(bit: int) -> FaultEvent:
+    return FaultEvent(PlannedFault(1, "redis-hang", 2.0, 1.0), 2.0, 3.0, bit, "Seen: nothing.")
+
+
+@pytest.mark.parametrize("bit", [0, 1])
+def test_a_fault_that_took_no_effect_spoils_a_run_and_says_what_was_counted(bit: int) -> None:
+    window = evidence(fault=_fault(bit))
+    reasons = _reasons(windows=[window])
+    if bit:
+        assert reasons == []
+    else:
+        (reason,) = reasons
+        assert reason.startswith(
+            "The fault redis-hang of a took no effect in window 05-measured-a: commands that "
+            "waited: 0. Seen: nothing."
+        )
+
+
+def test_a_change_may_be_refused_while_something_is_broken() -> None:
+    change = ChangeEvent(
+        7, "key-block", "team", "api", 0, 1, "1.0", 0.1, 0.2, 503, "refused", "busy"
+    )
+    assert _reasons(windows=[evidence(changes=(change,))])
+    assert _reasons(windows=[evidence(changes=(change,), fault=_fault(1))]) == []

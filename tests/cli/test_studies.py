@@ -22,6 +22,7 @@ from harness.targets.litellm.releases import Release
 from tests.analysis.test_twins import FEWER_PAIRS, fewer_log_pairs
 from tests.report.sample import issue_27874, with_changes
 from tests.report.sample_releases import PAIR, change_windows, releases_run, twins_run
+from tests.report.test_faults import alone
 
 ONLY = "litellm_1_84,litellm_1_93"
 Run = Callable[..., FinishedRun]
@@ -188,6 +189,9 @@ def test_the_run_s_verdict_is_the_exit_code(
         (["clock", "--only", "key-blok"], "no action [key-blok]"),
         (["clock", "--variants", "recomended"], "Did you mean [recommended]"),
         (["clock", "--from", "nowhere"], "There is no run [nowhere]"),
+        (["faults", "--from", "nowhere"], "There is no run [nowhere]"),
+        (["faults", "--only", "redis-hangs"], "redis-hang"),
+        (["faults", "--scenario", "smoke"], "has no [[fault]]"),
         (["history", "--from", "latest", "--releases", "1.90.0"], "Leave RELEASES out"),
         (["history", "--from", "latest", "--replicas", "4"], "cannot be changed"),
     ],
@@ -218,6 +222,29 @@ def test_clock_runs_its_changes_alone_and_writes_its_files(
     assert {"clock.md", "clock.svg", "issue-team-block.md"} <= files
     again = harness("clock", "--from", str(tmp_path / result.run_id), "--strict")
     assert again.exit_code == 1, again.output
+
+
+def test_faults_plants_what_is_named_and_writes_its_files(
+    run: Callable[..., Runs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = alone(issue_27874())
+    runs = run(result)
+    named = ["--only", "redis-hang,redis-poison", "--variants", "recommended,litellm_1_84"]
+    ended = harness("faults", *named, "--replicas", "4", "--runs-dir", str(tmp_path))
+    assert ended.exit_code == 0, ended.output
+    assert runs.scenario is not None
+    assert {fault.what for fault in runs.scenario.fault} == {"redis-hang", "redis-poison"}
+    assert (runs.scenario.replicas, runs.scenario.faults.alone) == (4, True)
+    assert [choice.name for choice in runs.choices] == ["recommended", "litellm_1_84"]
+    assert "5.0 s without a timely 2xx" in ended.output
+    assert "redis-hang" in (tmp_path / result.run_id / "faults.md").read_text(encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(commands, "checkout", lambda: tmp_path)
+    again = harness("faults", "--from", str(tmp_path / result.run_id), "--write")
+    assert again.exit_code == 0, again.output
+    page = (tmp_path / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert page.startswith("# What happens when a part fails")
+    assert "outage" in page
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

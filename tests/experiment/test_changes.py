@@ -256,6 +256,41 @@ async def test_changes_of_one_moment_take_turns_at_postgres() -> None:
     assert [event.number for event in made.events] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("status", "known"), [(200, True), (500, False), (0, False)])
+async def test_a_change_during_a_fault_is_judged_after_it(status: int, known: bool) -> None:
+    """Postgres may not answer meanwhile; what was not answered 2xx may be committed late."""
+    rows = Rows()
+
+    def answer() -> httpx.Response:
+        if not status:
+            raise httpx.ReadTimeout("too late")
+        return httpx.Response(status)
+
+    gateway = Gateway(rows=rows, answers={"key-block": answer})
+    spec = FleetSpec("a", gateway, 2, 1, RunSettings(ttl_s=1.0))
+    fleet = Fleet(spec, URLS, (), (), "", "", None)
+    told: list[ChangeEvent] = []
+    start = time.monotonic()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(gateway.answer)) as http:
+        making = ChangeMaker(
+            fleet, planned(), http, cast("asyncpg.Connection", None), on_made=told.append
+        )
+        await making.begin()
+        made = await making.make(start, judge=False)
+        assert made.truths[0].earlier == ()
+        assert told == []
+        rows.change(0, 401)
+        made = await making.judge(start, cast("asyncpg.Connection", None))
+    event, absent = made.events
+    assert told == made.events
+    assert (event.outcome, absent.outcome) == ("done" if known else "committed", "not_there")
+    truth = made.truths[0]
+    assert truth.since is not None
+    assert truth.since[0] == event.sent_s
+    assert (truth.since[1] == event.answered_s) is known
+    assert event.answered_s <= truth.since[1] <= time.monotonic() - start
+
+
 async def test_a_postgres_that_fails_ends_the_run_as_invalid() -> None:
     rows = Rows()
     rows.fails = True

@@ -18,6 +18,7 @@ from harness.authcache.digest import digest
 from harness.authcache.variants import load_variants
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import ChangeEvent
+from harness.domain.faults import PlannedFault
 from harness.domain.progress import Tick
 from harness.domain.reads import LoggedRead, ObjectRead, object_id
 from harness.domain.samples import Sample, SampleWriter
@@ -35,6 +36,7 @@ from harness.plan.arms import reference_arm
 from harness.plan.commands import commands
 from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.scenario.loader import load_scenario
+from harness.scenario.schema import Scenario
 from harness.stack.base import Fleet, Stack
 from harness.targets.base import KeyTruth
 from tests.observe.build import NO_SPEND, NOTHING, evidence, page, series
@@ -92,6 +94,9 @@ class World:
     until: Callable[[], Any] | None = None
     """What the driver waits for before it has a result."""
     events: list[str] = field(default_factory=list)
+    cannot_break: BaseException | None = None
+    mended: asyncio.Event = field(default_factory=asyncio.Event)
+    scrapes: int = 0
     looks: int = 0
     commands: list[WindowCommand] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -144,13 +149,29 @@ class World:
             raise self.fails
         return self.result
 
-    # As the stack.
+    # As the stack, and as what breaks its fleet.
+    detail = "as planned"
+
+    def breaker(self, fleet: Fleet) -> World:
+        assert fleet is self.fleet
+        return self
+
+    async def begin(self, planned: PlannedFault) -> None:
+        self.events.append(f"break {planned.what}")
+        if self.cannot_break is not None:
+            raise self.cannot_break
+
+    async def end(self) -> int:
+        self.events.append("mend")
+        self.mended.set()
+        return 3
+
     def cpu_s(self) -> dict[str, float]:
         return self.cpu.pop(0)
 
     # As the observer.
-    async def at_rest(self) -> Snapshot:
-        self.events.append("at rest")
+    async def at_rest(self, timeout_s: float = 0.0) -> Snapshot:
+        self.events.append(f"at rest within {timeout_s:g} s" if timeout_s else "at rest")
         reads = series("authcache_source_reads_total", 5.0 * len(self.snapshots))
         lookups = series(
             "authcache_lookups_total", 7.0 * len(self.snapshots), tier="memory", outcome="hit"
@@ -163,6 +184,17 @@ class World:
         )
         self.snapshots.append(snapshot)
         return snapshot
+
+    async def reconnect(self) -> None:
+        self.events.append("reconnect")
+
+    def read_anew(self, replica: int | None) -> None:
+        self.events.append(f"read anew {replica}")
+
+    async def scrape(self) -> tuple[str | None, ...]:
+        self.scrapes += 1
+        self.events.append("scrape")
+        return (f"n_total {self.scrapes}.0\n", None)
 
     async def live(self) -> Counters:
         self.looks += 1
@@ -445,3 +477,103 @@ async def test_a_driver_that_fails_ends_the_changes_too(
     with pytest.raises(InvalidRunError, match="no driver"):
         await world.measure("changes")
     assert ended.is_set()
+
+
+def _fault_plan(**fault: Any) -> RunPlan:
+    """One fault, at once and for a moment, in a window that the driver ends."""
+    raw = load_scenario("faults-smoke").model_dump(by_alias=True)
+    one = {"what": "redis-hang", "for_s": 0.01, "at_s": 0.0, **fault}
+    scenario = Scenario.model_validate(raw | {"fault": [one]})
+    plan = make_plan(scenario, [reference_arm(load_variants()["recommended"])], stack="embedded")
+    return replace(plan, settings=replace(plan.settings, ttl_s=0.01))
+
+
+@pytest.fixture
+def asked_of_changes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked of the changes of a window, in order."""
+    asked: list[str] = []
+
+    class Changed:
+        async def make(self, start: float, *, judge: bool) -> Made:
+            assert 0 <= time.monotonic() - start < 60
+            asked.append(f"make, judge={judge}")
+            return Made()
+
+        async def judge(self, start: float, postgres: Any) -> Made:
+            assert 0 <= time.monotonic() - start < 60
+            asked.append(f"judge by {type(postgres).__name__}")
+            return Made()
+
+    @asynccontextmanager
+    async def ready(observer: Any, changes: Any, on_made: Any) -> AsyncIterator[Changed]:
+        del observer, on_made
+        asked.append(f"ready for {len(changes)}")
+        yield Changed()
+
+    monkeypatch.setattr("harness.experiment.measure.ready_to_change", ready)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("what", "anew"),
+    [("redis-hang", []), ("replica-term", ["read anew 1"]), ("redis-late", ["read anew None"])],
+)
+async def test_a_fault_is_broken_and_mended_while_the_load_goes_on(
+    tmp_path: Path, what: str, anew: list[str], asked_of_changes: list[str]
+) -> None:
+    world = World(_fault_plan(what=what, replica=1), tmp_path)
+    world.until = world.mended.wait
+    (tmp_path / "replica.log").write_bytes(b"x" * 12)
+    world.fleet.log_files = (tmp_path / "replica.log",)
+    found = await world.measure("faults")
+    steps = [event for event in world.events if event != "scrape"]
+    assert steps == [
+        "show 1/2 recommended faults",
+        "at rest",
+        "drive 01-faults-recommended in [('recommended', 'faults', 1)]",
+        f"break {what}",
+        "mend",
+        "reconnect",
+        *anew,
+        "at rest within 60 s",
+    ]
+    # The counters of a process that ends are those of its last scrape: one more than those of each
+    # second comes right before.
+    before = world.events[: world.events.index(f"break {what}")]
+    assert before[-2:] == ["scrape", "scrape"]
+    assert asked_of_changes == ["ready for 1", "make, judge=False", "judge by Connection"]
+    assert found.fault is not None
+    assert (found.fault.planned.what, found.fault.bit, found.fault.detail) == (
+        what, 3, "as planned"
+    )  # fmt: skip
+    assert 0 <= found.fault.begun_s <= found.fault.begun_s + 0.01 <= found.fault.ended_s
+    assert len(found.scrapes) == world.scrapes
+    for number, scrape in enumerate(found.scrapes, start=1):
+        counted, silent = scrape.workers
+        assert counted is not None
+        assert (counted.sum("n_total"), silent, scrape.log_bytes) == (number, None, 12)
+
+
+async def test_the_window_after_a_fault_is_like_any_other(
+    tmp_path: Path, asked_of_changes: list[str]
+) -> None:
+    world = World(_fault_plan(), tmp_path)
+    found = await world.measure("recovered")
+    assert world.events[1:] == [
+        "at rest",
+        "drive 02-recovered-recommended in [('recommended', 'recovered', 1)]",
+        "at rest",
+    ]
+    assert (found.fault, found.scrapes, asked_of_changes) == (None, (), [])
+
+
+async def test_a_fleet_that_could_not_be_broken_ends_the_run_and_leaves_nothing_running(
+    tmp_path: Path, asked_of_changes: list[str]
+) -> None:
+    world = World(_fault_plan(), tmp_path, cannot_break=InvalidRunError("no such process"))
+    before = asyncio.all_tasks()
+    with pytest.raises(InvalidRunError, match="no such process"):
+        await world.measure("faults")
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert asked_of_changes[-1] == "make, judge=False"

@@ -15,13 +15,14 @@ import pytest
 from harness.archive.directory import KEYS
 from harness.authcache.variants import load_variants
 from harness.domain.population import read_keys
-from harness.errors import InvalidRunError, SetupError
+from harness.errors import InvalidRunError, SetupError, UsageError
 from harness.experiment.record import record, rounds
 from harness.observe.evidence import Evidence
 from harness.plan.arms import reference_arm
 from harness.plan.plan import RunPlan, Slot, make_plan
 from harness.process.stop import Stop
 from harness.scenario.loader import load_scenario
+from harness.scenario.schema import Scenario
 from harness.stack.base import Stack
 from tests.observe.build import evidence
 from tests.silence import Silence
@@ -38,6 +39,9 @@ def _plan() -> RunPlan:
 
 class BrokenStack:
     """Cannot open; keeps the secrets that lay on disk when it was asked to."""
+
+    name = "embedded"
+    breaks: frozenset[str] = frozenset()
 
     def __init__(self, run_dir: Path, error: Exception) -> None:
         self.problems = ["one folder could not be removed"]
@@ -131,3 +135,34 @@ async def test_a_stop_ends_the_rounds_even_where_its_cancellation_is_swallowed()
     assert len(plan.slots) > 1
     await stop.cancels(work(), lambda: told.append(True))
     assert asked == [plan.slots[0]]
+
+
+def _with_faults(*names: str) -> RunPlan:
+    raw = load_scenario("faults-smoke").model_dump(by_alias=True)
+    faults = [{"what": name, "for_s": 1.0} for name in names]
+    scenario = Scenario.model_validate(raw | {"fault": faults})
+    arms = [reference_arm(load_variants()["recommended"])]
+    return make_plan(scenario, arms, stack="embedded")
+
+
+async def test_a_fault_that_the_stack_cannot_do_is_refused_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    stack = BrokenStack(tmp_path, SetupError("no Postgres"))
+    stack.name, stack.breaks = "compose", frozenset({"redis-kill-empty"})
+    plan = _with_faults("redis-kill-empty", "redis-flush", "redis-oom")
+    with pytest.raises(UsageError) as refused:
+        await record(plan, lambda: cast("Stack", stack), tmp_path, Silence(), Stop())
+    assert str(refused.value).startswith(
+        "The stack [compose] cannot do the faults [redis-flush, redis-oom]; it does "
+        "redis-kill-empty."
+    )
+    assert (stack.secrets, _left(tmp_path)) == ([], [])
+    with pytest.raises(SetupError, match="no Postgres"):
+        await record(
+            _with_faults("redis-kill-empty"),
+            lambda: cast("Stack", stack),
+            tmp_path,
+            Silence(),
+            Stop(),
+        )

@@ -88,11 +88,13 @@ class FakeReplica:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         request_line, *lines = head.strip().split("\r\n")
         headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
-        self.bodies.add(await reader.readexactly(int(headers["content-length"])))
+        length = int(headers.get("content-length", 0))
+        if length:
+            self.bodies.add(await reader.readexactly(length))
         self.paths.add(request_line)
         self.header_names |= headers.keys()
         self.requests += 1
-        secret = headers["authorization"].removeprefix("Bearer ")
+        secret = headers.get("authorization", "").removeprefix("Bearer ")
         self.secrets[secret] += 1
         reply = self.behave(secret, self.requests)
         await asyncio.sleep(reply.delay_s)

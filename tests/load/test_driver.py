@@ -63,6 +63,77 @@ def most_outstanding(samples: list[Sample]) -> int:
     return max(accumulate(step for _, _, step in sorted(moments)))
 
 
+async def test_probes_beside_the_load_come_among_its_arrivals(
+    driver: LoadDriver, window: Window, keys: list[VirtualKey], keys_file: Path
+) -> None:
+    async with FakeReplica() as replica:
+        command = window([replica.url], beside=True, probe_keys=[keys[0].index], probe_every_s=0.05)
+        result = await driver.window(command)
+    load = open_plan(
+        command.mix,
+        by_scope(read_keys(keys_file)),
+        rate_per_s=command.rate_per_s,
+        duration_s=command.duration_s,
+        replicas=1,
+        seed=command.seed,
+    )
+    probes = probe_plan(
+        [(keys[0].index, keys[0].scope)],
+        every_s=0.05,
+        duration_s=command.duration_s,
+        replicas=1,
+        workers=1,
+        seed=command.seed,
+    )
+    assert load
+    assert probes
+    assert result.planned == result.sent == len(load) + len(probes)
+    wanted = Counter((a.key, round(a.intended_s or 0.0, 6)) for a in (*load, *probes))
+    assert Counter((s.key, s.intended_s) for s in samples_of(command)) == wanted
+
+
+@pytest.mark.parametrize("balancer", ["blind", "probed"])
+async def test_a_probing_balancer_leaves_out_a_replica_until_it_answers_again(
+    driver: LoadDriver, window: Window, balancer: str
+) -> None:
+    """Its health is asked for without a secret, and is not answered until others were preferred."""
+    well = asyncio.Event()
+
+    def ill(secret: str, _number: int) -> Reply:
+        return Reply() if secret or well.is_set() else Reply(delay_s=60.0)
+
+    def chats(replica: FakeReplica) -> int:
+        return sum(n for secret, n in replica.secrets.items() if secret)
+
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(FakeReplica(ill))
+        other = await stack.enter_async_context(FakeReplica())
+        served: list[int] = []
+
+        def look(_: LoadProgress) -> None:
+            if not well.is_set() and chats(other) >= chats(one) + 20:
+                served.append(chats(one))
+                well.set()
+
+        command = window(
+            [one.url, other.url],
+            duration_s=7.0,
+            balancer=balancer,
+            drop_after_s=0.5,
+            health_path="/health",
+        )
+        result = await driver.window(command, look)
+        at_last = chats(one)
+    assert result.unanswered == {}
+    assert result.replicas == [Counter(s.replica for s in samples_of(command))[n] for n in range(2)]
+    if balancer == "blind":
+        assert served == []
+        assert abs(result.replicas[0] - result.replicas[1]) <= 1
+    else:
+        assert at_last > served[0], "it is used again"
+        assert result.replicas[0] < result.replicas[1]
+
+
 @pytest.mark.parametrize("zipf", [0.0, 1.1])
 async def test_an_open_window_is_its_plan_to_the_request(
     driver: LoadDriver, window: Window, keys: list[VirtualKey], zipf: float, keys_file: Path

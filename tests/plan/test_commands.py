@@ -193,6 +193,10 @@ def test_a_command_says_what_the_scenario_does(phase: str) -> None:
         "probe_every_s": 0.0,
         "single_probes": [],
         "workers": 1,
+        "beside": False,
+        "balancer": "blind",
+        "drop_after_s": 0.0,
+        "health_path": "",
     }
 
 

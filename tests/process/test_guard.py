@@ -169,3 +169,26 @@ async def test_a_killed_harness_leaves_nothing(tmp_path: Path) -> None:
     assert await eventually(lambda: not Path(about["folder"]).exists())
     assert await eventually((tmp_path / "logs" / "guard.log").exists)
     assert "ended without closing" in (tmp_path / "logs" / "guard.log").read_text()
+
+
+def test_the_inventory_wakes_what_is_stopped_before_it_asks_it_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "POSTGRES_GRACE_S", 60.0)
+    env = {guard.TOKEN_VARIABLE: "a token of this test"}
+    with subprocess.Popen(SLEEP, start_new_session=True, env=env) as stopped:
+        stopped.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
+        inventory = guard.Inventory("a token of this test")
+        inventory.hear(
+            {
+                "say": "process",
+                "pid": stopped.pid,
+                "born": guard.birth(stopped.pid),
+                "ending": "postgres",
+            }
+        )
+
+        inventory.end()
+
+        assert stopped.wait() == -signal.SIGQUIT, "it ended by itself, as Postgres should"

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import SetupError
 from harness.process.guard_link import GuardLink
-from harness.process.processes import Command, Processes
+from harness.process.processes import Command, Processes, cut_log
 from tests.process.test_groups import in_cancelled_task
 from tests.stack.fakes import eventually, runs
 
@@ -141,3 +141,44 @@ async def test_they_are_ended_however_often_the_run_is_cancelled(
     await in_cancelled_task(lambda: processes.stop("", 0.2), times)
 
     assert process.popen.returncode == -signal.SIGKILL
+
+
+def test_a_log_that_grew_too_long_loses_its_middle_and_says_so(tmp_path: Path) -> None:
+    log_file = tmp_path / "replica.log"
+    with log_file.open("ab", buffering=0) as writer:
+        writer.write(b"a" * 1000)
+        assert cut_log(log_file, limit=1000) == 0
+        writer.write(b"b" * 500)
+        cut = cut_log(log_file, limit=1000)
+        kept = log_file.read_bytes()
+        assert kept.startswith(b"a" * 500 + b"\n[1,000 bytes were cut here")
+        # What the process wrote, all in all.
+        assert len(kept) + cut == 1500
+        # It goes on at the new end.
+        writer.write(b"c")
+        assert log_file.read_bytes() == kept + b"c"
+    assert cut_log(tmp_path / "none.log") == 0
+
+
+async def test_one_that_is_stopped_still_ends_by_its_signal(
+    processes: Processes, tmp_path: Path
+) -> None:
+    waiting = processes.spawn(python("import signal; signal.pause()", tmp_path))
+    waiting.popen.send_signal(signal.SIGSTOP)
+
+    await processes.stop("", 60.0)
+
+    assert waiting.popen.returncode == -signal.SIGTERM
+
+
+async def test_some_are_ended_by_a_signal_and_the_others_go_on(
+    processes: Processes, tmp_path: Path
+) -> None:
+    one, other = (processes.spawn(python("import signal; signal.pause()", tmp_path)) for _ in "12")
+
+    await processes.end([one], 60.0, signal.SIGKILL)
+
+    assert one.popen.returncode == -signal.SIGKILL
+    assert one.stopping
+    assert runs(other.pid)
+    assert not other.stopping

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from harness.errors import SetupError
-from harness.process.sockets import free_port, listen, replica_sockets
+from harness.process.sockets import free_port, hold, listen, replica_sockets, unread
 
 
 def test_every_replica_and_worker_has_a_socket_of_its_own() -> None:
@@ -52,3 +52,41 @@ def test_a_port_that_does_not_exist() -> None:
 
 def test_a_free_port_is_free() -> None:
     listen(free_port()).close()
+
+
+def test_a_held_port_refuses_and_can_be_taken_again() -> None:
+    port = free_port()
+    with hold(port):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        with listen(port) as again:
+            assert again.getsockname()[1] == port
+
+
+def test_a_port_that_someone_listens_on_cannot_be_held() -> None:
+    with listen() as taken, pytest.raises(OSError, match="in use"):
+        hold(taken.getsockname()[1])
+
+
+def test_what_a_server_has_not_read_is_counted_by_connection() -> None:
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(listen())
+        port = listener.getsockname()[1]
+        idle, waiting, gone = (
+            opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(3)
+        )
+        accepted = opened.enter_context(listener.accept()[0])
+        assert accepted.getpeername() == idle.getsockname()
+        assert unread(port) == 0
+
+        # One that was accepted, one in the queue, and one that its client has given up.
+        idle.sendall(b"GET / HTTP/1.1\r\n")
+        waiting.sendall(b"GET / HTTP/1.1\r\n")
+        gone.sendall(b"GET / HTTP/1.1\r\n")
+        gone.close()
+        assert unread(port) == 3
+
+        accepted.recv(1024)
+        assert unread(port) == 2
+        idle.close()
+        assert unread(port) == 2, "a close is nothing to read"

@@ -4,8 +4,8 @@ from harness.report.charts import (
     Bar,
     Dot,
     grouped_bars,
+    lines,
     log_bars,
-    log_lines,
     stacked_shares,
 )
 from harness.report.scale import LogScale
@@ -99,12 +99,12 @@ def test_a_small_share_has_no_label_but_a_title() -> None:
 
 
 def test_lines_have_hollow_points_for_the_cold_fill() -> None:
-    lines = [
+    series = [
         ("v4", [Dot(1, 300, "cold", hollow=True), Dot(5, 50, "one")]),
         ("v6", []),
         ("v5 again", [Dot(3, 0, "zero")]),
     ]
-    svg = log_lines(lines, "", "s", LogScale.over([300, 50, 0]), 48.6)
+    svg = lines(series, "", "s", LogScale.over([300, 50, 0]), 48.6)
     dots = {e.get("cx"): e for e in ET.fromstring(svg).iter("circle")}
     assert [e.get("class") for e in dots.values()] == ["dot hollow", "dot", "dot"]
     assert titles(svg) == ["cold", "one", "zero"]

@@ -142,3 +142,21 @@ def test_a_port_in_use(tmp_path: Path) -> None:
             assert port in running.output()
             assert "Traceback" not in running.output()
             assert running.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ('what = "redis-hang"\nfor_s = 9.0', ["[32] users", "can hold", "Raise load.users"]),
+        ('what = "redis-hangs"\nfor_s = 1.0', ["[redis-hangs]", "Did you mean [redis-hang]?"]),
+        ('what = "postgres-lag"\nfor_s = 1.0', ["[postgres-lag]", "read replica"]),
+    ],
+)
+def test_a_fault_that_cannot_be(tmp_path: Path, fault: str, words: list[str]) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(TINY.replace("WINDOW", "3") + f"\n[[fault]]\n{fault}\n", encoding="utf-8")
+    ended = invoke("loadtest", "--scenario", str(path), "--runs-dir", str(tmp_path / "runs"))
+    assert ended.exit_code == 2, ended.output
+    for word in words:
+        assert word in ended.output
+    assert not (tmp_path / "runs").exists()

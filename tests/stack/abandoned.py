@@ -1,12 +1,46 @@
-"""Opens a stack with one fleet, says what exists, and waits to be killed."""
+"""Opens a stack with one fleet, says what exists, and waits to be killed.
+
+Usage: ``python -m tests.stack.abandoned FOLDER [FAULT]``; with a fault it begins that, and kills
+itself.
+"""
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
+from harness.domain.faults import PlannedFault
+from harness.stack.base import FleetSpec
+from harness.stack.dsn import port_of
 from harness.stack.embedded import EmbeddedStack
+from harness.targets.reference.target import ReferenceTarget
+from harness.targets.settings import RunSettings
 from tests.stack.fakes import FakeTarget, descendants, spec
+from tests.targets.world import VARIANTS
+
+
+async def broken(what: str) -> None:
+    stack = EmbeddedStack(Path(sys.argv[1]) / "logs", faults=True)
+    await stack.open()
+    target = ReferenceTarget(VARIANTS["recommended"])
+    settings = RunSettings(ttl_s=60.0)
+    fleet = await stack.start(FleetSpec("abandoned", target, 1, 1, settings))
+    pids = descendants()
+    # What it kills is away for as long as the harness lives.
+    fault = PlannedFault(1, what, 0.0, 600.0, delay_ms=5.0, skew_s=60.0, new_after_s=600.0)
+    await stack.breaker(fleet).begin(fault)
+    parts = stack._parts[fleet.name]
+    urls = [*fleet.replica_urls, *(one.metrics_url for one in fleet.workers), fleet.dsn]
+    about = {
+        "pids": sorted(pids | descendants()),
+        "folder": str(stack._folder),
+        "ports": [*map(port_of, (*urls, fleet.redis_url or "")), *parts.relay.ports.values()],
+    }
+    sys.stdout.write(f"{json.dumps(about)}\n")
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def main() -> None:
@@ -24,4 +58,4 @@ async def main() -> None:
     await asyncio.Event().wait()
 
 
-asyncio.run(main())
+asyncio.run(main() if len(sys.argv) == 2 else broken(sys.argv[2]))

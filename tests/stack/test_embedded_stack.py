@@ -221,7 +221,7 @@ async def test_close_leaves_no_process_no_folder_and_no_port(tmp_path: Path) -> 
 async def test_a_deaf_replica_is_killed_with_its_workers(
     stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack_module, "_REPLICA_GRACE_S", 0.2)
+    monkeypatch.setattr(stack_module, "GRACE_S", 0.2)
     await stack.start(spec("one", FakeTarget("deaf"), workers=3))
     started = descendants()
 

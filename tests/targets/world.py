@@ -69,9 +69,11 @@ class Servers:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path) -> Iterator[tuple[EmbeddedStack, Callable[[Any], Any]]]:
+def running_stack(
+    folder: Path, *, faults: bool = False
+) -> Iterator[tuple[EmbeddedStack, Callable[[Any], Any]]]:
     """An open stack, and a function that runs coroutines in a loop that outlives any test's."""
-    stack = EmbeddedStack(folder)
+    stack = EmbeddedStack(folder, faults=faults)
     with ThreadPoolExecutor(1) as thread:
         runner = asyncio.Runner()
 

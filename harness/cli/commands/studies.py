@@ -1,4 +1,4 @@
-"""Studies: `twins` and `history` of real releases, `aa` of the harness itself."""
+"""Studies: `twins`, `history`, `clock` and `faults` of variants, `aa` of the harness itself."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ from harness.plan.plan import RunPlan
 from harness.process.stop import Stop, StoppedError, with_signals
 from harness.report.calibration import PAGE, calibration_page, calibration_table
 from harness.report.clock import clock_exit_code, clock_files, print_clock, require_clocks
+from harness.report.faults_report import (
+    PAGE as PAGE_OF_FAULTS,
+)
+from harness.report.faults_report import faults_files, faults_page, print_faults, require_faults
 from harness.report.grid import draw
 from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
@@ -198,6 +202,43 @@ def _attach(fleet: Attached, scenario: Scenario, runs_dir: Path, console: Consol
     with_signals(go)
     ((result, run_dir),) = kept
     return FinishedRun(result, run_dir, signal_code=0)
+
+
+def faults(
+    *,
+    variants: tuple[str, ...] | None,
+    scenario: str,
+    replicas: int | None,
+    workers: int | None,
+    only: tuple[str, ...] | None,
+    overrides: tuple[str, ...],
+    variants_file: Path | None,
+    relax: tuple[str, ...],
+    stack: str,
+    finished: str | None,
+    write: bool,
+    runs_dir: Path,
+) -> None:
+    """Break Redis, Postgres and replicas under load, and show what callers saw of each fault."""
+    console = Console()
+    root = checkout() if write else None
+    if write and root is None:
+        raise UsageError("The package is not in a checkout, which --write needs. Leave it out.")
+    if finished is not None:
+        run_dir = resolve_run(finished, runs_dir)
+        done = FinishedRun(load_result(run_dir), run_dir, signal_code=0)
+        require_faults(done.result)
+    else:
+        wanted = Changes(replicas=replicas, workers=workers, variants=variants)
+        broken = studies.faults(load_scenario(scenario, wanted), only)
+        choices = chosen_variants(broken, variants_file, overrides, relax)
+        done = run_to_end(broken, choices, console, runs_dir=runs_dir, stack=stack)
+    print_faults(done.result, console)
+    _keep(done, faults_files(done.result), console)
+    if root is not None and done.result.faults:
+        (root / PAGE_OF_FAULTS).write_text(faults_page(done.result), encoding="utf-8")
+        console.print(f"Written: {PAGE_OF_FAULTS}", markup=False, highlight=False)
+    sys.exit(done.signal_code or done.result.exit_code)
 
 
 def aa(

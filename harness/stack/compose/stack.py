@@ -12,7 +12,8 @@ from pathlib import Path
 from harness.errors import SetupError
 from harness.process import groups
 from harness.process.sockets import LOOPBACK
-from harness.stack.base import Fleet, FleetSpec
+from harness.stack.base import Breaker, Fleet, FleetSpec
+from harness.stack.compose.breaker import BREAKS, ComposeBreaker
 from harness.stack.compose.containers import containers, exit_report, keep_logs, take_down
 from harness.stack.compose.deaths import Deaths
 from harness.stack.compose.docker import check, find_docker, have_image
@@ -49,6 +50,7 @@ class ComposeStack:
     """
 
     name = "compose"
+    breaks = BREAKS
 
     health_interval = "1h"
     """A run does not use Docker's own health checks, and they cost CPU: see Project.up."""
@@ -71,6 +73,7 @@ class ComposeStack:
         self._facts: dict[str, str] = {"stack": self.name}
         self._deaths = Deaths(self.docker, self.project.name)
         self._planned: set[str] = set()
+        self._paused: set[str] = set()
         self._metered: dict[str, Metered] = {}
         self._meter = Meter()
         self._databases: Databases | None = None
@@ -127,12 +130,19 @@ class ComposeStack:
         """Versions, images and settings that a reader of the numbers needs."""
         return dict(self._facts)
 
-    async def kill(self, fleet: str, number: int) -> None:
-        """Kill a replica, as a planned fault. Raises SetupError."""
-        for one in await containers(self.docker, self.project.name):
-            if (one.service, one.number) == (self.places[fleet].proxy, number):
-                self._planned.add(one.id)
-                await self.docker.must("The replica cannot be killed", "kill", one.id)
+    def breaker(self, fleet: Fleet) -> Breaker:
+        """What breaks a fleet. See `Stack.breaker`."""
+        place = self.places[fleet.name]
+        return ComposeBreaker(
+            self.docker,
+            self.project.name,
+            place,
+            planned=self._planned,
+            paused=self._paused,
+            ready=lambda: while_running(
+                self.project, place.services, fleet_ready(place, self._exporter)
+            ),
+        )
 
     async def close(self) -> None:
         """Keep the logs, remove containers, network, volumes and generated files.
@@ -148,6 +158,9 @@ class ComposeStack:
             await self._settle(self._deaths.close())
             if self._created:
                 self._logs.mkdir(parents=True, exist_ok=True)
+                for one in self._paused:
+                    # While it is paused it does not end when it is asked to.
+                    await self._settle(self.docker("unpause", one))
                 await self._settle(keep_logs(self.docker, self.project.name, self._logs))
                 await self._settle(self._take_down())
             self._closed = True
@@ -167,7 +180,7 @@ class ComposeStack:
         if not problems:
             self.project.remove()
 
-    async def _settle(self, step: Awaitable[None]) -> None:
+    async def _settle(self, step: Awaitable[object]) -> None:
         try:
             await step
         except Exception as error:  # noqa: BLE001  close() promises never to raise

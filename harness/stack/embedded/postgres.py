@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +16,7 @@ from harness.process.privileges import Account, reachable_bindir
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import LOOPBACK
 from harness.stack.embedded.binaries import PgBinaries, find_pg_bindir
-from harness.stack.embedded.readiness import on_free_port
+from harness.stack.embedded.readiness import Started, on_free_port
 
 GROUP = "postgres"
 MAX_CONNECTIONS = 300
@@ -45,15 +46,22 @@ _FAST_AND_LOOSE = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 """The data live as long as the run; every report says that these are off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostgresServer:
     """A running server, with an administrator's address for its database ``postgres``."""
 
     admin_dsn: str
     binaries: PgBinaries
+    port: int
     process: Process
     data: Path
+    log_file: Path
     durable: bool
+    start: Callable[[int | None], Awaitable[Started]]
+
+    async def start_again(self) -> None:
+        """Start it anew on the same port, with the same data. Raises SetupError."""
+        self.process = (await self.start(self.port)).process
 
     def facts(self) -> dict[str, str]:
         """What a reader of the numbers should know; no path, no address."""
@@ -71,33 +79,52 @@ class PostgresServer:
         remove_shared_memory(self.data)
 
 
+async def find_postgres(folder: Path, account: Account | None) -> PgBinaries:
+    """Binaries that `account` can run; copies of them below `folder` where it cannot reach them.
+
+    Raises:
+        SetupError: there are none.
+    """
+    binaries = find_pg_bindir()
+    reachable = await asyncio.to_thread(
+        reachable_bindir, binaries.bindir, account, folder / "binaries"
+    )
+    return replace(binaries, bindir=reachable)
+
+
 async def start_postgres(
-    processes: Processes, folder: Path, logs: Path, account: Account | None, *, durable: bool
+    processes: Processes,
+    binaries: PgBinaries,
+    folder: Path,
+    logs: Path,
+    account: Account | None,
+    *,
+    durable: bool,
+    name: str = "postgres",
 ) -> PostgresServer:
     """Create a cluster below `folder`, start its server and wait until it answers.
 
     Args:
         processes: Starts and keeps the processes.
+        binaries: Of `find_postgres`.
         folder: The stack's temporary folder.
-        logs: The server logs to ``postgres.log`` in it.
+        logs: The server logs to a file in it.
         account: The user to run as, where the harness is root.
         durable: Whether a commit waits for the disk.
+        name: Of the log and of the server's folder, for one of several.
 
     Raises:
-        SetupError: No binaries, or the server does not come up.
+        SetupError: The server does not come up.
     """
-    binaries = find_pg_bindir()
-    home = folder / "postgres"
+    home = folder / name
     home.mkdir(mode=0o700)
     if account:
         account.own(home)
     launcher = _Launcher(
         processes=processes,
-        bindir=await asyncio.to_thread(
-            reachable_bindir, binaries.bindir, account, folder / "binaries"
-        ),
+        bindir=binaries.bindir,
         home=home,
-        log_file=logs / "postgres.log",
+        log_file=logs / f"{name}.log",
         account=account,
     )
     password = secrets.token_urlsafe(24)
@@ -107,16 +134,30 @@ async def start_postgres(
     def dsn(port: int) -> str:
         return f"postgresql://{_ADMIN}:{password}@{LOOPBACK}:{port}/postgres?sslmode=disable"
 
-    started = await on_free_port(
-        "Postgres",
-        lambda port: launcher.start(settings | {"port": str(port)}),
-        lambda port: _version(dsn(port)),
-        # A foreign server on our port refuses the password; ours ends because the port is taken.
-        retry=(OSError, asyncpg.PostgresError, asyncpg.InterfaceError),
-        timeout_s=_START_TIMEOUT_S,
-        instead="POSTGRES_DSN",
+    async def start(port: int | None) -> Started:
+        return await on_free_port(
+            "Postgres",
+            lambda port: launcher.start(settings | {"port": str(port)}),
+            lambda port: _version(dsn(port)),
+            # A foreign server on our port refuses the password; ours ends because the port is
+            # taken.
+            retry=(OSError, asyncpg.PostgresError, asyncpg.InterfaceError),
+            timeout_s=_START_TIMEOUT_S,
+            instead="POSTGRES_DSN",
+            port=port,
+        )
+
+    started = await start(None)
+    return PostgresServer(
+        admin_dsn=dsn(started.port),
+        binaries=binaries,
+        port=started.port,
+        process=started.process,
+        data=launcher.data,
+        log_file=launcher.log_file,
+        durable=durable,
+        start=start,
     )
-    return PostgresServer(dsn(started.port), binaries, started.process, launcher.data, durable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ async def on_free_port(
     retry: tuple[type[Exception], ...],
     timeout_s: float,
     instead: str,
+    port: int | None = None,
 ) -> Started:
     """Start a server on a free port and wait until it answers; on another if that was taken.
 
@@ -147,17 +148,18 @@ async def on_free_port(
         retry: What `version` raises while the server does not answer.
         timeout_s: For the server to answer.
         instead: The variable that names a server of the user's own.
+        port: The only one to try, for a server that was there before.
 
     Raises:
         SetupError: It does not come up.
     """
     for _ in range(_PORT_TRIES):
-        port = free_port()
-        process = start(port)
+        tried = free_port() if port is None else port
+        process = start(tried)
 
-        async def asked(process: Process = process, port: int = port) -> str:
+        async def asked(process: Process = process, tried: int = tried) -> str:
             if not process.ended():
-                return await version(port)
+                return await version(tried)
             process.stopping = True
             if _PORT_CLASH in process.log_text():
                 return _PORT_TAKEN
@@ -170,7 +172,7 @@ async def on_free_port(
                 f"{name} did not answer within [{timeout_s:g} s], {process.exit_report()}"
             ) from error
         if answer != _PORT_TAKEN:
-            return Started(process, port, answer)
+            return Started(process, tried, answer)
     raise SetupError(
         f"{name} found its port taken [{_PORT_TRIES}] times in a row. "
         f"Try again, or give a server of your own as {instead}."

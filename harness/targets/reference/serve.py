@@ -19,13 +19,18 @@ import click
 import uvicorn
 from pydantic import ValidationError
 
-from harness.errors import UsageError, explain
-from harness.targets.reference.app import App
-from harness.targets.reference.server import server_config
-from harness.targets.reference.settings import ProxySettings
-from harness.targets.reference.worker import Worker, open_worker
-from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE
-from harness.targets.workers import listen, replica_options, run_workers
+from harness.targets import clock
+
+# The modules below take time.time by name.
+clock.install()
+
+from harness.errors import UsageError, explain  # noqa: E402
+from harness.targets.reference.app import App  # noqa: E402
+from harness.targets.reference.server import server_config  # noqa: E402
+from harness.targets.reference.settings import ProxySettings  # noqa: E402
+from harness.targets.reference.worker import Worker, open_worker  # noqa: E402
+from harness.targets.settings import MASTER_KEY_VARIABLE, SETTINGS_VARIABLE  # noqa: E402
+from harness.targets.workers import listen, replica_options, run_workers  # noqa: E402
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 """Objects, and runs of the younger generation, between two runs of the collector."""

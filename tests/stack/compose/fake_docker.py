@@ -64,12 +64,20 @@ def up(words: list[str]) -> None:
     keep(rows)
 
 
+def set_running(container: str, *, running: bool) -> None:
+    """A container ends, or starts again."""
+    keep([{**row, "running": running} if name(row) == container else row for row in kept()])
+
+
+def name(row: Row) -> str:
+    return f"{row['service']}-{row['number']}"
+
+
 def inspected(row: Row) -> Row:
     prefix = "com.docker.compose"
     labels = {f"{prefix}.service": row["service"], f"{prefix}.container-number": str(row["number"])}
-    name = f"{row['service']}-{row['number']}"
-    state = {"Pid": 0, "Running": row["running"], "ExitCode": 0}
-    return {"Id": name, "Name": f"/{name}", "Config": {"Labels": labels}, "State": state}
+    state = {"Pid": 0, "Running": row["running"], "ExitCode": 0 if row["running"] else 137}
+    return {"Id": name(row), "Name": f"/{name(row)}", "Config": {"Labels": labels}, "State": state}
 
 
 with Path(os.environ["FAKE_DOCKER_CALLS"]).open("a", encoding="utf-8") as calls:
@@ -115,6 +123,12 @@ match WORDS:
         answer(0, "".join(f"{inspected(row)['Id']}\n" for row in kept()))
     case ["ps", *_]:
         answer(0, os.environ.get("FAKE_IDS", ""))
+    case ["kill", *_, container] if KEPT:
+        set_running(container, running=False)
+        answer(0)
+    case ["start", container] if KEPT:
+        set_running(container, running=True)
+        answer(0)
     case ["logs", *_]:
         answer(0, "first line\n", "it went wrong\n")
     case ["network" | "volume", "rm", *_] if "stuck" in MODE:

@@ -61,6 +61,9 @@ def packages(settings_json: str) -> dict[str, Path]:
 def main() -> None:
     """Make our packages importable, then serve."""
     sys.meta_path.insert(0, Finder({"harness": HARNESS}))
+    from harness.targets import clock  # noqa: PLC0415 - found only now
+
+    clock.install()
     from harness.targets.settings import SETTINGS_VARIABLE  # noqa: PLC0415 - found only now
 
     sys.meta_path.insert(0, Finder(packages(os.environ.get(SETTINGS_VARIABLE, "{}"))))
