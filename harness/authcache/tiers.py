@@ -166,7 +166,7 @@ class Outage:
 
 
 @dataclass(slots=True)
-class Trials:
+class ProbedBreaker:
     """The breaker of the switch ``redis_outage = probed``.
 
     It opens at the first command that gets no answer: a server that is silent for one is silent
@@ -219,7 +219,7 @@ class Trials:
 
 
 @dataclass(slots=True)
-class Breaker:
+class CountedBreaker:
     """Opens after ``threshold`` failures in a row, and lets commands through after ``open_s``."""
 
     threshold: int = 5
@@ -283,14 +283,14 @@ class RedisTier:
         observer: RedisObserver,
         *,
         namespace: str,
-        breaker: Breaker | Trials,
+        breaker: CountedBreaker | ProbedBreaker,
     ) -> None:
         self._client = client
         self._observer = observer
         self._namespace = namespace
         self._breaker = breaker
         self._refusals: Outage | None = None
-        if isinstance(breaker, Trials):
+        if isinstance(breaker, ProbedBreaker):
             # A server that refuses writes still answers reads: no reason to do without it.
             self._refusals = Outage(breaker.clock)
         self._trial: asyncio.Task[None] | None = None

@@ -33,10 +33,10 @@ from harness.authcache.tiers import (
     _SAME,
     _SET_NEWER,
     _SINCE,
-    Breaker,
+    CountedBreaker,
     MemoryTier,
+    ProbedBreaker,
     RedisTier,
-    Trials,
     _is_claim,
     _unframe,
     fingerprint,
@@ -422,7 +422,7 @@ class World:
         fake: Any = FakeClient()
         self.client: Any = client if client is not None else fake
         probed = switches.redis_outage == "probed"
-        self.breaker: Any = (Trials if probed else Breaker)(clock=clock or self.clock)
+        self.breaker: Any = (ProbedBreaker if probed else CountedBreaker)(clock=clock or self.clock)
         memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries, clock or self.clock)
         redis = RedisTier(self.client, self.recorder, namespace=namespace, breaker=self.breaker)
         self.cache: AuthCache = CACHES[switches.coalescing](

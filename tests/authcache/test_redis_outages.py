@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.authcache.cache import ABSENT_PAYLOAD, JITTER, LIVES_PER_TTL
 from harness.authcache.invalidation import Generation
 from harness.authcache.objects import Team, User
-from harness.authcache.tiers import SETTLED_S, Outage, RedisUnavailableError, Trials, _frame
+from harness.authcache.tiers import SETTLED_S, Outage, ProbedBreaker, RedisUnavailableError, _frame
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Invalidated, ObjectKind, ReadReason, Tier, WriteOutcome
 from tests.authcache.crowd import Crowd
@@ -28,7 +28,7 @@ RECOMMENDED = load_variants()["recommended"].switches
 
 def test_the_breaker_opens_at_the_first_silence_and_tries_ever_more_rarely() -> None:
     clock = Clock()
-    breaker = Trials(clock)
+    breaker = ProbedBreaker(clock)
     assert breaker.allows()
     assert breaker.failed()
     assert not breaker.failed()  # one that was under way when it opened
@@ -49,7 +49,7 @@ def test_the_breaker_opens_at_the_first_silence_and_tries_ever_more_rarely() -> 
 
 def test_a_server_that_comes_and_goes_has_one_outage() -> None:
     clock = Clock()
-    breaker = Trials(clock)
+    breaker = ProbedBreaker(clock)
     assert breaker.failed()
     for _ in range(10):
         clock.now += SETTLED_S / 2
