@@ -191,6 +191,7 @@ async def test_a_writer_that_ends_as_a_release_does_drops_what_it_has() -> None:
     store = StubStore()
     spend, _ = writer(store, 3600.0, flushes_at_end=False)
     spend.start()
+    await asyncio.sleep(0)  # it runs
     spend.add(*KEY, 5)
 
     await spend.close()
