@@ -25,8 +25,8 @@ IMPORTERS = (*PRODUCT, "standin", "locustfile.py")
 EXCUSED: Mapping[str, str] = {
     "benchmarks.startup": "a step that starts servers: tests/benchmarks/test_run.py runs it within "
     "the whole benchmark, in another process",
-    "harness.stack.embedded.valkey": "one server, like postgres.py: "
-    "tests/stack/test_embedded_stack.py starts it",
+    "harness.load.balancer": "runs within the load driver's process: tests/load/test_driver.py "
+    "drives it there",
     "tools.dashboards.compared": "a dashboard a module: tests/dashboards tests what it makes",
     "tools.dashboards.fleet": "a dashboard a module: tests/dashboards tests what it makes",
 }

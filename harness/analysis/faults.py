@@ -44,6 +44,7 @@ ALONE: Mapping[str, Literal["all", "replica"]] = {
     "redis-kill-saved": "all",
     "redis-hang": "all",
     "redis-reset": "all",
+    "redis-evict": "all",
     "redis-oom": "all",
     "redis-readonly": "all",
     "redis-late": "all",
@@ -53,6 +54,9 @@ ALONE: Mapping[str, Literal["all", "replica"]] = {
 for itself: those of all replicas, or of the one that the fault works on."""
 SILENT = frozenset({"postgres-kill", "postgres-hang", "postgres-full"})
 """Faults while which no read of an object comes back, so that every cache must ask again."""
+FAILING = frozenset({"postgres-kill-backend"})
+"""Faults while which reads fail, no telling until when, and are sent again: those count that came
+back, as replies name them."""
 _OK = range(200, 300)
 _UNANSWERED = "no answer"
 _TWO_ENTRIES = f"{ObjectKind.MEMBERSHIP}:"
@@ -210,7 +214,8 @@ def logged_reads(window: Evidence, names: Iterable[str], workers: int) -> list[R
         names: of the objects.
         workers: of each replica.
     """
-    if window.reads is None or (window.fault is not None and window.fault.planned.skew_s):
+    planned = None if window.fault is None else window.fault.planned
+    if window.reads is None or (planned and (planned.skew_s or planned.what in FAILING)):
         return None
     known = {*names}
     return [

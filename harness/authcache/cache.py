@@ -49,8 +49,9 @@ ABSENT_PAYLOAD = b"absent"
 """Stands for an object that Postgres does not have. No codec of ours writes it, and no entry that
 was cut short is it: an empty one would say of a key that it does not exist."""
 LIVES_PER_TTL = 5
-"""A claim lives a fifth of the TTL: 1 s at the 5 s of issue #27874. A scenario whose source takes
-longer than that is refused, because its entries would be old when they are stored."""
+"""A change holds its keys for a fifth of the TTL, 1 s at the 5 s of issue #27874, and a claim lives
+as long, within limits. A scenario whose source takes longer than that is refused, because its
+entries would be old when they are stored."""
 EVICTIONS_KEPT = 1024
 BACKFILL_FIXED_S = 600.0
 """How long LiteLLM up to 1.93 keeps a value from Redis in memory, whatever its own TTL."""

@@ -19,8 +19,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from harness.authcache.cache import AuthCache
-from harness.authcache.tiers import RedisUnavailableError
+from harness.authcache.cache import EVICTIONS_KEPT, AuthCache
+from harness.authcache.tiers import RedisRefusedError, RedisUnavailableError
 from harness.authcache.words import Invalidated, ObjectKind, Tier, WriteOutcome
 
 Changed = tuple[ObjectKind, str]
@@ -181,6 +181,8 @@ class Generation(Broadcast):
     it last asked, reads from the log what it has missed; it drops all of its memory where the log
     does not reach back. The number that an object had when a load began is compared at the store:
     in memory by what the worker has applied since, in Redis by the claim that a change deletes.
+    With ``lost_news = kept`` a change that Redis did not take gets its number when Redis answers
+    again; one that it refused to number is told without a number at once.
     """
 
     pauses_s = Invalidation.pauses_s
@@ -189,6 +191,9 @@ class Generation(Broadcast):
         super().__init__(cache)
         self._seen = 0
         """The number up to which this worker has applied every change."""
+        self._unsent: dict[Changed, None] = {}
+        """What has changed and has no number yet."""
+        self._keeps = cache.switches.lost_news == "kept"
         self._tasks: set[asyncio.Task[None]] = set()
         cache.check = self._check_soon
         cache.check_at = -math.inf
@@ -201,21 +206,49 @@ class Generation(Broadcast):
 
     async def evict_redis(self, objects: Sequence[Changed]) -> None:
         """As `Handler.evict_redis`."""
+        try:
+            await self._number(objects)
+        except RedisRefusedError:
+            if self._keeps:
+                await self._tell_without_number(objects)
+            raise
+
+    async def _number(self, objects: Iterable[Changed]) -> None:
+        """Number what has changed, and what could not be numbered before."""
         assert self.cache.redis is not None
+        objects = [*dict.fromkeys([*self._unsent, *objects])]
+        # Taken out before they are sent: the message comes back before the answer.
+        self._unsent.clear()
         hold_s, keys = self.cache.redis_hold_s, [key for _, key in objects]
-        await self.cache.redis.forget_numbered(keys, hold_s, CHANNEL, _news(objects))
+        try:
+            await self.cache.redis.forget_numbered(keys, hold_s, CHANNEL, _news(objects))
+        except RedisUnavailableError:
+            if self._keeps:
+                self._unsent.update(dict.fromkeys(objects))
+                for oldest in list(self._unsent)[:-EVICTIONS_KEPT]:
+                    del self._unsent[oldest]
+            raise
         if hold_s > 0:
             self._wrote(objects)
         self._count(Invalidated.SENT, objects)
 
+    async def _tell_without_number(self, objects: Sequence[Changed]) -> None:
+        """Delete and publish, each if Redis lets it: a full Redis does both."""
+        redis = self.cache.redis
+        assert redis is not None
+        with contextlib.suppress(RedisUnavailableError):
+            await redis.delete(*(key for _, key in objects))
+        with contextlib.suppress(RedisUnavailableError):
+            await redis.publish(CHANNEL, "0\n" + _news(objects))
+
     def told(self, number: int, objects: list[Changed]) -> None:
         """As `Broadcast.told`; what was caught up with already is left out."""
-        if number <= self._seen:
+        if 0 < number <= self._seen:
             return
         super().told(number, objects)
         if number == self._seen + 1:
             self._seen = number
-        else:
+        elif number:
             self._check_soon()
 
     async def connected(self) -> None:
@@ -226,6 +259,9 @@ class Generation(Broadcast):
         """Apply what the log has and this worker has not. Raises RedisUnavailableError."""
         assert self.cache.redis is not None
         self.cache.check_in(CHECK_S)
+        if self._unsent:
+            with contextlib.suppress(RedisRefusedError):
+                await self._number(())
         number, news = await self.cache.redis.changes_since(self._seen)
         if news is None:
             self.cache.flush()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import heapq
+import math
 import re
 import secrets
 import time
@@ -19,7 +20,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from harness.authcache.batching import BatchingClient, Reply
+from harness.authcache.batching import TRIAL, BatchingClient, Reply
 
 V = TypeVar("V")
 
@@ -180,7 +181,7 @@ class Outage:
 
 
 @dataclass(slots=True)
-class Trials:
+class ProbedBreaker:
     """The breaker of the switch ``redis_outage = probed``.
 
     It opens at the first command that gets no answer: a server that is silent for one is silent
@@ -233,7 +234,7 @@ class Trials:
 
 
 @dataclass(slots=True)
-class Breaker:
+class CountedBreaker:
     """Opens after ``threshold`` failures in a row, and lets commands through after ``open_s``."""
 
     threshold: int = 5
@@ -298,7 +299,7 @@ class RedisTier:
         observer: RedisObserver,
         *,
         namespace: str,
-        breaker: Breaker | Trials,
+        breaker: CountedBreaker | ProbedBreaker,
         writer: str = "",
     ) -> None:
         self._client = client
@@ -307,7 +308,7 @@ class RedisTier:
         self._breaker = breaker
         self._writer = writer
         self._refusals: Outage | None = None
-        if isinstance(breaker, Trials):
+        if isinstance(breaker, ProbedBreaker):
             # A server that refuses writes still answers reads: no reason to do without it.
             self._refusals = Outage(breaker.clock)
         self._trial: asyncio.Task[None] | None = None
@@ -403,7 +404,7 @@ class RedisTier:
         (answer,) = await self._answers(self._client.send("EVAL", _CLAIM_OVER, 1, *words))
         ran, taken = answer
         for command in ran:
-            if command == b"get":
+            if command != b"set":  # TYPE counts as a read, too
                 self._observer.redis_get("script")
         self._add_ran({command.decode(): 1 for command in ran})
         return bool(taken)
@@ -492,6 +493,9 @@ class RedisTier:
     ) -> None:
         """Evict keys, give the change the next number, log it and tell it, as one command.
 
+        Keys that the user may not delete are claimed for a moment. A log that has been evicted is
+        begun anew behind a gap in the numbers, which no worker can bridge: each drops its memory.
+
         Args:
             keys: to be deleted; with ``hold_s`` above 0, to be claimed as by `forget`.
             hold_s: seconds.
@@ -503,21 +507,26 @@ class RedisTier:
         """
         self._check()
         names = [self._namespace + name for name in (NUMBER_KEY, LOG_KEY, *keys)]
-        hold = (_ms(hold_s), new_claim()) if hold_s > 0 else (0, b"")
         words: tuple[str | bytes | int, ...] = (
             _CHANGED,
             len(names),
             *names,
             self._namespace + channel,
             news,
-            *hold,
+            _ms(hold_s) if hold_s > 0 else 0,
+            new_claim(),
             LOG_DEPTH,
         )
         (answer,) = await self._answers(self._client.send("EVAL", *words))
-        evicts = {"set": len(keys)} if hold_s > 0 else {"del": 1}
-        first = {"time": 1} if answer else {}
-        ran = {"incrby": 1 + len(first), "zadd": 1, "zremrangebyscore": 1, "publish": 1}
-        self._add_ran(ran | evicts | first)
+        begun, claimed = answer
+        ran = {"incrby": 1, "zadd": 1, "zremrangebyscore": 1, "publish": 1}
+        ran |= {"set": len(keys)} if claimed else {"del": 1}
+        if begun == _FIRST:
+            ran |= {"time": 1, "incrby": 2}
+        else:
+            self._observer.redis_get("generation")
+            ran |= {"exists": 1, "incrby": 1 + (begun == _GAP)}
+        self._add_ran(ran)
 
     async def changes_since(self, number: int) -> tuple[int, list[str] | None]:
         """The number of the last change, and the news of those after ``number``.
@@ -534,14 +543,14 @@ class RedisTier:
         (answer,) = await self._answers(self._client.send("EVAL", *words))
         last, how, news = answer
         ran = {"get": 1}
-        if how == _LOGGED:
+        if how in (_LOGGED, _GONE):
             self._observer.redis_get("generation")
             ran["zrangebyscore"] = 1
         elif how == _BEGUN:
-            ran |= {"time": 1, "incrby": 1}
+            ran |= {"time": 1, "incrby": 1, "zadd": 1}
         self._add_ran(ran)
         known = how in (_SAME, _LOGGED)
-        return int(last), [line.decode() for line in news] if known else None
+        return int(last), [line.decode() for line in news if line] if known else None
 
     async def _scripts(
         self, script: str, last: str, *calls: tuple[str, tuple[bytes | int, ...]]
@@ -603,7 +612,7 @@ class RedisTier:
     async def _try(self) -> None:
         try:
             with contextlib.suppress(RedisUnavailableError):
-                await self._answers(self._client.send("PING"))
+                await self._answers(self._client.send(TRIAL))
         finally:
             self._observer.background(-1)
 
@@ -645,9 +654,9 @@ if kind == 'string' then
   ran[2] = 'get'
   local held = redis.call('GET', KEYS[1])
   local size = tonumber(ARGV[4])
-  if size == 0 and held ~= '' or size > 0 and redis.sha1hex(string.sub(held, -size)) ~= ARGV[3] then
-    return {ran, 0}
-  end
+  local same = held == '' or string.sub(held, -1) == ' '
+  if size > 0 then same = redis.sha1hex(string.sub(held, -size)) == ARGV[3] end
+  if not same then return {ran, 0} end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 ran[#ran + 1] = 'set'
@@ -690,13 +699,20 @@ if first then
   local t = redis.call('TIME')
   n = redis.call('INCRBY', KEYS[1], string.format('%d', t[1] * 1000000 + t[2]))
 end
-local number = string.format('%d', n)
-local gone = {}
-for i = 3, #KEYS do
-  if ARGV[3] ~= '0' then redis.call('SET', KEYS[i], ARGV[4], 'PX', ARGV[3]) end
-  gone[i - 2] = KEYS[i]
+local begun = first and 1 or 0
+if not first and redis.call('EXISTS', KEYS[2]) == 0 then
+  n, begun = redis.call('INCRBY', KEYS[1], ARGV[5]), 2
 end
-if ARGV[3] == '0' then redis.call('DEL', unpack(gone)) end
+local number = string.format('%d', n)
+local gone, hold = {}, ARGV[3]
+for i = 3, #KEYS do gone[i - 2] = KEYS[i] end
+if hold == '0' then
+  local done = redis.pcall('DEL', unpack(gone))
+  if type(done) == 'table' then hold = '1' end
+end
+if hold ~= '0' then
+  for _, key in ipairs(gone) do redis.call('SET', key, ARGV[4], 'PX', hold) end
+end
 local log = {}
 for line in string.gmatch(ARGV[2], '[^\\n]+') do
   log[#log + 1] = number
@@ -705,24 +721,30 @@ end
 redis.call('ZADD', KEYS[2], unpack(log))
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%d', n - tonumber(ARGV[5])))
 redis.call('PUBLISH', ARGV[1], number .. '\\n' .. ARGV[2])
-return first and 1 or 0
+return {begun, hold ~= '0' and 1 or 0}
 """
-"""Number, log, keys; channel, news, life of a claim in ms or 0, the claim, depth of the log."""
+"""Number, log, keys; channel, news, life of a claim in ms or 0, the claim, depth of the log.
+Replies with what has begun, number (1) or log (2), and whether keys were claimed, not deleted."""
+_FIRST, _GAP = 1, 2
 
-_SAME, _LOGGED, _LOST, _BEGUN = range(4)
+_SAME, _LOGGED, _LOST, _BEGUN, _GONE = range(5)
 _SINCE = f"""
 local held = redis.call('GET', KEYS[1])
 if not held then
   local t = redis.call('TIME')
   local n = redis.call('INCRBY', KEYS[1], string.format('%d', t[1] * 1000000 + t[2]))
-  return {{string.format('%d', n), {_BEGUN}, {{}}}}
+  local number = string.format('%d', n)
+  redis.call('ZADD', KEYS[2], number, '')
+  return {{number, {_BEGUN}, {{}}}}
 end
 local behind = tonumber(held) - tonumber(ARGV[1])
 if behind == 0 then return {{held, {_SAME}, {{}}}} end
 if behind < 0 or behind >= tonumber(ARGV[2]) then return {{held, {_LOST}, {{}}}} end
-return {{held, {_LOGGED}, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf')}}
+local news = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf')
+return {{held, #news > 0 and {_LOGGED} or {_GONE}, news}}
 """
-"""Number, log; the number that the caller knows, depth of the log."""
+"""Number, log; the number that the caller knows, depth of the log. A log without the last change
+has been evicted; one that begins has a line without news."""
 
 
 def fingerprint(payload: bytes) -> tuple[str, int]:
@@ -754,11 +776,12 @@ def _frame(payload: bytes, read_at: float, writer: str = "") -> bytes:
 
 
 def _unframe(wire: bytes) -> tuple[bytes, float]:
-    stamp, _, payload = wire.partition(b" ")
-    try:
-        return payload, float(stamp)
-    except ValueError:
-        if named := _NAMED.fullmatch(stamp):
-            return payload, WrittenBy(float(named[1]), named[2].decode())
-        # Planted or foreign: all of it is payload, and its age is unknown.
-        return wire, time.time()
+    stamp, space, payload = wire.partition(b" ")
+    if space:
+        with contextlib.suppress(ValueError):
+            if named := _NAMED.fullmatch(stamp):
+                return payload, WrittenBy(float(named[1]), named[2].decode())
+            if math.isfinite(read_at := float(stamp)):
+                return payload, read_at
+    # Planted, foreign or cut short: all of it is payload, and its age is unknown.
+    return wire, time.time()

@@ -160,6 +160,11 @@ def _notes(recording: Recording) -> list[str]:
             "spend pipeline) are scaled with it. TIME_SCALE=1 runs it unscaled."
         )
     notes += [
+        f"{fault.name} was not done to {name}: {reason}."
+        for fault in plan.faults
+        for name, reason in plan.spared(fault.number).items()
+    ]
+    notes += [
         f"logs/{name} had more than {LOG_LIMIT / 1_000_000:g} MB, and was cut: {cut:,} bytes are "
         "missing in its middle."
         for name, cut in sorted(recording.log_cuts.items())

@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 Series = tuple[str, frozenset[tuple[str, str]]]
 """Sample name and labels."""
 
-_CUMULATIVE = ("_total", "_count", "_sum", "_bucket")
+_CUMULATIVE = ("_total", "_count", "_bucket")
+"""Without sums: those of ages fall where a clock is set back."""
 
 
 class Counters:

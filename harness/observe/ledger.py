@@ -62,7 +62,7 @@ class InFault:
     """With a residual that leaves the slack out; None where the sides are the ordinary ones."""
     not_checked: Callable[[Evidence], str] = lambda _: ""
     """Why it cannot be checked after a fault; empty when it can."""
-    finding: bool = False
+    finding: Callable[[Evidence], bool] = lambda _: False
     """Whether it describes the variant where it does not hold: what a fault may cost."""
 
 
@@ -115,6 +115,17 @@ def _no_answer(e: Evidence) -> int:
     return sum(e.generator.unanswered.values())
 
 
+def _given_up(e: Evidence) -> int:
+    """Requests that may have ended amid a lookup: without an answer, or answered 5xx."""
+    failed = sum(
+        n
+        for statuses in e.generator.statuses.values()
+        for status, n in statuses.items()
+        if status.startswith("5")
+    )
+    return _no_answer(e) + failed
+
+
 def _requests(e: Evidence) -> Sides:
     sent, done = _sent_and_done(e)
     if e.rows_move:
@@ -163,6 +174,17 @@ def _redis_lookups(e: Evidence) -> Sides:
     return _difference(asked, misses - e.counted.sum(WAITS, stage="before_redis"))
 
 
+def _redis_lookups_or_given_up(e: Evidence) -> Sides:
+    asked, called_for, _ = _redis_lookups(e)
+    off = _beyond(asked, called_for) + _beyond(called_for - asked, _given_up(e))
+    return asked, called_for, off
+
+
+def _redis_gets_or_given_up(e: Evidence) -> Sides:
+    sent, counted, _ = _redis_gets(e)
+    return sent, counted, _beyond(sent, counted) + _beyond(counted - sent, _given_up(e))
+
+
 def _redis_gets(e: Evidence) -> Sides:
     assert e.redis is not None
     return _difference(e.counted.sum(REDIS_GETS), float(e.redis.keys_read))
@@ -170,6 +192,13 @@ def _redis_gets(e: Evidence) -> Sides:
 
 def _source_reads(e: Evidence) -> Sides:
     return _by_part(*_reads_and_loads(e))
+
+
+def _source_reads_or_given_up(e: Evidence) -> Sides:
+    reads, loads = _reads_and_loads(e)
+    more = [reads.get(kind, 0.0) - loads.get(kind, 0.0) for kind in {*reads, *loads}]
+    missing, surplus = _apart(more)
+    return sum(reads.values()), sum(loads.values()), surplus + _beyond(missing, _given_up(e))
 
 
 def _reads_and_loads(e: Evidence) -> tuple[dict[str, float], dict[str, float]]:
@@ -240,15 +269,19 @@ def _statements(e: Evidence) -> Sides:
 
 
 def _statements_or_late(e: Evidence) -> Sides:
-    """A read that failed for its caller may have run all the same."""
+    """A read that failed for its caller may have run all the same.
+
+    One whose request was given up may be counted, and may never have been sent.
+    """
     assert e.statements is not None
-    left = right = off = 0.0
+    left = right = off = unsent = 0.0
     for kind in ObjectKind:
         sent, failed = e.counted.sum(READS, object=kind), e.counted.sum(READ_ERRORS, object=kind)
         calls = e.statements.reads[kind].calls
         left, right = left + sent - failed, right + calls
-        off += _beyond(sent - failed, calls) + _beyond(calls, sent)
-    return left, right, off
+        unsent += _beyond(sent - failed, calls)
+        off += _beyond(calls, sent)
+    return left, right, off + _beyond(unsent, _given_up(e))
 
 
 def _all_statements(e: Evidence) -> Sides:
@@ -266,6 +299,20 @@ def _redis_writes(e: Evidence) -> Sides:
     sets = float(sum(n for name, n in calls.items() if name in _SETS))
     sent = {command: n for (command,), n in c.by(REDIS_SENT, "command").items()}
     return written, sets, abs(written - sets) + _by_part(sent, calls)[2]
+
+
+def _redis_writes_or_given_up(e: Evidence) -> Sides:
+    """A command whose request was given up may have been run and not be counted."""
+    assert e.redis is not None
+    written, sets, _ = _redis_writes(e)
+    sent = {command: n for (command,), n in e.counted.by(REDIS_SENT, "command").items()}
+    most, off = _given_up(e), 0.0
+    for more in (
+        sets - written,
+        *(e.redis.calls.get(name, 0) - sent.get(name, 0.0) for name in {*sent, *e.redis.calls}),
+    ):
+        off += _beyond(-more, 0.0) + _beyond(more, most)
+    return written, sets, off
 
 
 def _redis_details(e: Evidence) -> str:
@@ -487,11 +534,25 @@ def _listed(e: Evidence) -> str:
 
 _UNLESS_REPLACED = "; not checked where a worker was replaced: its counters end at its last scrape"
 _SAME = InFault("the same" + _UNLESS_REPLACED, not_checked=_replaced)
-_GIVEN_UP = InFault(
-    "the same in a fault of Postgres; else not checked: a command that was cut or given up may "
-    "have been run",
-    not_checked=_commands_given_up,
+_GIVEN_UP = (
+    "{} by at most the requests that were given up: without an answer, or answered 5xx"
+    + _UNLESS_REPLACED
 )
+_COMMANDS = (
+    "in a fault of Postgres: more at the server, by at most the requests that were given up; else "
+    "not checked: a command that was cut or given up may have been run"
+)
+
+
+def _always(_: Evidence) -> bool:
+    return True
+
+
+def _poisoned(e: Evidence) -> bool:
+    """Whether entries were replaced: what a variant takes them for decides what it looks up."""
+    return e.fault is not None and e.fault.planned.what == "redis-poison"
+
+
 _SPEND_SLACK = (
     "cost of answered <= spend <= cost of answered + unanswered x price; less is spend lost, a "
     "finding"
@@ -532,7 +593,7 @@ RULES: tuple[Rule, ...] = (
         "replicas = population",
         "that an object was used as it was named; of an object named twice, which was used",
         _served,
-        InFault("the same"),
+        InFault("the same; after `redis-poison` a finding", finding=_poisoned),
         details=lambda e: _off_by(_named(e)),
         unexcused=_names_nothing,
     ),
@@ -549,6 +610,7 @@ RULES: tuple[Rule, ...] = (
             "with at most what unanswered requests may have asked" + _UNLESS_REPLACED,
             _memory_or_lost,
             _replaced,
+            _poisoned,
         ),
         details=_memory_details,
         in_changes="of a key one of whose rows came or went, at most what the replies ask",
@@ -560,7 +622,7 @@ RULES: tuple[Rule, ...] = (
         "replicas",
         "an outcome that is booked under another object or scope",
         _redis_lookups,
-        _SAME,
+        InFault(_GIVEN_UP.format("fewer"), _redis_lookups_or_given_up, _replaced),
     ),
     Rule(
         "redis_gets",
@@ -570,7 +632,7 @@ RULES: tuple[Rule, ...] = (
         "replicas = Redis",
         "which key was asked for, and what Redis answered",
         _redis_gets,
-        _GIVEN_UP,
+        InFault(_COMMANDS, _redis_gets_or_given_up, _commands_given_up),
         _no_redis_count,
     ),
     Rule(
@@ -581,7 +643,7 @@ RULES: tuple[Rule, ...] = (
         "replicas = Redis",
         "what was written, under which key, and for how long",
         _redis_writes,
-        _GIVEN_UP,
+        InFault(_COMMANDS, _redis_writes_or_given_up, _commands_given_up),
         _no_redis_count,
         _redis_details,
     ),
@@ -593,7 +655,7 @@ RULES: tuple[Rule, ...] = (
         "replicas",
         "the reason of a read, and the scope that it is booked under",
         _source_reads,
-        _SAME,
+        InFault(_GIVEN_UP.format("fewer"), _source_reads_or_given_up, _replaced),
         details=lambda e: _off(*_reads_and_loads(e)),
     ),
     Rule(
@@ -629,8 +691,8 @@ RULES: tuple[Rule, ...] = (
         "which row was read, and for which scope",
         _statements,
         InFault(
-            "source reads - errors <= calls <= source reads; not checked where Postgres or a "
-            "worker ended",
+            "source reads - errors - requests given up <= calls <= source reads; not checked "
+            "where Postgres or a worker ended",
             _statements_or_late,
             _count_lost,
         ),
@@ -666,7 +728,7 @@ RULES: tuple[Rule, ...] = (
         "generator = Postgres",
         "a cost that is wrong in the reply and in Postgres alike",
         _key_spend,
-        InFault(_SPEND_SLACK, _key_spend_or_lost, finding=True),
+        InFault(_SPEND_SLACK, _key_spend_or_lost, finding=_always),
         details=_spend_details(ObjectKind.KEY),
         in_changes=_ROWS_STAY,
     ),
@@ -678,7 +740,7 @@ RULES: tuple[Rule, ...] = (
         "generator = Postgres",
         "spend that caches hold and Postgres does not",
         _owner_spend,
-        InFault(_SPEND_SLACK, _owner_spend_or_lost, finding=True),
+        InFault(_SPEND_SLACK, _owner_spend_or_lost, finding=_always),
         details=_spend_details(*_OWNERS),
         in_changes=_ROWS_STAY,
         excused=_known_to_lose,
@@ -704,7 +766,7 @@ def _check(rule: Rule, evidence: Evidence) -> Equation:
     sides, description, excused = rule.sides, rule.description, False
     if evidence.fault is not None:
         reason = reason or rule.in_fault.not_checked(evidence)
-        sides, excused = rule.in_fault.sides or sides, rule.in_fault.finding
+        sides, excused = rule.in_fault.sides or sides, rule.in_fault.finding(evidence)
         description += f" (in a window of a fault: {rule.in_fault.says})"
     left = right = residual = None
     status: Literal["balanced", "unbalanced", "not_checked"] = "not_checked"

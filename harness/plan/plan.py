@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.domain.changes import Way
+from harness.domain.changes import ACTIONS, Way
 from harness.domain.faults import FAULTS, PlannedFault
 from harness.domain.population import VirtualKey
 from harness.domain.result import Phase, Sizing
@@ -230,6 +230,14 @@ class RunPlan:
         values = entry.model_dump(exclude={"at_s", "for_s"})
         return PlannedFault(number=number, at_s=at_s, for_s=for_s, **values)
 
+    def spared(self, number: int) -> dict[str, str]:
+        """The variants that a fault cannot touch, with the reason: they get no window of it."""
+        what = self.planned_fault(number).what
+        if FAULTS[what].part != "redis":
+            return {}
+        reasons = {arm.name: _out_of_reach(what, arm.target) for arm in self.arms}
+        return {name: reason for name, reason in reasons.items() if reason}
+
     def fault_s(self, number: int) -> float:
         """Length of the window of a fault, in s."""
         window = self.scenario.faults
@@ -435,19 +443,35 @@ def make_plan(scenario: Scenario, arms: Sequence[Arm], *, stack: str) -> RunPlan
         tuple(changing(scenario, first=len(keys) + len(refused))),
     )
     _check_faults(plan)
-    return plan
+    touched = [
+        slot for slot in slots if not slot.fault or slot.variant not in plan.spared(slot.fault)
+    ]
+    return replace(
+        plan, slots=tuple(replace(slot, number=n) for n, slot in enumerate(touched, start=1))
+    )
+
+
+def _out_of_reach(what: str, target: Target) -> str:
+    """Why a fault of Redis cannot touch a target; empty where it can, or may."""
+    if not target.uses_redis:
+        return "it uses no Redis"
+    heard = {target.broadcasts(action) for action in ACTIONS}
+    if what == "redis-unsubscribe" and False in heard and True not in heard:
+        return "by its code no worker hears of a change from another"
+    return ""
 
 
 def _check_faults(plan: RunPlan) -> None:
     """Raises ScenarioError."""
     names = [fault.name for fault in plan.faults]
-    without = [arm.name for arm in plan.arms if not arm.target.uses_redis]
     for fault in plan.faults:
         check_users(plan.scenario, fault, plan.probes_per_s(fault.number))
-        if without and FAULTS[fault.what].part == "redis":
+        spared = plan.spared(fault.number)
+        if len(spared) == len(plan.arms):
+            reasons = "; ".join(f"[{name}]: {reason}" for name, reason in spared.items())
             raise ScenarioError(
-                f"The fault [{fault.name}] breaks Redis, and [{', '.join(without)}] uses none. "
-                "Leave the fault out, or these variants."
+                f"The fault [{fault.name}] touches none of the variants: {reasons}. Leave it out, "
+                "or add a variant that it touches."
             )
         if names.count(fault.name) > 1:
             raise ScenarioError(

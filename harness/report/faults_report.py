@@ -55,8 +55,8 @@ def asked(result: Result) -> list[str]:
 
 _HOW = (
     "`{}` breaks one part after the other under load, and writes this page. How each figure is "
-    "made: [method](method.md#faults). The last column of the last table is the counter that "
-    "proves that a fault took effect; one that did not makes the run invalid."
+    "made: [method](method.md#the-fault-sheet). The last column of the last table is the "
+    "counter that proves that a fault took effect; one that did not makes the run invalid."
 )
 
 

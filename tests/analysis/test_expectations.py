@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.analysis.expectations import (
     METRICS,
     Decision,
+    Estimated,
     Level,
     MeasuredFigure,
     applicable,
@@ -25,7 +26,6 @@ from harness.analysis.intervals import per_bound, rate
 from harness.domain.result import Clock, Estimate, ExpectationResult, Freshness, VariantResult
 from harness.scenario.schema import (
     CellExpectation,
-    Expectation,
     LimitExpectation,
     RatioExpectation,
     Scenario,
@@ -275,7 +275,7 @@ def test_a_bound_that_is_not_known_decides_nothing(
 
 def test_a_band_is_two_bounds() -> None:
     limit = {"kind": "limit", "variant": "v", "metric": "wrong_values"}
-    expectations: list[Expectation] = [
+    expectations: list[Estimated] = [
         LimitExpectation.model_validate(limit | {"min": 1, "max": 2}),
         LimitExpectation.model_validate(limit | {"max": 2}),
         CellExpectation.model_validate(

@@ -267,6 +267,7 @@ def test_only_the_replica_without_redis_may_read_for_itself() -> None:
     ]
     hang, hole = _event("redis-hang"), _event("redis-blackhole", replica=2)
     assert stampede(reads, 1.0, hang, ttl_s=TTL_S) == 1.0
+    assert stampede(reads, 1.0, _event("redis-evict"), ttl_s=TTL_S) == 1.0
     assert stampede(reads, 1.0, hole, ttl_s=TTL_S) == pytest.approx(2.0)
     assert stampede(reads, 1.0, _event("redis-flush"), ttl_s=TTL_S) == pytest.approx(4.0)
 
@@ -326,6 +327,8 @@ def test_logged_reads_are_placed_in_the_window() -> None:
     assert logged_reads(replace(window, reads=None), ["team:1"], workers=2) is None
     skewed = replace(window, fault=_event("replica-clock", skew_s=30.0))
     assert logged_reads(skewed, ["team:1"], workers=2) is None
+    failing = replace(window, fault=_event("postgres-kill-backend"))
+    assert logged_reads(failing, ["team:1"], workers=2) is None
 
 
 REQUESTS = st.builds(

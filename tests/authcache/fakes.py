@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
+from harness.authcache.batching import TRIAL
 from harness.authcache.cache import AuthCache, MemoryValue, SourceUnavailableError
 from harness.authcache.coalescing import CACHES
 from harness.authcache.codecs import load_codec
@@ -21,6 +23,9 @@ from harness.authcache.tiers import (
     _BEGUN,
     _CHANGED,
     _CLAIM_OVER,
+    _FIRST,
+    _GAP,
+    _GONE,
     _KEEP,
     _LOGGED,
     _LOST,
@@ -28,10 +33,10 @@ from harness.authcache.tiers import (
     _SAME,
     _SET_NEWER,
     _SINCE,
-    Breaker,
+    CountedBreaker,
     MemoryTier,
+    ProbedBreaker,
     RedisTier,
-    Trials,
     _is_claim,
     _unframe,
     fingerprint,
@@ -55,6 +60,54 @@ class Clock:
         return self.now
 
 
+class Server:
+    """What all connections to a Redis meet: whether it runs, and what it refuses."""
+
+    TIMEOUT_S = 0.25
+
+    def __init__(self) -> None:
+        self.fault = ""
+        """``hangs``, ``readonly``, ``full`` or ``no del``."""
+        self.runs = asyncio.Event()
+        self.runs.set()
+        self.under_way: list[set[asyncio.Future[Any]]] = []
+        """Commands without an answer, by connection."""
+
+    def breaks(self, fault: str) -> None:
+        """Break, or mend with an empty text. What a server that hangs has been sent it carries
+        out afterwards, though its client has given up by then."""
+        self.fault = fault
+        if fault != "hangs":
+            self.runs.set()
+            return
+        self.runs.clear()
+        for answers in self.under_way:
+            self.time_out(answers)
+
+    def refuses(self, command: str) -> Exception | None:
+        """The error that it answers to a command that writes, None if it carries it out."""
+        if self.fault == "readonly":
+            return ReadOnlyError("You can't write against a read only replica.")
+        if self.fault == "full" and command != "del":
+            return OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+        if self.fault == "no del" and command == "del":
+            return NoPermissionError("this user has no permissions to run the 'del' command")
+        return None
+
+    def time_out(self, answers: set[asyncio.Future[Any]]) -> None:
+        """Let the commands of a connection fail together, with those sent meanwhile."""
+
+        def give_up() -> None:
+            for answer in list(answers):
+                if not answer.done():
+                    answer.set_exception(TimeoutError())
+                    answer.exception()
+            answers.clear()
+
+        if answers:
+            asyncio.get_running_loop().call_later(self.TIMEOUT_S, give_up)
+
+
 class FakeClient:
     """What `RedisTier` needs of a Redis client. Two tiers over one client share a Redis.
 
@@ -62,7 +115,7 @@ class FakeClient:
     """
 
     def __init__(self, shared: FakeClient | None = None) -> None:
-        self.held: dict[str, bytes] = {} if shared is None else shared.held
+        self.held: dict[str, Any] = {} if shared is None else shared.held
         self.ttl_ms: dict[str, int] = {} if shared is None else shared.ttl_ms
         self.deadlines: dict[str, float] = {} if shared is None else shared.deadlines
         self.log: dict[str, int] = {} if shared is None else shared.log
@@ -70,9 +123,12 @@ class FakeClient:
         """Of changes; the last is the last."""
         self.hearing: list[Callable[[list[Any]], None]] = [] if shared is None else shared.hearing
         """Called with what the server pushes: messages, and the keys that were written."""
+        self.server: Server = Server() if shared is None else shared.server
         self.sent: Counter[str] = Counter()
         """Commands by name; ``batch`` counts turns of the loop in which any were sent."""
         self.away = False
+        self._under_way: set[asyncio.Future[Any]] = set()
+        self.server.under_way.append(self._under_way)
         self.hold = asyncio.Event()
         """Commands that read wait for it; set by default."""
         self.hold.set()
@@ -87,6 +143,11 @@ class FakeClient:
             self.sent["batch"] += 1
             asyncio.get_running_loop().call_soon(self._end_batch)
         answer = asyncio.get_running_loop().create_future()
+        first = not self._under_way
+        self._under_way.add(answer)
+        answer.add_done_callback(self._under_way.discard)
+        if self.server.fault == "hangs" and first:
+            self.server.time_out(self._under_way)
         # A command that was sent is carried out, whether or not its answer is still awaited.
         task = asyncio.create_task(self._answer(answer, name, words))
         self._tasks.add(task)
@@ -113,7 +174,8 @@ class FakeClient:
             await self.hold.wait()
         if self.away:
             raise RedisConnectionError("connection refused")
-        if name == "PING":
+        await self.server.runs.wait()
+        if name == TRIAL:
             return b"PONG"
         if name == "EVAL":
             script, n, *rest = words[1:]
@@ -121,8 +183,15 @@ class FakeClient:
         if name == "PUBLISH":
             self.push([b"message", words[1].encode(), words[2].encode()])
             return len(self.hearing)
+        return self._plain(name, words)
+
+    def _plain(self, name: str, words: tuple[Any, ...]) -> Any:
         key = words[1]
+        if name in ("DEL", "SET"):
+            self.may(name.lower())
         held = self.get(key)
+        if isinstance(held, list) and name in ("GET", "SET") and "GET" in words:
+            raise ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
         if name == "DEL":
             for one in words[1:]:
                 self.remove(one)
@@ -135,16 +204,23 @@ class FakeClient:
             self.remove(key)
         return self.held.get(key)
 
+    def may(self, command: str) -> None:
+        """Raise what a server answers to a command that it refuses."""
+        if refusal := self.server.refuses(command):
+            raise refusal
+
     def push(self, message: list[Any]) -> None:
         for hears in self.hearing:
             hears(message)
 
     def set(self, key: str, value: bytes, px: int) -> None:
+        self.may("set")
         self.held[key] = value
         self.expire(key, px)
         self.push([b"invalidate", [key.encode()]])
 
     def expire(self, key: str, px: int) -> None:
+        self.may("pexpire")
         self.ttl_ms[key] = px
         self.deadlines[key] = asyncio.get_running_loop().time() + px / 1000
 
@@ -156,6 +232,7 @@ class FakeClient:
     def keep(self, key: str, claim: bytes, px: int) -> int:
         if self.get(key) != claim:
             return 0
+        self.may("pexpire")
         if px:
             self.expire(key, px)
         else:
@@ -166,7 +243,10 @@ class FakeClient:
         ran, held = [b"type"], self.get(key)
         if isinstance(held, bytes):
             ran.append(b"get")
-            if fingerprint(held[-size:] if size else held) != (known, size):
+            same = held == b"" or held.endswith(b" ")
+            if size:
+                same = fingerprint(held[-size:]) == (known, size)
+            if not same:
                 return [ran, 0]
         self.set(key, claim, px)
         return [[*ran, b"set"], 1]
@@ -186,10 +266,15 @@ class FakeClient:
         self.set(key, wire, px)
         return 1
 
-    def changed(self, *words: Any) -> int:
+    def changed(self, *words: Any) -> list[int]:
         *keys, channel, news, px, claim, depth = words
-        first = not self.numbers
+        self.may("incrby")
+        begun = 0 if self.numbers else _FIRST
         self.numbers.append(1 + (self.numbers[-1] if self.numbers else int(time.time() * 1e6)))
+        if not begun and not self.log:
+            begun = _GAP
+            self.numbers.append(self.numbers[-1] + depth)
+        px = px or int(self.server.fault == "no del")
         for key in keys[2:]:
             if px:
                 self.set(key, claim, px)
@@ -200,11 +285,13 @@ class FakeClient:
         for line in [line for line, at in self.log.items() if at <= number - depth]:
             del self.log[line]
         self.push([b"message", channel.encode(), f"{number}\n{news}".encode()])
-        return int(first)
+        return [begun, int(px > 0)]
 
     def since(self, _number_key: str, _log_key: str, number: int, depth: int) -> list[Any]:
         if not self.numbers:
+            self.may("incrby")
             self.numbers.append(int(time.time() * 1e6))
+            self.log[""] = self.numbers[-1]
             return [b"%d" % self.numbers[-1], _BEGUN, []]
         last = self.numbers[-1]
         if last == number:
@@ -212,7 +299,7 @@ class FakeClient:
         if not 0 < last - number < depth:
             return [b"%d" % last, _LOST, []]
         news = sorted((at, line.encode()) for line, at in self.log.items() if at > number)
-        return [b"%d" % last, _LOGGED, [line for _, line in news]]
+        return [b"%d" % last, _LOGGED if news else _GONE, [line for _, line in news]]
 
     scripts: ClassVar[dict[str, str]] = {
         _CLAIM_OVER: "claim_over",
@@ -339,7 +426,7 @@ class World:
         fake: Any = FakeClient()
         self.client: Any = client if client is not None else fake
         probed = switches.redis_outage == "probed"
-        self.breaker: Any = (Trials if probed else Breaker)(clock=clock or self.clock)
+        self.breaker: Any = (ProbedBreaker if probed else CountedBreaker)(clock=clock or self.clock)
         memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries, clock or self.clock)
         redis = RedisTier(self.client, self.recorder, namespace=namespace, breaker=self.breaker)
         self.cache: AuthCache = CACHES[switches.coalescing](

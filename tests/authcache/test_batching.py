@@ -109,6 +109,29 @@ async def test_a_server_that_hangs_answers_again_later(server: Valkey, valkey: A
     await hasty.aclose()
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_waits_behind_a_silent_server_waits_for_one_time_out(
+    server: Valkey, valkey: Any, together: bool
+) -> None:
+    del valkey
+    one = BatchingClient(server.url, timeout_s=0.2, fails_together=together)
+    await one.send("SET", "a", b"1")
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        under_way = one.send("GET", "a")
+        await asyncio.sleep(0)
+        behind = one.send("GET", "b")
+        with pytest.raises(TimeoutError):
+            await under_way
+        await asyncio.sleep(0)
+        assert behind.done() == together
+        with pytest.raises(TimeoutError):
+            await behind
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    await one.aclose()
+
+
 async def test_closing_fails_what_is_under_way_and_what_waits_for_it(server: Valkey) -> None:
     one = BatchingClient(server.url, timeout_s=PATIENCE_S)
     server.process.send_signal(signal.SIGSTOP)

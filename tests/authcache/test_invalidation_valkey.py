@@ -234,6 +234,35 @@ async def test_the_fakes_number_changes_as_the_scripts_do(peers: Peers, valkey: 
     assert said[0][-1] is None, "a number that was never given: the server has lost its data"
 
 
+async def test_a_log_that_was_evicted_empties_memory(peers: Peers, valkey: Any) -> None:
+    handler, other = await peers(RECOMMENDED)
+    redis = other.world.cache.redis
+    assert redis is not None
+    await handler.told.changed([(TEAM, "t")])
+    number, _ = await redis.changes_since(0)
+    await valkey.delete("fleet:authcache:change_log")
+    assert await redis.changes_since(number - 1) == (number, None)
+
+    await handler.told.changed([(TEAM, "u")])
+
+    last, news = await redis.changes_since(number)
+    assert (last - number, news) == (LOG_DEPTH + 1, None)
+    assert (await redis.changes_since(last - 1))[1] == ["team u"]
+
+
+async def test_a_user_without_del_changes_all_the_same(peers: Peers, valkey: Any) -> None:
+    handler, other = await peers(RECOMMENDED)
+    await other.team(row("old"))
+    await valkey.acl_setuser("default", enabled=True, commands=["-del", "-unlink"])
+    try:
+        await handler.told.changed([(TEAM, "t")])
+        await until(lambda: not other.holds)
+        assert await other.team(row("new")) == "new"
+    finally:
+        await valkey.acl_setuser("default", enabled=True, commands=["+del", "+unlink"])
+    assert handler.world.recorder.outages == []
+
+
 async def test_tracking_without_its_connection_holds_nothing(peers: Peers, valkey: Any) -> None:
     _, other = await peers(switched(RECOMMENDED, invalidation="tracking"))
     await settled(other)

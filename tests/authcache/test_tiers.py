@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from harness.authcache.batching import BatchingClient
 from harness.authcache.tiers import (
-    Breaker,
+    CountedBreaker,
     MemoryTier,
     RedisTier,
     RedisUnavailableError,
@@ -184,14 +184,17 @@ def test_a_writer_travels_with_the_read_time(payload: bytes, read_at: float, wri
 
 async def test_a_tier_without_a_writer_reads_what_another_wrote_under_its_name() -> None:
     client = FakeClient()
-    named = RedisTier(client, Recording(), namespace="", breaker=Breaker(), writer="old")
+    named = RedisTier(client, Recording(), namespace="", breaker=CountedBreaker(), writer="old")
     plain, _, _, _ = redis(client)
     await named.set("a", b"payload", 5.0, ttl_s=60)
 
     assert await plain.get("a") == (b"payload", 5.0)
 
 
-@pytest.mark.parametrize("foreign", [b'{"user_id": null}', b"", b"x", b"\xff 1", b" "])
+@pytest.mark.parametrize(
+    "foreign",
+    [b'{"user_id": null}', b"", b"x", b"\xff 1", b" ", b"1700000000.0", b"nan 1", b"inf 1"],
+)
 def test_a_value_without_a_read_time_is_all_payload(foreign: bytes) -> None:
     back, stamp = _unframe(foreign)
 
@@ -201,7 +204,7 @@ def test_a_value_without_a_read_time_is_all_payload(foreign: bytes) -> None:
 
 def test_the_breaker_opens_once_and_tries_again() -> None:
     clock = Clock()
-    breaker = Breaker(threshold=3, open_s=2.0, clock=clock)
+    breaker = CountedBreaker(threshold=3, open_s=2.0, clock=clock)
 
     assert [breaker.failed() for _ in range(3)] == [False, False, True]
     assert not breaker.allows()
@@ -217,7 +220,7 @@ def test_the_breaker_opens_once_and_tries_again() -> None:
 
 
 def test_a_success_between_failures_keeps_the_breaker_closed() -> None:
-    breaker = Breaker(threshold=3, clock=Clock())
+    breaker = CountedBreaker(threshold=3, clock=Clock())
     for _ in range(5):
         assert not breaker.failed()
         assert not breaker.failed()
@@ -230,7 +233,7 @@ def redis(
     client: Any = None, namespace: str = ""
 ) -> tuple[RedisTier, FakeClient, Recording, Clock]:
     client, recorder, clock = client or FakeClient(), Recording(), Clock()
-    breaker = Breaker(threshold=3, open_s=2.0, clock=clock)
+    breaker = CountedBreaker(threshold=3, open_s=2.0, clock=clock)
     return (
         RedisTier(client, recorder, namespace=namespace, breaker=breaker),
         client,

@@ -17,11 +17,12 @@ from harness.authcache.batching import BatchingClient
 from harness.authcache.cache import Entry
 from harness.authcache.objects import Team
 from harness.authcache.switches import Switches
-from harness.authcache.tiers import Breaker, RedisTier, new_claim
+from harness.authcache.tiers import CountedBreaker, RedisTier, RedisUnavailableError, new_claim
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Coalesced, ObjectKind, Outcome, Tier, WriteOutcome
 from tests.authcache.crowd import TEAM, Crowd, balanced
 from tests.authcache.fakes import FakeClient, Recording, Source, World, seen, switched, trace, until
+from tests.authcache.test_fault_rules import GARBAGE
 from tests.authcache.valkey import PATIENCE_S, Valkey, eventually, keys_read
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -201,7 +202,9 @@ async def test_the_newer_value_stays_whoever_wrote_it(connect: Connect) -> None:
     for client in clients:
         for held, ours in product(("", "old"), repeat=2):
             first, second = (
-                RedisTier(client, Recording(), namespace="", breaker=Breaker(), writer=writer)
+                RedisTier(
+                    client, Recording(), namespace="", breaker=CountedBreaker(), writer=writer
+                )
                 for writer in (held, ours)
             )
             await first.set("t", b"theirs", 5.0, 60.0)
@@ -340,3 +343,94 @@ async def test_a_closed_client_fails_what_is_under_way(server: Valkey) -> None:
 
     with pytest.raises((OSError, RedisError)):
         await answer
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_an_entry_that_cannot_be_read_is_replaced_and_counted(
+    valkey: Any, connect: Connect, garbage: str
+) -> None:
+    """As its Python fake does it, and as the server counts it."""
+    recommended = load_variants()["recommended"].switches
+    planted: Any = GARBAGE[garbage]
+    if isinstance(planted, list):
+        await valkey.rpush("fleet:t", *planted)
+    else:
+        await valkey.set("fleet:t", planted)
+    one, other = (
+        World(recommended, client=connect(PATIENCE_S), namespace="fleet:") for _ in range(2)
+    )
+    source, traces = Source(), [trace(), trace()]
+    before = await keys_read(valkey)
+
+    for world, each in zip((one, other), traces, strict=True):
+        assert await world.cache.load(TEAM, "t", source, each) is not None
+
+    assert source.reads == 1
+    assert seen(traces[1]) == ["memory load miss", "redis load hit"]
+    assert one.recorder.outages == []
+    gets = sum(sum(world.recorder.gets.values()) for world in (one, other))
+    assert await keys_read(valkey) - before == gets
+
+
+@pytest.mark.parametrize("setting", [{"replicaof": "127.0.0.1 1"}, {"maxmemory": "1"}])
+async def test_a_server_that_takes_no_writes_is_read_and_noticed_once(
+    valkey: Any, connect: Connect, setting: dict[str, str]
+) -> None:
+    recommended = load_variants()["recommended"].switches
+    writer, reader = (
+        World(recommended, client=connect(PATIENCE_S), namespace="fleet:") for _ in range(2)
+    )
+    await writer.cache.load(TEAM, "t", Source(), trace())
+    back = {"replicaof": "no one", "maxmemory": "0"}
+    ((name, value),) = setting.items()
+
+    async def put(value: str) -> None:
+        if name == "replicaof":
+            await valkey.execute_command("REPLICAOF", *value.split())
+        else:
+            await valkey.config_set(name, value)
+
+    await valkey.config_set("maxmemory-policy", "noeviction")
+    await put(value)
+    try:
+        held, absent = trace(), trace()
+        await reader.cache.load(TEAM, "t", Source(), held)
+        await reader.cache.load(TEAM, "u", Source(), absent)
+    finally:
+        await put(back[name])
+
+    assert seen(held) == ["memory load miss", "redis load hit"]
+    assert seen(absent) == ["memory load miss", "redis load miss"]
+    assert (len(reader.recorder.outages), reader.recorder.refused) == (1, 1)
+    again = trace()
+    await reader.cache.load(TEAM, "v", Source(), again)
+    assert reader.recorder.writes[Tier.REDIS, WriteOutcome.OK, TEAM] == 1
+
+
+async def test_a_server_that_hangs_costs_one_time_out_and_is_used_again(
+    server: Valkey, valkey: Any, connect: Connect
+) -> None:
+    recommended = load_variants()["recommended"].switches
+    world = World(recommended, client=connect(0.05), namespace="fleet:", clock=time.monotonic)
+    await world.cache.load(TEAM, "t", Source(), trace())
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        for i in range(20):
+            assert await world.cache.load(TEAM, f"u{i}", Source(), trace()) is not None
+        assert world.client.sent["set"] <= 3  # the first, its store, and one that got no answer
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert await valkey.ping()
+    redis = world.cache.redis
+    assert redis is not None
+
+    async def answered() -> bool:
+        try:
+            await redis.get("asked")
+        except RedisUnavailableError:
+            return False
+        return True
+
+    await eventually(answered)
+    assert len(world.recorder.outages) == 1
+    await redis.close()

@@ -152,6 +152,15 @@ def test_after_a_replica_was_replaced_only_generator_and_postgres_are_held_to_ea
     assert found["unanswered"].reason.endswith("without an answer: refused 4")
 
 
+def _redis_misses(n: int) -> tuple[Series, float]:
+    labels = {"tier": "redis", "op": "load", "outcome": "miss"}
+    return series("authcache_lookups_total", n, object="key", key_scope="team", **labels)
+
+
+def _reads(n: int) -> tuple[Series, float]:
+    return series("authcache_source_reads_total", n, object="key", reason="miss", key_scope="team")
+
+
 LOST: tuple[tuple[str, str, dict[str, Any], set[str]], ...] = (
     ("completed without an answer", "redis-hang", {"more": (_requests(102),)}, set()),
     ("more completed than that", "redis-hang", {"more": (_requests(104),)}, {"requests"}),
@@ -175,7 +184,50 @@ LOST: tuple[tuple[str, str, dict[str, Any], set[str]], ...] = (
         set(),
     ),
     ("a statement nothing sent", "postgres-slow", {"calls": {ObjectKind.KEY: 7}}, {"statements"}),
-    ("a read that never ran", "postgres-slow", {"calls": {ObjectKind.KEY: 5}}, {"statements"}),
+    ("three reads that were given up", "postgres-slow", {"calls": {ObjectKind.KEY: 3}}, set()),
+    ("four that never ran", "postgres-slow", {"calls": {ObjectKind.KEY: 2}}, {"statements"}),
+    (
+        "misses that were given up before Redis was asked",
+        "postgres-hang",
+        {"more": (_redis_misses(0),)},
+        set(),
+    ),
+    (
+        "more Redis lookups than misses",
+        "postgres-hang",
+        {"more": (_redis_misses(4),)},
+        {"redis_lookups"},
+    ),
+    (
+        "loads that were given up",
+        "postgres-hang",
+        {"more": (_reads(2),), "calls": {ObjectKind.KEY: 3}},
+        set(),
+    ),
+    (
+        "too many loads without a read",
+        "postgres-hang",
+        {"more": (_reads(1),), "calls": {ObjectKind.KEY: 2}},
+        {"source_reads"},
+    ),
+    (
+        "commands that ran and were not counted",
+        "postgres-hang",
+        {"gets": 9, "redis": {"get": 7, "set": 8}},
+        set(),
+    ),
+    (
+        "commands of another client",
+        "postgres-hang",
+        {"gets": 10, "redis": {"get": 8, "set": 5}},
+        {"redis_gets", "redis_writes"},
+    ),
+    (
+        "a command that no server saw",
+        "postgres-hang",
+        {"gets": 5, "redis": {"get": 3, "set": 5}},
+        {"redis_gets", "redis_writes"},
+    ),
 )
 
 
@@ -185,6 +237,29 @@ LOST: tuple[tuple[str, str, dict[str, Any], set[str]], ...] = (
 def test_a_slack_has_two_sides(what: str, changes: dict[str, Any], spoiled: set[str]) -> None:
     found = _by_name(what, generator={"unanswered": {"timeout": 3}}, **changes)
     assert {name for name, e in found.items() if e.status == "unbalanced"} == spoiled
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"), [("redis-poison", "finding"), ("redis-flush", "validity")]
+)
+def test_what_poison_is_taken_for_is_a_finding_about_the_variant(what: str, kind: str) -> None:
+    one = evidence().generator.keys[0].model_copy(update={"named": {"key": 99}})
+    served = _by_name(what, generator={"keys": [one]})["served"]
+    assert (served.status, served.kind) == ("unbalanced", kind)
+
+
+def test_an_answer_5xx_is_a_request_that_was_given_up() -> None:
+    failed = {"team": {"200": 100, "503": 3}}
+    found = _by_name(
+        "postgres-hang",
+        generator={"statuses": failed},
+        more=(_redis_misses(0), _requests(3, "503")),
+    )
+    assert found["redis_lookups"].status == "balanced"
+    few = {"team": {"200": 100, "503": 2}}
+    more = (_redis_misses(0), _requests(2, "503"))
+    found = _by_name("postgres-hang", generator={"statuses": few}, more=more)
+    assert found["redis_lookups"].status == "unbalanced"
 
 
 def test_lost_spend_is_a_finding_about_the_variant_and_spoils_no_run() -> None:

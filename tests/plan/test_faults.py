@@ -105,7 +105,7 @@ def test_users_must_suffice_for_every_request_that_a_fault_may_hold() -> None:
         (
             [HANG],
             {"arms": [Arm("memory_only", "", DescribedTarget(uses_redis=False))]},
-            r"breaks Redis, and \[memory_only\] uses none",
+            r"touches none of the variants: \[memory_only\]: it uses no Redis",
         ),
     ],
 )
@@ -114,6 +114,24 @@ def test_a_fault_that_cannot_be_planned_is_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(ScenarioError, match=message):
         _plan(*faults, **window)
+
+
+def test_a_variant_that_a_fault_cannot_touch_gets_no_window_of_it() -> None:
+    deaf = {"what": "redis-unsubscribe", "for_s": 1.0}
+    plan = _plan(deaf, HANG)
+    assert plan.spared(1) == {
+        "litellm_1_94": "by its code no worker hears of a change from another"
+    }
+    assert [(s.number, s.fault, s.variant) for s in plan.slots if s.phase == "faults"] == [
+        (1, 1, "recommended"),
+        (3, 2, "recommended"),
+        (5, 2, "litellm_1_94"),
+    ]
+    no_redis = Arm("memory_only", "", DescribedTarget(uses_redis=False))
+    plan = _plan(HANG, arms=[no_redis, reference_arm(load_variants()["recommended"])])
+    assert {slot.variant for slot in plan.slots} == {"recommended"}
+    # Where it is not known whether it listens, the fault must show it.
+    assert _plan(deaf, arms=[Arm("a", "", DescribedTarget())]).spared(1) == {}
 
 
 def test_a_fault_that_just_fits_its_window_is_planned() -> None:

@@ -163,12 +163,15 @@ def test_a_log_that_grew_too_long_loses_its_middle_and_says_so(tmp_path: Path) -
 async def test_one_that_is_stopped_still_ends_by_its_signal(
     processes: Processes, tmp_path: Path
 ) -> None:
-    waiting = processes.spawn(python("import signal; signal.pause()", tmp_path))
-    waiting.popen.send_signal(signal.SIGSTOP)
+    # It handles the signal: one that does not would end though it is stopped.
+    code = "signal.signal(signal.SIGTERM, lambda *_: exit(5)); print('up', flush=True)"
+    process = processes.spawn(python(f"import signal; {code}; signal.pause()", tmp_path))
+    assert await eventually(lambda: "up" in process.log_text())
+    process.popen.send_signal(signal.SIGSTOP)
 
-    await processes.stop("", 60.0)
+    await processes.stop("", 20.0)
 
-    assert waiting.popen.returncode == -signal.SIGTERM
+    assert process.popen.returncode == 5
 
 
 async def test_some_are_ended_by_a_signal_and_the_others_go_on(

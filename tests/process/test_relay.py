@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -121,17 +122,20 @@ async def test_a_slow_answer_is_counted_and_keeps_its_order() -> None:
 
 async def test_an_answer_is_cut_in_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.process.relay._AGE_S", 0.0)
-    async with relayed(echo) as (link, port):
-        reader, writer = await asyncio.open_connection(LOOPBACK, port)
-        link.turn("cut")
-        writer.write(b"12345678")
-        # A reset may overtake the half that was sent before it.
-        with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), PATIENCE_S) in (b"1234", b"")
-        writer.close()
-        await settled(link)
+    loop = asyncio.get_running_loop()
+    # A stream would forget what came before the reset.
+    with socket.socket() as client:
+        client.setblocking(False)
+        async with relayed(echo) as (link, port), asyncio.timeout(PATIENCE_S):
+            await loop.sock_connect(client, (LOOPBACK, port))
+            link.turn("cut")
+            await loop.sock_sendall(client, b"12345678")
+            assert await loop.sock_recv(client, 1024) == b"1234"
+            with pytest.raises(ConnectionResetError):
+                await loop.sock_recv(client, 1024)
+            await settled(link)
 
-        assert link.counted()["cut"] == 1
+            assert link.counted()["cut"] == 1
 
 
 async def test_a_young_connection_is_not_cut() -> None:

@@ -83,6 +83,16 @@ def test_what_is_broken_is_seen_to_be_broken_and_balances_again_afterwards(tmp_p
     assert set(after.values()) == {"balanced"}, "to the unit"
     meanwhile = {e["name"] for e in equations if e["status"] == "not_checked"}
     assert "unanswered" in meanwhile
+    sheet = ended.result["faults"]["recommended"]
+    assert list(sheet) == [w["fault"]["planned"]["what"] for w in broken]
+    for window, one in zip(broken, sheet.values(), strict=True):
+        rows = one["timeline"]
+        sent = window["generator"]["sent"]
+        assert sum(row["ok"] + row["late"] + row["errors"] for row in rows) == sent
+        assert sum(row["reads"] for row in rows) > 0
+        assert one["verdict"] not in ("invalid", "wrong"), one["reasons"]
+        assert one["log_bytes_per_request"] is not None
+    assert sheet["postgres-kill"]["errors"], "an outage of 2 s with a TTL of 1 s"
 
 
 def test_a_fault_that_takes_no_effect_makes_the_run_invalid(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ class Gate:
         self._server_port = port
         self._listener: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self.flows = asyncio.Event()
+        """Clear: connections stay, and nothing goes through them, as with a stopped server."""
+        self.flows.set()
         self.port = 0
 
     async def open(self) -> None:
@@ -33,19 +36,19 @@ class Gate:
         there, back = await asyncio.open_connection("127.0.0.1", self._server_port)
         self._writers |= {writer, back}
         try:
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         finally:
             self._writers -= {writer, back}
             for one in (writer, back):
                 one.close()
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                await self.flows.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
 
 @contextlib.asynccontextmanager

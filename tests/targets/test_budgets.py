@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from harness.authcache.batching import BatchingClient
 from harness.authcache.cache import SourceUnavailableError
 from harness.authcache.switches import Switches
-from harness.authcache.tiers import Breaker, RedisTier
+from harness.authcache.tiers import CountedBreaker, RedisTier
 from harness.authcache.trace import NullRecorder, Trace
 from harness.targets.reference.budgets import Allowance, Budgets, Recent, check
 from harness.targets.reference.problems import BudgetExceededError
@@ -85,7 +85,7 @@ class OneWorker:
         tier = None
         if client is not None:
             # A breaker would skip commands for a time, which no test here is about.
-            breaker = Breaker(threshold=1_000_000)
+            breaker = CountedBreaker(threshold=1_000_000)
             tier = RedisTier(client, NullRecorder(), namespace="", breaker=breaker)
         self.budgets = Budgets(
             switches, tier, stub, NullRecorder(), self.writer.spent, price=PRICE, life_s=life_s

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -27,6 +29,7 @@ from tests.targets.world import (
     seed,
     served_digests,
     set_budget,
+    spent,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -121,7 +124,8 @@ async def test_redis_is_asked_again_when_it_is_back(
                 assert len(caplog.records) == outage
                 await gate.open()
                 assert one.worker.cache.redis is not None
-                one.worker.cache.redis._breaker._open_until = 0.0  # its time is up
+                breaker: Any = one.worker.cache.redis._breaker
+                breaker._open_until = 0.0  # its time is up
                 asked = one.counters().sum("authcache_redis_gets_total")
                 key = keys[10 * outage]
                 await one.ok(key)
@@ -198,3 +202,55 @@ async def test_without_postgres_the_object_that_is_missing_is_named(baseline: Fl
             assert refused.status_code == 503
             assert "the user is not cached" in refused.json()["error"]["message"]
             await gate.open()
+
+
+async def test_a_silent_postgres_is_a_503_and_does_not_keep_a_replica_from_ending(
+    baseline: Fleet, tmp_path: Path
+) -> None:
+    cached, *unknown = [await one_key(baseline.dsn, "member") for _ in range(12)]
+    address = httpx.URL(baseline.dsn)
+    assert address.port is not None
+    async with gate_to(address.port) as gate:
+        settings = node_settings(
+            baseline,
+            VARIANTS["recommended"].switches,
+            dsn=str(address.copy_with(port=gate.port)),
+        )
+        async with replica(settings, tmp_path) as one:
+            assert (await one.chat(cached.secret)).status_code == 200
+            gate.flows.clear()
+
+            # More than there are connections: the last ones wait for one.
+            refused = await asyncio.gather(*(one.chat(key.secret) for key in unknown))
+
+            assert {answer.status_code for answer in refused} == {503}
+            assert {answer.json()["error"]["code"] for answer in refused} == {
+                "database_unavailable"
+            }
+            assert (await one.chat(cached.secret)).status_code == 200
+            gate.flows.set()
+            await one.becomes_ready()
+            assert (await one.chat(unknown[0].secret)).status_code == 200
+
+            gate.flows.clear()
+            assert (await one.chat(cached.secret)).status_code == 200
+            one.process.terminate()
+            await one.ends()
+
+            log = one.log.read_text()
+    assert "is lost: Postgres did not answer before shutdown" in log
+
+
+@pytest.mark.parametrize(("variant", "lost"), [("litellm_1_84", True), ("recommended", False)])
+async def test_spend_that_waits_when_a_replica_ends(
+    baseline: Fleet, tmp_path: Path, variant: str, lost: bool
+) -> None:
+    key = await one_key(baseline.dsn, "team")
+    settings = node_settings(baseline, VARIANTS[variant].switches, spend_flush_s=3600.0)
+    async with replica(settings, tmp_path) as one:
+        for _ in range(3):
+            assert (await one.chat(key.secret)).status_code == 200
+        one.process.terminate()
+        assert await one.ends() in (0, -signal.SIGTERM)
+
+    assert (await spent(baseline.dsn, key))["key"] == (0 if lost else 3 * COST_MICRO)

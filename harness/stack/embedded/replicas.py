@@ -27,7 +27,7 @@ _KILL_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Addresses:
     """Where one replica finds its servers, and the offsets of its clocks."""
 
     dsn: str
@@ -51,7 +51,7 @@ class Replicas:
         self,
         processes: Processes,
         fleet: Fleet,
-        places: Sequence[Place],
+        places: Sequence[Addresses],
         folder: Path,
     ) -> None:
         self._processes = processes

@@ -26,7 +26,7 @@ from harness.stack.embedded.binaries import PgBinaries, find_valkey
 from harness.stack.embedded.breaker import EmbeddedBreaker, Parts
 from harness.stack.embedded.postgres import PostgresServer, find_postgres, start_postgres
 from harness.stack.embedded.relay_link import Relay, start_relay
-from harness.stack.embedded.replicas import GRACE_S, Place, Replicas
+from harness.stack.embedded.replicas import GRACE_S, Addresses, Replicas
 from harness.stack.embedded.usage import UsageMeter
 from harness.stack.embedded.user_redis import NOT_COUNTED, UserRedis
 from harness.targets.base import Target
@@ -243,7 +243,7 @@ class EmbeddedStack:
             (database, postgres), redis = await gather_all(self._database(spec), self._redis(spec))
             own = redis if isinstance(redis, valkey.ValkeyServer) else None
             fleet = self._fleet(spec, sockets, database, own.address if own else redis, logs)
-            places = [Place(fleet.dsn, fleet.redis_url)] * spec.replicas
+            places = [Addresses(fleet.dsn, fleet.redis_url)] * spec.replicas
             if postgres is not None:
                 relay = await self._relay(spec, postgres, own)
                 places = _behind(relay, fleet, self._folder / f"clocks-{safe_name(spec.name)}")
@@ -355,10 +355,10 @@ class EmbeddedStack:
             self.problems.append(f"Closing the stack: {type(error).__name__}: {error}")
 
 
-def _behind(relay: Relay, fleet: Fleet, clocks: Path) -> list[Place]:
+def _behind(relay: Relay, fleet: Fleet, clocks: Path) -> list[Addresses]:
     """The places of the replicas of a fleet that reaches its servers through a relay."""
     return [
-        Place(
+        Addresses(
             dsn=at_port(fleet.dsn, relay.ports["postgres"]),
             redis_url=fleet.redis_url and at_port(fleet.redis_url, relay.ports[f"redis-{index}"]),
             clocks=clocks / str(index),

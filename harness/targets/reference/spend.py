@@ -130,7 +130,8 @@ class SpendWriter:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
                     await self._stop.wait()
-            await self._flush()
+            if self._flushes_at_end or not self._stop.is_set():
+                await self._flush()
 
     async def _flush(self) -> None:
         if not self._writing:

@@ -15,7 +15,7 @@ from harness.authcache.codecs import load_codec
 from harness.authcache.invalidation import MECHANISMS, Invalidation
 from harness.authcache.layout import LAYOUTS
 from harness.authcache.objects import Membership, MembershipDefaultNone
-from harness.authcache.tiers import Breaker, MemoryTier, RedisTier, Trials
+from harness.authcache.tiers import CountedBreaker, MemoryTier, ProbedBreaker, RedisTier
 from harness.authcache.trace import NullRecorder, Recorder
 from harness.domain.served import COST_HEADER, WORKER_HEADER
 from harness.errors import SetupError
@@ -144,7 +144,7 @@ class Worker:
             self._redis,
             recorder,
             namespace=self.settings.redis_namespace,
-            breaker=Trials() if probed else Breaker(),
+            breaker=ProbedBreaker() if probed else CountedBreaker(),
             writer=self._writer_name,
         )
 

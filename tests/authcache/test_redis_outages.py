@@ -1,0 +1,318 @@
+"""What `recommended` does about a Redis that fails, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.authcache.cache import ABSENT_PAYLOAD, JITTER, LIVES_PER_TTL
+from harness.authcache.invalidation import Generation
+from harness.authcache.objects import Team, User
+from harness.authcache.tiers import SETTLED_S, Outage, ProbedBreaker, RedisUnavailableError, _frame
+from harness.authcache.variants import load_variants
+from harness.authcache.words import Invalidated, ObjectKind, ReadReason, Tier, WriteOutcome
+from tests.authcache.crowd import Crowd
+from tests.authcache.fakes import TTL_S, Clock, Source, World, seen, switched, trace, until
+from tests.authcache.test_fault_rules import GARBAGE
+from tests.authcache.virtual import virtually
+
+TEAM, USER = ObjectKind.TEAM, ObjectKind.USER
+RECOMMENDED = load_variants()["recommended"].switches
+
+
+def test_the_breaker_opens_at_the_first_silence_and_tries_ever_more_rarely() -> None:
+    clock = Clock()
+    breaker = ProbedBreaker(clock)
+    assert breaker.allows()
+    assert breaker.failed()
+    assert not breaker.failed()  # one that was under way when it opened
+    assert not breaker.allows()
+    trials = []
+    for tick in range(500):
+        clock.now = 1000.0 + tick / 100
+        if breaker.due():
+            trials.append(clock.now - 1000.0)
+            breaker.failed()
+
+    pauses = [round(b - a, 2) for a, b in itertools.pairwise(trials)]
+    assert trials[0] == pytest.approx(0.05)
+    assert pauses[:5] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0], abs=0.011)
+    assert not breaker.succeeded()
+    assert breaker.allows()
+
+
+def test_a_server_that_comes_and_goes_has_one_outage() -> None:
+    clock = Clock()
+    breaker = ProbedBreaker(clock)
+    assert breaker.failed()
+    for _ in range(10):
+        clock.now += SETTLED_S / 2
+        assert not breaker.succeeded()
+        assert not breaker.failed()
+    assert not breaker.succeeded()
+    clock.now += SETTLED_S
+    assert breaker.succeeded()
+    assert not breaker.succeeded()
+    assert breaker.failed()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 5)), max_size=40))
+def test_begins_and_ends_of_outages_alternate(events: list[tuple[bool, float]]) -> None:
+    clock = Clock()
+    outage, said = Outage(clock), []
+    for works, after_s in events:
+        clock.now += after_s
+        if works and outage.worked():
+            said.append("end")
+        elif not works and outage.failed():
+            said.append("begin")
+
+    assert said == (["begin", "end"] * len(said))[: len(said)]
+
+
+def silent(world: World) -> None:
+    world.client.server.breaks("hangs")
+
+
+def test_many_requests_wait_for_one_time_out_and_then_for_none() -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        world = World(RECOMMENDED, clock=loop.time)
+        silent(world)
+        crowds = [Crowd(world, Source(), 1) for _ in range(1)]
+        keys = [world.cache.load(TEAM, f"t{i}", Source(), trace()) for i in range(50)]
+        began = loop.time()
+        answers = await asyncio.gather(*keys, *(crowd.found() for crowd in crowds))
+
+        assert loop.time() - began == world.client.server.TIMEOUT_S
+        assert None not in answers
+        began, sent = loop.time(), world.client.sent["SET GET"]
+        for i in range(50):
+            assert await world.cache.load(TEAM, f"u{i}", Source(), trace()) is not None
+        assert loop.time() == began
+        assert world.client.sent["SET GET"] == sent
+        assert len(world.recorder.outages) == 1
+
+        world.client.server.breaks("")
+        await until_closed(world)
+        one = trace()
+        await world.cache.load(TEAM, "v", Source(), one)
+        assert seen(one) == ["memory load miss", "redis load miss"]
+        assert world.recorder.returns == 0
+        await asyncio.sleep(SETTLED_S)
+        await world.cache.load(TEAM, "w", Source(), trace())
+        assert (len(world.recorder.outages), world.recorder.returns) == (1, 1)
+        assert world.recorder.pending == 0
+
+    virtually(play())
+
+
+async def until_closed(world: World) -> None:
+    """Until a trial has been answered; lookups start the trials."""
+    for _ in range(20):
+        if world.breaker.allows():
+            return
+        await asyncio.sleep(0.25)
+        assert world.cache.redis is not None
+        try:
+            await world.cache.redis.get("asked")
+        except RedisUnavailableError:
+            continue
+    raise AssertionError("no trial was answered")
+
+
+def test_one_trial_at_a_time_and_no_request_waits_for_it() -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        world = World(RECOMMENDED, clock=loop.time)
+        silent(world)
+        await world.cache.load(TEAM, "t", Source(), trace())
+        for i in range(100):
+            began = loop.time()
+            await world.cache.load(TEAM, f"u{i}", Source(), trace())
+            assert loop.time() == began
+            await asyncio.sleep(0.01)
+        assert 1 < world.client.sent["ping"] <= 4
+        assert world.cache.redis is not None
+        await world.cache.redis.close()
+        assert world.recorder.pending == 0
+
+    virtually(play())
+
+
+@pytest.mark.parametrize("fault", ["readonly", "full"])
+async def test_a_redis_that_takes_no_writes_is_read(fault: str) -> None:
+    world = World(RECOMMENDED)
+    await world.cache.load(TEAM, "t", Source(), trace())
+    world.forget_memory()
+    world.client.server.breaks(fault)
+    held, absent = trace(), trace()
+
+    found = await world.cache.load(TEAM, "t", Source(), held)
+    await world.cache.load(TEAM, "u", Source(), absent)
+    await world.cache.load(TEAM, "v", Source(), trace())
+
+    assert found is not None
+    assert found.tier == "redis"
+    assert seen(absent) == ["memory load miss", "redis load miss"]
+    assert absent.source_reads == [(TEAM, ReadReason.MISS)]
+    assert world.breaker.allows()
+    assert (len(world.recorder.outages), world.recorder.refused) == (1, 1)
+    assert world.recorder.writes[Tier.REDIS, WriteOutcome.SKIPPED, TEAM] == 2
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("kind", [TEAM, USER])
+async def test_an_entry_that_cannot_be_read_is_one_miss(garbage: str, kind: ObjectKind) -> None:
+    if kind is USER and garbage in ("of another kind", "cut short"):
+        pytest.skip("is the entry of a user, or of another kind anyway")
+    one = World(RECOMMENDED)
+    other = one.peer()
+    value = Team(team_id="t") if kind is TEAM else User(user_id="t")
+    one.client.held["t"] = GARBAGE[garbage]
+    source, traces = Source(value), [trace(), trace(), trace()]
+
+    for world, each in zip((one, other, one), traces, strict=True):
+        found = await world.cache.load(kind, "t", source, each)
+        assert found is not None
+        assert found.value == value
+
+    assert source.reads == 1
+    assert traces[0].source_reads == [(kind, ReadReason.DESERIALIZE_FAILURE)]
+    assert seen(traces[1]) == ["memory load miss", "redis load hit"]
+    assert one.recorder.writes[Tier.REDIS, WriteOutcome.OK, kind] == 1
+
+
+async def test_what_replaces_an_entry_meanwhile_stays() -> None:
+    world = World(RECOMMENDED)
+    world.client.held["t"] = GARBAGE["foreign"]
+    newer = _frame(b"stored meanwhile", time.time())
+
+    class Meanwhile(Source):
+        async def __call__(self) -> Any:
+            world.client.held["t"] = newer
+            return await super().__call__()
+
+    await world.cache.load(TEAM, "t", Meanwhile(), trace())
+
+    assert world.client.held["t"] == newer
+
+
+@pytest.mark.parametrize("kind", [TEAM, ObjectKind.KEY])
+async def test_no_key_and_no_team_is_absent_because_redis_says_so(kind: ObjectKind) -> None:
+    world = World(RECOMMENDED)
+    world.client.held["t"] = _frame(ABSENT_PAYLOAD, time.time())
+    source = Source()
+
+    assert await world.cache.load(kind, "t", source, trace()) is not None
+    assert source.reads == 1
+
+
+def test_an_absence_is_forgotten_after_one_ttl_whatever_tier_has_it() -> None:
+    async def play(switches: Any) -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        first = World(switches, clock=loop.time)
+        other = World(switches, client=first.client, clock=loop.time)
+        source = Source().absent()
+        await first.cache.load(USER, "u", source, trace())
+        await asyncio.sleep(0.9 * TTL_S)
+        found = await other.cache.load(USER, "u", source, trace())
+        assert (found is not None, source.reads) == (True, 1)
+        while source.reads == 1:
+            await asyncio.sleep(0.05 * TTL_S)
+            await other.cache.load(USER, "u", source, trace())
+        return source.reads, loop.time()
+
+    def forgotten(value: str) -> float:
+        return virtually(play(switched(RECOMMENDED, negative_caching=value, expiry="exact")))[1]
+
+    assert forgotten("brief") <= 1.06 * TTL_S
+    assert forgotten("on") > 1.8 * TTL_S  # what `brief` is for
+
+
+async def test_jitter_shortens_what_memory_keeps_and_never_lengthens_it() -> None:
+    world = World(RECOMMENDED)
+    for i in range(200):
+        await world.cache.load(TEAM, f"t{i}", Source(), trace())
+
+    lives = [slot.deadline - world.clock.now for slot in world.cache.memory._slots.values()]
+    assert (1 - JITTER) * TTL_S <= min(lives) < max(lives) <= TTL_S
+    assert max(lives) - min(lives) > 0.5 * JITTER * TTL_S
+    assert set(world.client.ttl_ms.values()) == {round(TTL_S * 1000)}
+
+
+async def test_a_clock_that_is_set_back_does_not_put_off_the_question_for_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(RECOMMENDED)
+    told = Generation(world.cache)
+    now = time.time()
+    monkeypatch.setattr("harness.authcache.cache._now", lambda: now)
+    await told.catch_up()
+    await world.cache.load(TEAM, "t", Source(), trace())
+    asked = world.recorder.gets["generation"]
+    await world.cache.load(TEAM, "t", Source(), trace())
+    assert world.recorder.gets["generation"] == asked
+
+    now -= 3600.0
+    await world.cache.load(TEAM, "t", Source(), trace())
+    await until(lambda: world.recorder.pending == 0)
+
+    assert world.recorder.gets["generation"] == asked + 1
+
+
+async def test_a_change_that_redis_refuses_to_number_is_told_without_a_number() -> None:
+    one = World(RECOMMENDED)
+    other = one.peer()
+    handler, hears = Generation(one.cache), Generation(other.cache)
+    one.client.hearing.append(hears.receive)
+    await handler.catch_up()
+    await hears.catch_up()
+    await other.cache.load(TEAM, "t", Source(), trace())
+    one.client.server.breaks("full")
+
+    await handler.changed([(TEAM, "t")])
+
+    assert other.cache.memory.get("t") is None
+    assert "t" not in one.client.held
+    assert one.recorder.news[Invalidated.DROPPED, TEAM] == 1
+    one.client.server.breaks("")
+    await handler.catch_up()
+    assert one.recorder.news[Invalidated.SENT, TEAM] == 1
+    assert one.client.numbers[-1] == handler._seen == hears._seen
+
+
+async def test_a_log_that_was_evicted_is_no_log_without_news() -> None:
+    one = World(RECOMMENDED)
+    other = one.peer()
+    handler, hears = Generation(one.cache), Generation(other.cache)
+    await handler.changed([(TEAM, "t")])
+    await hears.catch_up()
+    await other.cache.load(TEAM, "u", Source(), trace())
+    await handler.changed([(TEAM, "u")])
+    one.client.log.clear()
+    one.client.remove("u")
+
+    await hears.catch_up()
+
+    assert other.cache.memory.get("u") is None
+    await other.cache.load(TEAM, "u", Source(), trace())
+    await handler.changed([(TEAM, "v")])  # begins a new log, which does not say what was in the old
+    await handler.changed([(TEAM, "w")])
+    await hears.catch_up()
+    assert other.cache.memory.get("u") is None
+
+
+def test_a_claim_is_short_whatever_the_ttl() -> None:
+    lives = [World(RECOMMENDED, ttl_s=ttl_s).cache for ttl_s in (0.5, 2.0, 60.0)]
+    assert [one._life_s for one in lives] == [  # type: ignore[attr-defined]
+        0.5 / LIVES_PER_TTL,
+        2.0 / LIVES_PER_TTL,
+        0.5,
+    ]
