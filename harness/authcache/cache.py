@@ -6,6 +6,7 @@ asked if memory holds a value that does not decode. A lookup without a key does 
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import time
@@ -329,7 +330,9 @@ class AuthCache:
         now = _now()
         if not self._checked_at <= now < self.check_at:
             self.check()
-        self._memory_ages[kind](now - slot.read_at)
+        age_s = now - slot.read_at
+        # A clock that was set, or that of another host, may have been ahead.
+        self._memory_ages[kind](max(0.0, age_s))
         return Found(value, slot.read_at, _MEMORY)
 
     async def ask_redis(
@@ -345,22 +348,21 @@ class AuthCache:
         try:
             fetched = await self.fetch(key, op)
         except RedisUnavailableError as error:
-            if isinstance(error, RedisRefusedError) and error.wrong_type:
-                # Redis is well; what the key holds is no entry.
-                trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.DESERIALIZE_FAILURE, kind))
-                self.recorder.failed_read(kind, "nothing", trace.scope)
-                self.unreadable(key, None)
-                return ReadReason.DESERIALIZE_FAILURE
-            trace.lookups.append(Lookup(Tier.REDIS, op, Outcome.BACKEND_ERROR, kind))
-            return ReadReason.BACKEND_ERROR
+            return self._failed_fetch(kind, key, op, error, trace)
+        except asyncio.CancelledError:
+            # Given up, mostly while another worker read: no read follows.
+            trace.lookups.append(_REDIS_MISS[op, kind])
+            if op is _LOAD:
+                trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
+            raise
         if fetched is None:
             trace.lookups.append(_REDIS_MISS[op, kind])
             return _MISS
         payload, read_at, waited = fetched
         absent = payload == ABSENT_PAYLOAD and self._remembers_absent(kind)
-        life_s = self._backfill_ttl_s
-        if absent and self._absence_is_brief:
-            life_s = self.ttl_s - max(0.0, _now() - read_at)
+        brief = absent and self._absence_is_brief
+        age_s = max(0.0, _now() - read_at)
+        life_s = self.ttl_s - age_s if brief else self._backfill_ttl_s
         if self._encoded_memory:
             # Before decoding, as upstream: an unreadable value is backfilled too.
             self._set_memory(kind, key, None if absent else payload, read_at, life_s, began)
@@ -380,8 +382,20 @@ class AuthCache:
             trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
             return Found(value, read_at, SHARED)
         trace.lookups.append(_REDIS_HIT[op, kind])
-        self._redis_ages[kind](_now() - read_at)
+        self._redis_ages[kind](age_s)
         return Found(value, read_at, _REDIS)
+
+    def _failed_fetch(
+        self, kind: ObjectKind, key: str, op: Op, error: RedisUnavailableError, trace: Trace
+    ) -> ReadReason:
+        if isinstance(error, RedisRefusedError) and error.wrong_type:
+            # Redis is well; what the key holds is no entry.
+            trace.lookups.append(Lookup(_REDIS, op, Outcome.DESERIALIZE_FAILURE, kind))
+            self.recorder.failed_read(kind, "nothing", trace.scope)
+            self.unreadable(key, None)
+            return ReadReason.DESERIALIZE_FAILURE
+        trace.lookups.append(Lookup(_REDIS, op, Outcome.BACKEND_ERROR, kind))
+        return ReadReason.BACKEND_ERROR
 
     def unreadable(self, key: str, payload: bytes | None) -> None:
         """Called when a lookup has met an entry in Redis that is no object of its kind.
@@ -412,6 +426,9 @@ class AuthCache:
         began, read_at = self.tick, time.time()
         try:
             value = await read()
+        except asyncio.CancelledError:
+            self.recorder.source_read_error(kind)
+            raise
         except (OSError, TimeoutError, SourceUnavailableError) as error:
             self.recorder.source_read_error(kind)
             raise SourceUnavailableError(f"{type(error).__name__}: {error}") from error

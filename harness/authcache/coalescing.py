@@ -76,6 +76,7 @@ class SingleFlight(AuthCache):
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if not flight.cancelled() or (task is not None and task.cancelling()):
+                    trace.waits.append(Wait(kind, self._stage))  # Given up while it waited.
                     raise
                 continue  # The leader's request was cancelled; another lookup leads now.
             except Exception:

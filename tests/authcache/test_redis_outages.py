@@ -17,7 +17,7 @@ from harness.authcache.objects import Team, User
 from harness.authcache.tiers import SETTLED_S, Outage, ProbedBreaker, RedisUnavailableError, _frame
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Invalidated, ObjectKind, ReadReason, Tier, WriteOutcome
-from tests.authcache.crowd import Crowd
+from tests.authcache.crowd import Crowd, balanced
 from tests.authcache.fakes import TTL_S, Clock, Source, World, seen, switched, trace, until
 from tests.authcache.test_fault_rules import GARBAGE
 from tests.authcache.virtual import virtually
@@ -316,3 +316,28 @@ def test_a_claim_is_short_whatever_the_ttl() -> None:
         2.0 / LIVES_PER_TTL,
         0.5,
     ]
+
+
+@pytest.mark.parametrize("where", ["before redis", "another's claim", "its own read"])
+def test_a_lookup_that_is_given_up_leaves_the_ledger_balanced(where: str) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        world = World(RECOMMENDED, clock=loop.time)
+        other = World(RECOMMENDED, client=world.client, clock=loop.time)
+        source = Source()
+        source.hold.clear()
+        leader = Crowd(other if where == "another's claim" else world, source, 1)
+        await asyncio.sleep(0.1)
+        crowd = leader if where == "its own read" else Crowd(world, source, 1)
+        await asyncio.sleep(0.1)
+        for task in crowd.tasks:
+            task.cancel()
+        await asyncio.gather(*crowd.tasks, return_exceptions=True)
+
+        assert balanced(crowd)
+        errors = world.recorder.read_errors[TEAM]
+        assert errors == len(crowd.reads) == (where == "its own read")
+        source.hold.set()
+        await asyncio.gather(*leader.tasks, return_exceptions=True)
+
+    virtually(play())

@@ -334,11 +334,30 @@ async def test_a_read_whose_connection_is_cut_is_sent_once_more(cut: Exception) 
 
     assert await read(one, "again") == ("again",)
     assert len(pool.made) == 2
-    pool.made[1].failure = cut
-    pool.refuses = True  # and it does not come back: no third try
-    with pytest.raises(ConnectionRefusedError):
-        await read(one)
-    assert pool.out == []
+
+
+def test_a_server_that_starts_again_is_waited_for_and_one_that_stays_away_is_not() -> None:
+    async def play() -> tuple[list[float], float]:
+        loop = asyncio.get_running_loop()
+        pool: Any = FakePool(3)
+        one, waited = Readers(pool, 2.0), []
+        pool.refuses = True
+        loop.call_later(1.5, setattr, pool, "refuses", False)
+        assert await read(one) == ("read",)
+        back = loop.time()
+        await one.close()
+        one, pool.refuses = Readers(pool, 2.0), True
+        for _ in range(5):
+            began = loop.time()
+            with pytest.raises((TimeoutError, ConnectionRefusedError)):
+                await read(one)
+            waited.append(loop.time() - began)
+        return waited, back
+
+    waited, back = virtually(play())
+    assert 1.5 <= back <= 1.6
+    assert waited[0] == pytest.approx(2.0, abs=0.06)
+    assert max(waited[1:]) <= 0.06
 
 
 async def test_a_server_that_had_no_more_connections_is_asked_again(

@@ -15,6 +15,8 @@ from typing import Any
 
 import asyncpg
 
+AGAIN_S = 0.05
+"""Between two tries of one read; the second is made at once."""
 GROWS_AFTER_S = 1.0
 """When a server that had no more connections is asked for one again."""
 
@@ -25,8 +27,10 @@ class Readers:
     Args:
         pool: where connections come from; all but one of them may be held here.
         most_s: for one read, in seconds, waiting for a connection included. A connection on which
-            the time is up is cut: to return it, the pool would wait for the server. None: as long
-            as the pool waits for a statement, and for a connection for ever.
+            the time is up is cut: to return it, the pool would wait for the server. A server that
+            cuts or refuses connections is asked again meanwhile, until it has been away for so
+            long; from then on each read asks once. None: as long as the pool waits for a
+            statement, and for a connection for ever; and nothing is asked again.
     """
 
     def __init__(self, pool: asyncpg.Pool, most_s: float | None = None) -> None:
@@ -34,6 +38,7 @@ class Readers:
         self._most_s = most_s
         self._most = self._allowed = pool.get_max_size() - 1
         self._grows_at = 0.0
+        self._away_since: float | None = None
         assert self._most > 0, "a pool has a connection for writes and one for reads"
         self._held = 0
         self._free: list[Any] = []
@@ -42,14 +47,24 @@ class Readers:
 
     async def fetchrow(self, statement: str, *arguments: str) -> asyncpg.Record | None:
         """The first row of a statement. Raises what asyncpg raises, and TimeoutError."""
-        async with asyncio.timeout(self._most_s):
-            try:
-                return await self._fetchrow(statement, *arguments)
-            except _CUT:
-                if self._most_s is None:
-                    raise
-            # Cut by the server, which may have others: a read does no harm if it is sent twice.
+        if self._most_s is None:
             return await self._fetchrow(statement, *arguments)
+        clock, pause_s = asyncio.get_running_loop().time, 0.0
+        async with asyncio.timeout(self._most_s):
+            while True:
+                try:
+                    row = await self._fetchrow(statement, *arguments)
+                except _CUT:
+                    # A read does no harm if it is sent twice.
+                    now = clock()
+                    self._away_since = now if self._away_since is None else self._away_since
+                    if now >= self._away_since + self._most_s:
+                        raise
+                    await asyncio.sleep(pause_s)
+                    pause_s = AGAIN_S
+                else:
+                    self._away_since = None
+                    return row
 
     async def _fetchrow(self, statement: str, *arguments: str) -> asyncpg.Record | None:
         while self._free:
@@ -133,6 +148,7 @@ _CUT = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
     asyncpg.InterfaceError,
     ConnectionError,
 )

@@ -400,15 +400,17 @@ _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 async def open_pool(dsn: str, size: int) -> asyncpg.Pool:
     """A pool of at least two connections. Raises what asyncpg raises when Postgres refuses."""
-    return await asyncpg.create_pool(
+    pool = await asyncpg.create_pool(
         dsn,
-        min_size=1,
+        min_size=0,  # or it opens lost connections by itself, and logs a traceback for each try
         max_size=max(2, size),
         command_timeout=5.0,
         timeout=3.0,
         connection_class=cast("Any", _Connection),
         init=_read_json,
     )
+    await pool.release(await pool.acquire())
+    return pool
 
 
 async def _read_json(connection: asyncpg.Connection) -> None:
