@@ -95,7 +95,7 @@ def test_a_pair_of_each_kind_does_live_what_the_static_matrix_foretells(tmp_path
 
 
 def test_a_rollout_of_reference_variants_goes_there_and_back(tmp_path: Path) -> None:
-    scenario = str(unhurried("rollout", tmp_path, ttl_s="1.0", rate_per_s="60"))
+    scenario = str(unhurried("rollout", tmp_path, ttl_s="1.5"))
     ended = harness(
         tmp_path / "runs",
         *("rollout", "--from", "litellm_1_84", "--to", "recommended", "--replicas", "2"),
