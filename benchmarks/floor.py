@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
 import uvicorn
@@ -50,7 +50,7 @@ class FloorTarget(Target):
         """There is none. Raises SetupError."""
         raise SetupError("The benchmark's floor keeps no objects in its database.")
 
-    async def prepare_database(self, dsn: str) -> None:
+    async def prepare_database(self, dsn: str, *, has: Collection[str] = ()) -> None:
         """Does nothing: the floor uses no database."""
 
     def process(self, context: ReplicaContext) -> ProcessSpec:

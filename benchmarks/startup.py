@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +145,8 @@ class _TimedTarget(Target):
     def database(self) -> Database:
         return self._target.database
 
-    async def prepare_database(self, dsn: str) -> None:
-        await self._target.prepare_database(dsn)
+    async def prepare_database(self, dsn: str, *, has: Collection[str] = ()) -> None:
+        await self._target.prepare_database(dsn, has=has)
 
     def process(self, context: ReplicaContext) -> ProcessSpec:
         # Servers, role and database are there by now; the first replica comes next.

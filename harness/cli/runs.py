@@ -202,9 +202,7 @@ def faults() -> None:
 @click.option("--scenario", default="rollout", show_default=True, metavar="NAME|FILE")
 @VARIANTS_FILE
 @RELAX
-@click.option(
-    "--strict", is_flag=True, help="Exit with 1 if anything failed that both variants do alone."
-)
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything failed in any phase.")
 @POSTGRES_DSN
 @REDIS_URL
 @RUNS_DIR

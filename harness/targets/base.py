@@ -414,6 +414,16 @@ class TargetKind(Protocol[C]):
     def choose(self, variant: str) -> C:
         """The variant of a name. Raises UsageError where there is none."""
 
+    def choose_from(self, variant: str, known: Mapping[str, Choice]) -> C:
+        """As `choose`, where ``known`` has variants of a user's file, with changed switches."""
+        del known
+        return self.choose(variant)
+
+    def members(self, variant: str) -> tuple[str, ...]:
+        """The names that a variant's name is made of; none where it is one name."""
+        del variant
+        return ()
+
     def relax(self, choice: C, packages: Sequence[str]) -> C:
         """A variant for which packages of other versions, or none, may be installed.
 

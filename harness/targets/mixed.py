@@ -98,16 +98,26 @@ class MixedKind(TargetKind[MixedChoice]):
 
     def scales(self, variant: str) -> bool:
         """Whether the times of both can be scaled; True for a name of which `choose` complains."""
-        members = variant.removeprefix(PREFIX).split("+")
-        return all(self._kind_of(one.strip()).scales(one.strip()) for one in members)
+        return all(self._kind_of(one).scales(one) for one in self.members(variant))
 
     def makes(self, choice: Choice) -> bool:
         """A mixed choice."""
         return isinstance(choice, MixedChoice)
 
+    def members(self, variant: str) -> tuple[str, ...]:
+        """Both, or what else is between the signs."""
+        return tuple(one.strip() for one in variant.removeprefix(PREFIX).split("+"))
+
     def choose(self, variant: str) -> MixedChoice:
         """Both members. Raises UsageError; UnknownNameError for a member that does not exist."""
-        first, second = (self._kind_of(one).choose(one) for one in member_names(variant))
+        return self.choose_from(variant, {})
+
+    def choose_from(self, variant: str, known: Mapping[str, Choice]) -> MixedChoice:
+        """As `choose`; known variants as they are there."""
+        first, second = (
+            known[one] if one in known else self._kind_of(one).choose(one)
+            for one in member_names(variant)
+        )
         if first.name == second.name:
             raise UsageError(f"[{variant}] names [{first.name}] twice. Name two variants.")
         return MixedChoice((first, second))

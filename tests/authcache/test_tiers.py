@@ -183,7 +183,7 @@ def test_a_writer_travels_with_the_read_time(payload: bytes, read_at: float, wri
 
 
 async def test_a_tier_without_a_writer_reads_what_another_wrote_under_its_name() -> None:
-    client = FakeClient()
+    client: Any = FakeClient()
     named = RedisTier(client, Recording(), namespace="", breaker=CountedBreaker(), writer="old")
     plain, _, _, _ = redis(client)
     await named.set("a", b"payload", 5.0, ttl_s=60)

@@ -144,8 +144,12 @@ def chosen_variants(
         UsageError: an override or a package's name is not valid, or there is no release to relax.
     """
     known, names = load_variants(variants_file), scenario.variants
+    parts = [one for name in names for one in kind_of(name).members(name)]
+    apply_overrides(known, [*names, *parts], overrides)
     chosen_others: dict[str, Choice] = {
-        name: kind.choose(name) for name in names if (kind := kind_of(name)) is not REFERENCE
+        name: kind.choose_from(name, known)
+        for name in names
+        if (kind := kind_of(name)) is not REFERENCE
     }
     short = {choice.name for choice in chosen_others.values()}
     if taken := sorted(short & known.keys()):
@@ -158,7 +162,6 @@ def chosen_variants(
         name = expectation.variant
         if name not in {*known, *short} and not kind_of(name).known(name):
             raise UnknownNameError("variant in [[expect]]", name, known)
-    apply_overrides(known, names, overrides)
     others = configured(chosen_others)
     if relax:
         others = {name: kind_of_choice(one).relax(one, relax) for name, one in others.items()}
