@@ -51,10 +51,10 @@ _EDGE = 0.1
 """Variance of the reads of one object in one window: its first or last expiry falls within the
 window or beyond. A coin has 1/4; both sides meet the same arrivals, so that most edges are alike.
 Simulated: at most 0.05 with regular arrivals (docs/decisions/0034)."""
-_TIMER = 0.25
+_TIMER = 1 / 6
 """The same of one statement that reads, which may be a timer's: no arrival makes two of them alike.
-That of a coin, the greatest that one event more or less can have."""
-_TOGETHER = 0.1
+The mean of f (1 - f), where f is what a window leaves of the timer's last period."""
+_TOGETHER = 0.05
 """Share of expiries at which a second request misses before the first has stored what it read."""
 _MODEL_ROUNDS = 2
 """The model weighs as much as so many differences between rounds: two rounds have but one, whose
@@ -598,6 +598,8 @@ _READS, _STATEMENTS = "source reads", "statements that read"
 _PER_REQUESTS = "per 1,000 requests"
 _LEAST_OF_NEVER = 3
 """Of events that must never happen: what comes once or twice may be a time-out (record 24)."""
+_LEAST_ONE_SIDED = 5
+"""Where so many events are to be expected, there are none in 0.7 % of cases."""
 
 RULES = (
     RefereeRule("cell", "", _cells, seen_as="cells"),
@@ -647,7 +649,7 @@ def _counted(side: Side) -> tuple[Counter[str], int]:
 def _one_sided(base: Side, head: Side) -> tuple[OneSided, ...]:
     """Verbs and tables that one side alone runs, the most frequent first.
 
-    Those with fewer than `LEAST_EVENTS` may be a timer's that fell into the other's pause.
+    Those with fewer than `_LEAST_ONE_SIDED` may be a timer's that fell into the other's pause.
     """
     counted = []
     for side in (base, head):
@@ -665,7 +667,7 @@ def _one_sided(base: Side, head: Side) -> tuple[OneSided, ...]:
 
 
 def _absent(mine: Counter[str], other: Counter[str]) -> list[tuple[str, int]]:
-    return [(text, n) for text, n in mine.items() if n >= LEAST_EVENTS and text not in other]
+    return [(text, n) for text, n in mine.items() if n >= _LEAST_ONE_SIDED and text not in other]
 
 
 def _verb_and_table(text: str) -> str:

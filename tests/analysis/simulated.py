@@ -30,6 +30,45 @@ def poisson(
         yield Asked(at, rng.randrange(workers), rng.choices(names, weights)[0])
 
 
+def regular(rates: dict[str, float], end_s: float, rng: random.Random) -> Iterator[Asked]:
+    """Requests for objects at equal distances, each from a moment of its own on."""
+    moments = [
+        Asked(begin + number / rate, 0, name)
+        for name, rate in rates.items()
+        for begin in (rng.random(),)
+        for number in range(int((end_s - begin) * rate))
+    ]
+    yield from sorted(moments)
+
+
+def read_late(
+    asked: Iterable[Asked], ttl_s: float, *, read_s: float, rng: random.Random
+) -> list[float]:
+    """The moments of the source reads of a worker that handles and reads with random delays.
+
+    A request that comes before another's read has ended reads too. Two sides that are asked alike
+    differ by this alone.
+
+    Args:
+        asked: in order of time, at most.
+        ttl_s: from the end of a read on.
+        read_s: mean time of a read; a fourth of it is the mean time until a request is handled.
+        rng: of the delays.
+    """
+    stored: dict[str, float] = {}
+    """When the entry was, or will be, stored."""
+    reads = []
+    for at, _, name in asked:
+        at += rng.expovariate(4 / read_s)  # noqa: PLW2901 - handled a little later
+        there_from = stored.get(name, -ttl_s)
+        if there_from <= at < there_from + ttl_s:
+            continue
+        reads.append(at)
+        if at >= there_from:
+            stored[name] = at + rng.expovariate(1 / read_s)
+    return reads
+
+
 def cached(
     asked: Iterable[Asked], ttl_s: float, *, shared: bool, never: bool = False
 ) -> list[ObjectRead]:
