@@ -14,7 +14,13 @@ from harness.archive.snapshots import write_window
 from harness.domain.population import write_keys
 from harness.domain.progress import Progress
 from harness.domain.result import RolloutPhase
-from harness.errors import HarnessError, InvalidRunError, UsageError
+from harness.errors import (
+    HarnessError,
+    InvalidRunError,
+    ServerDiedError,
+    SetupError,
+    UsageError,
+)
 from harness.experiment.companions import sidecars
 from harness.experiment.measure import Windows
 from harness.experiment.pace import WARMING_S, Pace, at_pace, closed_loops, find_pace
@@ -187,11 +193,13 @@ class _Run:
                 self._progress.phase("starting servers")
                 await self._stack.open()
                 self._recording.servers = dict(self._stack.facts())
-                await while_alive(
-                    self._measure(open_things),
-                    self._stack.died,
-                    consequence="The run ends here as invalid.",
-                )
+                try:
+                    await while_alive(self._measure(open_things), self._stack.died)
+                except ServerDiedError as error:
+                    if len(self._observers) < len(self._plan.arms):
+                        # As a tree that cannot be imported: there is nothing to be invalid.
+                        raise SetupError(f"{error} Nothing was measured.") from error
+                    raise ServerDiedError(f"{error} The run ends here as invalid.") from error
                 self._progress.phase("stopping fleets and servers")
         finally:
             for problem in self._stack.problems:

@@ -77,6 +77,32 @@ async def test_what_ends_a_run_is_its_problem_and_no_exception(tmp_path: Path) -
     assert _left(tmp_path) == []
 
 
+class StartingStack(BrokenStack):
+    """Opens; a replica ends while its fleet starts."""
+
+    async def open(self) -> None:
+        self._starting = asyncio.Event()
+
+    def facts(self) -> dict[str, str]:
+        return {}
+
+    async def start(self, _: object) -> None:
+        self._starting.set()
+        await asyncio.Event().wait()
+
+    async def died(self) -> str:
+        await self._starting.wait()
+        return "The replica exited: ValueError."
+
+
+@pytest.mark.integration
+async def test_a_replica_that_ends_while_its_fleet_starts_makes_no_run(tmp_path: Path) -> None:
+    stack = StartingStack(tmp_path, InvalidRunError("never raised"))
+    with pytest.raises(SetupError, match=r"ValueError\. Nothing was measured\.$"):
+        await record(_plan(), lambda: cast("Stack", stack), tmp_path, Silence(), Stop())
+    assert stack.closed
+
+
 @pytest.mark.parametrize(
     ("least", "most", "enough_at", "driven"),
     [

@@ -45,6 +45,10 @@ async def test_named_variants_run_side_by_side_and_no_file_holds_a_secret(tmp_pa
         KEY_OF_A_PROVIDER=SECRET,
         PYTHONPATH=str(place),
     )
+    assert (runs / "latest").exists(), ended.output
+    kept = [path for path in runs.rglob("*") if path.is_file()]
+    assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in ended.output
     variants = ended.result["variants"]
     assert [*variants] == ["base", "head"], ended.output
     sources = [one["source"] for one in variants.values()]
@@ -54,9 +58,6 @@ async def test_named_variants_run_side_by_side_and_no_file_holds_a_secret(tmp_pa
     # The tree reads the key on every request, the commit does not.
     reads = [one["source_reads_per_1000_by_object"]["user"]["key"] for one in variants.values()]
     assert reads[1] - reads[0] >= 900, reads
-    kept = [path for path in runs.rglob("*") if path.is_file()]
     text = (runs / "latest" / "summary.md").read_text(encoding="utf-8")
     assert "mine.yaml: set by the harness: general_settings.master_key" in text
     assert "mine.yaml: off" in text
-    assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
-    assert SECRET not in ended.output
