@@ -123,7 +123,6 @@ class Windows:
             warmup_reads=() if warm_until is None else resolve(before.reads or (), known),
             pause_s=0.0 if warm_until is None else max(0.0, begun - warm_until),
             changes=tuple(made.events),
-            workers=tuple(f"{one.replica}.{one.worker}" for one in observer.fleet.workers),
         )
         if planned:
             answers = judge_answers([evidence], self.plan.all_keys, self.run_dir / SAMPLES)
@@ -146,7 +145,7 @@ class Windows:
         def on_made(event: ChangeEvent) -> None:
             self.companions.changed(observer.fleet.name, event)
 
-        async with ready_to_change(observer, planned, on_made) as changes:
+        async with ready_to_change(observer, planned, on_made, news=True) as changes:
             making = asyncio.create_task(make(changes))
             try:
                 result = await self._drive(

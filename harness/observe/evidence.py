@@ -65,22 +65,11 @@ class Evidence:
     """Time without load between the warm-up and the window; 0 without a warm-up."""
     changes: tuple[ChangeEvent, ...] = ()
     """The changes that were made in the window, in order of time; `truths` has their versions."""
-    workers: tuple[str, ...] = ()
-    """Their names as `harness.domain.served.WORKER_HEADER` has them, in the snapshots' order."""
 
     @cached_property
     def counted(self) -> Counters:
         """What the replicas counted in the window."""
         return self.after.total.since(self.before.total)
-
-    @cached_property
-    def counted_by(self) -> dict[str, Counters]:
-        """What each worker counted in the window; empty where one was replaced or has no name."""
-        before, after = self.before.workers, self.after.workers
-        if not len(self.workers) == len(before) == len(after):
-            return {}
-        pages = zip(self.workers, before, after, strict=True)
-        return {name: end.since(start) for name, start, end in pages}
 
     @property
     def late_share(self) -> float:

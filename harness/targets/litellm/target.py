@@ -106,8 +106,8 @@ BROADCASTS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 """Releases, and the actions of which they inform the other workers, as their code reads.
 
-Wheels were read one after another; releases between them were not. New keys are in no row: no worker
-has a copy of one.
+Wheels were read one after another; releases between them were not. New keys are in no row: no
+worker has a copy of one.
 """
 WRITTEN_FOR: tuple[tuple[str, float], ...] = (("litellm<1.91", 60.0),)
 """Releases, and the TTL in s that they give to keys, users and teams, whatever
