@@ -16,8 +16,8 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from harness.analysis.answers import judge_answers
-from harness.authcache.words import Invalidated, ObjectKind
-from harness.domain.changes import ACTIONS, ChangeEvent
+from harness.authcache.words import ObjectKind
+from harness.domain.changes import ACTIONS, NEWS_S, ChangeEvent
 from harness.domain.population import VirtualKey
 from harness.domain.result import (
     AgeShare,
@@ -30,9 +30,8 @@ from harness.domain.result import (
     WorkerClock,
 )
 from harness.domain.samples import Sample, read_samples
-from harness.domain.series import INVALIDATIONS, PAYLOAD_BYTES
+from harness.domain.series import PAYLOAD_BYTES
 from harness.domain.served import parse_served
-from harness.observe.counters import Counters
 from harness.observe.evidence import Evidence
 from harness.targets.base import KeyTruth
 
@@ -204,8 +203,7 @@ def _change(
     after: list[_Reply] = []
     for name, replies in sorted(by_worker.items()):
         if event.idle_s is None:
-            heard = _heard(window, event, name)
-            clock = _worker_clock(event, name, replies, ttl_s, heard=heard)
+            clock = _worker_clock(event, name, replies, ttl_s)
             clocks += [] if clock is None else [clock]
         after += [r for r in replies if r.side and r.sample.sent_s >= event.answered_s]
     judged = sum(
@@ -248,20 +246,8 @@ def _reply(sample: Sample, versions: _Versions, action: str) -> _Reply:
     return _Reply(sample, found, max(ages, default=None))
 
 
-def _heard(window: Evidence, event: ChangeEvent, name: str) -> bool:
-    """Whether a worker counted that it dropped a copy of such an object, and why it would.
-
-    The handler evicts; another worker must have heard of a change. Counts are of a window, so they
-    say nothing of one change alone: its clock must fit too.
-    """
-    counted = window.counted_by.get(name, Counters())
-    events = {Invalidated.APPLIED} | ({Invalidated.RECEIVED} if not _took(event, name) else set())
-    kind = ACTIONS[event.action].object
-    return all(counted.sum(INVALIDATIONS, event=one.value, object=kind) > 0 for one in events)
-
-
 def _worker_clock(
-    event: ChangeEvent, name: str, replies: Sequence[_Reply], ttl_s: float, *, heard: bool
+    event: ChangeEvent, name: str, replies: Sequence[_Reply], ttl_s: float
 ) -> WorkerClock | None:
     """The clock of one worker; None where it cannot be measured.
 
@@ -273,7 +259,6 @@ def _worker_clock(
         name: of the worker.
         replies: its answers, in the order in which the requests were sent.
         ttl_s: time to live of one tier.
-        heard: as `_heard` has it.
     """
     told = [r for r in replies if r.side]
     after = [r for r in told if r.sample.sent_s >= event.answered_s]
@@ -290,14 +275,14 @@ def _worker_clock(
     first_new_s = min((r.sample.done_s for r in news), default=math.inf)
     ended: Ended = "open"
     if high_s is not None:
-        gap_s = _gap(replies)
-        quick = low_s < gap_s and high_s <= 2 * gap_s
         # Without an old answer after the change, one before it tells the age, if it is close.
-        close = last or (next(r for r in reversed(before) if r.side == "old") if quick else None)
+        near = next((r for r in reversed(before) if r.side == "old"), None)
+        close = last or (near if high_s <= 2 * _gap(replies) else None)
         age_s = None if close is None else _age_at(first[0], close)
         young = age_s is not None and age_s < ttl_s
-        if heard and (quick or young):
-            ended = "evicted" if _took(event, name) else "message"
+        own = _took(event, name)
+        if name in event.dropped and (own or name in event.told) and (low_s <= NEWS_S or young):
+            ended = "evicted" if own else "message"
         elif age_s is None:
             ended = "not_checked"
         else:
@@ -484,12 +469,12 @@ def others_were_told(one: Freshness) -> bool | None:
     """Whether the workers that did not take the change were told of it, as far as can be seen.
 
     One that kept its copy until it expired, or longer, was not told, and neither was one that gave
-    two old answers after the change and did not hear of it: a message takes milliseconds. None
-    where there are no others, or where the end of one cannot be seen.
+    an old answer later than a message takes and did not hear of it. None where there are no others,
+    or where the end of one cannot be seen.
     """
     ways = others_ended(one)
     unseen = [w for w in one.workers if not w.handler and w.ended_by == "not_checked"]
-    if {"open", "expiry", "re-read"} & {*ways} or any(w.old_replies > 1 for w in unseen):
+    if {"open", "expiry", "re-read"} & {*ways} or any(w.low > NEWS_S for w in unseen):
         return False
     return True if ways and not unseen else None
 

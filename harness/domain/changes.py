@@ -25,6 +25,10 @@ Outcome = Literal["done", "committed", "refused", "not_there"]
 hold it. ``not_there``: the release does not have the action."""
 
 
+NEWS_S = 0.5
+"""After the answer to a change, who is to hear of it has: a message takes milliseconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """One thing that an operator does to an object."""
@@ -110,6 +114,11 @@ class ChangeEvent:
     outcome: Outcome
     detail: str = ""
     """The first 300 characters of an answer that was an error, without secrets."""
+    dropped: tuple[str, ...] = ()
+    """Workers that dropped a copy of such an object while the change was made or within `NEWS_S` of
+    its answer."""
+    told: tuple[str, ...] = ()
+    """Workers that heard of a change of such an object then."""
     idle_s: float | None = None
     """How long after the change the one worker was to be asked that tells of an idle key; None for
     a key in use."""

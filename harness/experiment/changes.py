@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import asyncpg
 import httpx
 
-from harness.domain.changes import ChangeEvent, Outcome
+from harness.authcache.words import Invalidated
+from harness.domain.changes import ACTIONS, NEWS_S, ChangeEvent, Outcome
 from harness.domain.population import VirtualKey
+from harness.domain.series import INVALIDATIONS
 from harness.domain.served import WORKER_HEADER
 from harness.errors import InvalidRunError
+from harness.observe.counters import Counters
 from harness.observe.snapshots import Observer
 from harness.plan.plan import PlannedChange
 from harness.stack.base import Fleet
 from harness.targets.base import Call, KeyTruth
 
+News = Callable[[], Awaitable[Mapping[str, Counters]]]
 CALL_TIMEOUT_S = 10.0
 DETAIL_CHARACTERS = 300
 _SECRET = re.compile(r"sk-[\w-]{8,}")
@@ -49,6 +54,7 @@ class ChangeMaker:
         http: sends the calls.
         postgres: a connection to the fleet's database, of another role than the fleet's.
         on_made: called with each change once Postgres was read after it.
+        news: reads what each worker has counted of `INVALIDATIONS`; None leaves it unknown.
     """
 
     def __init__(
@@ -58,8 +64,11 @@ class ChangeMaker:
         http: httpx.AsyncClient,
         postgres: asyncpg.Connection,
         on_made: Callable[[ChangeEvent], None] | None = None,
+        *,
+        news: News | None = None,
     ) -> None:
         self._on_made = on_made
+        self._news = news
         self._fleet = fleet
         self._planned = planned
         self._http = http
@@ -132,9 +141,11 @@ class ChangeMaker:
 
     async def _make_one(self, change: PlannedChange, start: float, *, judge: bool) -> None:
         await asyncio.sleep(start + change.at_s - time.monotonic())
+        before = await self._counted(change)
         event = await (self._by_sql if change.way == "sql" else self._by_call)(change, start)
         if judge and event.outcome != "not_there":
             event = await self._judged(change, event, event.answered_s)
+            event = await self._spread(change, event, before, start)
         self._made.events.append(event)
         if judge and self._on_made is not None:
             self._on_made(event)
@@ -198,6 +209,39 @@ class ChangeMaker:
         succeeded = event.way == "sql" or _is_success(event.status)
         return replace(event, outcome="done" if succeeded else "committed")
 
+    async def _counted(self, change: PlannedChange) -> Mapping[str, Counters]:
+        """What each worker has counted; nothing where it is not asked, or does not answer."""
+        if self._news is None or change.way == "sql":
+            return {}
+        with contextlib.suppress(InvalidRunError):
+            return await self._news()
+        return {}
+
+    async def _spread(
+        self,
+        change: PlannedChange,
+        event: ChangeEvent,
+        before: Mapping[str, Counters],
+        start: float,
+    ) -> ChangeEvent:
+        """The event with the workers that dropped a copy, and those that were told."""
+        if not before:
+            return event
+        await asyncio.sleep(start + event.answered_s + NEWS_S - time.monotonic())
+        after = await self._counted(change)
+        kind = ACTIONS[event.action].object
+
+        def counted(what: Invalidated) -> tuple[str, ...]:
+            labels = {"event": what.value, "object": kind}
+            return tuple(
+                name
+                for name, page in after.items()
+                if page.sum(INVALIDATIONS, **labels) > before[name].sum(INVALIDATIONS, **labels)
+            )
+
+        dropped, told = counted(Invalidated.APPLIED), counted(Invalidated.RECEIVED)
+        return replace(event, dropped=dropped, told=told)
+
     async def _truth(self, keys: Sequence[VirtualKey]) -> dict[int, KeyTruth]:
         spec = self._fleet.spec
         async with self._one_at_a_time:
@@ -220,6 +264,8 @@ async def ready_to_change(
     observer: Observer,
     planned: Sequence[PlannedChange],
     on_made: Callable[[ChangeEvent], None] | None = None,
+    *,
+    news: bool = False,
 ) -> AsyncIterator[ChangeMaker]:
     """The changes of a window, with connections that are open before it begins.
 
@@ -229,6 +275,7 @@ async def ready_to_change(
         observer: of the fleet.
         planned: the changes, in order of time.
         on_made: see `ChangeMaker`.
+        news: whether to ask the workers who heard of each change, which takes `NEWS_S`.
 
     Raises:
         InvalidRunError: the fleet or its Postgres does not answer.
@@ -237,7 +284,8 @@ async def ready_to_change(
     limits = httpx.Limits(keepalive_expiry=None)
     timeout_s = CALL_TIMEOUT_S
     async with httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=False) as http:
-        changes = ChangeMaker(observer.fleet, planned, http, observer.postgres, on_made)
+        asked = functools.partial(observer.by_worker, (INVALIDATIONS,)) if news else None
+        changes = ChangeMaker(observer.fleet, planned, http, observer.postgres, on_made, news=asked)
         try:
             await changes.begin()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError, OSError) as error:

@@ -149,7 +149,6 @@ class Windows:
             fault=broken.event,
             scrapes=broken.scrapes,
             epoch_s=broken.epoch_s,
-            workers=tuple(f"{one.replica}.{one.worker}" for one in observer.fleet.workers),
         )
         if made.events:
             answers = judge_answers([evidence], self.plan.all_keys, self.run_dir / SAMPLES)
@@ -164,7 +163,7 @@ class Windows:
         self, observer: Observer, command: WindowCommand, planned: Sequence[PlannedChange]
     ) -> tuple[WindowResult, Made]:
         """Drive a window and make its changes at the same time."""
-        async with ready_to_change(observer, planned, self._told(observer)) as changes:
+        async with ready_to_change(observer, planned, self._told(observer), news=True) as changes:
             result, (made,) = await self._beside(observer, command, changes.make)
             return result, made
 

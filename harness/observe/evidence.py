@@ -68,8 +68,6 @@ class Evidence:
     """The variant that each replica runs, where they differ; else empty."""
     changes: tuple[ChangeEvent, ...] = ()
     """The changes that were made in the window, in order of time; `truths` has their versions."""
-    workers: tuple[str, ...] = ()
-    """Their names as `harness.domain.served.WORKER_HEADER` has them, in the snapshots' order."""
     fault: FaultEvent | None = None
     """What was broken in the window; None where nothing was."""
     scrapes: tuple[Scrape, ...] = ()
@@ -114,15 +112,6 @@ class Evidence:
     def replaced(self) -> list[int]:
         """Numbers of the workers whose process was another at the window's end."""
         return [n for n, life in enumerate(self._lives) if len(life) > 1]
-
-    @cached_property
-    def counted_by(self) -> dict[str, Counters]:
-        """What each worker counted in the window; empty where one was replaced or has no name."""
-        before, after = self.before.workers, self.after.workers
-        if not len(self.workers) == len(before) == len(after):
-            return {}
-        pages = zip(self.workers, before, after, strict=True)
-        return {name: end.since(start) for name, start, end in pages}
 
     @property
     def late_share(self) -> float:

@@ -195,6 +195,14 @@ class Observer:
         """Some series of all workers added up, at rest or not. Raises InvalidRunError."""
         return Counters.total(await self._pages(names))
 
+    async def by_worker(self, names: tuple[str, ...]) -> dict[str, Counters]:
+        """Some series of each worker, by its name in replies. Raises InvalidRunError."""
+        pages = await self._pages(names)
+        return {
+            f"{worker.replica}.{worker.worker}": page
+            for worker, page in zip(self.fleet.workers, pages, strict=True)
+        }
+
     async def statements(self) -> Statements | None:
         """Statements of the fleet's role; None if Postgres does not count them."""
         if not self.fleet.counts_statements:

@@ -20,8 +20,9 @@ from harness.domain.changes import ChangeEvent
 from harness.domain.population import MOCK_MODEL, VirtualKey, make_changes
 from harness.domain.served import WORKER_HEADER
 from harness.errors import InvalidRunError
-from harness.experiment.changes import ChangeMaker, Made
+from harness.experiment.changes import ChangeMaker, Made, News
 from harness.experiment.record import record
+from harness.observe.counters import Counters
 from harness.observe.ledger import reconcile
 from harness.plan.arms import reference_arm
 from harness.plan.plan import PlannedChange, make_plan
@@ -33,6 +34,7 @@ from harness.stack.registry import EMBEDDED, make_stack
 from harness.targets.base import Call, Database, KeyTruth
 from harness.targets.schema.database import LiteLLMDatabase
 from harness.targets.settings import RunSettings
+from tests.observe.build import page, series
 from tests.silence import Silence
 from tests.stack.fakes import FakeTarget
 
@@ -124,7 +126,10 @@ def planned(*, way: str = "api", handler: int = 1) -> list[PlannedChange]:
 
 
 async def made_by(
-    gateway: Gateway, changes: list[PlannedChange], urls: tuple[str, ...] = URLS
+    gateway: Gateway,
+    changes: list[PlannedChange],
+    urls: tuple[str, ...] = URLS,
+    news: News | None = None,
 ) -> tuple[Made, Fleet]:
     spec = FleetSpec("a", gateway, 2, 1, RunSettings(ttl_s=1.0))
     fleet = Fleet(spec, urls, (), (), "", "", None)
@@ -132,7 +137,7 @@ async def made_by(
     async with httpx.AsyncClient(transport=transport) as http:
         told: list[ChangeEvent] = []
         making = ChangeMaker(
-            fleet, changes, http, cast("asyncpg.Connection", None), on_made=told.append
+            fleet, changes, http, cast("asyncpg.Connection", None), told.append, news=news
         )
         await making.begin()
         made = await making.make(time.monotonic())
@@ -151,6 +156,45 @@ def blocks(rows: Rows, status: int = 200, text: str = "") -> Callable[[], httpx.
 def only(made: Made) -> ChangeEvent:
     (event,) = made.events
     return event
+
+
+async def test_the_workers_that_dropped_a_copy_and_those_that_heard_are_of_the_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By what each counted since just before the call: of such an object, and no other."""
+    monkeypatch.setattr("harness.experiment.changes.NEWS_S", 0.0)
+    rows = Rows()
+    pages = {name: Counters() for name in ("0.0", "1.0", "1.1")}
+
+    def counted(kind: str, *events: str) -> Counters:
+        name = "authcache_invalidations_total"
+        return page(*(series(name, 1, event=event, object=kind) for event in events))
+
+    def answer() -> httpx.Response:
+        pages["0.0"] = counted("key", "applied", "sent")
+        pages["1.0"] = counted("key", "applied", "received")
+        pages["1.1"] = counted("team", "applied", "received")
+        return blocks(rows)()
+
+    async def news() -> dict[str, Counters]:
+        return dict(pages)
+
+    gateway = Gateway(rows=rows, answers={"key-block": answer})
+    made, _ = await made_by(gateway, planned()[:1], news=news)
+    assert (only(made).dropped, only(made).told) == (("0.0", "1.0"), ("1.0",))
+    made, _ = await made_by(gateway, planned(way="sql")[:1], news=news)
+    assert (only(made).dropped, only(made).told) == ((), ())
+
+
+async def test_workers_that_cannot_be_asked_leave_a_change_as_it_is() -> None:
+    async def news() -> dict[str, Counters]:
+        raise InvalidRunError("a worker is gone")
+
+    rows = Rows()
+    made, _ = await made_by(
+        Gateway(rows=rows, answers={"key-block": blocks(rows)}), planned()[:1], news=news
+    )
+    assert (only(made).outcome, only(made).dropped) == ("done", ())
 
 
 async def test_a_change_is_a_version_from_its_call_to_its_answer() -> None:

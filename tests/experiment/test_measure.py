@@ -414,8 +414,10 @@ async def test_a_window_of_changes_is_changed_while_it_is_driven(
             return Made([event], {index: version})
 
     @asynccontextmanager
-    async def ready(observer: Any, changes: Any, on_made: Any) -> AsyncIterator[Changed]:
-        assert (observer, changes) == (world, planned)
+    async def ready(
+        observer: Any, changes: Any, on_made: Any, *, news: bool
+    ) -> AsyncIterator[Changed]:
+        assert (observer, changes, news) == (world, planned, True)
         world.events.append("ready to change")
         on_made(event)
         yield Changed()
@@ -466,7 +468,7 @@ async def test_a_driver_that_fails_ends_the_changes_too(
                 ended.set()
 
     @asynccontextmanager
-    async def ready(*_: Any) -> AsyncIterator[Endless]:
+    async def ready(*_: Any, **__: Any) -> AsyncIterator[Endless]:
         yield Endless()
 
     async def started() -> None:
