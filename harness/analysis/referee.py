@@ -14,6 +14,7 @@ are driven alike, say so (`_variance`).
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -481,8 +482,12 @@ def _statements_of(side: Side, wanted: Callable[[str], bool]) -> list[tuple[int,
     ]
 
 
+_READ = re.compile(r"(?:SELECT|WITH) \w+(?: WHERE .*)?")
+
+
 def _is_read(text: str) -> bool:
-    return text.startswith(("SELECT", "WITH"))
+    """Whether a statement, by its shape, reads a table: a lock or a ping has none."""
+    return _READ.fullmatch(text) is not None
 
 
 def _admit_alike(one: VariantResult, other: VariantResult) -> bool:

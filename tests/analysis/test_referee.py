@@ -188,6 +188,18 @@ def test_a_count_must_exceed_three_standard_deviations() -> None:
     assert judged_from(rule, noisy, noisy) == judged_from(rule, noisy, noisy, by_model=True)
 
 
+def test_a_lock_is_no_read() -> None:
+    """1.105.7 takes it with its writes, as often as these happen to be sent."""
+    result = pair()
+    lock = "SELECT pg_advisory_xact_lock(hashtext(?)) IS NULL AS locked"
+    head_windows(result, statements={READ: 120, WRITE: 4 * REQUESTS - 60, lock: 60, "SELECT ?": 60})
+    ruling = ruled(result)
+    assert ruling.word == "same"
+    (reads,) = [x.head for x in ruling.lines if x.rule.label == "statements that read"]
+    assert isinstance(reads, Count)
+    assert reads.events == 4 * 120
+
+
 def test_each_statement_that_reads_has_an_edge_in_each_window() -> None:
     """Most of a release's are of timers: one falls into a window, or just beyond."""
 
