@@ -175,6 +175,21 @@ def test_writes_in_batches_do_not_take_the_power_from_reads() -> None:
     assert ruled(result).word == "same"
 
 
+def test_the_statements_of_a_batch_come_together() -> None:
+    """As counted of two equal trees of 1.105.7: a side sent its spend in 8 batches or in 12."""
+    texts = [f"UPDATE Table{number} WHERE id = ?" for number in range(12)]
+
+    def ruling(of_base: int, of_head: int) -> Ruling:
+        result = pair(rounds=2)
+        for name, n in ((BASE, of_base), (HEAD, of_head)):
+            counts = {READ: 120} | dict.fromkeys(texts, n)
+            change_windows(result, name, statements=counts)
+        return ruled(result)
+
+    assert ruling(8, 12).word == "same"
+    assert ruling(8, 8 + REQUESTS).word == "worse"
+
+
 def test_a_count_must_exceed_three_standard_deviations() -> None:
     (rule,) = [rule for rule in RULES if rule.label == "source reads"]
     one = Count(100, 1000, 100.0)

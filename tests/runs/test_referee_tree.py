@@ -71,6 +71,7 @@ bad_share_max = 0.05
 CONFIG = """
 litellm_settings:
   max_budget: 1000000.0
+  budget_duration: 30d
 """
 """The budget of the whole proxy: LiteLLM then sums up the spend of all keys, again and again."""
 
@@ -239,6 +240,19 @@ def test_a_configuration_is_compared_with_none(old: Upstream, tmp_path: Path) ->
         (one["side"], one["statement"]) for one in ended.ruling["only"]
     }
     assert "my.yaml" in ended.read("proof.md")
+
+
+@long
+def test_a_configuration_that_the_proxy_refuses_ends_with_what_it_said(
+    old: Upstream, tmp_path: Path
+) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text(CONFIG.replace("  budget_duration: 30d\n", ""), encoding="utf-8")
+    words = ("--source", source(old, old.release), "--config", str(config), "--against", "plain")
+    ended = harness(tmp_path, "referee", *words)
+    assert ended.code == 2, ended.output
+    assert "budget_duration is required to use max_budget" in ended.output
+    assert "did not answer within" not in ended.output
 
 
 @long

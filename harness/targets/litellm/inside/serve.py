@@ -52,6 +52,7 @@ _SERVED = SERVED_HEADER.encode()
 _WORKER = WORKER_HEADER.encode()
 
 EXIT_USAGE = 2
+EXIT_NOT_STARTED = 3
 SHUTDOWN_S = 8
 
 
@@ -92,8 +93,10 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             )
         )
         server.run(sockets=list(sockets))
-        if not server.started:
-            sys.exit(3)
+    if not server.started:
+        logging.shutdown()
+        # Not sys.exit: threads that LiteLLM started, and did not stop, would keep the process.
+        os._exit(EXIT_NOT_STARTED)
 
 
 def link_modules(source: Path, folder: Path) -> None:
