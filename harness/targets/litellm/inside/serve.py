@@ -93,10 +93,8 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             )
         )
         server.run(sockets=list(sockets))
-    if not server.started:
-        logging.shutdown()
-        # Not sys.exit: threads that LiteLLM started, and did not stop, would keep the process.
-        os._exit(EXIT_NOT_STARTED)
+        if not server.started:
+            sys.exit(EXIT_NOT_STARTED)
 
 
 def link_modules(source: Path, folder: Path) -> None:
@@ -209,6 +207,11 @@ class Wrapped:
             if message["type"] == "lifespan.startup.complete":
                 await self._instruments.after_startup()
             await send(message)
+            if message["type"] == "lifespan.startup.failed":
+                # uvicorn has logged it. Threads that LiteLLM has started and will not stop would
+                # keep the loop, and so the process, for ever.
+                logging.shutdown()
+                os._exit(EXIT_NOT_STARTED)
 
         return watched
 
