@@ -14,6 +14,7 @@ are driven alike, say so (`_variance`).
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -464,12 +465,15 @@ def _writing(side: Side, other: Side) -> Places:
     """Writes, transactions and the rest; nothing where the sides admit other requests.
 
     Admitted requests are charged. Their writes are sent in batches, as many as happen to be
-    waiting, so that their number has the variance of a Poisson distribution.
+    waiting: the number of batches has the variance of a Poisson distribution, and the statements of
+    a batch come together, so that their standard deviations add up.
     """
     parts = _statements_of(side, lambda text: not _is_read(text))
     if not parts or not _admit_alike(side.variant, other.variant):
         return {}
-    return {ALL: _count(parts, sum(n for n, _ in parts))}
+    sums, _ = _counted(side)
+    variance = sum(math.sqrt(n) for text, n in sums.items() if n > 0 and not _is_read(text)) ** 2
+    return {ALL: _count(parts, variance)}
 
 
 def _statements_of(side: Side, wanted: Callable[[str], bool]) -> list[tuple[int, int]]:
@@ -481,8 +485,12 @@ def _statements_of(side: Side, wanted: Callable[[str], bool]) -> list[tuple[int,
     ]
 
 
+_READ = re.compile(r"(?:SELECT|WITH) \w+(?: WHERE .*)?")
+
+
 def _is_read(text: str) -> bool:
-    return text.startswith(("SELECT", "WITH"))
+    """Whether a statement, by its shape, reads a table: a lock or a ping has none."""
+    return _READ.fullmatch(text) is not None
 
 
 def _admit_alike(one: VariantResult, other: VariantResult) -> bool:

@@ -20,6 +20,7 @@ JOIN pg_database AS d ON d.oid = s.dbid
 WHERE r.rolname = $1 AND d.datname = current_database() AND s.toplevel
 """
 
+_WRITES = re.compile(r"\b(?:INSERT INTO|DELETE FROM|(?<!FOR )UPDATE) ", re.IGNORECASE)
 _SHOWN = 100
 """Characters of a statement that its count goes by."""
 
@@ -83,13 +84,16 @@ def shape(query: str) -> str:
     """A statement by verb, table and WHERE, as ``SELECT LiteLLM_TeamTable WHERE team_id = ?``.
 
     Lists of columns, schemas and quotes are left out, and lists of values are one: they differ
-    from release to release where the statement does not. One without a table goes by its text.
+    from release to release where the statement does not. One without a table goes by its text. The
+    verb of a WITH is that of what it writes, as of one that claims rows with FOR UPDATE.
     """
     text = " ".join(query.replace('"', "").split())
     table = re.search(r"\b(?:FROM|INTO|UPDATE) (?:public\.)?(\w+)", text, re.IGNORECASE)
     if table is None:
         return re.sub(r"\$\d+", "?", text).rstrip(";")[:_SHOWN]
     verb = text.split(maxsplit=1)[0].upper()
+    if verb == "WITH" and (writes := _WRITES.search(text)) is not None:
+        verb = writes[0].split()[0].upper()
     _, _, where = re.sub(r"\(?\$\d+(?: ?, ?\$\d+)*\)?", "?", text).partition(" WHERE ")
     where = re.split(r" (?:ORDER BY|GROUP BY|LIMIT|OFFSET|RETURNING|FOR UPDATE)\b", where)[0]
     where = re.sub(r"\b(?:public\.)?\w+\.(?=\w)", "", where).rstrip(";")

@@ -175,6 +175,21 @@ def test_writes_in_batches_do_not_take_the_power_from_reads() -> None:
     assert ruled(result).word == "same"
 
 
+def test_the_statements_of_a_batch_come_together() -> None:
+    """As counted of two equal trees of 1.105.7: a side sent its spend in 8 batches or in 12."""
+    texts = [f"UPDATE Table{number} WHERE id = ?" for number in range(12)]
+
+    def ruling(of_base: int, of_head: int) -> Ruling:
+        result = pair(rounds=2)
+        for name, n in ((BASE, of_base), (HEAD, of_head)):
+            counts = {READ: 120} | dict.fromkeys(texts, n)
+            change_windows(result, name, statements=counts)
+        return ruled(result)
+
+    assert ruling(8, 12).word == "same"
+    assert ruling(8, 8 + REQUESTS).word == "worse"
+
+
 def test_a_count_must_exceed_three_standard_deviations() -> None:
     (rule,) = [rule for rule in RULES if rule.label == "source reads"]
     one = Count(100, 1000, 100.0)
@@ -186,6 +201,18 @@ def test_a_count_must_exceed_three_standard_deviations() -> None:
     assert judged_from(rule, quiet, uneven) == pytest.approx(3 * 8.0 / 3**0.5)
     noisy = Count(100, 10_000, 10_000.0, ((50, 5000), (50, 5000)))
     assert judged_from(rule, noisy, noisy) == judged_from(rule, noisy, noisy, by_model=True)
+
+
+def test_a_lock_is_no_read() -> None:
+    """1.105.7 takes it with its writes, as often as these happen to be sent."""
+    result = pair()
+    lock = "SELECT pg_advisory_xact_lock(hashtext(?)) IS NULL AS locked"
+    head_windows(result, statements={READ: 120, WRITE: 4 * REQUESTS - 60, lock: 60, "SELECT ?": 60})
+    ruling = ruled(result)
+    assert ruling.word == "same"
+    (reads,) = [x.head for x in ruling.lines if x.rule.label == "statements that read"]
+    assert isinstance(reads, Count)
+    assert reads.events == 4 * 120
 
 
 def test_each_statement_that_reads_has_an_edge_in_each_window() -> None:

@@ -29,6 +29,15 @@ PRISMA = (
         ),
         ('INSERT INTO "LiteLLM_SpendLogs" (a) VALUES ($1)', "INSERT LiteLLM_SpendLogs"),
         ("SELECT v.* FROM x AS v WHERE v.token = $1", "SELECT x WHERE token = ?"),
+        (
+            (
+                'WITH c AS (SELECT s FROM "T" WHERE NOT done LIMIT 32 FOR UPDATE SKIP LOCKED) '
+                'UPDATE "T" AS t SET at = now() FROM c WHERE t.s = c.s'
+            ),
+            "UPDATE T WHERE NOT done",
+        ),
+        ('with c as (select 1) insert into "T" (a) select * from c', "INSERT T"),
+        ('WITH c AS (SELECT s FROM "T" FOR UPDATE OF t) SELECT s FROM c', "WITH T"),
         ("BEGIN;", "BEGIN"),
         ("SELECT $1", "SELECT ?"),
     ],

@@ -70,9 +70,26 @@ bad_share_max = 0.05
 """
 CONFIG = """
 litellm_settings:
-  max_budget: 1000000.0
+  callbacks: hooks.reads
 """
-"""The budget of the whole proxy: LiteLLM then sums up the spend of all keys, again and again."""
+HOOKS = """
+from litellm.integrations.custom_logger import CustomLogger
+
+
+class Reads(CustomLogger):
+    async def async_pre_call_hook(self, *_, **__):
+        from litellm.proxy.proxy_server import prisma_client
+
+        await prisma_client.db.litellm_endusertable.find_unique(where={"user_id": "planted"})
+
+
+reads = Reads()
+"""
+REFUSED = """
+litellm_settings:
+  max_budget: 1000.0
+"""
+"""LiteLLM asks for a budget_duration too, once it has started threads."""
 
 
 @dataclass
@@ -229,16 +246,32 @@ def test_a_side_that_is_too_slow_is_worse(old: Upstream, tmp_path: Path) -> None
 
 
 @long
-def test_a_configuration_is_compared_with_none(old: Upstream, tmp_path: Path) -> None:
+def test_a_configuration_is_compared_with_none(
+    old: Upstream, tmp_path: Path, short: tuple[str, str]
+) -> None:
     config = tmp_path / "my.yaml"
     config.write_text(CONFIG, encoding="utf-8")
+    (tmp_path / "hooks.py").write_text(HOOKS, encoding="utf-8")
     words = ("--source", source(old, old.release), "--config", str(config), "--against", "plain")
-    ended = harness(tmp_path, "referee", *words)
-    assert ended.code in (0, 1), ended.output
-    assert ("head", "SELECT MonthlyGlobalSpend") in {
-        (one["side"], one["statement"]) for one in ended.ruling["only"]
-    }
-    assert "my.yaml" in ended.read("proof.md")
+    ended = harness(tmp_path, "referee", *words, "--keep-callbacks", *short)
+    assert ended.code == 1, ended.output
+    assert [(one["side"], one["statement"]) for one in ended.ruling["only"]] == [
+        ("head", f"SELECT {OTHER_TABLE}")
+    ]
+    assert "with my.yaml" in ended.read("proof.md")
+
+
+@long
+def test_a_configuration_that_the_proxy_refuses_ends_with_what_it_said(
+    old: Upstream, tmp_path: Path, short: tuple[str, str]
+) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text(REFUSED, encoding="utf-8")
+    words = ("--source", source(old, old.release), "--config", str(config), "--against", "plain")
+    ended = harness(tmp_path, "referee", *words, *short)
+    assert ended.code == 2, ended.output
+    assert "budget_duration is required to use max_budget" in ended.output
+    assert "did not answer within" not in ended.output
 
 
 @long

@@ -52,6 +52,7 @@ _SERVED = SERVED_HEADER.encode()
 _WORKER = WORKER_HEADER.encode()
 
 EXIT_USAGE = 2
+EXIT_NOT_STARTED = 3
 SHUTDOWN_S = 8
 
 
@@ -93,7 +94,7 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         )
         server.run(sockets=list(sockets))
         if not server.started:
-            sys.exit(3)
+            sys.exit(EXIT_NOT_STARTED)
 
 
 def link_modules(source: Path, folder: Path) -> None:
@@ -206,6 +207,11 @@ class Wrapped:
             if message["type"] == "lifespan.startup.complete":
                 await self._instruments.after_startup()
             await send(message)
+            if message["type"] == "lifespan.startup.failed":
+                # uvicorn has logged it. Threads that LiteLLM has started and will not stop would
+                # keep the loop, and so the process, for ever.
+                logging.shutdown()
+                os._exit(EXIT_NOT_STARTED)
 
         return watched
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from importlib import metadata
 from typing import Any
@@ -81,3 +82,24 @@ async def test_every_reply_names_its_worker(
     await app(scope, receive, send)
     told = (WORKER_HEADER.encode(), name.encode())
     assert sent[0]["headers"] == [(b"content-type", b"text/plain"), told]
+
+
+async def test_a_start_that_fails_ends_the_process_once_it_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Threads that LiteLLM has started would keep it."""
+    order: list[Any] = []
+    monkeypatch.setattr(os, "_exit", order.append)
+
+    async def inner(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.failed", "message": "budget_duration not set"})
+
+    async def send(message: Any) -> None:
+        order.append(message["message"])
+
+    async def receive() -> Any:
+        return {}
+
+    app = serve.Wrapped(inner, Instruments(SETTINGS), 9400, "0", tells_served=False)
+    await app({"type": "lifespan"}, receive, send)
+    assert order == ["budget_duration not set", serve.EXIT_NOT_STARTED]
