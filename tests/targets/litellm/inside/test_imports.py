@@ -43,6 +43,7 @@ CLOSED = {
     "harness.process.guard",
     "harness.process.waiting",
     "harness.targets",
+    "harness.targets.clock",
     "harness.targets.counters",
     "harness.targets.litellm",
     "harness.targets.metrics",
