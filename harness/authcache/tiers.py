@@ -403,8 +403,10 @@ class RedisTier:
         words = (self._namespace + key, claim, _ms(life_s), *found)
         (answer,) = await self._answers(self._client.send("EVAL", _CLAIM_OVER, 1, *words))
         ran, taken = answer
-        for command in ran:
-            if command != b"set":  # TYPE counts as a read, too
+        # TYPE counts as a read, too. It is always the first: what becomes a claim is named there.
+        self._observer.redis_get("claim" if taken else "script")
+        for command in ran[1:]:
+            if command != b"set":
                 self._observer.redis_get("script")
         self._add_ran({command.decode(): 1 for command in ran})
         return bool(taken)

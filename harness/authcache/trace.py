@@ -68,7 +68,8 @@ class Recorder(Protocol):
         """Redis was asked for one key.
 
         By a GET, for a ``lookup`` or as a ``lease_poll``; by SET NX GET, to look up and ``claim``;
-        or by a GET within a ``script``. A script that stores ends with a SET. A ``spend`` counter
+        or by a GET within a ``script``. A script that stores ends with a SET; one that puts a claim
+        in place of what cannot be read counts its first read as the ``claim``. A ``spend`` counter
         is read by an MGET within a script, the number of the last change (``generation``) by a GET
         within one.
         """

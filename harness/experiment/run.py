@@ -114,7 +114,7 @@ async def run(
         run_dir / SAMPLES,
         run_id=run_dir.name,
         started_at=started.isoformat(timespec="seconds"),
-        notes=[*_notes(recording), calibration_note(known_calibration())],
+        notes=[*_notes(recording), *_calibrated(recording)],
         elapsed_s=recording.elapsed_s,
         complete=recording.complete,
         interrupted=stop.exit_code if recording.interrupted else 0,
@@ -183,3 +183,7 @@ def _notes(recording: Recording) -> list[str]:
     names = {window.variant for window in recording.windows}
     measured = [arm.target for arm in plan.arms if arm.name in names]
     return notes + list(dict.fromkeys(note for target in measured for note in target.notes))
+
+
+def _calibrated(recording: Recording) -> list[str]:
+    return [calibration_note(known_calibration())] if recording.windows else []

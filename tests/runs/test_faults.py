@@ -96,13 +96,13 @@ def test_what_is_broken_is_seen_to_be_broken_and_balances_again_afterwards(tmp_p
 
 
 def test_a_fault_that_takes_no_effect_makes_the_run_invalid(tmp_path: Path) -> None:
-    """Nothing listens for messages in `litellm_1_84`."""
-    scenario = _scenario(tmp_path, "redis-unsubscribe", 1.0, "litellm_1_84")
+    """Nothing is deleted in a run that changes nothing."""
+    scenario = _scenario(tmp_path, "redis-no-del", 1.0, "litellm_1_84")
     runs_dir = tmp_path / "runs"
     ended = harness(runs_dir, "loadtest", "--scenario", scenario, "--runs-dir", str(runs_dir))
     assert ended.code == 4, ended.output
     assert any(
-        f"took no effect in window 01-faults-litellm_1_84: {FAULTS['redis-unsubscribe'].proof}: 0"
+        f"took no effect in window 01-faults-litellm_1_84: {FAULTS['redis-no-del'].proof}: 0"
         in reason
         for reason in ended.result["reasons"]
     )

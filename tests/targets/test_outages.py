@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from harness.authcache.layout import LAYOUTS
 from harness.observe.counters import Counters
 from harness.stack.base import Fleet
 from harness.targets.reference.store import MICRO
@@ -191,7 +192,8 @@ async def test_without_postgres_the_object_that_is_missing_is_named(baseline: Fl
         switches = VARIANTS["recommended"].switches
         async with node(baseline, switches, dsn=through) as one:
             await one.ok(key)
-            cache_key, redis = f"user_id:{key.user_id}", one.worker.cache.redis
+            layout = LAYOUTS[switches.key_layout]
+            cache_key, redis = layout.user(key.user_id or ""), one.worker.cache.redis
             one.worker.cache.memory.delete(cache_key)
             assert redis is not None
             await redis.delete(cache_key)

@@ -37,7 +37,8 @@ async def test_a_task_counts_from_the_answer_to_its_end(requests: Requests) -> N
 async def test_a_task_of_nobodys_request_does_not_count(requests: Requests) -> None:
     tasks = Tasks(requests.guard)
     tasks.install()
-    work = asyncio.create_task(asyncio.Event().wait())
+    # A context without what other tests of this process left in theirs.
+    work = asyncio.create_task(asyncio.Event().wait(), context=Context())
     assert tasks.unfinished() == 0
     work.cancel()
 
