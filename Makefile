@@ -167,7 +167,8 @@ bench: dev ## Measure CPU per request, codecs and start-up
 # without bytecode each process would translate all tests again, and each command that a test starts
 # the whole package: that takes longer than many a test.
 PYTEST := PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest
-PARALLEL := --maxprocesses 4 --dist loadfile
+# The files are sorted by tests/conftest.py, so that whole runs come first and none is left for the end.
+PARALLEL := --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: dev ## Run every test
@@ -175,20 +176,25 @@ test: dev ## Run every test
 
 .PHONY: test-unit
 test-unit: dev ## Run the quick tests, which start no server
-	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration' $(ARGS)
+	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration and not long' $(ARGS)
 
 .PHONY: plants
 plants: dev ## Plant every known fault in real runs: each must be noticed; CONTROLS=20 runs without one
-	@AUTHCACHE_ALL_PLANTS=1 AUTHCACHE_CONTROLS=$(CONTROLS) $(PYTEST) tests/plants \
+	@AUTHCACHE_ALL_PLANTS=1 AUTHCACHE_CONTROLS=$(CONTROLS) $(PYTEST) -m '' tests/plants \
 		tests/targets/litellm/inside/test_unwrapped.py $(ARGS)
 
+.PHONY: test-long
+test-long: dev ## Run the tests of a minute and more, which make test leaves out; SAME=10 equal pairs
+	@AUTHCACHE_SAME=$(SAME) $(PYTEST) -m long $(ARGS)
+
 .PHONY: test-referee
-test-referee: dev ## Run sources and the referee on real releases (minutes); SAME=10 runs of equal sides
-	@AUTHCACHE_SAME=$(SAME) $(PYTEST) tests/runs tests/targets/litellm tests/test_action.py -m referee $(ARGS)
+test-referee: dev ## Of these, sources and the referee on real releases; SAME=10 equal pairs
+	@AUTHCACHE_SAME=$(SAME) $(PYTEST) -m long tests/targets/litellm tests/test_action.py \
+		tests/runs/test_sources.py tests/runs/test_referee_tree.py $(ARGS)
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server
-	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration' --hypothesis-profile default \
+	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration and not long' --hypothesis-profile default \
 		--cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: mutants

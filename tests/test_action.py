@@ -236,7 +236,7 @@ def test_the_install_step_is_one_that_make_knows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.referee
+@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(1800)
 async def test_the_step_runs_the_referee_on_a_pull_request(tmp_path: Path) -> None:

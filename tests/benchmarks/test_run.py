@@ -38,6 +38,7 @@ def bench(folder: Path, *options: str, timeout_s: float = 300.0) -> tuple[int, s
 
 @pytest.mark.integration
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_whole_benchmark(tmp_path: Path) -> None:
     code, output = bench(tmp_path, "--json", "out.json", "--no-bars")
 

@@ -92,7 +92,9 @@ def judge_lateness(faults: list[Fault]) -> bool:
 def runs() -> list[Any]:
     """The runs of `chosen`, those that judge lateness alone."""
     return [
-        pytest.param(faults, id=name, marks=[pytest.mark.alone] * judge_lateness(faults))
+        pytest.param(
+            faults, id=name, marks=[pytest.mark.alone, pytest.mark.long] * judge_lateness(faults)
+        )
         for name, faults in chosen(by_tests=False).items()
     ]
 

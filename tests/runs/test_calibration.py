@@ -11,7 +11,7 @@ import pytest
 from harness.analysis.calibration import FILE, from_json
 from tests.runs.support import ROOT, command, environment, tiny_scenario
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def test_one_pair_of_tiny_windows(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_the_matrix(tmp_path: Path) -> None:
         assert not any(sum(kinds.values()) for kinds in variants[fixed]["let_through"].values())
 
 
+@pytest.mark.long
 def test_without_the_premise_the_issue_account_shows_nothing(tmp_path: Path) -> None:
     ended = _smoke(tmp_path, "--variants", "litellm_1_84,fix_keep_none", "--premise", "off")
     assert ended.code == 0, ended.output
@@ -68,6 +69,7 @@ def test_without_the_premise_the_issue_account_shows_nothing(tmp_path: Path) -> 
         assert result["log_pairs"].get("team") is None
 
 
+@pytest.mark.long
 def test_a_healthy_codec_under_a_broken_name_and_the_reverse_fail(tmp_path: Path) -> None:
     healthy = "litellm_1_84:codec=msgspec,litellm_1_84:key_layout=all_prefixed"
     ended = _smoke(tmp_path, "--override", healthy, "--override", "recommended:codec=exclude_none")
@@ -87,6 +89,7 @@ FORGETS = (
 )
 
 
+@pytest.mark.long
 def test_every_expectation_of_freshness_fails_where_the_cache_is_the_reverse(
     tmp_path: Path,
 ) -> None:

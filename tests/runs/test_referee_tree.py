@@ -1,6 +1,6 @@
 """`harness referee`, `ask` and `git bisect run` on a repository of LiteLLM with known changes.
 
-A short one of each runs with all tests; `make test-referee` runs the others, with the scenario as
+A short one of each runs with `make test`, `make test-referee` runs the others, with the scenario as
 shipped, on two trees of the slowest release that it is sized for.
 """
 
@@ -27,7 +27,7 @@ from tests.silence import Silence
 from tests.targets.litellm.upstream import AUTH, OTHER_TABLE, Upstream, upstream
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(1800)]
-long = pytest.mark.referee
+long = pytest.mark.long
 
 SAME = int(os.environ.get("AUTHCACHE_SAME") or 1)
 """Runs of two equal sides."""
@@ -166,6 +166,7 @@ def source(one: Upstream, commit: str) -> str:
     return f"litellm@{one.repository.folder}#{commit}"
 
 
+@long
 def test_a_read_of_another_table_is_worse_and_named(
     old: Upstream, tmp_path: Path, short: tuple[str, str]
 ) -> None:
@@ -189,6 +190,7 @@ def test_ask_answers_no_of_a_tree_that_reads_on_every_request(
     assert ended.code == 1, ended.output
 
 
+@long
 def test_a_tree_that_does_not_import_ends_with_the_end_of_its_traceback(
     old: Upstream, tmp_path: Path, short: tuple[str, str]
 ) -> None:

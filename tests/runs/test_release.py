@@ -13,6 +13,7 @@ pytestmark = pytest.mark.integration
 RELEASE = "litellm==1.84.0rc1"
 
 
+@pytest.mark.long
 def test_a_release_is_measured_as_a_variant_is(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     short = {"ttl_s": "3.0", "cold_fill": "false", "warmup_ttls": "1"}

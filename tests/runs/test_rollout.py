@@ -64,6 +64,7 @@ def seen(ended: Ended, name: str) -> set[tuple[str, str, str, str]]:
     }
 
 
+@pytest.mark.long
 def test_a_pair_of_each_kind_does_live_what_the_static_matrix_foretells(tmp_path: Path) -> None:
     names = (FAILURE, OTHER_VALUE, SAME, APART)
     scenario = str(
@@ -123,6 +124,7 @@ def test_a_rollout_of_reference_variants_goes_there_and_back(tmp_path: Path) -> 
     assert "rollout.md" in ended.output
 
 
+@pytest.mark.long
 def test_a_mixed_pair_of_releases_reads_each_others_entries(tmp_path: Path) -> None:
     short = {"ttl_s": "3.0", "cold_fill": "false", "warmup_ttls": "1", "shared_id": "1"}
     scenario = str(unhurried("smoke", tmp_path, **short, member_row='"budget"'))

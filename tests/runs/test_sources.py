@@ -13,7 +13,7 @@ from tests.runs.support import harness
 from tests.silence import Silence
 from tests.targets.litellm.upstream import upstream
 
-pytestmark = [pytest.mark.referee, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]
 
 RELEASE = "litellm==1.94.0"
 SECRET = "s3cret-0f-the-user"

@@ -70,7 +70,13 @@ class Ui:
         return population(load_scenario(SCENARIO))
 
 
-@pytest.fixture(scope="module", params=[0, 2], ids=["one process", "master and 2 workers"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(0, id="one process", marks=pytest.mark.long),
+        pytest.param(2, id="master and 2 workers"),
+    ],
+)
 def ui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     port = closed_port()
     options = (

@@ -57,7 +57,7 @@ LACKS = ("litellm-proxy==1.94.0.post1", "certifi>=2999")
 """Of the first the index has nothing (1.110.2 asks for it), of the second no such version."""
 
 
-@pytest.mark.referee
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("index_with_one_more")
 async def test_a_release_whose_requirements_the_index_lacks_runs_relaxed(tmp_path: Path) -> None:

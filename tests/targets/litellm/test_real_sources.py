@@ -306,6 +306,7 @@ async def start_alone(folder: Path, target: Target) -> None:
         await stack.close()
 
 
+@pytest.mark.long
 async def test_any_other_code_is_noticed(
     tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,7 @@ def check_same(did: Did, whole: Did) -> None:
         assert did.counts[name] == pytest.approx(usual, rel=0.2, abs=3), (name, did.counts)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "point",
     sorted(set(HookPoint) - {HookPoint.REQUESTS})
@@ -198,6 +199,7 @@ def test_wrappers_that_fail_change_nothing_and_every_one_is_counted(lab: Lab, wh
     assert set(did.errors) == {(point.value,) for point in HookPoint}
 
 
+@pytest.mark.long
 def test_failures_to_decode_that_are_not_seen_are_not_called_none(lab: Lab, whole: Did) -> None:
     did = lab.did("blind")
     check_same(did, whole)
