@@ -43,6 +43,10 @@ WITHOUT_MESSAGES = "litellm_1_94"
 """It deletes entries; `recommended` has messages for that."""
 
 
+STOPS = ("redis-hang", "postgres-hang", "replica-hang", "replica-clock", "redis-late")
+"""What stays stopped, absent or off its clock, if the guard does not see to it."""
+
+
 def test_every_fault_has_its_steps() -> None:
     assert STEPS.keys() == FAULTS.keys() == EmbeddedStack.breaks
     assert _POISONS.keys() == set(ENTRIES)
@@ -330,7 +334,9 @@ def test_close_in_the_middle_of_a_hang_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.long] * (what not in STOPS)) for what in FAULTS]
+)
 def test_a_harness_that_is_killed_during_a_fault_leaves_nothing(tmp_path: Path, what: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.stack.abandoned", str(tmp_path), what],
