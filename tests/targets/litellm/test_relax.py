@@ -189,6 +189,7 @@ def test_litellm_itself_and_what_is_no_package_cannot_be_relaxed(name: str, reas
     [
         (("loadtest", "--variants", NAME, "--relax", "certifi,litellm"), "cannot be relaxed"),
         (("history", "--releases", "1.210.3", "--relax", "a==1"), "names no package"),
+        (("loadtest", "--variants", "litellm==1.94.0", "--relax", "certifi"), "changes nothing"),
         (("releases", "install", "1.210.3", "--relax", "litellm"), "cannot be relaxed"),
         (("releases", "install", "1.107.1", "--relax", "certifi"), "compromised"),
         (("loadtest", "--variants", "recommended", "--relax", "certifi"), "no release takes part"),
