@@ -194,7 +194,7 @@ test-referee: dev ## Of these, sources and the referee on real releases; SAME=10
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server
-	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration and not long' --hypothesis-profile default \
+	@$(PYTEST) -n logical $(PARALLEL) -m 'not integration and not long' --hypothesis-profile thorough \
 		--cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: mutants

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from harness.process import guard
 from harness.process.groups import default_signals
@@ -22,9 +22,15 @@ from harness.process.guard_link import GuardLink
 
 _LINK = pytest.StashKey[GuardLink]()
 
-# Most strategies here are small. `make coverage`, and so CI, draws Hypothesis's own 100 examples:
-# an option of pytest goes before this. No deadline, which a busy machine misses.
-settings.register_profile("quick", max_examples=40, deadline=None)
+# Most strategies here are small. `make coverage`, and so CI, draws Hypothesis's own 100 examples by
+# an option of pytest, which goes before this. No judgement by time, in which a busy machine fails.
+for _name, _examples in (("quick", 40), ("thorough", 100)):
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile("quick")
 
 
