@@ -171,7 +171,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= exec $(BIN)/pytest
 PARALLEL := --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
-test: dev ## Run every test
+test: dev ## Run the tests, but those of a minute and more
 	@$(PYTEST) -n auto $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit

@@ -163,21 +163,26 @@ def chosen_variants(
         if name not in {*known, *short} and not kind_of(name).known(name):
             raise UnknownNameError("variant in [[expect]]", name, known)
     others = configured(chosen_others)
-    relaxed = {name: kind_of_choice(one).relax(one, relax) for name, one in others.items()}
-    if relax and not others:
+    if relax:
+        others = _relaxed(others, relax)
+    chosen = {variant.name: variant for variant in pick(known, names, besides=others)}
+    return [others.get(name) or chosen[name] for name in names]
+
+
+def _relaxed(others: dict[str, Choice], relax: tuple[str, ...]) -> dict[str, Choice]:
+    """Those with packages relaxed. Raises UsageError where that changes none of them."""
+    if not others:
         raise UsageError(
             f"--relax [{', '.join(relax)}] is about packages that a release requires, and no "
             "release takes part. Leave it out, or name one as litellm==X."
         )
-    if relax and relaxed == others:
+    relaxed = {name: kind_of_choice(one).relax(one, relax) for name, one in others.items()}
+    if relaxed == others:
         raise UsageError(
             f"--relax [{', '.join(relax)}] changes nothing: the pins of [{', '.join(others)}] are "
             "recorded, and are installed as they are. Leave it out."
         )
-    if relax:
-        others = relaxed
-    chosen = {variant.name: variant for variant in pick(known, names, besides=others)}
-    return [others.get(name) or chosen[name] for name in names]
+    return relaxed
 
 
 def apply_overrides(
