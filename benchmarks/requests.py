@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from benchmarks.arms import BODY, CONNECTIONS, MeasuredServer, fleet_spec
 from benchmarks.client import Job, Shot
 from benchmarks.load import aim
@@ -18,6 +16,7 @@ from benchmarks.step import CPU, Figures
 from harness.domain.series import CHAT_ROUTE, LOOKUPS, PENDING, READS
 from harness.errors import InvalidRunError
 from harness.observe.counters import Counters
+from harness.process.loopback import local_http
 from harness.process.waiting import wait_until
 from harness.stack.base import Fleet, ProcessStack
 
@@ -126,7 +125,7 @@ class RequestStep:
             counters = Counters.parse(reply.raise_for_status().text)
             return None if counters.sum(PENDING) else counters
 
-        async with httpx.AsyncClient(trust_env=False, timeout=_QUIET_TIMEOUT_S) as http:
+        async with local_http(timeout=_QUIET_TIMEOUT_S) as http:
             counters = await wait_until(at_rest, _QUIET_TIMEOUT_S)
         if counters is None:
             raise InvalidRunError(

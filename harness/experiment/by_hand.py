@@ -40,6 +40,7 @@ from harness.experiment.changes import ready_to_change
 from harness.exporter.serving import serve
 from harness.observe.snapshots import Observer, watch
 from harness.plan.plan import PlannedChange, RunPlan
+from harness.process.loopback import local_http
 from harness.process.waiting import gather_all, wait_until
 from harness.stack.base import Fleet
 from harness.targets.base import KeyTruth
@@ -341,9 +342,7 @@ async def live_changes(plan: RunPlan, fleets: Sequence[Fleet]) -> AsyncIterator[
     async with contextlib.AsyncExitStack() as stack:
         observers = [await stack.enter_async_context(watch(fleet)) for fleet in fleets]
         limits = httpx.Limits(max_connections=None)
-        http = await stack.enter_async_context(
-            httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits, trust_env=False)
-        )
+        http = await stack.enter_async_context(local_http(timeout=_TIMEOUT_S, limits=limits))
         path = f"/{secrets.token_urlsafe(16)}"
         changes = LiveChanges(plan, observers, http, path)
         yield await stack.enter_async_context(serve(changes)) + path

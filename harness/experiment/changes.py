@@ -26,6 +26,7 @@ from harness.errors import InvalidRunError
 from harness.observe.counters import Counters
 from harness.observe.snapshots import Observer
 from harness.plan.plan import PlannedChange
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet
 from harness.targets.base import Call, KeyTruth
 
@@ -283,7 +284,7 @@ async def ready_to_change(
     # A connection that lay idle in the window's lead must still be open.
     limits = httpx.Limits(keepalive_expiry=None)
     timeout_s = CALL_TIMEOUT_S
-    async with httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=False) as http:
+    async with local_http(timeout=timeout_s, limits=limits) as http:
         asked = functools.partial(observer.by_worker, (INVALIDATIONS,)) if news else None
         changes = ChangeMaker(observer.fleet, planned, http, observer.postgres, on_made, news=asked)
         try:

@@ -35,6 +35,7 @@ from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Observer
 from harness.plan.commands import commands
 from harness.plan.plan import RolloutPlan, Slot
+from harness.process.loopback import local_http
 from harness.process.waiting import wait_until
 from harness.targets.base import Call, Target
 
@@ -164,7 +165,7 @@ class Rolling:
         """A check of the last replica of each variant, which was replaced last."""
         replicas = {name: index for index, name in enumerate(target.members)}
         seed = self.windows.plan.scenario.seed * 1_000_003 + slot.number * 1_000
-        async with httpx.AsyncClient(timeout=_CALL_S, trust_env=False) as http:
+        async with local_http(timeout=_CALL_S) as http:
             return {
                 name: await self._check(http, observer, index, seed + index)
                 for name, index in replicas.items()

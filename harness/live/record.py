@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import asyncpg
-import httpx
 from redis.asyncio import Redis
 
 from harness.analysis.recorded import write_corpus
@@ -21,6 +20,7 @@ from harness.domain.series import CHAT_ROUTE
 from harness.errors import SetupError, UsageError
 from harness.live.keep import FleetRequest, fleets_up
 from harness.observe.snapshots import watch
+from harness.process.loopback import local_http
 from harness.process.waiting import while_alive
 
 TTL_S = 300.0
@@ -101,7 +101,7 @@ async def _enrich(postgres: asyncpg.Connection, keys: Sequence[VirtualKey]) -> N
 
 async def _send(url: str, keys: Sequence[VirtualKey], model: str) -> None:
     body = chat_request(model, "hello", 1)
-    async with httpx.AsyncClient(timeout=60.0, trust_env=False) as http:
+    async with local_http(timeout=60.0) as http:
         for key in keys:
             for _ in range(REQUESTS):
                 reply = await http.post(

@@ -24,6 +24,7 @@ from harness.live.keep import (
 )
 from harness.live.web_form import form_settings
 from harness.plan.plan import RunPlan
+from harness.process.loopback import local_http
 from harness.process.processes import Command, Process, first_end
 from harness.process.sockets import LOOPBACK, free_port
 from harness.process.stop import Stop
@@ -123,7 +124,7 @@ def _environment(kept: HeldFleets) -> dict[str, str]:
 async def _until_ready(url: str, web: WebUi, processes: Sequence[Process], stop: Stop) -> None:
     """Wait until the web UI answers and every worker has joined. Raises SetupError."""
     local = url if web.host not in ("0.0.0.0", "::") else f"http://{LOOPBACK}:{web.port}"
-    async with httpx.AsyncClient(base_url=local, timeout=5.0, trust_env=False) as http:
+    async with local_http(base_url=local, timeout=5.0) as http:
 
         async def ready() -> bool:
             for process in processes:

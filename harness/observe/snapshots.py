@@ -24,6 +24,7 @@ from harness.errors import InvalidRunError, NotQuiescentError
 from harness.observe.counters import Counters
 from harness.observe.postgres import Statements, role_of, statement_counts
 from harness.process.groups import to_the_end
+from harness.process.loopback import local_http
 from harness.process.waiting import wait_until
 from harness.stack.base import Fleet
 
@@ -255,7 +256,7 @@ class Observer:
 async def watch(fleet: Fleet) -> AsyncIterator[Observer]:
     """An observer with its own connections to a fleet's workers and servers."""
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, trust_env=False))
+        http = await stack.enter_async_context(local_http(timeout=10.0))
         redis: Redis | None = None
         if fleet.redis_url is not None:
             redis = Redis.from_url(fleet.redis_url)

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-
 from harness.errors import SetupError
+from harness.process.loopback import local_http
 from harness.process.processes import Command, Process
 from harness.process.sockets import free_port
 from harness.process.waiting import wait_until
@@ -99,7 +98,7 @@ async def recording(
         server_command(binary, folder, port, log_file, title=f"Run {run_dir.name}")
     )
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
+        async with local_http(timeout=TIMEOUT_S) as http:
             api = PrometheusApi(f"http://{HOST}:{port}", http)
             await wait_ready(api, process.ended, process.exit_report)
             await _scraped(api, len(workers), note)

@@ -19,12 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
-import httpx
-
 from harness.domain.series import READS
 from harness.errors import SetupError, UsageError
 from harness.process import groups
 from harness.process.guard_link import GuardLink
+from harness.process.loopback import local_http
 from harness.process.processes import Process, Processes
 from harness.process.sockets import free_port
 from harness.process.waiting import wait_until
@@ -111,7 +110,7 @@ async def reopened(run_dir: Path, port: int | None = None) -> AsyncIterator[Open
             process = processes.spawn(
                 server_command(binary, folder, chosen, log_file, title=f"Run {run_dir.name}")
             )
-            async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
+            async with local_http(timeout=TIMEOUT_S) as http:
                 api = PrometheusApi(f"http://{HOST}:{chosen}", http)
                 await wait_ready(api, process.ended, process.exit_report)
                 start, end = await _extent(api, folder / DATA_FOLDER)

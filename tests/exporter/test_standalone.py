@@ -23,6 +23,7 @@ from harness.observe.postgres import role_of
 from harness.observe.snapshots import Observer, watch
 from harness.plan.arms import reference_arm
 from harness.plan.plan import make_plan
+from harness.process.loopback import local_http
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
@@ -39,7 +40,7 @@ async def observer(tmp_path: Path) -> AsyncIterator[Observer]:
     try:
         await stack.open()
         fleet = await stack.start(plan.fleet(plan.arms[0]))
-        async with watch(fleet) as observer, httpx.AsyncClient(trust_env=False) as http:
+        async with watch(fleet) as observer, local_http() as http:
             await fleet.spec.target.database.seed(observer.postgres, plan.keys)
             for key in plan.keys:
                 for url in fleet.replica_urls:
@@ -98,7 +99,7 @@ async def test_what_it_shows_is_what_the_harness_sees(tmp_path: Path, observer: 
     with _exporter(_config(tmp_path, observer.fleet)) as (url, process):
         # An observer sees the fleet at rest; the exporter sees it after that, still at rest.
         snapshot = await observer.at_rest()
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        async with local_http(timeout=30) as http:
             page = await _with_both_up(http, url)
             pages = (await http.get(f"{url}/snapshots")).json()["fleets"][observer.fleet.name]
             rows = (await http.get(f"{url}/workers")).json()["fleets"][observer.fleet.name]
@@ -182,7 +183,7 @@ async def _until_up(reader: ServerReader) -> Counters:
 async def test_scraping_an_idle_fleet_moves_no_counter(tmp_path: Path, observer: Observer) -> None:
     with _exporter(_config(tmp_path, observer.fleet)) as (url, _):
         await observer.at_rest()
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        async with local_http(timeout=30) as http:
             first = await _with_both_up(http, url)
             for _ in range(3):
                 again = await _with_both_up(http, url)

@@ -148,6 +148,7 @@ def test_what_quiet_runs_prove() -> None:
     assert proved(0, 20) == said
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600 * CONTROLS)
 def test_nothing_is_noticed_where_nothing_is_planted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -37,7 +37,7 @@ def test_what_keeps_entries_alive_is_over_its_promise_and_what_tells_all_is_not(
     ended = harness(
         runs_dir,
         *("clock", "--variants", "litellm_1_84,recommended", "--runs-dir", str(runs_dir)),
-        *("--only", "key-block,team-block,key-new", "--ttl-s", "2", "--strict"),
+        *("--only", "key-block,team-block,key-new", "--ttl-s", "1", "--strict"),
     )
     assert ended.code == 1, ended.output
     assert ended.result["verdict"] == "observed"

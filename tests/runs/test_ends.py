@@ -95,9 +95,14 @@ def test_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
 def test_a_run_passes_and_its_report_is_made_again(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     scenario = str(tiny_scenario(tmp_path, window_ttls=3))
-    first = harness(runs_dir, "loadtest", "--scenario", scenario, "--runs-dir", str(runs_dir))
+    words = ("--scenario", scenario, "--prometheus", "off", "--runs-dir", str(runs_dir))
+    first = harness(runs_dir, "loadtest", *words)
     assert first.code == 0, first.output
     assert first.result["ledger"]["balanced"] is True
+    assert not (runs_dir / "latest" / "prometheus").exists()
+    assert any("switched off" in note for note in first.result["notes"])
+    manifest = json.loads((runs_dir / "latest" / "manifest.json").read_text())
+    assert "switched off" in manifest["servers"]["prometheus"]
     statuses = {e["status"] for e in first.result["ledger"]["equations"]}
     assert statuses == {"balanced"}
     page = runs_dir / "latest" / "report.html"

@@ -60,7 +60,6 @@ def _windows(runs_dir: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.long
 def test_what_is_broken_is_seen_to_be_broken_and_balances_again_afterwards(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     ended = harness(runs_dir, "loadtest", "--scenario", "faults-smoke", "--runs-dir", str(runs_dir))

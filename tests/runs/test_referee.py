@@ -36,8 +36,8 @@ def test_a_head_that_reads_on_every_request_is_worse(tmp_path: Path) -> None:
     assert all((latest / name).is_file() for name in verdict["files"])
 
 
-@pytest.mark.parametrize(("question", "code"), [("user is healthy", 0), ("user is broken", 1)])
-def test_ask_answers(tmp_path: Path, question: str, code: int) -> None:
+def test_ask_answers(tmp_path: Path) -> None:
     scenario = str(tiny_scenario(tmp_path))
-    done = harness(tmp_path, "ask", "--source", "recommended", question, "--scenario", scenario)
-    assert done.returncode == code, done.stdout + done.stderr
+    words = ("--source", "recommended", "user is healthy", "--scenario", scenario)
+    done = harness(tmp_path, "ask", *words)
+    assert done.returncode == 0, done.stdout + done.stderr

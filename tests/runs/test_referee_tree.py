@@ -12,7 +12,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ from tests.runs.support import ROOT, environment
 from tests.silence import Silence
 from tests.targets.litellm.upstream import AUTH, OTHER_TABLE, Upstream, upstream
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(1800)]
-long = pytest.mark.long
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 SAME = int(os.environ.get("AUTHCACHE_SAME") or 1)
 """Runs of two equal sides."""
@@ -90,6 +89,12 @@ litellm_settings:
   max_budget: 1000.0
 """
 """LiteLLM asks for a budget_duration too, once it has started threads."""
+
+
+def long(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test whose load is open: it judges lateness, too."""
+    marked: Callable[..., None] = pytest.mark.long(pytest.mark.alone(test))
+    return marked
 
 
 @dataclass

@@ -25,6 +25,7 @@ from harness.domain.population import VirtualKey
 from harness.domain.series import REDIS_SENT
 from harness.errors import InvalidRunError, SetupError, UsageError
 from harness.observe.counters import Counters
+from harness.process.loopback import local_http
 from harness.process.sockets import listen
 from harness.process.waiting import wait_until
 from harness.stack.base import Breaker, Fleet, FleetSpec, Servers
@@ -102,13 +103,13 @@ async def ask(http: httpx.AsyncClient, fleet: Fleet, replica: int, key: VirtualK
 async def drive(fleet: Fleet, keys: list[VirtualKey], timeout_s: float) -> list[int]:
     """Ask for each key, one replica after the other."""
     replicas = itertools.cycle(range(fleet.spec.replicas))
-    async with httpx.AsyncClient(trust_env=False, timeout=timeout_s) as http:
+    async with local_http(timeout=timeout_s) as http:
         return await asyncio.gather(*(ask(http, fleet, next(replicas), key) for key in keys))
 
 
 async def change(fleet: Fleet, keys: list[VirtualKey]) -> None:
     """Change a limit of each key through one replica."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as http:
+    async with local_http(timeout=5.0) as http:
         for key in keys:
             call = fleet.spec.target.call("key-limits", key, 1)
             assert call is not None
@@ -142,7 +143,7 @@ async def settings_of(fleet: Fleet) -> dict[str, Any]:
 
 async def sent(fleet: Fleet) -> list[float]:
     """Commands that each worker has sent to Redis."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as http:
+    async with local_http(timeout=5.0) as http:
         pages = [(await http.get(worker.metrics_url)).text for worker in fleet.workers]
     return [Counters.parse(page).sum(REDIS_SENT) for page in pages]
 
@@ -271,7 +272,7 @@ async def test_a_replica_is_replaced_on_its_ports_and_is_no_death(stack: Embedde
     async with watched(stack):
         await stack.replace_replica(fleet, 0, how="kill")
         await stack.replace_replica(fleet, 1, target=other, how="term")
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with local_http() as http:
             for url in (*fleet.replica_urls, *(one.metrics_url for one in fleet.workers)):
                 assert (await http.get(url)).status_code == 200
 

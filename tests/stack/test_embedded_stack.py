@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from harness.errors import SetupError
+from harness.process.loopback import local_http
 from harness.process.processes import Process
 from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet, Stack
@@ -57,7 +58,7 @@ async def test_is_a_stack(tmp_path: Path) -> None:
 async def test_every_replica_and_every_worker_answers(stack: EmbeddedStack) -> None:
     first, second = await two_fleets(stack)
 
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with local_http() as client:
         for url in (*first.replica_urls, *second.replica_urls):
             assert (await client.get(f"{url}/health/readiness")).status_code == 200
         answers = [(await client.get(one.metrics_url)).text for one in first.workers]
@@ -81,7 +82,7 @@ async def test_a_replica_gets_a_minimal_environment(
     monkeypatch.setenv("OPENAI_API_KEY", "secret of the caller")
     fleet = await stack.start(spec("one"))
 
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with local_http() as client:
         names = (await client.get(fleet.replica_urls[0])).text.split()
 
     assert "FAKE" in names

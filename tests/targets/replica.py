@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from harness.process.loopback import local_http
 from harness.process.sockets import replica_sockets, url
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.settings import SETTINGS_VARIABLE
@@ -80,7 +81,7 @@ async def replica(
         )
     # No connection is kept: with several workers each request goes to whoever takes it.
     limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, limits=limits) as http:
+    async with local_http(timeout=PATIENCE_S, limits=limits) as http:
         one = Replica(process, base, pages, log, http)
         try:
             await one.becomes_ready()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
 from harness.domain.population import VirtualKey
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet
 from tests.targets.chat import HELLO, Call, Make, chat
 from tests.targets.world import MODEL, execute, one_key
@@ -112,7 +112,7 @@ async def test_a_request_that_cannot_be_served(
 )
 async def test_a_body_that_no_client_sends(fleet: Fleet, content: bytes) -> None:
     key = await one_key(fleet.dsn, "user")
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with local_http() as http:
         answer = await http.post(
             f"{fleet.replica_urls[0]}/v1/chat/completions",
             headers={"authorization": f"Bearer {key.secret}"},
@@ -161,7 +161,7 @@ async def test_a_key_that_opens_no_door(
     ids=["none", "another scheme", "empty", "no sk-"],
 )
 async def test_no_key_at_all(fleet: Fleet, headers: dict[str, str]) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with local_http() as http:
         answer = await http.post(
             f"{fleet.replica_urls[0]}/v1/chat/completions",
             headers=headers,

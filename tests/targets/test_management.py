@@ -25,6 +25,7 @@ from harness.domain.changes import ACTIONS
 from harness.domain.population import VirtualKey
 from harness.domain.served import WORKER_HEADER
 from harness.observe.postgres import role_of, statement_counts
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet
 from harness.targets.base import KeyTruth
 from harness.targets.reference import store
@@ -590,7 +591,7 @@ async def test_every_reply_names_its_worker(baseline: Fleet) -> None:
     chats, hello = f"{url}/v1/chat/completions", [{"role": "user", "content": "hello"}]
     seen: set[str] = set()
     limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(trust_env=False, timeout=60.0, limits=limits) as http:
+    async with local_http(timeout=60.0, limits=limits) as http:
 
         async def ask(path: str, secret: str, **body: Any) -> int:
             headers = {"authorization": f"Bearer {secret}"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
 from harness.domain.served import COST_HEADER
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet
 from tests.targets.chat import HELLO, Make, chat
 from tests.targets.world import MODEL, one_key
@@ -50,7 +50,7 @@ async def test_a_stream_says_the_same(fleet: Fleet, client: Make) -> None:
 
 async def test_a_stream_ends_with_done(fleet: Fleet) -> None:
     key = await one_key(fleet.dsn, "user")
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with local_http() as http:
         answer = await http.post(
             f"{fleet.replica_urls[0]}/v1/chat/completions",
             headers={"authorization": f"Bearer {key.secret}"},

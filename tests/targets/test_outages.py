@@ -14,6 +14,7 @@ import pytest
 
 from harness.authcache.layout import LAYOUTS
 from harness.observe.counters import Counters
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet
 from harness.targets.reference.store import MICRO
 from tests.targets.chat import chat
@@ -37,7 +38,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 async def page(url: str) -> Counters:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with local_http() as http:
         return Counters.parse((await http.get(url)).text)
 
 
@@ -50,7 +51,7 @@ async def test_no_caller_notices_that_redis_has_died(servers: Servers, variant: 
     body = {"model": "mock-model", "messages": [{"role": "user", "content": "hello"}]}
     (pid,) = servers.pids(f"redis:{name}")
 
-    async with httpx.AsyncClient(trust_env=False, timeout=60.0) as http:
+    async with local_http(timeout=60.0) as http:
 
         async def statuses() -> set[int]:
             secrets = [key.secret for several in keys.values() for key in several]
@@ -90,7 +91,7 @@ async def test_a_budget_is_no_budget_without_bound_when_redis_has_died(
     (pid,) = servers.pids(f"redis:{name}")
     # No connection is kept: both workers get requests.
     limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(trust_env=False, timeout=60.0, limits=limits) as http:
+    async with local_http(timeout=60.0, limits=limits) as http:
 
         async def replies(requests: int) -> int:
             headers = {"authorization": f"Bearer {key.secret}"}

@@ -17,6 +17,7 @@ from harness.exporter.servers import FleetServers
 from harness.exporter.serving import serve
 from harness.exporter.state import RunState
 from harness.exporter.workers import Listed
+from harness.process.loopback import local_http
 from tests.load.replica import FakeReplica, closed_port
 from tests.load.test_locustfile import TIMEOUT_S, locust, until_up
 from tests.ui.pages import text
@@ -67,9 +68,7 @@ async def under_load(keys_file: Path, snapshots: str) -> AsyncIterator[httpx.Asy
             AUTHCACHE_KEYS=str(keys_file),
             AUTHCACHE_SNAPSHOTS=snapshots,
         ),
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=TIMEOUT_S
-        ) as browser,
+        local_http(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as browser,
     ):
         await asyncio.wait_for(until_up(browser), TIMEOUT_S)
         form = {"user_count": "2", "spawn_rate": "2", "mix": "team=1", "rate": "5"}

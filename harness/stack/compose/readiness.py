@@ -11,6 +11,7 @@ import httpx
 
 from harness.domain.series import CHAT_ROUTE, PENDING
 from harness.errors import SetupError
+from harness.process.loopback import local_http
 from harness.process.waiting import gather_all, wait_until
 from harness.stack.base import WorkerAddress
 from harness.stack.compose import balancer
@@ -56,7 +57,7 @@ async def answered(project: Project, name: str, services: Sequence[str], url: st
     Raises:
         SetupError: it does not answer, or a container ended.
     """
-    async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
+    async with local_http(timeout=10.0) as http:
         there = await while_running(project, services, _answers(http, url))
     if not there:
         raise SetupError(
@@ -85,7 +86,7 @@ async def joined(project: Project, services: Sequence[str], url: str, workers: i
             counted = int(reply.json()["worker_count"])
         return counted == workers
 
-    async with httpx.AsyncClient(base_url=url, timeout=10.0, trust_env=False) as http:
+    async with local_http(base_url=url, timeout=10.0) as http:
         counting = wait_until(all_counted, READY_S, poll_s=_POLL_S)
         if not await while_running(project, services, counting):
             raise SetupError(
@@ -119,7 +120,7 @@ async def balanced(place: FleetPlace) -> None:
     """Wait until HAProxy has every replica up and knows no other. Raises SetupError."""
     stats = place.stats_url
     wanted = place.spec.replicas
-    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
+    async with local_http(timeout=5.0) as http:
         up = await balancer.wait_for(http, stats, wanted, READY_S)
     if up != wanted:
         raise SetupError(
@@ -138,7 +139,7 @@ async def _first_requests(place: FleetPlace) -> None:
     body = {"model": "none", "messages": [{"role": "user", "content": "ping"}]}
     headers = {"Authorization": "Bearer sk-nobody-has-this-key"}
     times = 2 * place.spec.replicas * place.spec.workers
-    async with httpx.AsyncClient(timeout=30.0, trust_env=False) as http:
+    async with local_http(timeout=30.0) as http:
         for _ in range(times):
             # Any answer will do: the load shows whether replicas work.
             with contextlib.suppress(httpx.TransportError):
@@ -154,7 +155,7 @@ async def _workers(place: FleetPlace, exporter: str) -> tuple[WorkerAddress, ...
         found = await _listed(http, exporter, place.spec.name)
         return len(found) == wanted
 
-    async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
+    async with local_http(timeout=10.0) as http:
         if not await wait_until(all_listed, READY_S, poll_s=_POLL_S):
             raise SetupError(
                 f"The exporter shows [{len(found)}] workers of the fleet [{place.spec.name}] "

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness.domain.series import ORIGIN_INFO
 from harness.errors import InvalidRunError, SetupError
+from harness.process.loopback import local_http
 from harness.process.processes import Process
 from harness.process.sockets import free_port
 from harness.process.waiting import gather_all, wait_until
@@ -47,9 +48,7 @@ async def wait_until_ready(
         await _ready(client, process, url)
         waiting.remove((process, url))
 
-    async with httpx.AsyncClient(
-        timeout=_REQUEST_TIMEOUT_S, limits=limits, trust_env=False
-    ) as client:
+    async with local_http(timeout=_REQUEST_TIMEOUT_S, limits=limits) as client:
         try:
             async with asyncio.timeout(timeout_s):
                 await gather_all(*(answered(process, url) for process, url in urls))
@@ -73,7 +72,7 @@ async def check_origins(fleet: str, pages: Sequence[str], origin: Origin) -> Non
     Raises:
         InvalidRunError: One reports nothing, or something else.
     """
-    async with httpx.AsyncClient(timeout=_REQUEST_TIMEOUT_S, trust_env=False) as client:
+    async with local_http(timeout=_REQUEST_TIMEOUT_S) as client:
         replies = await gather_all(
             *(client.get(url, params={"name[]": ORIGIN_INFO}) for url in pages)
         )

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-import httpx
 import psutil
 import pytest
 
@@ -18,6 +17,7 @@ from harness.domain.changes import ACTIONS
 from harness.domain.population import MOCK_MODEL, make_changes
 from harness.domain.served import WORKER_HEADER
 from harness.observe.snapshots import watch
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet, FleetSpec
 from harness.targets.base import KeyTruth
 from harness.targets.litellm.install import ensure_environment
@@ -67,9 +67,7 @@ async def test_a_management_call_has_its_effect(fleet: Fleet, action: str) -> No
         await target.database.seed(postgres, keys)
         async with (
             watch(fleet) as observer,
-            httpx.AsyncClient(
-                base_url=fleet.replica_urls[0], timeout=60.0, trust_env=False
-            ) as http,
+            local_http(base_url=fleet.replica_urls[0], timeout=60.0) as http,
         ):
             before, start = await truth(), await observer.at_rest(60.0)
             answer = await http.request(
@@ -100,7 +98,7 @@ async def test_a_management_call_has_its_effect(fleet: Fleet, action: str) -> No
 
 
 async def test_without_the_master_key_nothing_is_changed(fleet: Fleet) -> None:
-    async with httpx.AsyncClient(base_url=fleet.replica_urls[0], trust_env=False) as http:
+    async with local_http(base_url=fleet.replica_urls[0]) as http:
         for headers in ({}, {"authorization": "Bearer sk-another"}):
             answer = await http.post("/key/block", json={"key": "sk-x"}, headers=headers)
             assert answer.status_code in (401, 403), answer.text

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import httpx
 import pytest
 
 from harness.errors import SetupError
+from harness.process.loopback import local_http
 from harness.stack.base import FleetSpec
 from harness.targets.litellm import environment as environments
 from harness.targets.litellm.environment import installed
@@ -79,7 +79,7 @@ async def test_a_release_whose_requirements_the_index_lacks_runs_relaxed(tmp_pat
         body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
         headers = {"authorization": f"Bearer {key.secret}"}
         url = f"{fleet.replica_urls[0]}/v1/chat/completions"
-        async with httpx.AsyncClient(timeout=60.0, trust_env=False) as http:
+        async with local_http(timeout=60.0) as http:
             assert (await http.post(url, json=body, headers=headers)).status_code == 200
 
 

@@ -24,6 +24,7 @@ from harness.domain.served import WORKER_HEADER
 from harness.errors import InvalidRunError, SetupError
 from harness.observe.snapshots import watch
 from harness.process.guard import TOKEN_VARIABLE
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import Target
@@ -191,14 +192,14 @@ def wheel_name(world: World) -> str:
 
 
 async def planted(fleet: Fleet) -> str | None:
-    async with httpx.AsyncClient(timeout=60.0, trust_env=False) as http:
+    async with local_http(timeout=60.0) as http:
         answer = await http.get(f"{fleet.replica_urls[0]}/health/planted")
     return answer.text if answer.status_code == 200 else None
 
 
 async def ask(fleet: Fleet, key: str, model: str = MODEL) -> httpx.Response:
     body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-    async with httpx.AsyncClient(timeout=60.0, trust_env=False) as http:
+    async with local_http(timeout=60.0) as http:
         return await http.post(
             f"{fleet.replica_urls[0]}/v1/chat/completions",
             json=body,

@@ -13,6 +13,7 @@ from harness.authcache.words import ObjectKind
 from harness.domain.population import VirtualKey
 from harness.observe.counters import Counters
 from harness.observe.snapshots import Observer, Snapshot, watch
+from harness.process.loopback import local_http
 from harness.stack.base import Fleet, FleetSpec
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.releases import parse_release
@@ -70,7 +71,7 @@ class Release:
         """Some requests of one key, between snapshots at rest. Both workers are warm before."""
         # The kernel chooses the worker; in thirty requests of connections of their own both come.
         for _ in range(30):
-            async with httpx.AsyncClient(timeout=60.0, trust_env=False) as http:
+            async with local_http(timeout=60.0) as http:
                 await Release(self.fleet, self.observer, http).chat(key)
         before = await self.observer.at_rest(60.0)
         answers = []
@@ -125,7 +126,7 @@ class Measured:
 async def release(release_fleet: Fleet) -> AsyncIterator[Release]:
     async with (
         watch(release_fleet) as observer,
-        httpx.AsyncClient(timeout=60.0, trust_env=False) as http,
+        local_http(timeout=60.0) as http,
     ):
         yield Release(release_fleet, observer, http)
 

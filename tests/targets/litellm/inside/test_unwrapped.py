@@ -22,6 +22,7 @@ from harness.domain.population import VirtualKey
 from harness.domain.series import PENDING, HookPoint
 from harness.observe.counters import Counters
 from harness.observe.snapshots import Observer, watch
+from harness.process.loopback import local_http
 from harness.stack.base import FleetSpec
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import ProcessSpec, ReplicaContext
@@ -111,7 +112,7 @@ class Lab:
         statuses: dict[tuple[str, ...], list[int]] = {scope: [] for scope in KEYS}
         async with (
             watch(fleet) as observer,
-            httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as http,
+            local_http(timeout=PATIENCE_S) as http,
         ):
             before, start = await observer.statements(), await observer.live(())
             for _ in range(ROUNDS):
@@ -193,6 +194,7 @@ def test_a_point_that_is_missing_changes_nothing(lab: Lab, whole: Did, point: st
     assert did.errors == {}
 
 
+@pytest.mark.long
 def test_wrappers_that_fail_change_nothing_and_every_one_is_counted(lab: Lab, whole: Did) -> None:
     did = lab.did("failing")
     check_same(did, whole)
