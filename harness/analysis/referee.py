@@ -45,6 +45,8 @@ from harness.plan.plan import RunPlan
 SPREADS = 3.0
 """A normal figure is so many standard deviations off in 0.27 % of cases. About a dozen counts of a
 run are noisy, most of them together: some 2 % of runs of equal sides would end otherwise."""
+PLAIN = 2.0
+"""A difference of so many times the least that is judged needs no further round."""
 SEEN_PER_1000 = 10.0
 """Where nothing differs, one source read more in a hundred requests must have been seen."""
 LEAST_ROUNDS = 2
@@ -55,8 +57,9 @@ Simulated: at most 0.05 with regular arrivals (docs/decisions/0034)."""
 _TIMER = 1 / 6
 """The same of one statement that reads, which may be a timer's: no arrival makes two of them alike.
 The mean of f (1 - f), where f is what a window leaves of the timer's last period."""
-_TOGETHER = 0.05
-"""Share of expiries at which a second request misses before the first has stored what it read."""
+_EXPIRY = 0.2
+"""Variance that each expiry adds: two requests may miss together, and one statement may read what
+expired at two moments. Of two equal trees of 1.105.7, counted in 16 rounds; simulated 0.05."""
 _MODEL_ROUNDS = 2
 """The model weighs as much as so many differences between rounds: two rounds have but one, whose
 square is more than three times the variance in one case of twelve, and makes `same` a matter of
@@ -247,8 +250,8 @@ def settled(
 ) -> bool:
     """Whether no further round is needed: asked after each round of a run that may go on.
 
-    It looks at the power, not at the figures: only a run that would otherwise be called too short
-    goes on.
+    It looks at the power: a run that would otherwise be called too short goes on. So does one with
+    a difference that is barely judged, or each look would be a further chance to err.
     """
     result = analyse(
         plan,
@@ -284,16 +287,24 @@ def _ruled(lines: tuple[Line, ...], measured_rounds: int) -> Ruling:
     seen_per_1000 = _seen(lines)
     reasons = [f"{say(line)}: {line.outcome.value}." for line in (*worse, *better)]
     reasons += [f"{line.rule.name}, {line.place}: {line.reason}." for line in unseen]
+    weak = seen_per_1000 is None or seen_per_1000 > SEEN_PER_1000
     if worse:
         word: Word = "mixed" if better else "worse"
-        return Ruling(word, EXIT_REGRESSION, tuple(reasons), lines, seen_per_1000=seen_per_1000)
+        return Ruling(
+            word,
+            EXIT_REGRESSION,
+            tuple(reasons),
+            lines,
+            seen_per_1000=seen_per_1000,
+            short_of_power=weak and not any(_plain(line) for line in (*worse, *better)),
+        )
     short = True
     if measured_rounds < LEAST_ROUNDS:
         reasons.append(
             f"Too little power: {measured_rounds} round of each side, at least {LEAST_ROUNDS} are "
             f"needed. Give --rounds {LEAST_ROUNDS} or more."
         )
-    elif seen_per_1000 is None or seen_per_1000 > SEEN_PER_1000:
+    elif weak or seen_per_1000 is None:
         needed = math.ceil(measured_rounds * ((seen_per_1000 or 0) / SEEN_PER_1000) ** 2)
         reasons.append(
             f"Too little power: a difference is judged from {seen_per_1000 or math.inf:.1f} reads "
@@ -315,6 +326,15 @@ def _ruled(lines: tuple[Line, ...], measured_rounds: int) -> Ruling:
         seen_per_1000=seen_per_1000,
         short_of_power=short,
     )
+
+
+def _plain(line: Line) -> bool:
+    """Whether a difference is far beyond what chance makes."""
+    if line.judged_from is None:
+        return True
+    assert isinstance(line.base, Count)
+    assert isinstance(line.head, Count)
+    return abs(line.head.value - line.base.value) > PLAIN * line.judged_from
 
 
 def _seen(lines: Iterable[Line]) -> float | None:
@@ -448,7 +468,7 @@ def _read_variance(side: Side, scope: str, reads: float) -> float:
     objects = sum(row.objects for row in side.result.sizing if scope in (ALL, row.scope))
     line = side.variant.reference_line_per_1000.get(scope, 0.0)
     expiries = min(reads, line * answered(side.variant.requests, scope) / PER)
-    return _EDGE * objects * len(side.windows) + _TOGETHER * expiries
+    return _EDGE * objects * len(side.windows) + _EXPIRY * expiries
 
 
 def _reading(side: Side, _: Side) -> Places:
@@ -508,7 +528,7 @@ def _log_pairs(side: Side, _: Side) -> Places:
     for scope in side.variant.requests:
         parts = rounds.parts(side.variant, scope, partial(_pairs_of, scope))
         if parts:
-            found[scope] = _count(parts, _TOGETHER * sum(n for n, _ in parts))
+            found[scope] = _count(parts, _EXPIRY * sum(n for n, _ in parts))
     return found
 
 

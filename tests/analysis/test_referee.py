@@ -363,6 +363,21 @@ def test_only_a_lack_of_power_asks_for_another_round() -> None:
     assert not ruled(worse).short_of_power
 
 
+def test_a_difference_that_is_barely_judged_asks_for_another_round() -> None:
+    def more(reads: int) -> Ruling:
+        result = pair(rounds=2)
+        few = {scope: {"200": 100} for scope in SCOPES}
+        for name in (BASE, HEAD):
+            change_windows(result, name, requests=few, statements={READ: 12})
+            change(result, name, requests={scope: {"200": 200} for scope in SCOPES})
+        change_windows(result, BASE, source_reads={scope: {"key": 3} for scope in SCOPES})
+        head_windows(result, source_reads={scope: {"key": 3 + reads} for scope in SCOPES})
+        return ruled(result)
+
+    assert (more(2).word, more(2).short_of_power) == ("worse", True)
+    assert (more(6).word, more(6).short_of_power) == ("worse", False)
+
+
 @pytest.mark.parametrize(("rounds", "enough"), [(1, False), (4, True)])
 def test_a_run_is_settled_once_it_has_the_power(
     monkeypatch: pytest.MonkeyPatch, *, rounds: int, enough: bool
@@ -462,7 +477,7 @@ def simulated_difference(
         for side in parts:
             reads = read_late(asked, ttl_s, read_s=0.02, rng=rng)
             side.append((sum(at >= begin for at in reads), per_s * 3 * ttl_s))
-    variance = 0.1 * objects * 2 + 0.05 * objects * 3 * 2
+    variance = 0.1 * objects * 2 + 0.2 * objects * 3 * 2
     base, head = (
         Count(sum(n for n, _ in side), sum(of for _, of in side), variance, tuple(side))
         for side in parts

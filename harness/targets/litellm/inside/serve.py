@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import secrets
 import signal
 import socket
@@ -58,6 +59,9 @@ SHUTDOWN_S = 8
 
 def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """Serve on sockets that are listening already, until SIGTERM or SIGINT."""
+    # LiteLLM draws the periods of its timers at start, and a flush evicts memberships. Workers of
+    # one number draw alike in every fleet, so that this is no difference between two variants.
+    random.seed(worker_name(settings.replica))
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
