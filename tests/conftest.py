@@ -24,7 +24,7 @@ _LINK = pytest.StashKey[GuardLink]()
 
 # Most strategies here are small. `make coverage`, and so CI, draws Hypothesis's own 100 examples by
 # an option of pytest, which goes before this. No judgement by time, in which a busy machine fails.
-for _name, _examples in (("quick", 40), ("thorough", 100)):
+for _name, _examples in (("quick", 20), ("thorough", 100)):
     settings.register_profile(
         _name,
         max_examples=_examples,

@@ -43,8 +43,8 @@ member = 1
 member_row = "cleared"
 
 [load]
-rate_per_s = 100
-users = 48
+rate_per_s = 60
+users = 32
 mix = { team = 1, user = 1, shared_id = 1, member = 1 }
 cold_fill = true
 warmup_ttls = 1

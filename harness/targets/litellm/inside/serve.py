@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -59,9 +60,6 @@ SHUTDOWN_S = 8
 
 def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """Serve on sockets that are listening already, until SIGTERM or SIGINT."""
-    # LiteLLM draws the periods of its timers at start, and a flush evicts memberships. Workers of
-    # one number draw alike in every fleet, so that this is no difference between two variants.
-    random.seed(worker_name(settings.replica))
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -77,6 +75,7 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         os.environ.update(environment(settings, str(config_file)))
         instruments = Instruments(settings)
         inner = instruments.wrap(stand_in=not settings.real_prisma)
+        draw_alike(sys.modules["litellm.proxy.proxy_server"], worker_name(settings.replica))
         metrics_port = sockets[1].getsockname()[1]
         app = Wrapped(
             inner,
@@ -99,6 +98,15 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         server.run(sockets=list(sockets))
         if not server.started:
             sys.exit(EXIT_NOT_STARTED)
+
+
+def draw_alike(module: ModuleType, worker: str) -> None:
+    """Give a module random numbers that depend on the number of the worker alone.
+
+    LiteLLM draws the periods of its timers at start, and a flush of spend evicts memberships. Two
+    variants must not differ by that. Where others draw first, a seed for all of them does not help.
+    """
+    vars(module)["random"] = random.Random(worker)
 
 
 def link_modules(source: Path, folder: Path) -> None:

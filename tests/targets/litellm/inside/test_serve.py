@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from importlib import metadata
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -103,3 +105,14 @@ async def test_a_start_that_fails_ends_the_process_once_it_is_logged(
     app = serve.Wrapped(inner, Instruments(SETTINGS), 9400, "0", tells_served=False)
     await app({"type": "lifespan"}, receive, send)
     assert order == ["budget_duration not set", serve.EXIT_NOT_STARTED]
+
+
+def test_workers_of_one_number_draw_the_same_periods_and_others_do_not() -> None:
+    def drawn(worker: str) -> list[int]:
+        module = ModuleType("proxy_server")
+        module.random = random  # type: ignore[attr-defined]  # as `import random` does
+        serve.draw_alike(module, worker)
+        return [module.random.randint(0, 60) for _ in range(9)]
+
+    assert drawn("0.0") == drawn("0.0")
+    assert drawn("0.0") != drawn("0.1")
