@@ -388,7 +388,7 @@ def test_ask_ends_with_yes_no_or_cannot_tell(
     (asked,) = runs.scenario.expect
     assert asked.variant == "recommended"
     # One round may answer; the scenario says how many more there may be.
-    assert (runs.scenario.rounds, runs.scenario.rounds_max) == (1, 7)
+    assert (runs.scenario.rounds, runs.scenario.rounds_max) == (1, 5)
 
 
 def test_a_question_is_about_the_source_under_the_name_that_it_has_in_the_run(

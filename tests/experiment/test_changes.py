@@ -361,6 +361,7 @@ async def _edit(
 
 
 @pytest.mark.integration
+@pytest.mark.long
 async def test_an_edit_behind_the_gateway_is_seen_by_a_variant_whose_entries_expire(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

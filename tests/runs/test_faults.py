@@ -95,6 +95,7 @@ def test_what_is_broken_is_seen_to_be_broken_and_balances_again_afterwards(tmp_p
     assert sheet["postgres-kill"]["errors"], "an outage of 2 s with a TTL of 1 s"
 
 
+@pytest.mark.long
 def test_a_fault_that_takes_no_effect_makes_the_run_invalid(tmp_path: Path) -> None:
     """Nothing is deleted in a run that changes nothing."""
     scenario = _scenario(tmp_path, "redis-no-del", 1.0, "litellm_1_84")

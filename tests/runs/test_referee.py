@@ -34,10 +34,3 @@ def test_a_head_that_reads_on_every_request_is_worse(tmp_path: Path) -> None:
     verdict = json.loads((latest / "verdict.json").read_text())
     assert verdict["verdict"] == "worse"
     assert all((latest / name).is_file() for name in verdict["files"])
-
-
-def test_ask_answers(tmp_path: Path) -> None:
-    scenario = str(tiny_scenario(tmp_path))
-    words = ("--source", "recommended", "user is healthy", "--scenario", scenario)
-    done = harness(tmp_path, "ask", *words)
-    assert done.returncode == 0, done.stdout + done.stderr

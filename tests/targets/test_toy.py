@@ -18,8 +18,7 @@ NAMES = ("toy", "toy_wrong", "recommended")
 
 def _smoke(runs_dir: Path) -> dict[str, Any]:
     """The result of `smoke` over toys and a variant of the reference proxy, which must pass."""
-    fewer = {"rate_per_s": "80", "users": "24", "bad_share_max": "0.3"}
-    scenario = str(unhurried("smoke", runs_dir.parent, **fewer))
+    scenario = str(unhurried("smoke", runs_dir.parent, window_ttls="3", warmup_ttls="1"))
     options = ["--scenario", scenario, "--variants", ",".join(NAMES), "--prometheus", "off"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.targets.toy", "loadtest", *options, "--runs-dir", runs_dir],

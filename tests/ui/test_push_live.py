@@ -93,7 +93,7 @@ async def test_the_exporter_knows_in_the_end_what_locust_counted(
     assert not re.search(r"locustfile\.py|harness/(load|ui)/", err.decode())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
 async def test_what_no_user_is_free_for_is_due_all_the_same(workers: int, keys_file: Path) -> None:
     exporter = Exporter(RunState(), {}, takes_state=True)
     async with (

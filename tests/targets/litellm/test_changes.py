@@ -30,6 +30,8 @@ from tests.targets.world import check_effect, new_seed, running_stack
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 RELEASE = os.environ.get("RELEASE_OF_CHANGES", "litellm==1.94.0")
+QUICK = ("key-block", "team-models", "user-limits", "member-budget")
+"""An action of each object; `make test-long` runs all."""
 PERIODIC = (
     *("LiteLLM_Config", "LiteLLM_MCPServerTable", "LiteLLM_SearchToolsTable"),
     *("SET LOCAL statement_timeout", "WHERE NOT retired"),
@@ -47,7 +49,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield run(stack.start(FleetSpec(RELEASE, target, 1, 1, settings)))
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    "action",
+    [pytest.param(action, marks=[pytest.mark.long] * (action not in QUICK)) for action in ACTIONS],
+)
 async def test_a_management_call_has_its_effect(fleet: Fleet, action: str) -> None:
     """Answered 2xx, held by Postgres, counted outside the load, and at rest again after it."""
     target = fleet.spec.target
