@@ -277,9 +277,10 @@ def _dated_early(module: Any, chance: random.Random) -> None:
     shift_s = chance.uniform(4.0, 6.0)
 
     def make(judged: Callable[..., Any]) -> Callable[..., Any]:
-        async def early(self: Any, change: Any, event: Any) -> Any:
+        async def early(self: Any, change: Any, event: Any, until_s: float) -> Any:
             sent_s, answered_s = event.sent_s - shift_s, event.answered_s - shift_s
-            return await judged(self, change, replace(event, sent_s=sent_s, answered_s=answered_s))
+            moved = replace(event, sent_s=sent_s, answered_s=answered_s)
+            return await judged(self, change, moved, until_s - shift_s)
 
         return early
 
