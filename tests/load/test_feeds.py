@@ -35,7 +35,10 @@ def drain(feed: PlannedFeed | ClosedFeed, users: int) -> list[Arrival]:
 @pytest.mark.parametrize("users", [1, 3, 50])
 def test_users_share_a_plan_in_order_and_never_start_early(users: int) -> None:
     feed = PlannedFeed(PLAN, last_start_s=60)
-    assert drain(feed, users) == PLAN
+    taken = drain(feed, users)
+    # Of two users whose moments have passed on a busy machine, either may go on first.
+    assert sorted(taken, key=lambda arrival: arrival.intended_s or 0.0) == PLAN
+    assert users > 1 or taken == PLAN
     assert feed.taken == len(PLAN)
 
 
