@@ -50,16 +50,14 @@ def started(*command: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-@pytest.mark.parametrize(
-    ("entry", "number", "code"),
-    [("harness", signal.SIGINT, 130), ("python -m harness", signal.SIGTERM, 143)],
-)
+@pytest.mark.parametrize("entry", ENTRY)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_during_imports(entry: str, number: signal.Signals, code: int) -> None:
     ended = []
-    for step in range(15):
+    for step in range(20):
         with started(*ENTRY[entry], *NOTHING) as process:
             # Where it is by then differs between machines; any moment must do.
-            time.sleep(step * 0.025)
+            time.sleep(step * 0.02)
             process.send_signal(number)
             _, written = process.communicate(timeout=PATIENCE_S)
         assert "Traceback" not in written

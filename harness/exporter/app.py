@@ -25,7 +25,6 @@ from harness.exporter.workers import (
     fetch,
     forward,
 )
-from harness.process.loopback import local_http
 
 MOST_BODY = 4 * 1024 * 1024
 """Limit of the body of ``PUT /state`` in bytes; a hundred times what a long run needs."""
@@ -66,7 +65,7 @@ class Exporter:
         self._fleets = dict(fleets)
         self._readers = [ServerReader(fleet.servers) for fleet in fleets.values()]
         self._takes_state = takes_state
-        self._http = local_http(timeout=_WORKER_TIMEOUT_S)
+        self._http = httpx.AsyncClient(timeout=_WORKER_TIMEOUT_S, trust_env=False)
 
     async def close(self) -> None:
         """Close all connections."""

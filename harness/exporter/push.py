@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 
 from harness.exporter.state import RunState
-from harness.process.loopback import local_http
 
 PUSH_S = 0.5
 _TIMEOUT_S = 5.0
@@ -42,7 +41,7 @@ async def pushing(state: RunState, url: str, note: Callable[[str], None]) -> Asy
             await put(http)
             await asyncio.sleep(PUSH_S)
 
-    async with local_http(timeout=_TIMEOUT_S) as http:
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as http:
         task = asyncio.create_task(go_on(http))
         try:
             yield

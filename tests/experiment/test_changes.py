@@ -361,6 +361,7 @@ async def _edit(
 
 
 @pytest.mark.integration
+@pytest.mark.alone
 @pytest.mark.long
 async def test_an_edit_behind_the_gateway_is_seen_by_a_variant_whose_entries_expire(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -369,7 +370,7 @@ async def test_an_edit_behind_the_gateway_is_seen_by_a_variant_whose_entries_exp
         monkeypatch.setattr(LiteLLMDatabase, "edit", _edit)
     raw = load_scenario("smoke").model_dump(by_alias=True)
     raw["load"] |= {"cold_fill": False, "warmup_ttls": 0, "window_ttls": 3}
-    raw["limits"] |= {"min_requests_per_object": 0, "late_ms": 10_000, "late_median_ms": 10_000}
+    raw["limits"] |= {"min_requests_per_object": 0}
     raw["change"] = [change | {"way": "sql"} for change in raw["change"]]
     arms = [reference_arm(load_variants()[name]) for name in ("litellm_1_84", "recommended")]
     plan = make_plan(Scenario.model_validate(raw), arms, stack=EMBEDDED)

@@ -96,10 +96,14 @@ def test_a_run_passes_and_its_report_is_made_again(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     scenario = str(tiny_scenario(tmp_path, window_ttls=3))
     words = ("--scenario", scenario, "--prometheus", "off", "--runs-dir", str(runs_dir))
-    first = harness(runs_dir, "loadtest", *words)
+    program = tmp_path / "prometheus"
+    program.write_text('#!/bin/sh\n: > "$0-was-asked"\n')
+    program.chmod(0o755)
+    first = harness(runs_dir, "loadtest", *words, AUTHCACHE_PROMETHEUS=str(program))
     assert first.code == 0, first.output
     assert first.result["ledger"]["balanced"] is True
     assert not (runs_dir / "latest" / "prometheus").exists()
+    assert [path.name for path in tmp_path.glob("prometheus*")] == ["prometheus"]
     assert any("switched off" in note for note in first.result["notes"])
     manifest = json.loads((runs_dir / "latest" / "manifest.json").read_text())
     assert "switched off" in manifest["servers"]["prometheus"]

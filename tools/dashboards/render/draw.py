@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import httpx
+
 from harness.errors import UsageError
-from harness.process.loopback import local_http
 from harness.prometheus.api import TIMEOUT_S, PrometheusApi
 from tools.dashboards.render.data import Span
 from tools.dashboards.render.page import page, picture, read_board
@@ -43,7 +44,7 @@ async def draw_all(
     boards = {path: read_board(path) for path in files}
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     made = []
-    async with local_http(timeout=TIMEOUT_S) as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
         api = PrometheusApi(url, http)
         head = await api.head()
         if head is None and (start is None or end is None):
