@@ -15,6 +15,7 @@ from harness.domain.series import ALL
 from harness.errors import UnknownNameError, UsageError
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import PROMISE_TTLS, FaultExpectation, Scenario
+from harness.scenario.sizing import probe_every_s
 from harness.targets.registry import (
     is_release_name,
     known_releases,
@@ -156,7 +157,7 @@ def clock_notes(scenario: Scenario, variants: int) -> list[str]:
     ttl_s, workers = scenario.ttl_s * scenario.time_scale, scenario.replicas * scenario.workers
     hot = [change for change in scenario.change if change.idle_ttls is None]
     keys = max(sum(change.batch == batch for change in hot) for batch in batches)
-    every_s = max(ttl_s / window.probes_per_ttl, keys * workers / scenario.load.rate_per_s)
+    every_s = probe_every_s(window, ttl_s, keys * workers, scenario.load.rate_per_s)
     window_s = window.window_ttls * ttl_s
     found = (
         f"{len(scenario.change)} changes of {variants} variants: windows of {window_s:g} s, "

@@ -45,6 +45,7 @@ from harness.plan.plan import PlannedChange, RunPlan, make_plan
 from harness.process.groups import to_the_end
 from harness.report.write import write_reports
 from harness.scenario.schema import Scenario
+from harness.scenario.sizing import probe_every_s
 from harness.targets.base import Call, KeyTruth
 from harness.targets.schema import management
 
@@ -200,10 +201,8 @@ class _Clock:
         keys = [(c.key.index, c.key.scope) for c in usable.values()]
         secret = {c.key.index: c.key.secret for c in usable.values()}
         hosts, duration_s = self._fleet.urls, self._plan.changes_s
-        every_s = max(
-            self._plan.ttl_s / self._plan.scenario.changes.probes_per_ttl,
-            len(keys) * len(hosts) / MOST_PER_S,
-        )
+        window, ttl_s = self._plan.scenario.changes, self._plan.ttl_s
+        every_s = probe_every_s(window, ttl_s, len(keys) * len(hosts), MOST_PER_S)
         arrivals = (
             probe_plan(
                 keys,

@@ -19,7 +19,7 @@ from pathlib import Path
 from harness.domain.window import SingleProbe, WindowCommand, warmup_name
 from harness.load.plan import key_shares_of
 from harness.plan.plan import PlannedChange, RunPlan, Slot
-from harness.scenario.sizing import users_needed
+from harness.scenario.sizing import probe_every_s, users_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +153,14 @@ def _beside(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
     return common.model_copy(update=changes)
 
 
-def probe_every_s(plan: RunPlan, keys: int) -> float:
-    """The distance of two probes of one key on one worker, in s, in a window that changes keys.
-
-    Where all probes together would exceed the rate of an open load, which is what its slowest
-    variant bears, they are farther apart.
-    """
-    scenario = plan.scenario
-    every_s = plan.ttl_s / scenario.changes.probes_per_ttl
-    if not scenario.load.rate_per_s:
-        return every_s
-    probes = keys * scenario.replicas * scenario.workers
-    return max(every_s, probes / scenario.load.rate_per_s)
-
-
 def _probes(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
     planned = plan.planned_changes(slot.batch)
     keys = [change.key.index for change in planned if change.asked_s is None]
     # A balanced fleet has one address for all of its replicas.
     workers = plan.scenario.replicas * plan.scenario.workers // len(common.hosts)
     probes = len(keys) * len(common.hosts) * workers
-    every_s = probe_every_s(plan, len(keys))
+    scenario = plan.scenario
+    every_s = probe_every_s(scenario.changes, plan.ttl_s, probes, scenario.load.rate_per_s)
     changes = {
         "model": "open",
         "mix": {},

@@ -19,6 +19,7 @@ from harness.scenario.sizing import (
     check_sizing,
     check_users,
     each_change,
+    off_beat,
     population,
     refusals,
     sizing,
@@ -283,7 +284,7 @@ class RunPlan:
             1 / self.scenario.faults.probes_per_s,
             each / (PROBES_SHARE * self.scenario.load.rate_per_s),
         )
-        return sorted(keys), every_s
+        return sorted(keys), off_beat(every_s, self.ttl_s)
 
     def probes_per_s(self, number: int) -> float:
         """Requests a second beside the load of a fault."""

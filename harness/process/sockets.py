@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from harness.errors import SetupError
 LOOPBACK = "127.0.0.1"
 _BACKLOG = 1024
 _LAST_PORT = 65_535
+_APART = range(20_000, 32_000)
+"""Below the ports that systems give to connections (Linux: from 32768, others: from 49152)."""
+_DRAWS = 100
 _OPEN = {"01", "08"}
 """ESTABLISHED and CLOSE_WAIT, as ``/proc/net/tcp`` has them."""
 
@@ -119,7 +123,21 @@ def unread(port: int, pid: int | None = None) -> int:
 
 
 def free_port() -> int:
-    """A port that was free just now, for a server that must bind it by itself."""
-    with listen() as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """A port that was free just now, for a server that must bind it by itself.
+
+    The system gives it to no connection and to no other listener before that server binds it, as it
+    does with the port of a listener that was closed.
+
+    Raises:
+        SetupError: None of those tried is free.
+    """
+    # Runs beside each other must not draw alike, as those do that set the seed of `random`.
+    ports = random.SystemRandom().sample(_APART, _DRAWS)
+    for port in ports:
+        with contextlib.suppress(SetupError):
+            listen(port).close()
+            return port
+    raise SetupError(
+        f"None of [{_DRAWS}] ports on {LOOPBACK} between {_APART.start} and {_APART.stop} is free. "
+        "End what listens there."
+    )

@@ -120,9 +120,15 @@ async def _scraped(api: PrometheusApi, workers: int, note: Callable[[str], None]
 
 
 async def _scraped_again(api: PrometheusApi) -> bool:
-    now = time.time()
-    expr = f"min(timestamp(up)) > {now + SCRAPE_S / 2:.3f}"
-    return await _holds(api, expr, _LAST_SCRAPE_TIMEOUT_S)
+    return await _holds(api, scraped_after(time.time() + SCRAPE_S / 2), _LAST_SCRAPE_TIMEOUT_S)
+
+
+def scraped_after(moment: float) -> str:
+    """A query that has an answer once the newest scrape of every target began later and succeeded.
+
+    A scrape that failed has a timestamp too, and ends the target's series.
+    """
+    return f"count(timestamp(up) > {moment:.3f} and up == 1) == count(up)"
 
 
 async def _holds(api: PrometheusApi, expr: str, timeout_s: float) -> bool:

@@ -31,7 +31,7 @@ from harness.report.markdown import bullets, escape, markdown_table
 from harness.report.numbers import plain
 from harness.report.study import head_markdown, say_head
 from harness.scenario.schema import ChangeWindow
-from harness.scenario.sizing import MODEL
+from harness.scenario.sizing import MODEL, probe_every_s
 from harness.targets.base import Call
 from harness.targets.registry import is_release_name
 from harness.targets.schema import management
@@ -40,7 +40,6 @@ CLOCK = "clock.md"
 CHART = "clock.svg"
 TITLE = "How long does each worker serve what is no longer true?"
 LABEL = "Seconds from a change to the last old answer, by action, of the handler and of others"
-PROBES_PER_TTL = ChangeWindow().probes_per_ttl
 _SERVERS = ("postgres_version", "redis_version", "valkey_version")
 
 
@@ -291,7 +290,7 @@ def _steps(result: Result, action: str, key: VirtualKey, call: Call, *, in_use: 
     if action != "key-new":
         made.append(_curl("$A", "/key/generate", {"key": key.secret, **owned}))
     promise = plain(max(one.promise_s for *_, one in _each(result)))
-    every_s = plain(round(result.ttl_s / PROBES_PER_TTL, 2))
+    every_s = plain(round(probe_every_s(ChangeWindow(), result.ttl_s), 2))
     ask = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
     first, then, last = _IN_USE if in_use else _IDLE
     begin, end = (f"while sleep {every_s}; do ", "; done") if in_use else ("", "")

@@ -180,8 +180,9 @@ class ChangeWindow(_Table):
     """
 
     probes_per_ttl: int = Field(8, ge=1, le=1_000)
-    """Of each key on each worker. The distance of two probes is how exactly a clock reads. They
-    are fewer where all probes together would exceed an open load's rate."""
+    """Of each key on each worker, at most: no whole number of them is in a TTL
+    (`harness.scenario.sizing.off_beat`). The distance of two probes is how exactly a clock reads.
+    They are fewer where all probes together would exceed an open load's rate."""
     lead_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0
     """Before the first change, so that every worker has an old answer."""
     spread_ttls: Annotated[float, Field(ge=0.25, le=100, allow_inf_nan=False)] = 1.0

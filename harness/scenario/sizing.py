@@ -24,9 +24,11 @@ from harness.domain.population import (
 from harness.domain.rates import key_shares, zipf_shares
 from harness.domain.result import Sizing
 from harness.errors import ScenarioError
-from harness.scenario.schema import Change, Scenario
+from harness.scenario.schema import Change, ChangeWindow, Scenario
 
 MODEL = "mock-model"
+_OFF_BEAT = 0.38
+"""The part of a whole number by which a TTL, or two, misses a number of regular requests."""
 
 
 def population(scenario: Scenario) -> list[VirtualKey]:
@@ -130,6 +132,32 @@ def check_sizing(scenario: Scenario, rows: Sequence[Sizing]) -> None:
                 f"[{row.requests_per_object}]; [{least:g}] are needed. "
                 "Raise load.rate_per_s or its share of the mix, use fewer keys, or a longer TTL."
             )
+
+
+def off_beat(every_s: float, ttl_s: float) -> float:
+    """The distance of regular requests, in s, longer if need be, that is not in step with the TTL.
+
+    Where a TTL is a whole number of distances, each entry expires while a request is on its way
+    that found it. A variant whose requests store what they hold then keeps a key for another TTL,
+    or does not, by milliseconds.
+    """
+    per_ttl = math.floor(ttl_s / every_s - _OFF_BEAT) + _OFF_BEAT
+    return every_s if per_ttl < 1 else ttl_s / per_ttl
+
+
+def probe_every_s(
+    window: ChangeWindow, ttl_s: float, probes: int = 0, rate_per_s: float = 0.0
+) -> float:
+    """The distance of two probes of one key on one worker, in s, in a window that changes keys.
+
+    Args:
+        window: how many probes there are in a TTL.
+        ttl_s: as it is driven.
+        probes: of all keys on all workers, one each.
+        rate_per_s: what they must not exceed together; 0 for no limit.
+    """
+    every_s = ttl_s / window.probes_per_ttl
+    return off_beat(max(every_s, probes / rate_per_s) if rate_per_s else every_s, ttl_s)
 
 
 def users_needed(scenario: Scenario, fault: PlannedFault, probes_per_s: float) -> int:

@@ -145,7 +145,7 @@ def test_a_window_has_no_more_keys_than_its_rate_can_probe() -> None:
     # Not even one key: the probes are farther apart, and the note says how far.
     one = timed(workers=16, ttl_s=0.5)
     assert len(one.batches()) == len(one.change)
-    assert "every 0.08 s on each of 32 workers, 400 requests/s" in " ".join(clock_notes(one, 1))
+    assert "every 0.093 s on each of 32 workers, 344 requests/s" in " ".join(clock_notes(one, 1))
 
 
 def test_a_clock_says_where_its_keys_may_push_one_another_out() -> None:

@@ -279,17 +279,18 @@ def test_a_window_of_changes_probes_what_it_changes_on_every_worker() -> None:
     assert [load.warmup for load in found] == [None, None]
     one, other = (load.window for load in found)
     assert one.probe_keys == [key.index for key in plan.changing]
-    # Eight in a TTL of 2 s, of two keys on two workers of each of three replicas.
-    assert (one.probe_every_s, one.workers, one.rate_per_s) == (0.25, 2, 48.0)
+    # At most eight in a TTL of 2 s, of two keys on two workers of each of three replicas.
+    assert one.probe_every_s == pytest.approx(2 / 7.38)
+    assert (one.workers, one.rate_per_s) == (2, 44.28)
     assert one.duration_s == pytest.approx(10.0)
     same = {"window": one.window, "samples_file": one.samples_file}
     assert other.model_copy(update=same) == one, "the same for all variants"
     load = scenario.load.model_copy(update={"rate_per_s": 40.0})
     slow = replace(plan, scenario=scenario.model_copy(update={"load": load}))
     driven = commands(slow, slots[0], HOSTS, KEYS, SAMPLES).window
-    assert (driven.probe_every_s, driven.rate_per_s) == (0.3, 40.0), "no more than the load's rate"
+    assert driven.rate_per_s == 38.28, "no more than the load's rate of 40"
     balanced = commands(plan, slots[0], HOSTS[:1], KEYS, SAMPLES).window
-    assert (balanced.workers, balanced.rate_per_s) == (6, 48.0)
+    assert (balanced.workers, balanced.rate_per_s) == (6, 44.28)
 
 
 IDLE = {"action": "key-block", "scope": "team", "handler": 2, "at_ttls": 1.5, "idle_ttls": 2.25}

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from pathlib import Path
 
 import pytest
 
 from harness.errors import SetupError
+from harness.process import sockets
 from harness.process.sockets import free_port, hold, listen, replica_sockets, unread
 
 
@@ -50,8 +52,20 @@ def test_a_port_that_does_not_exist() -> None:
         pass
 
 
-def test_a_free_port_is_free() -> None:
-    listen(free_port()).close()
+def test_a_free_port_is_free_and_no_connection_gets_it() -> None:
+    port = free_port()
+    listen(port).close()
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    assert not given.exists() or port < int(given.read_text().split()[0])
+
+
+def test_a_taken_port_is_no_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listen() as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(sockets, "_APART", range(port, port + 1))
+        monkeypatch.setattr(sockets, "_DRAWS", 1)
+        with pytest.raises(SetupError, match=r"None of .* is free"):
+            free_port()
 
 
 def test_a_held_port_refuses_and_can_be_taken_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,8 @@ import pytest
 from harness.process.processes import Command, Process
 from harness.prometheus import recorder
 from harness.prometheus.binaries import Binary
-from harness.prometheus.recorder import UNFINISHED, recording
+from harness.prometheus.recorder import UNFINISHED, recording, scraped_after
+from tests.programs import promtool
 
 
 class FakePrometheus:
@@ -93,3 +95,33 @@ async def test_a_last_scrape_that_does_not_come_is_noted(
     monkeypatch.setattr(recorder, "_LAST_SCRAPE_TIMEOUT_S", 0.3)
     _, notes = await _recorded(tmp_path, iter(lambda: False, True))
     assert notes == [UNFINISHED]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "scraped"),
+    [
+        ("1 1 1 1 1", "1 1 1 1 1", True),
+        ("1 1 1 1 1", "1 1 1 1 0", False),
+        ("1 1 1 1 1", "1 1 1 1 _", False),
+        ("1 1 1 1 1", "0 0 0 0 1", True),
+    ],
+)
+def test_the_last_scrape_of_every_target_must_succeed(
+    tmp_path: Path, first: str, second: str, scraped: bool
+) -> None:
+    """Asked of promtool: scrapes at 0, 1, 2, 3 and 4 s, of which the last is the one awaited."""
+    asked = {
+        "expr": scraped_after(3.5),
+        "eval_time": "4s",
+        "exp_samples": [{"value": 2}] if scraped else [],
+    }
+    series = [
+        {"series": f'up{{instance="{n}"}}', "values": v} for n, v in enumerate((first, second))
+    ]
+    test = {"interval": "1s", "input_series": series, "promql_expr_test": [asked]}
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"evaluation_interval": "1s", "tests": [test]}))
+    done = subprocess.run(
+        [promtool(), "test", "rules", file], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

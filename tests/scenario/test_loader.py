@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.authcache.variants import load_variants
@@ -14,7 +16,7 @@ from harness.errors import ScenarioError, UsageError
 from harness.load.plan import open_plan
 from harness.scenario.loader import Changes, load_scenario, scenario_names
 from harness.scenario.schema import CellExpectation
-from harness.scenario.sizing import check_sizing, least_rate, population, sizing
+from harness.scenario.sizing import check_sizing, least_rate, off_beat, population, sizing
 from harness.targets.litellm.releases import is_range
 
 BUILTIN = files("harness.scenario").joinpath("builtin")
@@ -223,3 +225,15 @@ def test_changes_alone_need_a_change(tmp_path: Path) -> None:
     path.write_text(f"{builtin}\n[changes]\nalone = true\n")
     with pytest.raises(ScenarioError, match=r"add a \[\[change\]\]"):
         load_scenario(str(path))
+
+
+@given(every_s=st.floats(0.01, 10.0), ttl_s=st.floats(0.05, 60.0))
+def test_regular_requests_are_not_in_step_with_the_ttl(every_s: float, ttl_s: float) -> None:
+    longer_s = off_beat(every_s, ttl_s)
+    assert every_s <= longer_s * (1 + 1e-9) <= 2 * every_s
+    if longer_s != every_s:
+        for tiers in (1, 2, 3):
+            number = tiers * ttl_s / longer_s
+            assert abs(number - round(number)) > 0.1
+    else:
+        assert ttl_s < 1.4 * every_s, "too far apart to meet one another"
