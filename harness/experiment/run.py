@@ -29,7 +29,6 @@ from harness.experiment.companions import Mode, chosen_prometheus, prometheus_fa
 from harness.experiment.pace import sentences
 from harness.experiment.record import Recording, record
 from harness.observe.evidence import Evidence
-from harness.plan.commands import probe_every_s
 from harness.plan.plan import Arm, RolloutPlan, RunPlan, driven, facts, make_plan
 from harness.plan.rollout import plan_rollout
 from harness.process.processes import LOG_LIMIT
@@ -177,8 +176,7 @@ def _notes(recording: Recording) -> list[str]:
             for batch in scenario.batches()
         ]
         notes.append(
-            f"Each changed key was asked for every {probe_every_s(plan, max(keys)):.2g} s on each "
-            "worker."
+            f"Each changed key was asked for every {plan.probe_every_s(max(keys)):.2g} s on each worker."
         )
     names = {window.variant for window in recording.windows}
     measured = [arm.target for arm in plan.arms if arm.name in names]

@@ -19,7 +19,7 @@ from pathlib import Path
 from harness.domain.window import SingleProbe, WindowCommand, warmup_name
 from harness.load.plan import key_shares_of
 from harness.plan.plan import PlannedChange, RunPlan, Slot
-from harness.scenario.sizing import probe_every_s, users_needed
+from harness.scenario.sizing import users_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +159,7 @@ def _probes(plan: RunPlan, slot: Slot, common: WindowCommand) -> WindowCommand:
     # A balanced fleet has one address for all of its replicas.
     workers = plan.scenario.replicas * plan.scenario.workers // len(common.hosts)
     probes = len(keys) * len(common.hosts) * workers
-    scenario = plan.scenario
-    every_s = probe_every_s(scenario.changes, plan.ttl_s, probes, scenario.load.rate_per_s)
+    every_s = plan.probe_every_s(len(keys))
     changes = {
         "model": "open",
         "mix": {},

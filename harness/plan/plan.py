@@ -21,6 +21,7 @@ from harness.scenario.sizing import (
     each_change,
     off_beat,
     population,
+    probe_every_s,
     refusals,
     sizing,
 )
@@ -274,6 +275,12 @@ class RunPlan:
         """Keys that are probed during a fault because they must be refused: one of each kind."""
         kinds = {key.kind: key for key in reversed(self.refusals) if key.kind in REFUSED}
         return tuple(kinds[kind] for kind in REFUSED if kind in kinds)
+
+    def probe_every_s(self, keys: int) -> float:
+        """The distance of two probes of each of these keys on a worker, in s, while keys change."""
+        scenario = self.scenario
+        probes = keys * scenario.replicas * scenario.workers
+        return probe_every_s(scenario.changes, self.ttl_s, probes, scenario.load.rate_per_s)
 
     def fault_probes(self, number: int) -> tuple[list[int], float]:
         """The keys that are probed during a fault, and how often each is on a replica, in s."""
