@@ -175,9 +175,8 @@ def _notes(recording: Recording) -> list[str]:
             sum(change.asked_s is None for change in plan.planned_changes(batch))
             for batch in scenario.batches()
         ]
-        notes.append(
-            f"Each changed key was asked for every {plan.probe_every_s(max(keys)):.2g} s on each worker."
-        )
+        every_s = plan.probe_every_s(max(keys))
+        notes.append(f"Each changed key was asked for every {every_s:.2g} s on each worker.")
     names = {window.variant for window in recording.windows}
     measured = [arm.target for arm in plan.arms if arm.name in names]
     return notes + list(dict.fromkeys(note for target in measured for note in target.notes))
