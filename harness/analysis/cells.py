@@ -30,6 +30,9 @@ CELLS: Mapping[Cell, str] = {
 """When each applies, the worst first: a scope has all that apply. docs/method.md has it
 (`make docs`)."""
 
+OLD_ANSWERS = "old answers"
+"""In the reason of each `stale` that is not of an entry kept alive."""
+
 
 class Verdict(NamedTuple):
     """The cells of one scope, the worst first, and their reasons in that order."""
@@ -80,7 +83,7 @@ def judge(
         + [f"{n / requests:.1%} answered {status}" for status, n in unexpected.items()],
         "stale": [
             *late,
-            *([f"{sum(stale.values())} old answers: {', '.join(stale)}"] if stale else []),
+            *([f"{sum(stale.values())} {OLD_ANSWERS}: {', '.join(stale)}"] if stale else []),
             *([_kept(kept_alive)] if kept_alive else []),
         ],
     }

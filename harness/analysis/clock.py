@@ -16,6 +16,7 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from harness.analysis.answers import judge_answers
+from harness.analysis.cells import OLD_ANSWERS
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import ACTIONS, NEWS_S, ChangeEvent
 from harness.domain.population import VirtualKey
@@ -503,12 +504,12 @@ def late(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> list[str]:
         longest = max(over, key=lambda w: (w.longest, w.low))
         most = max(map(len, slow.values()))
         said.append(
-            f"old answers for {'at least ' if longest.high is None else ''}{longest.low:.1f} s, "
+            f"{OLD_ANSWERS} for {'at least ' if longest.high is None else ''}{longest.low:.1f} s, "
             f"beyond the promise of {one.promise_s:.1f} s: after {', '.join(actions)}, of up to "
             f"{most} of {len(one.workers)} workers"
         )
     if again := [a for a, by in found.items() if scope in by and by[scope].resurrected]:
         n = sum(found[action][scope].resurrected for action in again)
         after = ", ".join(again)
-        said.append(f"{n} old answers of workers that had given a new one: after {after}")
+        said.append(f"{n} {OLD_ANSWERS} of workers that had given a new one: after {after}")
     return said

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.analysis import rounds
+from harness.analysis.cells import OLD_ANSWERS
 from harness.analysis.difference import Reading, RoundedFigure
 from harness.analysis.explained import CELLS, REFUSALS
 from harness.authcache.words import LOAD_SCOPES, ObjectKind
@@ -58,6 +59,16 @@ def places(measure: Measure, *variants: VariantResult) -> list[Place]:
 
 def _cell_places(variant: VariantResult) -> Iterable[Place]:
     return [(scope, "") for scope in variant.cells]
+
+
+def _cells(variant: VariantResult, scope: str, _: str) -> Reading:
+    """Without a `stale` that the age of an entry alone shows: a release names no ages."""
+    found = variant.cells.get(scope, [])
+    kept = variant.kept_alive.get(scope, {}).values()
+    old_answers = OLD_ANSWERS in variant.cell_reasons.get(scope, "")
+    if kept and not old_answers and not any(one.rarely_read for one in kept):
+        found = [cell for cell in found if cell != "stale"] or ["healthy"]
+    return ", ".join(found) or None
 
 
 def _scope_places(variant: VariantResult) -> Iterable[Place]:
@@ -163,7 +174,7 @@ MEASURES = (
         CELLS,
         "cell",
         _cell_places,
-        lambda variant, scope, _: ", ".join(variant.cells.get(scope, [])) or None,
+        _cells,
         seen_as="cells",
     ),
     Measure(

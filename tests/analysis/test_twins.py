@@ -6,7 +6,7 @@ from rich.console import Console
 from harness.analysis.difference import ComparisonOutcome, RoundedFigure
 from harness.analysis.explained import Explanation, load_register
 from harness.analysis.twins import Comparison, Pair, TwinLine, TwinTest, twin_test
-from harness.domain.result import RefusalResult, Result
+from harness.domain.result import KeptAlive, RefusalResult, Result
 from harness.errors import UsageError
 from harness.report.twins_report import print_twins, twins_files, twins_markdown
 from tests.report.reading import markdown_tables
@@ -202,6 +202,31 @@ def test_a_cell_that_differs_is_unexplained() -> None:
     found = line(first(compared(result)), "cells", "member")
     assert (found.twin, found.release) == ("broken", "healthy")
     assert found.unexplained
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason", "differs"),
+    [
+        (KeptAlive(age_max_s=27.8), "key kept alive: served up to 27.8 s after the read", False),
+        (KeptAlive(objects=2, rarely_read=1, age_max_s=27.8), "key kept alive: 1 of 2", True),
+        (KeptAlive(age_max_s=27.8), "3 old answers: key; key kept alive", True),
+    ],
+)
+def test_an_age_is_no_difference_because_a_release_names_none(
+    kept: KeptAlive, reason: str, differs: bool
+) -> None:
+    result = twins_run()
+    twin = result.variants[PAIR.twin]
+    change(
+        result,
+        PAIR.twin,
+        cells=twin.cells | {"team": ["stale"]},
+        cell_reasons=twin.cell_reasons | {"team": reason},
+        kept_alive={"team": {"key": kept}},
+    )
+    found = line(first(compared(result)), "cells", "team")
+    assert (found.twin, found.release) == ("stale" if differs else "healthy", "healthy")
+    assert found.unexplained is differs
 
 
 def test_another_status_is_two_differences() -> None:

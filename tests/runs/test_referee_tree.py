@@ -187,6 +187,7 @@ def test_a_read_of_another_table_is_worse_and_named(
     assert old.other_read in proof
 
 
+@long
 def test_ask_answers_no_of_a_tree_that_reads_on_every_request(
     old: Upstream, tmp_path: Path, short: tuple[str, str]
 ) -> None:
