@@ -7,15 +7,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tests.authcache.valkey import PATIENCE_S, Valkey
-
-# A shared machine may stop a test for longer than any example should take.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 @pytest.fixture(scope="package")

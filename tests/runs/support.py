@@ -34,7 +34,7 @@ team = 1
 user = 1
 
 [load]
-rate_per_s = 160
+rate_per_s = 80
 users = 32
 mix = { team = 1, user = 1 }
 cold_fill = false

@@ -4,13 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from harness.stack.embedded import EmbeddedStack
-
-# A shared machine may stop a test for longer than any example should take.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -21,8 +22,11 @@ from harness.stack.embedded import EmbeddedStack, postgres, readiness
 from harness.stack.embedded import stack as stack_module
 from harness.stack.redis import connect
 from tests.stack.fakes import PATIENCE_S, FakeTarget, descendants, eventually, runs, spec
+from tests.targets.world import running_stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+Pair = tuple[EmbeddedStack, Fleet, Fleet]
 
 
 def processes(stack: EmbeddedStack, group: str) -> list[Process]:
@@ -50,23 +54,100 @@ async def two_fleets(stack: EmbeddedStack) -> tuple[Fleet, Fleet]:
     return first, second
 
 
+@pytest.fixture(scope="class")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A stack of two fleets, for tests that change nothing in it."""
+    with running_stack(tmp_path_factory.mktemp("pair")) as (stack, run):
+        yield stack, *run(two_fleets(stack))
+
+
+class TestTwoFleets:
+    """A stack in which nothing here changes anything."""
+
+    async def test_every_replica_and_every_worker_answers(self, pair: Pair) -> None:
+        _, first, second = pair
+
+        async with local_http() as client:
+            for url in (*first.replica_urls, *second.replica_urls):
+                assert (await client.get(f"{url}/health/readiness")).status_code == 200
+            answers = [(await client.get(one.metrics_url)).text for one in first.workers]
+
+        assert [(one.replica, one.worker) for one in first.workers] == [
+            (0, 0),
+            (0, 1),
+            (1, 0),
+            (1, 1),
+        ]
+        assert len({answer.splitlines()[0] for answer in answers}) == 4
+        assert [path.name for path in first.log_files] == ["one-0.log", "one-1.log"]
+        assert all("fake replica" in path.read_text() for path in first.log_files)
+
+    async def test_a_fleet_cannot_enter_the_database_of_another(self, pair: Pair) -> None:
+        _, first, second = pair
+        foreign = httpx.URL(second.dsn).copy_with(userinfo=httpx.URL(first.dsn).userinfo)
+
+        assert await fetch(first.dsn, "SELECT id FROM thing") == []
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await fetch(str(foreign), "SELECT 1")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await fetch(str(httpx.URL(first.dsn).copy_with(path="/postgres")), "SELECT 1")
+
+    async def test_another_user_of_the_machine_cannot_connect(self, pair: Pair) -> None:
+        _, fleet, _ = pair
+        assert fleet.redis_url is not None
+        anonymous = httpx.URL(fleet.admin_dsn).copy_with(userinfo=b"authcache_admin:guess")
+
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await fetch(str(anonymous), "SELECT 1")
+        port = port_of(fleet.redis_url)
+        async with connect(f"redis://127.0.0.1:{port}") as client:
+            with pytest.raises(RedisError, match="authenticat"):
+                await client.ping()
+
+    async def test_statements_are_counted_under_the_role_of_their_fleet(self, pair: Pair) -> None:
+        _, first, second = pair
+        for fleet, times in ((first, 3), (second, 5)):
+            for _ in range(times):
+                await fetch(fleet.dsn, "SELECT id FROM thing WHERE id = 1")
+
+        rows = await fetch(
+            first.admin_dsn,
+            "SELECT rolname, calls FROM pg_stat_statements JOIN pg_roles ON pg_roles.oid = userid"
+            " WHERE query LIKE 'SELECT id FROM thing WHERE%'",
+        )
+
+        calls = {row["rolname"]: row["calls"] for row in rows}
+        roles = [httpx.URL(fleet.dsn).username for fleet in (first, second)]
+        assert calls == {roles[0]: 3, roles[1]: 5}
+        assert first.counts_statements
+        assert first.not_counted_reason == {}
+
+    async def test_each_fleet_has_a_redis_of_its_own(self, pair: Pair) -> None:
+        _, first, second = pair
+        assert first.redis_url is not None
+        assert second.redis_url is not None
+
+        async with Redis.from_url(first.redis_url) as one, Redis.from_url(second.redis_url) as two:
+            await one.set("name", "value")
+            assert await two.get("name") is None
+        assert first.owns_redis
+        assert first.redis_namespace == ""
+
+    async def test_use_and_facts_cover_all_groups(self, pair: Pair) -> None:
+        stack, *_ = pair
+
+        groups = {f"{part}:{fleet}" for part in ("redis", "fleet") for fleet in ("one", "two")}
+        assert set(stack.cpu_s()) == {"postgres", *groups}
+        facts = stack.facts()
+        assert facts["postgres_version"].startswith(("17", "18"))
+        assert facts["redis_version"].startswith("valkey 9")
+        assert "fsync off" in facts["postgres_durability"]
+        assert not any("/" in value for value in facts.values())
+
+
 async def test_is_a_stack(tmp_path: Path) -> None:
     stack: Stack = EmbeddedStack(tmp_path)
     await stack.close()
-
-
-async def test_every_replica_and_every_worker_answers(stack: EmbeddedStack) -> None:
-    first, second = await two_fleets(stack)
-
-    async with local_http() as client:
-        for url in (*first.replica_urls, *second.replica_urls):
-            assert (await client.get(f"{url}/health/readiness")).status_code == 200
-        answers = [(await client.get(one.metrics_url)).text for one in first.workers]
-
-    assert [(one.replica, one.worker) for one in first.workers] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert len({answer.splitlines()[0] for answer in answers}) == 4
-    assert [path.name for path in first.log_files] == ["one-0.log", "one-1.log"]
-    assert all("fake replica" in path.read_text() for path in first.log_files)
 
 
 async def test_fleets_start_at_the_same_time(stack: EmbeddedStack) -> None:
@@ -88,61 +169,6 @@ async def test_a_replica_gets_a_minimal_environment(
     assert "FAKE" in names
     assert "PATH" in names
     assert "OPENAI_API_KEY" not in names
-
-
-async def test_a_fleet_cannot_enter_the_database_of_another(stack: EmbeddedStack) -> None:
-    first, second = await two_fleets(stack)
-    foreign = httpx.URL(second.dsn).copy_with(userinfo=httpx.URL(first.dsn).userinfo)
-
-    assert await fetch(first.dsn, "SELECT id FROM thing") == []
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await fetch(str(foreign), "SELECT 1")
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await fetch(str(httpx.URL(first.dsn).copy_with(path="/postgres")), "SELECT 1")
-
-
-async def test_another_user_of_the_machine_cannot_connect(stack: EmbeddedStack) -> None:
-    fleet = await stack.start(spec("one"))
-    assert fleet.redis_url is not None
-    anonymous = httpx.URL(fleet.admin_dsn).copy_with(userinfo=b"authcache_admin:guess")
-
-    with pytest.raises(asyncpg.InvalidPasswordError):
-        await fetch(str(anonymous), "SELECT 1")
-    port = port_of(fleet.redis_url)
-    async with connect(f"redis://127.0.0.1:{port}") as client:
-        with pytest.raises(RedisError, match="authenticat"):
-            await client.ping()
-
-
-async def test_statements_are_counted_under_the_role_of_their_fleet(stack: EmbeddedStack) -> None:
-    first, second = await two_fleets(stack)
-    for fleet, times in ((first, 3), (second, 5)):
-        for _ in range(times):
-            await fetch(fleet.dsn, "SELECT id FROM thing WHERE id = 1")
-
-    rows = await fetch(
-        first.admin_dsn,
-        "SELECT rolname, calls FROM pg_stat_statements JOIN pg_roles ON pg_roles.oid = userid"
-        " WHERE query LIKE 'SELECT id FROM thing WHERE%'",
-    )
-
-    calls = {row["rolname"]: row["calls"] for row in rows}
-    roles = [httpx.URL(fleet.dsn).username for fleet in (first, second)]
-    assert calls == {roles[0]: 3, roles[1]: 5}
-    assert first.counts_statements
-    assert first.not_counted_reason == {}
-
-
-async def test_each_fleet_has_a_redis_of_its_own(stack: EmbeddedStack) -> None:
-    first, second = await two_fleets(stack)
-    assert first.redis_url is not None
-    assert second.redis_url is not None
-
-    async with Redis.from_url(first.redis_url) as one, Redis.from_url(second.redis_url) as two:
-        await one.set("name", "value")
-        assert await two.get("name") is None
-    assert first.owns_redis
-    assert first.redis_namespace == ""
 
 
 async def test_a_variant_without_redis_gets_none(stack: EmbeddedStack) -> None:
@@ -300,17 +326,6 @@ async def test_a_release_may_be_the_name_of_a_fleet(stack: EmbeddedStack) -> Non
     assert fleet.log_files[0].name == "litellm==1.84.0rc1-0.log"
     assert odd.log_files[0].parent == fleet.log_files[0].parent
     assert await fetch(fleet.dsn, "SELECT id FROM thing") == []
-
-
-async def test_use_and_facts_cover_all_groups(stack: EmbeddedStack) -> None:
-    await stack.start(spec("one", workers=2))
-
-    assert set(stack.cpu_s()) == {"postgres", "redis:one", "fleet:one"}
-    facts = stack.facts()
-    assert facts["postgres_version"].startswith(("17", "18"))
-    assert facts["redis_version"].startswith("valkey 9")
-    assert "fsync off" in facts["postgres_durability"]
-    assert not any("/" in value for value in facts.values())
 
 
 async def test_durable_on_request(tmp_path: Path) -> None:
