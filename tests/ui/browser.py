@@ -63,14 +63,23 @@ class Person:
                 if time.monotonic() > deadline:
                     raise
             assert time.monotonic() < deadline, f"{what} did not come; the page says\n{self.text()}"
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     def all(self, css: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def see(self, css: str) -> WebElement:
-        found = self.until(css, lambda: [e for e in self.all(css) if e.is_displayed()])
-        return found[0]
+        return self.until(css, lambda: self.shown(css))
+
+    def shown(self, css: str, words: str = "") -> WebElement | None:
+        """The first element that is visible, enabled, and says these words; asked for at once."""
+        script = (
+            "return [...document.querySelectorAll(arguments[0])].find(one => !one.disabled"
+            " && (!arguments[1] || one.innerText.trim().toLowerCase() === arguments[1])"
+            " && one.checkVisibility())"
+        )
+        found: WebElement | None = self.driver.execute_script(script, css, words.lower())
+        return found
 
     def text(self) -> str:
         return str(self.driver.execute_script("return document.body.innerText"))
@@ -87,11 +96,10 @@ class Person:
 
     def press(self, words: str) -> None:
         def click() -> bool:
-            for button in self.all("button, a, [role=tab]"):
-                if button.text.strip().lower() == words.lower() and button.is_enabled():
-                    button.click()
-                    return True
-            return False
+            button = self.shown("button, a, [role=tab]", words)
+            if button is not None:
+                button.click()
+            return button is not None
 
         self.until(f"the button [{words}]", click)
 
