@@ -51,7 +51,7 @@ class Person:
     def open(self, url: str) -> None:
         self.driver.get(url)
 
-    def until(self, what: str, look: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+    def until(self, what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
         """Look again and again until something is there."""
         deadline = time.monotonic() + patience_s
         while True:
