@@ -37,7 +37,7 @@ def test_a_run_of_changes_alone_says_how_often_keys_were_asked_for() -> None:
     load = {"rate_per_s": 11.0}
     scenario = load_scenario("clock")
     slow = scenario.model_copy(update={"load": scenario.load.model_copy(update=load)})
-    for given, every in ((scenario, "1.2 s"), (slow, "2 s")):
+    for given, every in ((scenario, "1.4 s"), (slow, "2.3 s")):
         notes = _notes(Recording(make_plan(given, arms, stack="embedded"), windows=[evidence()]))
         assert f"Each changed key was asked for every {every} on each worker." in notes
 

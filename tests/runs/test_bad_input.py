@@ -64,7 +64,7 @@ def test_a_wrong_word(tmp_path: Path, arguments: tuple[str, ...], words: list[st
         (("ttl_s = 1.0", "ttl_s = 1.0\ntypo = 1"), ["typo", "no such field"]),
         (("[load]", "[load"), ["not TOML"]),
         (("team = 1, user = 1", "team = 1, member = 1"), ["without keys", "member"]),
-        (("rate_per_s = 160", "rate_per_s = 10"), ["requests a TTL", "are needed"]),
+        (("rate_per_s = 80", "rate_per_s = 10"), ["requests a TTL", "are needed"]),
         (('is = "healthy"', 'is = "fine"'), ["[fine]", "'healthy'"]),
     ],
     ids=["type", "unknown field", "syntax", "scope without keys", "too thin", "cell"],
