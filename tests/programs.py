@@ -35,9 +35,11 @@ def prometheus() -> Path:
     return _program(PROMETHEUS)
 
 
-def promtool() -> Path:
-    """A real promtool, the same way."""
-    return _program(PROMTOOL)
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """What a real promtool, found the same way, says of these arguments."""
+    return subprocess.run(
+        [_program(PROMTOOL), *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def grafana_schema() -> Path:

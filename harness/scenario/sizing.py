@@ -139,7 +139,8 @@ def off_beat(every_s: float, ttl_s: float) -> float:
 
     Where a TTL is a whole number of distances, each entry expires while a request is on its way
     that found it. A variant whose requests store what they hold then keeps a key for another TTL,
-    or does not, by milliseconds.
+    or does not, by milliseconds. A distance with fewer than 1.38 in a TTL stays as it is: out of
+    step it could be more than two TTLs.
     """
     per_ttl = math.floor(ttl_s / every_s - _OFF_BEAT) + _OFF_BEAT
     return every_s if per_ttl < 1 else ttl_s / per_ttl

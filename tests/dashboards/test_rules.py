@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,14 @@ ALERTS = [
 ]
 
 
-def _promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [promtool(), *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 def test_the_rules_are_rules() -> None:
-    done = _promtool("check", "rules", RULES)
+    done = promtool("check", "rules", RULES)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "10 rules found" in done.stdout
 
 
 def test_the_rules_do_what_their_tests_say() -> None:
-    done = _promtool("test", "rules", TESTS)
+    done = promtool("test", "rules", TESTS)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -62,7 +55,7 @@ def test_a_broken_rule_fails_them(tmp_path: Path, right: str, wrong: str) -> Non
     assert right in text
     (tmp_path / "rules.yml").write_text(text.replace(right, wrong))
     (tmp_path / "rules_test.yml").write_text(TESTS.read_text())
-    done = _promtool("test", "rules", tmp_path / "rules_test.yml")
+    done = promtool("test", "rules", tmp_path / "rules_test.yml")
     assert done.returncode != 0
 
 

@@ -111,14 +111,6 @@ class FakeReplica:
         return reply.then == "keep"
 
 
-def closed_port() -> int:
-    """A loopback port on which nobody listens."""
-    with socket.socket() as plug:
-        plug.bind(("127.0.0.1", 0))
-        port: int = plug.getsockname()[1]
-    return port
-
-
 def is_chat(body: bytes) -> bool:
     """Whether a request's body is a chat completion request."""
     message = json.loads(body)

@@ -25,7 +25,8 @@ from harness.domain.window import (
 from harness.errors import InvalidRunError
 from harness.load.client import LoadDriver
 from harness.load.plan import by_popularity, open_plan, probe_plan
-from tests.load.replica import FakeReplica, Reply, closed_port, is_chat
+from harness.process.sockets import free_port
+from tests.load.replica import FakeReplica, Reply, is_chat
 
 # one driver for the whole module: it is long-lived, and each window must leave it as it was
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -307,7 +308,7 @@ async def test_a_refused_connection_is_one_unanswered_request(
     driver: LoadDriver, window: Window
 ) -> None:
     async with FakeReplica() as replica:
-        command = window([f"http://127.0.0.1:{closed_port()}", replica.url])
+        command = window([f"http://127.0.0.1:{free_port()}", replica.url])
         result = await driver.window(command)
     assert result.unanswered == {"connection_refused": result.replicas[0]}
     assert result.answered == result.replicas[1] == replica.requests

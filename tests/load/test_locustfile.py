@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from harness.domain.population import VirtualKey
-from tests.load.replica import FakeReplica, Reply, closed_port, is_chat
+from harness.process.sockets import free_port
+from tests.load.replica import FakeReplica, Reply, is_chat
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ async def test_users_without_a_weight_are_a_usage_error(keys_file: Path) -> None
 
 
 async def test_the_web_form_has_the_options_and_takes_them(keys_file: Path) -> None:
-    port = closed_port()
+    port = free_port()
     web = ("--web-host", "127.0.0.1", "--web-port", str(port))
     driven = asyncio.Event()
 

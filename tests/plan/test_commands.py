@@ -288,6 +288,7 @@ def test_a_window_of_changes_probes_what_it_changes_on_every_worker() -> None:
     load = scenario.load.model_copy(update={"rate_per_s": 40.0})
     slow = replace(plan, scenario=scenario.model_copy(update={"load": load}))
     driven = commands(slow, slots[0], HOSTS, KEYS, SAMPLES).window
+    assert driven.probe_every_s == pytest.approx(2 / 6.38)
     assert driven.rate_per_s == 38.28, "no more than the load's rate of 40"
     balanced = commands(plan, slots[0], HOSTS[:1], KEYS, SAMPLES).window
     assert (balanced.workers, balanced.rate_per_s) == (6, 44.28)

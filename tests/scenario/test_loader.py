@@ -236,4 +236,4 @@ def test_regular_requests_are_not_in_step_with_the_ttl(every_s: float, ttl_s: fl
             number = tiers * ttl_s / longer_s
             assert abs(number - round(number)) > 0.1
     else:
-        assert ttl_s < 1.4 * every_s, "too far apart to meet one another"
+        assert ttl_s < 1.4 * every_s, "too far apart to be moved farther"

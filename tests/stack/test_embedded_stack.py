@@ -56,13 +56,13 @@ async def two_fleets(stack: EmbeddedStack) -> tuple[Fleet, Fleet]:
 
 @pytest.fixture(scope="class")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A stack of two fleets, for tests that change nothing in it."""
+    """A stack and its two fleets."""
     with running_stack(tmp_path_factory.mktemp("pair")) as (stack, run):
         yield stack, *run(two_fleets(stack))
 
 
 class TestTwoFleets:
-    """A stack in which nothing here changes anything."""
+    """On one stack: none of these starts or ends anything in it."""
 
     async def test_every_replica_and_every_worker_answers(self, pair: Pair) -> None:
         _, first, second = pair
@@ -304,8 +304,7 @@ async def test_a_port_in_use_is_named(stack: EmbeddedStack) -> None:
 
 
 async def test_replicas_listen_on_the_ports_asked_for(stack: EmbeddedStack) -> None:
-    with listen() as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
 
     fleet = await stack.start(spec("one", base_port=port))
 

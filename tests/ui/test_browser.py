@@ -21,11 +21,11 @@ from harness.domain.changes import ACTIONS
 from harness.domain.population import VirtualKey
 from harness.errors import EXIT_USAGE
 from harness.observe.counters import Counters
+from harness.process.sockets import free_port
 from harness.scenario.loader import load_scenario
 from harness.scenario.sizing import population
 from harness.ui.sources import parse_metrics
 from harness.ui.table import COLUMNS, LABELS
-from tests.load.replica import closed_port
 from tests.runs.support import Running, harness, started
 from tests.ui.browser import PATIENCE_S, Person, person
 
@@ -78,7 +78,7 @@ class Ui:
     ],
 )
 def ui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    port = closed_port()
+    port = free_port()
     options = (
         *("ui", "--scenario", SCENARIO, "--variants", VARIANTS, "--replicas", "2"),
         *("--port", str(port), "--locust-workers", str(request.param)),

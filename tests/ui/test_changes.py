@@ -21,13 +21,13 @@ from harness.experiment.by_hand import FOLLOWED_PROMISES, Followed, LiveChanges
 from harness.experiment.changes import Made
 from harness.plan.arms import reference_arm
 from harness.plan.plan import PlannedChange, make_plan
+from harness.process.sockets import free_port
 from harness.process.waiting import wait_until
 from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet, WorkerAddress
 from harness.stack.registry import EMBEDDED
 from harness.targets.base import KeyTruth
 from harness.ui.sources import ChangesClient
-from tests.load.replica import closed_port
 from tests.ui.pages import served
 
 [KEY] = make_changes([("team-block", "member")], first=0, seed=1, model=MOCK_MODEL)
@@ -306,7 +306,7 @@ def test_without_a_harness_there_are_no_changes() -> None:
     assert ChangesClient("").shown() == (None, [])
     status, text = ChangesClient("").make(b"")
     assert (status, "make ui" in text) == (404, True)
-    gone = ChangesClient(f"http://127.0.0.1:{closed_port()}/x")
+    gone = ChangesClient(f"http://127.0.0.1:{free_port()}/x")
     found, [problem] = gone.shown()
     assert (found, "does not answer" in problem) == (None, True)
     assert gone.make(b"")[0] == 502

@@ -24,8 +24,8 @@ from harness.exporter.state import GeneratorCount, RunState
 from harness.load.counts import LoadCounts
 from harness.load.plan import Arrival, open_stream
 from harness.observe.counters import Counters
+from harness.process.sockets import free_port
 from harness.ui.push import TIMEOUT_S, Due, Pusher
-from tests.load.replica import closed_port
 from tests.ui.pages import HANG, served
 
 pytestmark = pytest.mark.integration
@@ -252,7 +252,7 @@ def test_an_exporter_in_trouble_is_noted_once_and_hurts_nobody(
     load = Generator()
     pages = {"hangs": {"/state": HANG}, "no state": {"/state": (200, "[]")}}.get(trouble, {})
     with served(pages) as url, serving(idle("a"), takes_state=False) as there:
-        places = {"gone": f"http://127.0.0.1:{closed_port()}", "refuses": there.url}
+        places = {"gone": f"http://127.0.0.1:{free_port()}", "refuses": there.url}
         caplog.set_level(logging.WARNING, "locust.authcache")
         # Only one of them is waited out; the others answer at once, on however busy a machine.
         timeout_s = 0.1 if trouble == "hangs" else TIMEOUT_S

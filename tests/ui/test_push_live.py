@@ -16,8 +16,9 @@ from harness.exporter.families import render
 from harness.exporter.serving import serve
 from harness.exporter.state import RunState
 from harness.observe.counters import Counters
+from harness.process.sockets import free_port
 from harness.process.waiting import wait_until
-from tests.load.replica import FakeReplica, Reply, closed_port
+from tests.load.replica import FakeReplica, Reply
 from tests.load.test_locustfile import TIMEOUT_S, locust
 
 pytestmark = pytest.mark.integration
@@ -35,7 +36,7 @@ async def driven(
             "AUTHCACHE_KEYS": str(keys_file),
             "AUTHCACHE_SNAPSHOTS": f"{url}/snapshots",
         }
-        port = str(closed_port())
+        port = str(free_port())
         role = ["--master", "--expect-workers", str(workers), "--master-bind-port", port]
         face = await stack.enter_async_context(
             locust(

@@ -18,7 +18,8 @@ from harness.exporter.serving import serve
 from harness.exporter.state import RunState
 from harness.exporter.workers import Listed
 from harness.process.loopback import local_http
-from tests.load.replica import FakeReplica, closed_port
+from harness.process.sockets import free_port
+from tests.load.replica import FakeReplica
 from tests.load.test_locustfile import TIMEOUT_S, locust, until_up
 from tests.ui.pages import text
 
@@ -59,7 +60,7 @@ async def worker(*, hangs: bool) -> AsyncIterator[Worker]:
 @asynccontextmanager
 async def under_load(keys_file: Path, snapshots: str) -> AsyncIterator[httpx.AsyncClient]:
     """Locust's web UI after the form was sent."""
-    port = closed_port()
+    port = free_port()
     async with (
         FakeReplica() as replica,
         locust(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.errors import UsageError
 from harness.exporter.app import SNAPSHOT_S
 from harness.observe.counters import Counters
+from harness.process.sockets import free_port
 from harness.ui import sources
 from harness.ui.sources import (
     PageSource,
@@ -21,7 +22,6 @@ from harness.ui.sources import (
     parse_metrics,
     without_zeros,
 )
-from tests.load.replica import closed_port
 from tests.ui.pages import HANG, served, text
 
 
@@ -65,7 +65,7 @@ def test_pages_and_snapshots_exclude_each_other() -> None:
 
 def test_one_worker_that_does_not_answer_does_not_keep_the_others_from_being_read() -> None:
     with served({"/a": (200, text(requests=3)), "/b": (503, ""), "/d": (200, "no page {")}) as url:
-        dead = f"http://127.0.0.1:{closed_port()}/a"
+        dead = f"http://127.0.0.1:{free_port()}/a"
         places = parse_metrics(f"f={url}/a,{url}/b,{dead},{url}/c,{url}/d")
         for _ in range(2):  # over connections that are open already, too
             pages = PageSource(places).read().pages
@@ -99,7 +99,7 @@ def test_what_is_no_snapshot_is_a_problem_and_no_error(body: str) -> None:
 
 
 def test_an_exporter_that_is_not_there_is_a_problem() -> None:
-    reading = SnapshotSource(f"http://127.0.0.1:{closed_port()}/s").read()
+    reading = SnapshotSource(f"http://127.0.0.1:{free_port()}/s").read()
     assert "does not answer (connection refused)" in reading.problems[0]
 
 
