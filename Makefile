@@ -27,7 +27,7 @@ help: ## List targets and variables
 
 #= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, faults, rollout, aa)
 #= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock, faults, compat)
-#= SCENARIO=name    - what to run (loadtest, fleet, ui, up, faults, aa); default issue-27874, of faults faults
+#= SCENARIO=name    - what to run (loadtest, fleet, ui, up, faults, aa, referee); default issue-27874, or that of faults and referee
 #= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock, faults, rollout)
 #= PREMISE=on|off   - with or without the scenario's premise (loadtest, fleet, ui, up)
 #= STACK=name        - where the servers come from (loadtest, faults): embedded or compose
@@ -130,6 +130,7 @@ aa: runtime ## Calibrate: one variant twice, and with a planted TTL
 referee: runtime ## Compare base and head of a change: better, same, worse or mixed
 	@exec $(BIN)/harness referee $(call option,REPO,repo) $(call option,BASE,base) \
 		$(call option,HEAD,head) $(call option,SOURCE,source) $(call option,AGAINST,against) \
+		$(call option,SCENARIO,scenario) \
 		$(call option,REPLICAS,replicas) $(call option,ROUNDS,rounds) $(call option,RELAX,relax) $(own)
 
 .PHONY: up
@@ -190,7 +191,7 @@ test-long: dev ## Run the tests of a minute and more, which make test leaves out
 .PHONY: test-referee
 test-referee: dev ## Of these, sources and the referee on real releases; SAME=10 equal pairs
 	@AUTHCACHE_SAME=$(SAME) $(PYTEST) -m long tests/targets/litellm tests/test_action.py \
-		tests/runs/test_sources.py tests/runs/test_referee_tree.py $(ARGS)
+		tests/runs/test_sources.py tests/runs/test_referee.py tests/runs/test_referee_tree.py $(ARGS)
 
 .PHONY: coverage
 coverage: dev ## Show the line coverage of the tests that start no server

@@ -5,6 +5,7 @@ HarnessError                     everything the harness raises on purpose
 │   ├── UnknownNameError         a variant, scenario, switch, codec or run that does not exist
 │   ├── ScenarioError            a scenario or variants file with a wrong type, field or size
 │   ├── CodecLoadError           a user's codec that cannot be imported, or whose name is taken
+│   ├── RefusedReleaseError      LiteLLM 1.107, which is compromised
 │   └── SetupError               a server, port or binary that this machine lacks
 ├── InvalidRunError              exit 4: the run happened, but its numbers cannot be trusted
 │   ├── TooSlowError             a release sustains less load than any run needs
@@ -77,6 +78,10 @@ class ScenarioError(UsageError):
 
 class CodecLoadError(UsageError):
     """A user's codec cannot be loaded."""
+
+
+class RefusedReleaseError(UsageError):
+    """The release of LiteLLM that never runs."""
 
 
 class SetupError(UsageError):

@@ -51,7 +51,7 @@ case "$1 $2" in
   "run download")
     mkdir -p found/pull-request found/auth-cache-referee
     echo "$NUMBER" > found/pull-request/pull-request.txt
-    echo "$COMMENT" > found/auth-cache-referee/comment.md ;;
+    [ -z "$COMMENT" ] || echo "$COMMENT" > found/auth-cache-referee/comment.md ;;
   "pr view") echo "$HEAD" ;;
   *) case "$*" in *--paginate*) echo "$OLD" ;; esac ;;
 esac
@@ -228,6 +228,17 @@ def test_the_step_ends_with_the_code_of_a_run_that_never_was(
     assert not (tmp_path / "GITHUB_OUTPUT").exists()
 
 
+def test_a_checkout_without_history_says_what_to_fetch(tmp_path: Path, checkout: Path) -> None:
+    shallow = tmp_path / "shallow"
+    source = f"file://{checkout}"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", source, str(shallow)], check=True)
+    done = run_step(tmp_path, shallow, git(checkout, "rev-parse", "HEAD~1"), code=0)
+    assert done.returncode == 2
+    assert "::error::" in done.stdout
+    assert "fetch-depth: 0" in done.stdout
+    assert not (tmp_path / "called.txt").exists()
+
+
 def test_the_install_step_is_one_that_make_knows(tmp_path: Path) -> None:
     step = ACTION["runs"]["steps"][0]
     given = {"HARNESS": str(ROOT), "MAKEFLAGS": "--dry-run"}
@@ -289,3 +300,16 @@ def test_the_second_workflow_keeps_one_comment_of_the_commit_that_ran(
     if called:
         assert (tmp_path / "body.md").read_text() == f"{MARK}\n{comment}\n"
     assert not (tmp_path / "escaped").exists()
+
+
+def test_the_comment_of_an_older_commit_does_not_stay_where_nothing_ran(tmp_path: Path) -> None:
+    (step,) = WORKFLOWS[1]["jobs"]["comment"]["steps"]
+    stand_in(tmp_path / "bin" / "gh", GH)
+    given = {"GH_REPO": "o/r", "RUN": "5", "SHA": "abc", "GH_TOKEN": "t"}
+    told = {"NUMBER": "12", "HEAD": "abc", "OLD": "77", "COMMENT": ""}
+    path = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    done = bash(tmp_path, step["run"], given | told | path, "-e")
+    assert done.returncode == 0, done.stderr
+    assert "issues/comments/77" in (tmp_path / "called.txt").read_text()
+    first, second = (tmp_path / "body.md").read_text().splitlines()
+    assert (first, "Nothing was measured** of abc" in second) == (MARK, True)

@@ -59,8 +59,10 @@ _CELL = re.compile(r"(\S+) (is|has) (\S+)")
 _BOUND = "|".join(re.escape(word) for word in sorted(BOUNDS, key=len, reverse=True))
 _FIGURE = re.compile(
     rf"(?P<figure>.+?)(?: in (?P<scope>\S+))? ?(?P<bound>{_BOUND}) ?(?P<number>-?[\d.]+)"
-    r"(?: (?P<times>times)(?: that of| of)? (?P<to>\S+))?"
+    r"(?: (?P<times>times)(?: that of| of)? (?P<to>.+))?"
 )
+_STOP = re.compile(r"\?$|(?<=\w)\.$")
+"""The end of a sentence. A dot after another sign belongs to a path, as in ``litellm@.``."""
 _HINT = (
     'Ask e.g. "shared_id is healthy", "key reads per 1,000 in team < 10", or '
     '"reads per 1,000 < 1.1 times that of litellm==1.92.2".'
@@ -74,7 +76,8 @@ def parse_question(text: str, variant: str) -> Expectation:
     Raises:
         UsageError: it is no question of this grammar; the message suggests the nearest words.
     """
-    sentence = re.sub(r"(?<=\d),(?=\d{3})", "", " ".join(text.split())).rstrip("?.")
+    sentence = re.sub(r"(?<=\d),(?=\d{3})", "", " ".join(text.split()))
+    sentence = _STOP.sub("", sentence).rstrip()
     if found := _CELL.fullmatch(sentence):
         scope, verb, cell = found.groups()
         _known("scope", scope, SCOPES)

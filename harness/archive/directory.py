@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.domain.result import SCHEMA_VERSION, Result
-from harness.errors import UnknownNameError, UsageError
+from harness.errors import SetupError, UnknownNameError, UsageError
 
 RESULT = "result.json"
 VERDICT = "verdict.json"
@@ -31,7 +31,11 @@ LATEST = "latest"
 
 
 def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
-    """Create a directory ``runs/<UTC time>-<scenario>``; never reuses an existing one."""
+    """Create a directory ``runs/<UTC time>-<scenario>``; never reuses an existing one.
+
+    Raises:
+        SetupError: it cannot be created.
+    """
     base = f"{started:%Y%m%d-%H%M%S}-{scenario}"
     for attempt in range(100):
         run_dir = runs_dir / (base if attempt == 0 else f"{base}-{attempt + 1}")
@@ -39,6 +43,11 @@ def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
             run_dir.mkdir(parents=True)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise SetupError(
+                f"[{run_dir}] cannot be created: {error.strerror}. Name a folder that can be "
+                "written with --runs-dir."
+            ) from error
         for name in (LOGS, SAMPLES, SNAPSHOTS):
             (run_dir / name).mkdir()
         return run_dir

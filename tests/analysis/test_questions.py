@@ -62,6 +62,21 @@ def test_a_ratio() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "to"),
+    [
+        ("litellm@.", "litellm@."),
+        ("litellm@..", "litellm@.."),
+        ("litellm@../my tree#v1.2?", "litellm@../my tree#v1.2"),
+        ("recommended.", "recommended"),
+    ],
+)
+def test_the_other_of_a_ratio_may_be_a_path(said: str, to: str) -> None:
+    asked = parse_question(f"reads per 1,000 < 1.1 times that of {said}", "v")
+    assert isinstance(asked, RatioExpectation)
+    assert asked.to == to
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("shared is healthy", r"scope \[shared\]. Did you mean \[shared_id\]"),

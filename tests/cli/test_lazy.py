@@ -16,7 +16,7 @@ import pytest
 from harness import cli
 from harness.cli import main, options
 from harness.cli.commands.options import RunOptions
-from harness.cli.commands.referee import run_sources
+from harness.cli.commands.referee import prepare
 from harness.cli.lazy import LazyCommand, load
 from harness.scenario.loader import scenario_names
 from harness.stack import registry
@@ -87,7 +87,7 @@ NOT_OF_UP = {
     *("environment", "config", "keep_callbacks"),
 }
 OWN = {"postgres_dsn", "redis_url", "runs_dir"}
-OF_ONE = set(inspect.signature(run_sources).parameters) - {"variants", "console", "question"}
+OF_ONE = OWN | set(inspect.signature(prepare).parameters) - {"variants", "question"}
 
 
 def test_every_path_in_the_command_line_leads_somewhere() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 from click.testing import Result as Ended
 
+from harness.analysis.referee import settled
 from harness.archive.directory import write_result, write_verdict
 from harness.cli import main
 from harness.cli.commands import referee as commands
 from harness.cli.commands.running import FinishedRun
-from harness.domain.result import ExpectationResult, Result
+from harness.domain.result import ExpectationResult, Result, SourceResult
 from harness.errors import SetupError, UsageError
 from harness.plan.plan import Arm
 from harness.scenario.schema import RatioExpectation, Scenario
@@ -47,10 +49,11 @@ class Runs:
         self.scenario: Scenario | None = None
         self.names: list[str] = []
         self.choices: list[Any] = []
+        self.options: dict[str, Any] = {}
 
-    def __call__(self, scenario: Scenario, choices: Any, _: object, **__: Any) -> FinishedRun:
+    def __call__(self, scenario: Scenario, choices: Any, _: object, **options: Any) -> FinishedRun:
         self.scenario, self.names = scenario, [one.name for one in choices]
-        self.choices = choices
+        self.choices, self.options = choices, options
         assert scenario.variants == self.names
         if isinstance(self.result, Exception):
             raise self.result
@@ -100,6 +103,11 @@ def test_the_same_source_twice_runs_under_two_names(
     assert runs.scenario is not None
     assert runs.scenario.name == "referee"
     assert not runs.scenario.expect
+    # Rounds are made until the ruling has its power, and a native file on one side is refused.
+    decided = runs.options["enough"]
+    assert decided.func is settled
+    assert decided.keywords == {"base": "recommended", "head": "recommended-again"}
+    assert runs.options["check"] is commands.refuse_other_code
     files = {path.name for path in (tmp_path / pair().run_id).iterdir()}
     assert {"proof.md", "comment.md", "bench.json", "bencher.json", "referee.json"} <= files
 
@@ -130,6 +138,22 @@ def test_a_worse_head_ends_with_1_and_every_file_says_so(
     assert reads["value"] == pytest.approx(900)
     metric = json.loads((folder / "bencher.json").read_text())
     assert metric["source reads, all"] == {"per-1000-requests": {"value": pytest.approx(900)}}
+
+
+def test_the_proof_repeats_the_command_without_what_names_servers(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pair())
+    sides = ("--source", "fix_keep_none", "--against", "litellm_1_84", "--replicas", "2")
+    for servers in (
+        ("--postgres-dsn", "postgresql://u:secret@h/d", "--redis-url", "redis://h"),
+        ("--postgres-dsn=postgresql://u:secret@h/d", "--redis-url=redis://h"),
+    ):
+        monkeypatch.setattr("sys.argv", ["harness", "referee", *sides, *servers])
+        assert harness("referee", *sides, *servers).exit_code == 0
+        proof = (tmp_path / pair().run_id / "proof.md").read_text()
+        assert f"\nharness referee {' '.join(sides)}\n" in proof
+        assert "secret" not in proof
 
 
 def test_json_goes_to_standard_output_and_all_talk_to_standard_error(
@@ -178,6 +202,36 @@ def test_a_configuration_is_compared_with_the_same_source_without_it(
     proof = (tmp_path / pair().run_id / "proof.md").read_text()
     assert "with my.yaml" in proof
     assert "without my.yaml" in proof
+
+
+def test_a_tree_is_configured_in_the_environment_that_is_named(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    runs = run(pair())
+    config = tmp_path / "my.yaml"
+    config.write_text("general_settings: {}\n")
+    (tmp_path / "litellm").mkdir()
+    sides = ("--source", f"litellm@{tmp_path / 'litellm'}", "--against", "plain")
+    ended = harness("referee", *sides, "--config", str(config), "--environment", "litellm==1.94.0")
+    assert ended.exit_code == 0, ended.output
+    assert [one.config is None for one in runs.choices] == [True, False]
+    assert [one.within.version for one in runs.choices] == ["1.94.0", "1.94.0"]
+
+
+def test_files_of_a_tree_that_are_in_no_commit_are_named(
+    run: Callable[[Result | Exception], Runs], repo: Path, tmp_path: Path
+) -> None:
+    result = pair()
+    base, head = result.variants.values()
+    base.source = SourceResult(kind="commit", name="litellm", native=False)
+    head.source = SourceResult(kind="tree", name="litellm", uncommitted=1, native=False)
+    run(result)
+    ended = harness("referee", "--repo", str(repo))
+    assert ended.exit_code == 0, ended.output
+    commits = [git(repo, "rev-parse", rev)[:7] for rev in ("HEAD~1", "HEAD")]
+    proof = (tmp_path / result.run_id / "proof.md").read_text()
+    assert f"**Before:** {commits[0]} (" in proof
+    assert f"**After:** {commits[1]} + 1 file not committed (" in proof
 
 
 def test_the_same_release_twice_and_two_trees_of_one_name_have_names_of_their_own(
@@ -272,6 +326,8 @@ def repository_at(folder: Path, text: str) -> Repository:
         ("--repo plain --base HEAD", "[plain] is no git repository. Give --repo the folder"),
         ("--repo good --base nonsense", "no revision [nonsense] in [good]"),
         ("--repo good --base HEAD --head nonsense", "no revision [nonsense] in [good]"),
+        ("--repo good --head nonsense", "no revision [nonsense] in [good]"),
+        ("--repo good --head --all", "no revision [--all] in [good]"),
         ("--repo good", "[good] has no merge base with origin/HEAD. Name the base with --base"),
         ("--repo compromised --base HEAD", "compromised"),
         ("--repo other --base HEAD", "is a repository of [other]"),
@@ -344,9 +400,39 @@ def test_base_is_the_merge_base_and_head_the_working_tree(repo: Path) -> None:
     base, head = git(repo, "rev-parse", "HEAD~1"), git(repo, "rev-parse", "HEAD")
     assert sides.base == f"base=litellm@{repo}#{base}"
     assert sides.head == f"head=litellm@{repo}"
-    assert (sides.base_label, sides.head_label) == (base[:7], f"{head[:7]} + 1 files not committed")
+    assert (sides.base_label, sides.head_label) == (base[:7], head[:7])
     named = commands._of_repo(repo, "HEAD~1", "HEAD")
     assert named.head == f"head=litellm@{repo}#{head}"
+
+
+def test_nothing_is_written_into_the_checkout_and_a_hook_does_not_mislead(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = commands._of_repo(repo, None, None)
+    # Git would now write the index, with the new time of a file that has not changed.
+    os.utime(repo / "a", (1, 1))
+    before = (repo / ".git" / "index").stat().st_mtime_ns
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert commands._of_repo(repo, None, None) == expected
+    assert (repo / ".git" / "index").stat().st_mtime_ns == before
+
+
+def test_a_repository_of_another_user_is_no_missing_one(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "git"
+    said = "fatal: detected dubious ownership in repository"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 128\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match=r"safe\.directory"):
+        commands._of_repo(repo, None, None)
+    program.unlink()
+    with pytest.raises(SetupError, match="git cannot be started"):
+        commands._of_repo(repo, None, None)
 
 
 def test_no_origin_asks_for_a_base(repo: Path) -> None:
@@ -379,7 +465,7 @@ def test_what_is_no_repository_or_no_revision(repo: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("state", "code"), [("holds", 0), ("fails", 1), ("undecided", 125)])
 def test_ask_ends_with_yes_no_or_cannot_tell(
-    run: Callable[[Result | Exception], Runs], state: str, code: int
+    run: Callable[[Result | Exception], Runs], tmp_path: Path, state: str, code: int
 ) -> None:
     runs = run(answered(state))
     ended = harness("ask", "--source", "recommended", HEALTHY_TEAM)
@@ -387,6 +473,9 @@ def test_ask_ends_with_yes_no_or_cannot_tell(
     assert runs.scenario is not None
     (asked,) = runs.scenario.expect
     assert asked.variant == "recommended"
+    verdict = json.loads((tmp_path / pair().run_id / "verdict.json").read_text())
+    word = {0: "yes", 1: "no", 125: "cannot tell"}[code]
+    assert (verdict["verdict"], verdict["exit_code"]) == (word, code)
     # One round may answer; the scenario says how many more there may be.
     assert (runs.scenario.rounds, runs.scenario.rounds_max) == (1, 5)
 
@@ -415,6 +504,25 @@ def test_ask_cannot_tell_of_an_invalid_run_or_a_source_that_does_not_start(
     ended = harness("ask", "--source", "recommended", HEALTHY_TEAM)
     assert ended.exit_code == 125
     assert "does not import" in ended.output
+    # A crash would end with 1, which is an answer.
+    run(OSError("no space left"))
+    ended = harness("ask", "--source", "recommended", HEALTHY_TEAM)
+    assert ended.exit_code == 125
+    assert "no space left" in ended.output
+    # Refused however it is named.
+    assert harness("ask", "--source", "litellm==1.107.2", HEALTHY_TEAM).exit_code == 125
+
+
+def test_the_other_variant_of_a_question_may_be_the_users_own(
+    run: Callable[[Result | Exception], Runs], tmp_path: Path
+) -> None:
+    runs = run(answered("holds"))
+    mine = tmp_path / "mine.toml"
+    mine.write_text('[mine]\ntitle = "x"\nstands_for = "x"\nbase = "recommended"\n')
+    asked = ("reads per 1,000 < 2 times that of mine", "--variants-file", str(mine))
+    ended = harness("ask", "--source", "recommended", *asked)
+    assert ended.exit_code == 0, ended.output
+    assert runs.names == ["recommended", "mine"]
 
 
 @pytest.mark.parametrize(
@@ -425,6 +533,12 @@ def test_ask_cannot_tell_of_an_invalid_run_or_a_source_that_does_not_start(
         (HEALTHY_TEAM,),
         ("--source", "recommended", "--rounds", "x", HEALTHY_TEAM),
         ("--source", "recommended"),
+        ("--source", "recommended", "--scenario", "nothing", HEALTHY_TEAM),
+        ("--source", "recommended", "--variants-file", "none.toml", HEALTHY_TEAM),
+        ("--source", "litellm==1.94.0", "--config", "none.yaml", HEALTHY_TEAM),
+        ("--source", "litellm==1.94.0", "--keep-callbacks", HEALTHY_TEAM),
+        ("--source", "litellm==1.94.0", "--relax", "a==1", HEALTHY_TEAM),
+        ("--source", "litellm==1.94.0", "--environment", "x", HEALTHY_TEAM),
     ],
 )
 def test_a_wrong_question_or_option_is_129(
@@ -433,6 +547,7 @@ def test_a_wrong_question_or_option_is_129(
     run(answered("holds"))
     ended = harness("ask", *arguments)
     assert ended.exit_code == 129, ended.output
+    assert "error: " in ended.output.lower()
 
 
 VERSIONS = [f"1.{n}.0" for n in range(80, 100)]

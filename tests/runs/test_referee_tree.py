@@ -1,7 +1,8 @@
 """`harness referee`, `ask` and `git bisect run` on a repository of LiteLLM with known changes.
 
-A short one of each runs with `make test`, `make test-referee` runs the others, with the scenario as
-shipped, on two trees of the slowest release that it is sized for.
+`make test-referee` runs them, some with the scenario as shipped, on two trees of the slowest
+release that it is sized for. `make test` asks and judges reference variants (`test_referee.py`) and
+runs each kind of source (`tests/targets/litellm/test_real_sources.py`).
 """
 
 from __future__ import annotations

@@ -170,19 +170,13 @@ def chosen_variants(
 
 
 def _relaxed(others: dict[str, Choice], relax: tuple[str, ...]) -> dict[str, Choice]:
-    """Those with packages relaxed. Raises UsageError where that changes none of them."""
+    """Those with packages relaxed. Raises UsageError where there are none."""
     if not others:
         raise UsageError(
             f"--relax [{', '.join(relax)}] is about packages that a release requires, and no "
             "release takes part. Leave it out, or name one as litellm==X."
         )
-    relaxed = {name: kind_of_choice(one).relax(one, relax) for name, one in others.items()}
-    if relaxed == others:
-        raise UsageError(
-            f"--relax [{', '.join(relax)}] changes nothing: the pins of [{', '.join(others)}] are "
-            "recorded, and are installed as they are. Leave it out."
-        )
-    return relaxed
+    return {name: kind_of_choice(one).relax(one, relax) for name, one in others.items()}
 
 
 def apply_overrides(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
-import shutil
-import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,29 +22,31 @@ from harness.analysis.questions import parse_question
 from harness.analysis.referee import Ruling, settled
 from harness.analysis.referee import referee as ruling_of
 from harness.archive.directory import write_verdict
-from harness.authcache.variants import load_variants
 from harness.cli.commands.options import OwnSettings, chosen_variants, console_for
 from harness.cli.commands.running import FinishedRun, run_to_end
 from harness.cli.referee import BAD_QUESTION
-from harness.domain.result import Result
-from harness.errors import EXIT_INCONCLUSIVE, HarnessError, UsageError
-from harness.plan.plan import Arm
+from harness.domain.result import Result, VariantResult
+from harness.errors import EXIT_INCONCLUSIVE, HarnessError, RefusedReleaseError, UsageError
+from harness.observe.evidence import Evidence
+from harness.plan.plan import Arm, RunPlan
+from harness.process.git import git
+from harness.report.numbers import plural
 from harness.report.referee import Match, as_json, print_ruling, referee_files
 from harness.report.write import write_texts
 from harness.scenario.loader import Changes, load_scenario
-from harness.scenario.schema import Expectation, RatioExpectation, Scenario
+from harness.scenario.schema import RatioExpectation, Scenario
 from harness.targets.base import Choice
 from harness.targets.registry import (
     REFERENCE,
     index_versions,
     installed_versions,
-    kind_of,
     kind_of_choice,
     parse_release,
 )
 
 _YES, _NO, _CANNOT_TELL = 0, 1, 125
 """Exit codes of `ask`: what ``git bisect run`` takes for good, bad and skip."""
+_ANSWERS = {_YES: "yes", _NO: "no", _CANNOT_TELL: "cannot tell"}
 PLAIN = "plain"
 """The base of a configuration: the same source without it."""
 _CONFIGURED = "configured"
@@ -92,17 +94,27 @@ def referee(
             raise UsageError("--against is the base of --source. With --repo give --base REV.")
         sides = _of_repo(repo, base, head)
     console = console_for(json_to)
-    done, (older, newer) = run_sources((sides.base, sides.head), console, **options)
+    servers = {name: options.pop(name) for name in ("postgres_dsn", "redis_url", "runs_dir")}
+    match = prepare((sides.base, sides.head), **options)
+    done = match.run(console, **servers)
+    older, newer = match.names
     ruling = ruling_of(done.result, older, newer)
-    match = Match(older, newer, sides.base_label, sides.head_label, _command())
-    print_ruling(ruling, done.result, match, console)
-    files = referee_files(ruling, done.result, match)
+    variants = done.result.variants
+    shown = Match(
+        older,
+        newer,
+        _with_changes(sides.base_label, variants.get(older)),
+        _with_changes(sides.head_label, variants.get(newer)),
+        _command(),
+    )
+    print_ruling(ruling, done.result, shown, console)
+    files = referee_files(ruling, done.result, shown)
     write_texts(done.run_dir, files)
     _verdict(done, ruling, files)
     line = f"Files: {done.run_dir}/ ({', '.join(files)}, report.html, result.json)"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
     if json_to:
-        click.echo(json.dumps(as_json(ruling, match), indent=1))
+        click.echo(json.dumps(as_json(ruling, shown), indent=1))
     sys.exit(done.signal_code or ruling.exit_code)
 
 
@@ -118,6 +130,14 @@ def _with_config(source: str, config: Path | None) -> _Sources:
     )
 
 
+def _with_changes(label: str, variant: VariantResult | None) -> str:
+    """The label of a side, with the files of a working tree that are in no commit."""
+    source = None if variant is None else variant.source
+    if source is None or not source.uncommitted:
+        return label
+    return f"{label} + {plural(source.uncommitted, 'file')} not committed"
+
+
 def _verdict(done: FinishedRun, ruling: Ruling, files: dict[str, str]) -> None:
     write_verdict(done.run_dir, ruling.word, ruling.exit_code, ruling.reasons, files)
 
@@ -126,37 +146,61 @@ def ask(*, source: str, question: str, json_to: str | None, **options: Any) -> N
     """Ask one question about one source."""
     console = console_for(json_to)
     try:
-        _check_question(question, source)
+        code, result = _answer(source, question, console, **options)
     except UsageError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(BAD_QUESTION)
-    code, result = _answer(source, question, console, **options)
+    except HarnessError:
+        raise
+    except Exception:  # noqa: BLE001 - the exit code of a crash means *bad* to git bisect run
+        traceback.print_exc()
+        click.echo(f"{source}: cannot tell: the harness failed, see above", err=True)
+        sys.exit(_CANNOT_TELL)
     if json_to and result is not None:
         click.echo(result.model_dump_json(indent=1))
     sys.exit(code)
 
 
 def _answer(
-    source: str, question: str, console: Console, **options: Any
+    source: str,
+    question: str,
+    console: Console,
+    *,
+    postgres_dsn: str | None,
+    redis_url: str | None,
+    runs_dir: Path,
+    **options: Any,
 ) -> tuple[int, Result | None]:
     """0 yes, 1 no, 125 cannot tell, or the code of a signal; and the run's result, if there is one.
 
     Prints one line.
+
+    Raises:
+        UsageError: the question or an option is wrong.
     """
-    other = _other_of(question, source)
-    names = (source,) if other is None else (source, other)
+    asked = parse_question(question, source)
+    names = (source, asked.to) if isinstance(asked, RatioExpectation) else (source,)
     try:
-        done, _ = run_sources(names, console, question=question, **options)
+        match = prepare(names, question=question, **options)
+    except RefusedReleaseError as error:
+        return _cannot_tell(source, error)
+    try:
+        done = match.run(console, postgres_dsn=postgres_dsn, redis_url=redis_url, runs_dir=runs_dir)
     except HarnessError as error:
         if error.exit_code > _CANNOT_TELL:
             raise
-        click.echo(f"{source}: cannot tell: {error}", err=True)
-        return _CANNOT_TELL, None
+        return _cannot_tell(source, error)
     code, why = _read_answer(done.result)
-    words = {_YES: "yes", _NO: "no"}
-    line = f"{source}: {question}: {words.get(code, 'cannot tell')} ({why})"
+    line = f"{source}: {question}: {_ANSWERS[code]} ({why})"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not done.signal_code:
+        write_verdict(done.run_dir, _ANSWERS[code], code, [why])
     return done.signal_code or code, done.result
+
+
+def _cannot_tell(source: str, error: HarnessError) -> tuple[int, None]:
+    click.echo(f"{source}: cannot tell: {error}", err=True)
+    return _CANNOT_TELL, None
 
 
 def _read_answer(result: Result) -> tuple[int, str]:
@@ -174,7 +218,7 @@ def bisect(*, good: str, bad: str, question: str, installed: bool, **options: An
     """Find the release with which the answer changes."""
     console = Console()
     ends = [parse_release(name) for name in (good, bad)]
-    _check_question(question, ends[0].name)
+    parse_question(question, ends[0].name)
 
     def asked(version: str) -> int:
         code, _ = _answer(f"litellm=={version}", question, console, **options)
@@ -217,12 +261,11 @@ def walk(versions: Sequence[str], asked: Callable[[str], int]) -> BisectionEnd:
     """
     if len(versions) < 2:  # noqa: PLR2004 - two ends
         raise UsageError(f"Good and bad are the same release [{versions[0]}]. Name two.")
-    for version, wanted, word in ((versions[0], _YES, "yes"), (versions[-1], _NO, "no")):
+    for version, wanted in ((versions[0], _YES), (versions[-1], _NO)):
         if (code := asked(version)) != wanted:
-            said = {_YES: "yes", _NO: "no"}.get(code, "cannot tell")
             raise UsageError(
-                f"The answer of [{version}] is [{said}], and [{word}] was expected of it. "
-                "Name another end, or ask the opposite."
+                f"The answer of [{version}] is [{_ANSWERS[code]}], and [{_ANSWERS[wanted]}] was "
+                "expected of it. Name another end, or ask the opposite."
             )
     low, high = 0, len(versions) - 1
     skipped: set[int] = set()
@@ -246,24 +289,36 @@ def walk(versions: Sequence[str], asked: Callable[[str], int]) -> BisectionEnd:
     return BisectionEnd(f"{versions[high]} is the first with no; {versions[low]} says yes.", 0)
 
 
-def _check_question(question: str, source: str) -> Expectation:
-    known = load_variants()
-    expectation = parse_question(question, source)
-    if isinstance(expectation, RatioExpectation):
-        other = expectation.to
-        if kind_of(other) is REFERENCE and other not in known:
-            kind_of(other).choose(other)
-    return expectation
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """One or two sources that are ready to run."""
+
+    scenario: Scenario
+    choices: Sequence[Choice]
+    enough: Callable[[RunPlan, Sequence[Evidence], Path], bool]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the sources in the run, in their order."""
+        return [one.name for one in self.choices]
+
+    def run(
+        self, console: Console, *, postgres_dsn: str | None, redis_url: str | None, runs_dir: Path
+    ) -> FinishedRun:
+        return run_to_end(
+            self.scenario,
+            self.choices,
+            console,
+            runs_dir=runs_dir,
+            postgres_dsn=postgres_dsn,
+            redis_url=redis_url,
+            enough=self.enough,
+            check=refuse_other_code,
+        )
 
 
-def _other_of(question: str, source: str) -> str | None:
-    expectation = parse_question(question, source)
-    return expectation.to if isinstance(expectation, RatioExpectation) else None
-
-
-def run_sources(
+def prepare(
     variants: tuple[str, ...],
-    console: Console,
     *,
     scenario: str,
     replicas: int | None,
@@ -273,17 +328,14 @@ def run_sources(
     environment: str | None,
     config: Path | None,
     keep_callbacks: bool,
-    postgres_dsn: str | None,
-    redis_url: str | None,
-    runs_dir: Path,
     question: str | None = None,
-) -> tuple[FinishedRun, list[str]]:
-    """Run one or two sources, without premises, with the question as the only expectation.
+) -> _Match:
+    """Choose one or two sources, without premises, with the question as the only expectation.
 
     The first may be `PLAIN`: the second without the configuration.
 
-    Returns:
-        The run, and the names that the sources have in it, in their order.
+    Raises:
+        UsageError: an option or a name is wrong.
     """
     plain = config is not None and variants[0] == PLAIN and len(variants) > 1
     named = tuple(dict.fromkeys(variants[1:] if plain else variants))
@@ -291,10 +343,12 @@ def run_sources(
     given = load_scenario(scenario, changes)
     given = given.model_copy(update={"expect": []})
     own = OwnSettings(environment, config, keep_callbacks)
-    without = OwnSettings(environment) if plain else own
-    choices = chosen_variants(given, variants_file, (), relax, without)
+    choices = chosen_variants(given, variants_file, (), relax, own)
     if plain:
-        choices = _with_and_without(choices[0], own)
+        without = kind_of_choice(choices[0]).configure(
+            choices[0], environment=environment, config=None, keep_callbacks=False
+        )
+        choices = [_renamed(without, PLAIN), _renamed(choices[0], _CONFIGURED)]
     elif len(variants) > len(named):
         choices = [choices[0], _renamed(choices[0], f"{choices[0].name}-again", "again")]
     elif len({one.name for one in choices}) < len(choices):
@@ -306,17 +360,7 @@ def run_sources(
         given = _asking(given, question, names, shorter=rounds is None)
     elif len(names) > 1:
         decided = partial(settled, base=names[0], head=names[1])
-    done = run_to_end(
-        given,
-        choices,
-        console,
-        runs_dir=runs_dir,
-        postgres_dsn=postgres_dsn,
-        redis_url=redis_url,
-        enough=decided,
-        check=refuse_other_code,
-    )
-    return done, names
+    return _Match(given, choices, decided)
 
 
 def _asking(scenario: Scenario, question: str, names: Sequence[str], *, shorter: bool) -> Scenario:
@@ -326,12 +370,6 @@ def _asking(scenario: Scenario, question: str, names: Sequence[str], *, shorter:
         asked = asked.model_copy(update={"to": names[1]})
     fewer = {"rounds": 1} if shorter and scenario.rounds_max is not None else {}
     return scenario.model_copy(update={"expect": [asked], **fewer})
-
-
-def _with_and_without(choice: Choice, own: OwnSettings) -> list[Choice]:
-    others = {} if kind_of_choice(choice) is REFERENCE else {choice.name: choice}
-    configured = own(others)[choice.name]
-    return [_renamed(choice, PLAIN), _renamed(configured, _CONFIGURED)]
 
 
 def _renamed(choice: Choice, name: str, of_others: str | None = None) -> Choice:
@@ -357,70 +395,59 @@ def refuse_other_code(arms: Sequence[Arm]) -> None:
 
 def _of_repo(repo: Path, base: str | None, head: str | None) -> _Sources:
     """The two sides of a checkout. Raises UsageError."""
-    try:
-        _git(repo, "rev-parse", "--show-toplevel")
-    except UsageError as error:
+    if _git(repo, "rev-parse", "--show-toplevel") is None:
         raise UsageError(
             f"[{repo}] is no git repository. Give --repo the folder of a checkout of LiteLLM."
-        ) from error
-    before = _base_commit(repo, base, head or "HEAD")
+        )
     commit = _commit(repo, head or "HEAD")
-    short = commit[:_CHANGED_SHOWN]
-    if head is None:
-        changed = len(_git(repo, "status", "--porcelain").splitlines())
-        label = f"{short} + {changed} files not committed" if changed else short
-        newer = f"litellm@{repo}"
-    else:
-        label, newer = short, f"litellm@{repo}#{commit}"
+    before = _base_commit(repo, base, commit)
+    newer = f"litellm@{repo}" if head is None else f"litellm@{repo}#{commit}"
     older = f"litellm@{repo}#{before}"
-    return _Sources(f"base={older}", f"head={newer}", before[:_CHANGED_SHOWN], label)
+    return _Sources(
+        f"base={older}", f"head={newer}", before[:_CHANGED_SHOWN], commit[:_CHANGED_SHOWN]
+    )
 
 
 def _base_commit(repo: Path, base: str | None, head: str) -> str:
-    shallow = _git(repo, "rev-parse", "--is-shallow-repository") == "true"
-    deepen = f"Fetch it: git -C {shlex.quote(str(repo))} fetch --unshallow"
-    try:
-        if base is not None:
-            return _commit(repo, base)
-        return _git(repo, "merge-base", head, "origin/HEAD")
-    except UsageError as error:
-        if shallow:
-            raise UsageError(
-                f"[{repo}] is a shallow clone and lacks the base's history. {deepen}, or name a "
-                "base that it has with --base REV."
-            ) from error
-        if base is not None:
-            raise
+    found = _rev(repo, base) if base else _git(repo, "merge-base", head, "origin/HEAD")
+    if found is not None:
+        return found
+    if _git(repo, "rev-parse", "--is-shallow-repository") == "true":
         raise UsageError(
-            f"[{repo}] has no merge base with origin/HEAD. Name the base with --base REV, or set "
-            f"it: git -C {shlex.quote(str(repo))} remote set-head origin --auto"
-        ) from error
+            f"[{repo}] is a shallow clone and lacks the base's history. Fetch it: "
+            f"git -C {shlex.quote(str(repo))} fetch --unshallow, or name a base that it has with "
+            "--base REV."
+        )
+    if base is not None:
+        raise _no_revision(repo, base)
+    raise UsageError(
+        f"[{repo}] has no merge base with origin/HEAD. Name the base with --base REV, or set "
+        f"it: git -C {shlex.quote(str(repo))} remote set-head origin --auto"
+    )
 
 
 def _commit(repo: Path, rev: str) -> str:
-    try:
-        return _git(repo, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
-    except UsageError as error:
-        raise UsageError(
-            f"There is no revision [{rev}] in [{repo}]. Fetch it, or name another: a commit, a tag "
-            "or a branch."
-        ) from error
+    commit = _rev(repo, rev)
+    if commit is None:
+        raise _no_revision(repo, rev)
+    return commit
 
 
-def _git(repo: Path, *words: str) -> str:
-    """What git prints. Raises UsageError."""
-    try:
-        done = subprocess.run(
-            [shutil.which("git") or "git", "-C", str(repo), *words],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except FileNotFoundError as error:
-        raise UsageError("There is no git on PATH, which --repo needs. Install it.") from error
-    except subprocess.CalledProcessError as error:
-        raise UsageError(f"git {words[0]} failed in [{repo}]: {error.stderr.strip()}.") from error
-    return done.stdout.strip()
+def _rev(repo: Path, rev: str) -> str | None:
+    return _git(repo, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
+
+
+def _no_revision(repo: Path, rev: str) -> UsageError:
+    return UsageError(
+        f"There is no revision [{rev}] in [{repo}]. Fetch it, or name another: a commit, a tag "
+        "or a branch."
+    )
+
+
+def _git(repo: Path, *words: str) -> str | None:
+    """What git prints, without the end of the line; None where it fails."""
+    said = asyncio.run(git(repo, *words))
+    return None if said is None else said.strip()
 
 
 def _command() -> str:

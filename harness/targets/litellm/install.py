@@ -28,7 +28,7 @@ from harness.targets.litellm.environment import (
 )
 from harness.targets.litellm.folders import atomic_folder, remove_whole, sole_maker
 from harness.targets.litellm.pins import read_pins, recorded_pins
-from harness.targets.litellm.problems import check_python, explain_uv
+from harness.targets.litellm.problems import LackingPackageError, check_python, explain_uv
 from harness.targets.litellm.releases import (
     PROJECT,
     TABLE,
@@ -53,16 +53,23 @@ class Removed:
 async def ensure_environment(release: Release, progress: Progress) -> Environment:
     """The environment of a release; created if there is none, which needs the package index.
 
-    A second caller waits for the first. When cancelled, nothing is left behind.
+    A second caller waits for the first. When cancelled, nothing is left behind. Packages that the
+    user relaxes count only where the index lacks what the project's pins name.
 
     Raises:
-        UsageError: the release is the refused one.
+        RefusedReleaseError: the release is the refused one.
         UnknownNameError: the index has no such release.
         SetupError: the release does not support the running Python, a requirement or a wheel is not
             available, the index cannot be reached, or the packages differ from the pins.
     """
     refuse_compromised(release.version)
     check_python(release)
+    as_pinned = release.model_copy(update={"relax": ()})
+    if release.relax and recorded_pins(as_pinned) is not None:
+        try:
+            return await ensure_environment(as_pinned, progress)
+        except LackingPackageError:
+            progress.note(f"{release.name}: resolving anew; the index lacks what its pins name")
     folder = environment_folder(release)
     if (found := open_environment(folder)) is not None:
         return found
@@ -169,7 +176,7 @@ def verify(
         by_user: what the user's relaxations came to.
 
     Raises:
-        UsageError: the refused release was installed.
+        RefusedReleaseError: the refused release was installed.
         SetupError: the packages differ from the pins, a requirement of the release is neither met
             nor relaxed, or a relaxation matches no requirement.
     """

@@ -81,8 +81,7 @@ class LiteLLMKind(TargetKind[Release | CodeSource]):
     def relax(self, choice: Release | CodeSource, packages: Sequence[str]) -> Release | CodeSource:
         """The release, of whose packages some may be others than it asks for.
 
-        Pins that the project records are installed as they are. Raises UsageError for a text that
-        names no package, and for LiteLLM itself.
+        Raises UsageError for a text that names no package, and for LiteLLM itself.
         """
         if isinstance(choice, CodeSource):
             if choice.release is None:
@@ -118,12 +117,8 @@ class LiteLLMKind(TargetKind[Release | CodeSource]):
 
 
 def relax_release(release: Release, packages: Sequence[str]) -> Release:
-    """A release with relaxed packages; unchanged where its pins are recorded. Raises UsageError."""
-    from harness.targets.litellm.pins import recorded_pins  # noqa: PLC0415 - see `target`
-
-    names = relaxed_names(packages)
-    recorded = recorded_pins(release) is not None
-    return release if recorded else release.model_copy(update={"relax": names})
+    """A release with relaxed packages. Raises UsageError."""
+    return release.model_copy(update={"relax": relaxed_names(packages)})
 
 
 def _real_prisma() -> bool:

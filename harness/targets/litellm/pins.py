@@ -48,9 +48,10 @@ def overrides(relaxations: Iterable[Relaxation]) -> str:
 
 
 def recorded_pins(release: Release) -> str | None:
-    """The pins that the project records for a release, or None."""
+    """The pins that the project records for a release whose packages are not relaxed, or None."""
     path = PINS_FOLDER / f"{release.version}.txt"
-    return path.read_text(encoding="utf-8") if release.known and path.is_file() else None
+    recorded = release.known and not release.relax and path.is_file()
+    return path.read_text(encoding="utf-8") if recorded else None
 
 
 def fingerprint(release: Release) -> str:

@@ -40,6 +40,10 @@ _UNREACHABLE = re.compile(r"Failed to fetch|error sending request|network was di
 _HASH = re.compile(r"Hash mismatch for `(?P<package>[^`]+)`")
 
 
+class LackingPackageError(SetupError):
+    """The package index lacks what a release requires, or what its pins name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lacking:
     """A requirement that the package index cannot meet."""
@@ -89,6 +93,11 @@ def check_python(release: Release, running: str | None = None) -> None:
         raise _wrong_python(release, str(release.python), running)
 
 
+def unreachable(written: str) -> bool:
+    """Whether uv failed because it could not ask the package index."""
+    return _UNREACHABLE.search(" ".join(written.split())) is not None
+
+
 def explain_uv(release: Release, written: str) -> HarnessError:
     """The error to raise for a failure of uv; `written` is its error output."""
     text = " ".join(written.split())
@@ -112,21 +121,29 @@ def explain_uv(release: Release, written: str) -> HarnessError:
     said = reasoning or _last(written)
     advice = (
         "Check the network and the index (UV_DEFAULT_INDEX), then try again."
-        if _UNREACHABLE.search(text)
+        if unreachable(written)
         else "Fix that and try again."
     )
     return SetupError(f"[{release.name}] could not be installed: [{said}]. {advice}")
 
 
-def explain_lacking(release: Release, missing: Sequence[Lacking]) -> HarnessError:
-    """The error to raise where the index cannot meet requirements of a release, all of them."""
+def explain_lacking(
+    release: Release, missing: Sequence[Lacking], *, recording: bool = False
+) -> HarnessError:
+    """The error to raise where the index cannot meet requirements of a release, all of them.
+
+    Args:
+        release: what was to be installed.
+        missing: what the index lacks.
+        recording: the project's own pins are made, so that the table of releases has the answer.
+    """
     if any(one.package == PROJECT for one in missing):
         return UnknownNameError(
             "LiteLLM release on the package index", release.version, known_releases()
         )
     asked = ", ".join(f"{one.name}{one.asked}" for one in missing)
     said = " ".join(one.reasoning for one in missing)
-    if release.known:
+    if recording:
         rows = ", ".join(
             f'{{ asked = "{one.name}{one.asked}", use = "{one.replacements()[0]}", why = "…" }}'
             for one in missing
@@ -141,7 +158,7 @@ def explain_lacking(release: Release, missing: Sequence[Lacking]) -> HarnessErro
         gone = [one.name for one in missing if one.gone]
         without = f", and run without [{', '.join(gone)}], which it lacks entirely" if gone else ""
         advice = f"try again with {options} (make: RELAX={names}){without}."
-    return SetupError(
+    return LackingPackageError(
         f"[{release.name}] asks for [{asked}], which the package index does not have. "
         f"To use what it has, {advice} The resolver says: {said}"
     )

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from harness.errors import ScenarioError, UsageError, explain
+from harness.errors import RefusedReleaseError, ScenarioError, UsageError, explain
 
 PROJECT = "litellm"
 TABLE = "harness/targets/litellm/releases.toml"
@@ -208,10 +208,13 @@ def relaxed_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def refuse_compromised(version: Version | str) -> None:
-    """Raise UsageError for 1.107 in any spelling: pre-, post-, dev release, epoch, local part."""
+    """Raise RefusedReleaseError for 1.107 in any spelling.
+
+    That is pre-, post- and dev releases, an epoch, and a local part too.
+    """
     parsed = Version(version) if isinstance(version, str) else version
     if (*parsed.release, 0)[: len(_COMPROMISED)] == _COMPROMISED:
-        raise UsageError(
+        raise RefusedReleaseError(
             f"LiteLLM [{parsed}] is refused: 1.107 is a compromised release, and no option "
             "overrides that. Name another one; harness releases lists the known ones."
         )

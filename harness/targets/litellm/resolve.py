@@ -72,7 +72,7 @@ async def resolve(release: Release, *, universal: bool, present: str | None = No
         else:
             break
     if missing:
-        raise explain_lacking(release, [*missing.values()])
+        raise explain_lacking(release, [*missing.values()], recording=universal)
     read_pins(text, release)
     return Resolution(text, tuple(relaxed.values()))
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.parser import Parser
 from pathlib import Path, PurePosixPath
@@ -29,14 +29,16 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.domain.progress import Progress
-from harness.errors import SetupError, UnknownNameError, UsageError
+from harness.errors import SetupError, UsageError
 from harness.installation import user_cache
 from harness.process import groups
+from harness.process.git import git
 from harness.targets.litellm.environment import Environment, installed
 from harness.targets.litellm.folders import atomic_folder, remove_whole, sole_maker
 from harness.targets.litellm.inside.origin import PACKAGES, digest_of, files_of, native_files
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.pins import requirements
+from harness.targets.litellm.problems import unreachable
 from harness.targets.litellm.releases import (
     PROJECT,
     Release,
@@ -56,9 +58,10 @@ BRIDGE = Path("litellm/rust_bridge")
 _WANTED = (PYPROJECT, *PACKAGES.values())
 _PINNED = re.compile(rf"^{PROJECT}==(\S+)", re.MULTILINE)
 _EXTRAS = ("", "proxy")
+_POETRY = re.compile(r"^(?P<sign>[\^~]?)(?P<version>\d+(?:\.\d+)*)(?P<any>\.\*)?$")
 _DIGITS = 16
 _SUBMODULE = "160000"
-_GIT_GRACE_S = 5.0
+_GRACE_S = 5.0
 
 
 class SourceRecord(BaseModel):
@@ -220,7 +223,7 @@ async def _compile(environment: Environment, code: Path) -> None:
     # A file that does not compile fails when it is imported, with its own traceback.
     await groups.run(
         *(environment.python, "-I", "-m", "compileall", "-q", code),
-        grace_s=_GIT_GRACE_S,
+        grace_s=_GRACE_S,
     )
 
 
@@ -229,7 +232,7 @@ async def _compile(environment: Environment, code: Path) -> None:
 
 async def _check_out(place: Path, revision: str | None, stage: Path) -> _Taken:
     """Copy a working tree or a commit: the packages, and the project's file."""
-    top = await _git(place, "rev-parse", "--show-toplevel")
+    top = await git(place, "rev-parse", "--show-toplevel")
     if top is None:
         raise UsageError(
             f"[{place}] is in no git repository. Name the folder of a clone of LiteLLM, or a "
@@ -237,7 +240,7 @@ async def _check_out(place: Path, revision: str | None, stage: Path) -> _Taken:
         )
     root = Path(top.rstrip("\n"))
     asked = f"{revision or 'HEAD'}^{{commit}}"
-    commit = await _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", asked)
+    commit = await git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", asked)
     if commit is None:
         raise UsageError(
             f"[{root.name}] has no revision [{revision or 'HEAD'}]. Name a commit, tag or branch "
@@ -251,10 +254,10 @@ async def _check_out(place: Path, revision: str | None, stage: Path) -> _Taken:
         await asyncio.to_thread(_copy, root, files, listed)
     else:
         index = {"GIT_INDEX_FILE": str(stage / "index")}
-        await _git(root, "read-tree", identity, more=index)
+        await git(root, "read-tree", identity, more=index)
         listed = await _listed(root, "ls-files", "-z", "--cached", more=index)
         out = ("checkout-index", "-z", "--stdin", f"--prefix={files}/")
-        if await _git(root, *out, stdin="\0".join(listed).encode(), more=index) is None:
+        if await git(root, *out, stdin="\0".join(listed).encode(), more=index) is None:
             raise SetupError(
                 f"The commit [{identity[:12]}] of [{root.name}] cannot be written out. Where the "
                 f"clone is partial, fetch its files: git -C {root} checkout {identity[:12]}."
@@ -269,7 +272,7 @@ async def _check_out(place: Path, revision: str | None, stage: Path) -> _Taken:
 
 
 async def _listed(root: Path, *arguments: str, more: Mapping[str, str] | None = None) -> list[str]:
-    text = await _git(root, *arguments, "--", *_WANTED, more=more)
+    text = await git(root, *arguments, "--", *_WANTED, more=more)
     # A file that is in conflict is listed once for each side.
     return [*dict.fromkeys(name for name in (text or "").split("\0") if name)]
 
@@ -280,7 +283,7 @@ async def _refuse_submodules(root: Path) -> int:
     Raises:
         UsageError: a submodule has changes.
     """
-    text = await _git(root, "status", "--porcelain=v2", "-z", "--untracked-files=all") or ""
+    text = await git(root, "status", "--porcelain=v2", "-z", "--untracked-files=all") or ""
     lines = [line for line in text.split("\0") if line[:2] in {"1 ", "2 ", "u ", "? "}]
     for line in lines:
         fields = line.split(" ")
@@ -305,31 +308,6 @@ def _copy(root: Path, files: Path, listed: Sequence[str]) -> None:
             shutil.copyfile(source, target)
 
 
-async def _git(
-    folder: Path, *arguments: str, stdin: bytes | None = None, more: Mapping[str, str] | None = None
-) -> str | None:
-    """What git prints, or None if it fails. It changes nothing in the repository."""
-    # Git's own variables, as a hook has them, would name another repository.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    # Without it, `git status` refreshes the index.
-    env = {**kept, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(more or {})}
-    try:
-        done = await groups.run(
-            *("git", "-C", str(folder), *arguments), stdin=stdin, env=env, grace_s=_GIT_GRACE_S
-        )
-    except OSError as error:
-        raise SetupError(
-            f"git cannot be started: {error.strerror}. Trees and commits need it on PATH; "
-            "a wheel file does not."
-        ) from error
-    if "dubious ownership" in done.err:
-        raise SetupError(
-            f"git refuses [{folder}], which belongs to another user. Allow it with: "
-            f"git config --global --add safe.directory {folder}"
-        )
-    return done.out if done.code == 0 else None
-
-
 def _project(file: Path, name: str) -> tuple[str, tuple[str, ...]]:
     """Version and requirements by a pyproject.toml."""
     try:
@@ -350,15 +328,31 @@ def _project(file: Path, name: str) -> tuple[str, tuple[str, ...]]:
     version = _version(project.get("version", poetry.get("version")), name)
     asked = [*project.get("dependencies", ())] if "project" in table else []
     asked += project.get("optional-dependencies", {}).get("proxy", []) if asked else []
-    if not asked:
-        # Poetry's own ranges are no requirements, so only the packages are looked for.
-        table = poetry.get("dependencies", {})
-        asked = [
-            one
-            for one, how in table.items()
-            if one != "python" and not (isinstance(how, dict) and how.get("optional"))
-        ]
-    return version, tuple(map(str, asked))
+    return version, tuple(map(str, asked or _of_poetry(poetry)))
+
+
+def _of_poetry(table: Mapping[str, Any]) -> Iterator[str]:
+    """Requirements in Poetry's own spelling, as LiteLLM had them up to 1.83."""
+    wanted = {*table.get("extras", {}).get("proxy", ())}
+    for name, how in table.get("dependencies", {}).items():
+        one = how if isinstance(how, dict) else {"version": how}
+        if name == "python" or (one.get("optional") and name not in wanted):
+            continue
+        text = str(one.get("version", "*")).strip()
+        versions = "" if text == "*" else _POETRY.sub(_range, text)
+        yield f"{name}{versions}" + (f" ; {one['markers']}" if "markers" in one else "")
+
+
+def _range(match: re.Match[str]) -> str:
+    """``^1.2.3``, ``~1.2.3`` and ``1.2.3`` as PEP 440 has them."""
+    sign, low = match["sign"], match["version"]
+    if not sign:
+        return f"=={low}{match['any'] or ''}"
+    numbers = [int(part) for part in low.split(".")]
+    # A caret lets everything change after the first number that is not 0; a tilde, after the minor.
+    fixed = next((i for i, n in enumerate(numbers) if n), len(numbers) - 1) if sign == "^" else 1
+    upper = [*numbers[:fixed], [*numbers, 0][fixed] + 1]
+    return f">={low},<{'.'.join(map(str, upper))}"
 
 
 def _version(text: object, name: str) -> str:
@@ -500,8 +494,14 @@ async def _greatest(wanted: Version) -> str | None:
         source.write_text(asked, encoding="utf-8")
         try:
             await run_uv(compile_command(find_uv(), source, output, None, universal=False), folder)
-        except (UvError, UnknownNameError):
-            return None
+        except UvError as error:
+            if not unreachable(str(error)):
+                return None
+            raise SetupError(
+                f"The package index cannot be asked for the release nearest to [{wanted}]. Check "
+                "the network and the index (UV_DEFAULT_INDEX), or choose an environment that is "
+                "installed with --environment litellm==X."
+            ) from error
         found = _PINNED.search(output.read_text(encoding="utf-8"))
     return found[1] if found else None
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import HarnessError, SetupError, UnknownNameError
-from harness.targets.litellm.problems import check_python, explain_uv
+from harness.targets.litellm.problems import (
+    check_python,
+    explain_lacking,
+    explain_uv,
+    lacking,
+)
 from harness.targets.litellm.releases import known_releases, release_of
 
 NO_VERSION = """\
@@ -65,7 +70,7 @@ error: Failed to download `asyncpg==0.32.0`
         (
             "1.109.1",
             NO_VERSION,
-            ["[litellm==1.109.1]", "[litellm-proxy-extras==0.4.113]", "releases.toml: under"],
+            ["[litellm==1.109.1]", "[litellm-proxy-extras==0.4.113]", "--relax litellm-proxy-"],
         ),
         (
             "1.106.10",
@@ -102,6 +107,14 @@ def test_a_failure_says_what_is_missing_and_what_to_do(
     # Whatever the harness makes of it, no line that may name a package is lost.
     said = " ".join(written.replace("cause: ", "").replace("hint: ", "").split())
     assert said.find("Because") == -1 or said[said.index("Because") :] in str(error)
+
+
+def test_the_project_records_what_its_own_pins_may_lack() -> None:
+    (one,) = [found for found in [lacking(NO_VERSION)] if found is not None]
+    said = str(explain_lacking(release_of("1.109.1"), [one], recording=True))
+
+    assert "releases.toml: under" in said
+    assert "--relax" not in said
 
 
 def test_a_release_that_the_index_has_not_is_an_unknown_name() -> None:

@@ -2,22 +2,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from harness.cli import main
 from harness.errors import EXIT_USAGE, SetupError, UsageError
 from harness.targets.litellm import snapshot
 from harness.targets.litellm.environment import Environment
 from harness.targets.litellm.inside.origin import digest_of
-from harness.targets.litellm.releases import Release, parse_release
+from harness.targets.litellm.releases import EXCLUSION, Release, parse_release
 from harness.targets.litellm.snapshot import Laid, lay, remove_snapshots, snapshots
 from harness.targets.litellm.sources import CodeSource, parse_source, relaxed
 from harness.targets.litellm.target import LiteLLMTarget
+from harness.targets.litellm.uv import UvError
 from tests.silence import Silence
 from tests.targets.litellm.repository import (
     Repository,
@@ -280,6 +283,65 @@ async def test_the_environment_is_that_of_the_nearest_release(
 
     monkeypatch.setattr(snapshot, "_greatest", greatest)
     assert (await snapshot._nearest(version, "x", Silence())).version == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("litellm==1.105.7 \\\n    --hash=sha256:00\n", "1.105.7"),
+        (UvError("Because there is no version of litellm<=1.0 and you require it, we"), None),
+        (UvError("error: Failed to fetch: `https://index.invalid/`"), SetupError),
+        (UvError("the network was disabled"), SetupError),
+    ],
+)
+async def test_the_index_is_asked_for_the_nearest_and_silence_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, written: str | UvError, found: str | type[SetupError] | None
+) -> None:
+    async def run(command: Sequence[str | Path], folder: Path) -> None:
+        del command
+        if isinstance(written, UvError):
+            raise written
+        assert "litellm[proxy]<=1.106.0" in (folder / "requirements.in").read_text()
+        assert EXCLUSION in (folder / "requirements.in").read_text()
+        (folder / "pins.txt").write_text(written)
+
+    monkeypatch.setattr(snapshot, "run_uv", run)
+    if found is SetupError:
+        with pytest.raises(SetupError, match="--environment litellm==X"):
+            await snapshot._greatest(Version("1.106.0"))
+    else:
+        assert await snapshot._greatest(Version("1.106.0")) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ('"^1.2.3"', ">=1.2.3,<2"),
+        ('"^0.2.3"', ">=0.2.3,<0.3"),
+        ('"^0.0.3"', ">=0.0.3,<0.0.4"),
+        ('"^1"', ">=1,<2"),
+        ('"^0.0"', ">=0.0,<0.1"),
+        ('"~1.2.3"', ">=1.2.3,<1.3"),
+        ('"1.2.3"', "==1.2.3"),
+        ('"1.2.*"', "==1.2.*"),
+        ('">=1.2,<3"', ">=1.2,<3"),
+        ('"*"', ""),
+        ('{ version = "^1.2", optional = true }', ">=1.2,<2"),
+    ],
+)
+def test_poetrys_ranges_are_requirements(tmp_path: Path, asked: str, expected: str) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text(
+        '[tool.poetry]\nname = "litellm"\nversion = "1.83.0"\n'
+        f'[tool.poetry.dependencies]\npython = "^3.9"\nfastapi = {asked}\n'
+        'unasked = { version = "1", optional = true }\n'
+        'marked = { version = "1", markers = "python_version < \'3\'" }\n'
+        '[tool.poetry.extras]\nproxy = ["fastapi"]\nother = ["unasked"]\n'
+    )
+    version, requires = snapshot._project(file, "x")
+    assert version == "1.83.0"
+    assert requires == (f"fastapi{expected}", "marked==1 ; python_version < '3'")
+    assert all(Requirement(one) for one in requires)
 
 
 async def test_a_chosen_environment_is_taken(
