@@ -87,7 +87,7 @@ def analyse(
         workers=plan.scenario.workers,
         ttl_s=plan.ttl_s,
         time_scale=plan.scenario.time_scale,
-        rounds=_rounds(plan, evidence, complete=complete),
+        rounds=_rounds(plan, evidence),
         rounds_max=plan.scenario.rounds_max,
         bound_error=found.error,
         seed=plan.scenario.seed,
@@ -221,7 +221,7 @@ def _unmeasured(plan: RunPlan, evidence: Sequence[Evidence]) -> list[str]:
 
 def _stop_notes(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> list[str]:
     """Why a complete run that could have gone on has the rounds that it has."""
-    most, rounds = plan.scenario.rounds_max, _rounds(plan, evidence, complete=complete)
+    most, rounds = plan.scenario.rounds_max, _rounds(plan, evidence)
     if most is None or not complete:
         return []
     why = "no further round was needed" if rounds < most else "that was the last"
@@ -229,10 +229,9 @@ def _stop_notes(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) 
     return [f"{after} Its intervals are those of {plan.scenario.looks} looks."]
 
 
-def _rounds(plan: RunPlan, evidence: Sequence[Evidence], *, complete: bool) -> int:
-    """Measured rounds of a complete run, which may have gone on; else those planned at least."""
-    measured = max((e.round for e in evidence), default=0)
-    return measured if complete and measured else plan.scenario.rounds
+def _rounds(plan: RunPlan, evidence: Sequence[Evidence]) -> int:
+    """Measured rounds, also of a run that went on or was cut short; without any, those planned."""
+    return max((e.round for e in evidence), default=0) or plan.scenario.rounds
 
 
 def _can_be_held(expectation: Estimated, variants: Collection[str]) -> bool:

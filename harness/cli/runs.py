@@ -202,7 +202,11 @@ def faults() -> None:
 @click.option("--scenario", default="rollout", show_default=True, metavar="NAME|FILE")
 @VARIANTS_FILE
 @RELAX
-@click.option("--strict", is_flag=True, help="Exit with 1 if anything failed in any phase.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 if anything failed in any phase, requests of callers included.",
+)
 @POSTGRES_DSN
 @REDIS_URL
 @RUNS_DIR

@@ -747,7 +747,10 @@ class ExpectationResult(_Part):
 
 
 class LoadSettings(_Part):
-    """The load that was driven. Figures of runs that differ in it cannot be compared."""
+    """The load that was driven; where nothing was, the planned one.
+
+    Figures of runs that differ in it cannot be compared.
+    """
 
     rate_per_s: float
     """Requests per second over all scopes, as driven; 0 for a closed load."""
@@ -873,7 +876,8 @@ class Result(_Part):
     time_scale: float
     """Factor on all times of the scenario; 1 is as written."""
     rounds: int
-    """Measured windows of each variant; those planned at least where the run was cut short."""
+    """Measured windows of each variant; of a run that was cut short, the most that any has. Those
+    planned at least where none was measured."""
     rounds_max: int | None = None
     """Most rounds that the run could have measured; null where it could not go on."""
     bound_error: float = 0.05

@@ -26,7 +26,7 @@ from harness.plan.plan import RunPlan
 from harness.scenario.sizing import least_rate, sizing
 
 LEAST_PER_S = 5.0
-"""Requests/s that the slowest release must sustain. Below it a TTL would last minutes."""
+"""Requests/s that every release must sustain. Below it a TTL would last minutes."""
 WARMING_S = 6.0
 """Length of the closed loop that warms a fleet's code."""
 MEASURED_S = 4.0
@@ -76,7 +76,7 @@ async def find_pace(
         progress: receives a note with the decision.
 
     Raises:
-        TooSlowError: the slowest release sustains less than `LEAST_PER_S`.
+        TooSlowError: a release sustains less than `LEAST_PER_S`.
     """
     if not _paced(plan):
         return None
@@ -134,19 +134,21 @@ def decide(plan: RunPlan, sustained: Mapping[str, float]) -> Pace:
     """Rate and TTL for a plan, from the requests/s that each release sustains, by name.
 
     Raises:
-        TooSlowError: the slowest sustains less than `LEAST_PER_S`.
+        TooSlowError: any of them sustains less than `LEAST_PER_S`, whatever its share.
     """
+    slow = [name for name, per_s in sustained.items() if per_s < LEAST_PER_S]
+    if slow:
+        worst = min(slow, key=lambda name: sustained[name])
+        raise TooSlowError(
+            f"The release [{worst}] sustains [{sustained[worst]:.1f}] requests/s on this machine; "
+            f"a run needs at least [{LEAST_PER_S:g}]. Use fewer variants or replicas, or stop "
+            "other programs that use the CPUs; then run again.",
+            sustained,
+            slow,
+        )
     shares = _shares(plan)
     slowest = min(sustained, key=lambda name: shares[name] * sustained[name])
     found = sustained[slowest]
-    if found < LEAST_PER_S:
-        raise TooSlowError(
-            f"The release [{slowest}] sustains [{found:.1f}] requests/s on this machine; a run "
-            f"needs at least [{LEAST_PER_S:g}]. Use fewer variants or replicas, or stop other "
-            "programs that use the CPUs; then run again.",
-            sustained,
-            [name for name, per_s in sustained.items() if per_s < LEAST_PER_S],
-        )
     needed = least_rate(plan.scenario, plan.keys, plan.ttl_s)
     planned = plan.scenario.load.rate_per_s
     rate, ttl_s = fit(found, shares[slowest], planned, needed, plan.ttl_s)

@@ -103,9 +103,8 @@ async def run(
     recording.servers["prometheus"] = prometheus_fact(
         prometheus, binary, stack_name, run_dir, measured=bool(recording.windows)
     )
-    write_manifest(
-        run_dir, before | {"servers": recording.servers, "driven": driven(recording.plan)}
-    )
+    found = {"driven": driven(recording.plan)} if recording.windows else {}
+    write_manifest(run_dir, before | {"servers": recording.servers} | found)
     progress.phase("reconciling and writing the report")
     result = analyse(
         recording.plan,

@@ -66,14 +66,15 @@ def started(result: Result) -> str:
 
 
 def set_up(result: Result) -> str:
-    """Replicas, TTL and rounds in one line."""
+    """Replicas, TTL and, where anything was measured, rounds in one line."""
     workers = f" {TIMES} {plural(result.workers, 'worker')}" if result.workers != 1 else ""
     scaled = f" (time scale {plain(result.time_scale)})" if result.time_scale != 1 else ""
     names = result.variants or result.freshness or result.faults
     variants = f"{plural(len(names), 'variant')}, " if names else ""
+    rounds = f"{rounds_text(result)}, " if names else ""
     return (
         f"{plural(result.replicas, 'replica')}{workers}, TTL {plain(result.ttl_s)} s{scaled}, "
-        f"{rounds_text(result)}, {variants}stack {result.stack}"
+        f"{rounds}{variants}stack {result.stack}"
     )
 
 
@@ -242,7 +243,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("workers per replica", count(result.workers)),
         ("TTL after scaling", f"{plain(result.ttl_s)} s"),
         ("time scale", plain(result.time_scale)),
-        ("rounds", count(result.rounds)),
+        ("rounds", rounds_text(result).partition(" ")[0] if measured(result) else ""),
         ("seed", str(result.seed)),
         ("exit code", str(result.exit_code)),
         ("variants", ", ".join(variants)),

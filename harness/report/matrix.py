@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.analysis.rounds import measured
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.result import Cell as CellName
 from harness.domain.result import Result, VariantResult, in_order
@@ -113,8 +114,11 @@ def headline_table(result: Result) -> Table:
 
 
 def rounds_text(result: Result) -> str:
-    """The number of rounds as text."""
-    return f"{result.rounds} rounds" if result.rounds != 1 else "1 round"
+    """The number of rounds as text; a range where a run was cut short within one."""
+    least = result.rounds
+    if not result.complete:
+        least = min((len(measured(v)) for v in result.variants.values()), default=least)
+    return f"{between(str(least), str(result.rounds))} round{'s' * (result.rounds != 1)}"
 
 
 def _what_figures_are(result: Result) -> str:

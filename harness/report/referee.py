@@ -19,8 +19,10 @@ from harness.analysis.referee import (
     reading_text,
     say,
 )
+from harness.analysis.rounds import measured
 from harness.domain.rates import PER
 from harness.domain.result import Clock, Result, VariantResult
+from harness.report import facts
 from harness.report.grid import draw
 from harness.report.grid import say as say_line
 from harness.report.ledger import ledger_summary
@@ -45,7 +47,7 @@ _SENTENCES = {
     "worse": "The head is worse.",
     "mixed": "The head is better in some figures and worse in others.",
     "undecided": "Undecided.",
-    "invalid": "Invalid run: its figures prove nothing.",
+    "invalid": "Invalid run: it proves nothing.",
     "interrupted": "The run was stopped before its end.",
 }
 
@@ -69,7 +71,8 @@ def print_ruling(ruling: Ruling, result: Result, match: Match, console: Console)
     style = _STYLES.get(ruling.word, "bold yellow")
     say_line(console, f"{_SENTENCES[ruling.word]} (exit code {ruling.exit_code})", style)
     labels = (f"base: {match.base_label}", f"head: {match.head_label}")
-    for line in (*labels, *ruling.reasons, *only_one(ruling)):
+    missing = filter(None, [facts.what_is_missing(result)])
+    for line in (*labels, *ruling.reasons, *missing, *only_one(ruling)):
         say_line(console, f"- {line}", indent=2)
     for table in tables(ruling):
         draw(console, table)
@@ -85,13 +88,13 @@ def only_one(ruling: Ruling) -> list[str]:
 
 
 def referee_files(ruling: Ruling, result: Result, match: Match) -> dict[str, str]:
-    """The files of a ruling, by name."""
+    """The files of a ruling, by name; the series for CI only where anything was judged."""
     files = {
         PROOF: proof(ruling, result, match),
         COMMENT: comment(ruling, result, match),
         RULING: json.dumps(as_json(ruling, match), indent=1) + "\n",
     }
-    if match.head in result.variants:
+    if _numbers(ruling):
         files |= {
             BENCH: json.dumps(bench(ruling), indent=1) + "\n",
             BENCHER: json.dumps(bencher(ruling), indent=1) + "\n",
@@ -169,9 +172,8 @@ def proof(ruling: Ruling, result: Result, match: Match) -> str:
         f"To repeat it:\n\n```\n{match.command}\n```",
         _why(ruling),
         *(markdown_table(table) for table in tables(ruling)),
-        escape(ledger_summary(result)),
-        escape(_load(result)),
-        _MOCK,
+        *_how(result, match),
+        _MOCK if facts.measured(result) else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -197,31 +199,43 @@ def _why(ruling: Ruling) -> str:
     return bullets([*ruling.reasons, *only_one(ruling)])
 
 
-def _load(result: Result) -> str:
+def _how(result: Result, match: Match) -> list[str]:
+    """How the figures were made, from what was measured and not from the plan; what is missing."""
+    lines = [facts.what_is_missing(result), ledger_summary(result)]
+    if facts.measured(result):
+        lines.append(_load(result, match))
+    return [escape(line) for line in lines if line]
+
+
+def _load(result: Result, match: Match) -> str:
+    sides = {"base": match.base, "head": match.head}
+    each = {
+        side: len(measured(result.variants[name])) if name in result.variants else 0
+        for side, name in sides.items()
+    }
+    rounds = ", ".join(f"{plural(n, 'round')} of the {side}" for side, n in each.items())
+    if each["base"] == each["head"]:
+        rounds = f"{plural(each['base'], 'round')} of each side"
     per_s = "" if result.load is None else f" at {plain(result.load.rate_per_s)} requests/s"
     return (
-        f"{plural(result.rounds, 'round')} of each side, in turn{per_s}, "
+        f"{rounds}, in turn{per_s}, "
         f"{plural(result.replicas, 'replica')} a side, TTL {plain(result.ttl_s)} s, seed "
         f"{result.seed}. Run {result.run_id}, {result.elapsed_s / 60:.1f} min."
     )
 
 
 def comment(ruling: Ruling, result: Result, match: Match) -> str:
-    """``comment.md``: the verdict in the first line, everything else folded."""
+    """``comment.md``: the verdict in the first line, all figures folded."""
     changed = [line for line in ruling.lines if _differs(line)]
-    folded = "\n\n".join(
-        [
-            *(markdown_table(table) for table in tables(ruling)),
-            escape(ledger_summary(result)),
-            escape(_load(result)),
-        ]
-    )
+    rest = "\n\n".join([*map(markdown_table, tables(ruling)), *_how(result, match)])
+    if facts.measured(result):
+        rest = f"<details><summary>All figures</summary>\n\n{rest}\n\n</details>"
     parts = [
         f"**{_SENTENCES[ruling.word]}** {escape(f'{match.base_label} to {match.head_label}')}",
         bullets([*(f"{say(line)}: {line.outcome.value}" for line in changed), *only_one(ruling)])
         if changed
         else _why(ruling),
-        f"<details><summary>All figures</summary>\n\n{folded}\n\n</details>",
+        rest,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -1,4 +1,4 @@
-"""A rollout's table, phase by phase, and what failed in it, in words."""
+"""Reports of a rollout: the terminal and ``rollout.md``, phase by phase, and what failed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
-from harness.domain.result import MemberResult, Result, Rollout, RolloutPhase, VariantResult
+from harness.domain.result import (
+    MemberResult,
+    Replacement,
+    Result,
+    Rollout,
+    RolloutPhase,
+    VariantResult,
+)
 from harness.domain.series import ALL
 from harness.report.grid import draw, say
 from harness.report.markdown import bullets, markdown_table
 from harness.report.numbers import NOT_MEASURED, count, plural, rate
+from harness.report.study import head_markdown, say_head
 from harness.report.table import Cell, Column, Row, Table
 
 PAGE = "rollout.md"
 """The rollout's file in a run's folder."""
+TITLE = "What happens while one variant takes the place of another?"
 _FOOT = (
     "New: replicas that run the new variant. Errors: requests without an answer or with a status "
     "from 500 on while replicas got their successors, of all that were sent meanwhile. Cells: the "
@@ -26,14 +35,14 @@ _FOOT = (
 
 
 def print_rollout(result: Result, console: Console) -> None:
-    """Print the table of a rollout and what failed; nothing where no phase was measured."""
-    tables = rollout_tables(result)
-    for table in tables:
-        draw(console, table)
-    if not tables:
+    """Print a rollout: its head, the table and what failed; nothing of any other run."""
+    if result.rollout is None:
         return
-    for line in rollout_findings(result) or [NOTHING_FAILED]:
-        say(console, f"- {line}")
+    say_head(TITLE, result, console)
+    for table in rollout_tables(result):
+        draw(console, table)
+    for line in _said(result):
+        say(console, f"- {line}", indent=2)
 
 
 def rollout_tables(result: Result) -> list[Table]:
@@ -42,16 +51,26 @@ def rollout_tables(result: Result) -> list[Table]:
 
 
 def rollout_files(result: Result) -> dict[str, str]:
-    """The rollout's files, by name."""
-    lines = bullets(rollout_findings(result) or [NOTHING_FAILED])
+    """The rollout's files, by name; none of any other run."""
+    if result.rollout is None:
+        return {}
     tables = [markdown_table(table) for table in rollout_tables(result)]
-    return {PAGE: "\n\n".join([*tables, lines]) + "\n"} if tables else {}
+    parts = [head_markdown(TITLE, result), *tables, bullets(_said(result))]
+    return {PAGE: "\n\n".join(part for part in parts if part) + "\n"}
 
 
 NOTHING_FAILED = (
-    "Nothing failed: no variant met an entry that it could not read, every management call was "
-    "answered 2xx, and all spend was booked."
+    "Nothing failed: while replicas were replaced every request was answered, none by a status "
+    "from 500 on; in the windows no status was wrong, and no variant was seen to meet an entry "
+    "that it could not read or to serve wrong data; every management call was answered 2xx, and "
+    "all spend was booked."
 )
+
+
+def _said(result: Result) -> list[str]:
+    """What failed, or that nothing did: only a whole run whose figures count can say that."""
+    whole = result.complete and result.verdict != "invalid" and rollout_tables(result)
+    return rollout_findings(result) or ([NOTHING_FAILED] if whole else [])
 
 
 def rollout_table(result: Result) -> Table:
@@ -80,7 +99,8 @@ def rollout_table(result: Result) -> Table:
 def _cells(variant: VariantResult | None, phase: RolloutPhase, rollout: Rollout) -> Iterator[Cell]:
     new = phase.replicas.count(rollout.new)
     yield Cell(f"{new} of {len(phase.replicas)}")
-    failed, sent = _errors(phase)
+    failed = sum(sum(_errors(one).values()) for one in phase.replaced)
+    sent = sum(one.requests for one in phase.replaced)
     yield Cell(f"{failed:,} of {sent:,}" if phase.replaced else NOT_MEASURED)
     if variant is None:
         yield from [Cell(NOT_MEASURED)] * 4
@@ -93,12 +113,13 @@ def _cells(variant: VariantResult | None, phase: RolloutPhase, rollout: Rollout)
     yield Cell(_lines(_logs(phase)))
 
 
-def _errors(phase: RolloutPhase) -> tuple[int, int]:
-    failed = sum(
-        sum(one.unanswered.values()) + sum(n for s, n in one.statuses.items() if int(s) >= _ERROR)
-        for one in phase.replaced
-    )
-    return failed, sum(one.requests for one in phase.replaced)
+def _errors(turned: Replacement) -> dict[str, int]:
+    """Requests that failed while a replica got its successor, by kind of error or status.
+
+    A refusal is none: no sample says whether the key of that request was to be refused.
+    """
+    statuses = {s: n for s, n in turned.statuses.items() if int(s) >= _ERROR}
+    return {kind: n for kind, n in (turned.unanswered | statuses).items() if n}
 
 
 _ERROR = 500
@@ -143,8 +164,9 @@ def _lines(texts: list[str]) -> str:
 def rollout_findings(result: Result) -> list[str]:
     """What failed in the phases, a sentence each; empty where nothing did.
 
-    What a variant cannot read of its own making counts too: it is in the phase in which all
-    replicas run it.
+    That a request fails because the balancer does not know that a replica is gone counts: callers
+    see it, and ``--drain`` shows the rollout without it. What a variant cannot read of its own
+    making counts too: it is in the phase in which all replicas run it.
     """
     rollout = result.rollout
     if rollout is None:
@@ -153,18 +175,38 @@ def rollout_findings(result: Result) -> list[str]:
     for name, phase in rollout.phases.items():
         variant = result.variants.get(name)
         members = {} if variant is None else variant.by_member
+        found += list(_of_callers(name, phase, members))
         found += [f"{name}: unread, {pair}." for pair in _pairs(members, "unread")]
         found += [f"{name}: wrong data served, {pair}." for pair in _pairs(members, "wrong")]
         found += list(_of_checks(name, phase))
     return found
 
 
+def _of_callers(
+    name: str, phase: RolloutPhase, members: Mapping[str, MemberResult]
+) -> Iterator[str]:
+    for one in phase.replaced:
+        if failed := _errors(one):
+            yield (
+                f"{name}: {sum(failed.values()):,} of {plural(one.requests, 'request')} failed "
+                f"while replica {one.replica} became {one.variant}: {_counts(failed)}."
+            )
+    for variant, member in members.items():
+        for scope, statuses in member.unexpected_statuses.items():
+            if statuses:
+                yield f"{name}: {variant} answered {scope} by a wrong status: {_counts(statuses)}."
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} by {kind}" for kind, n in counts.items() if n)
+
+
 def _of_checks(name: str, phase: RolloutPhase) -> Iterator[str]:
     for variant, check in phase.checks.items():
         admitted = sum(n for status, n in check.chats.items() if status.startswith("2"))
         if admitted < sum(check.chats.values()):
-            statuses = ", ".join(f"{n} by {s}" for s, n in check.chats.items() if s[0] != "2")
-            yield f"{name}: {variant} refused chats: {statuses}."
+            statuses = {s: n for s, n in check.chats.items() if not s.startswith("2")}
+            yield f"{name}: {variant} refused chats: {_counts(statuses)}."
         for action, text in check.refused.items():
             yield f"{name}: {variant} answered {action} with {check.calls[action]}: {text}"
         if check.spend_logs is not None and check.spend_logs < admitted:

@@ -59,11 +59,10 @@ def print_twins(test: TwinTest, result: Result, console: Console) -> None:
             draw(console, pair_table(comparison))
     draw(console, overview_table(test, result))
     console.print()
-    for line in _causes(test):
+    total, *rest = conclusions(test)
+    for line in (*_causes(test), *rest):
         say(console, line, "yellow")
-    for line in _remarks(test):
-        say(console, line, "yellow")
-    say(console, _sum(test), "bold red" if test.unexplained else "bold")
+    say(console, total, "bold red" if test.unexplained else "bold")
 
 
 def twins_files(test: TwinTest, result: Result) -> dict[str, str]:
@@ -84,6 +83,11 @@ def twins_markdown(test: TwinTest, result: Result) -> str:
         *(markdown_table(pair_table(c)) for c in test.comparisons if c.lines),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def conclusions(test: TwinTest) -> list[str]:
+    """What the test found, in sentences; the first is the sum."""
+    return [_sum(test), *_remarks(test)]
 
 
 def overview_table(test: TwinTest, result: Result) -> Table:

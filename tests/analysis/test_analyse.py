@@ -299,6 +299,22 @@ def test_a_generator_that_lags_all_the_time_spoils_a_run(tmp_path: Path) -> None
     assert "lagged in 1 window" in result.reasons[0]
 
 
+def test_a_run_that_was_cut_short_has_the_rounds_that_it_measured(tmp_path: Path) -> None:
+    _analyse(tmp_path, [_sound()])
+    planned_most = _plan().scenario.model_copy(update={"rounds": 5})
+    plan = replace(_plan(), scenario=planned_most)
+
+    def rounds_of(*numbers: int) -> int:
+        windows = [replace(_sound(), round=n) for n in numbers]
+        return analyse(
+            plan, windows, tmp_path, run_id="id", started_at="", elapsed_s=1.0, complete=False,
+            interrupted=130, problem=None,
+        ).rounds  # fmt: skip
+
+    assert rounds_of(1, 2) == 2
+    assert rounds_of() == 5, "as planned"
+
+
 def test_a_combined_view_row_for_each_checkpoint(tmp_path: Path) -> None:
     points = (Checkpoint(2.0, StatementCount(3, 1.5, 3)), Checkpoint(4.0, StatementCount(4, 2, 4)))
     rows = _analyse(tmp_path, [replace(_sound(), checkpoints=points)]).combined_view

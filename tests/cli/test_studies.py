@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from click.testing import Result as Ended
 
+from harness.analysis.calibration import names_of
 from harness.analysis.explained import load_register
 from harness.archive.directory import write_result
 from harness.authcache.variants import Variant
@@ -21,10 +23,13 @@ from harness.cli.commands.running import FinishedRun
 from harness.domain.result import Result
 from harness.scenario.schema import Scenario
 from harness.targets.litellm.releases import Release
+from tests.analysis.test_calibration import calibrated, fleets
 from tests.analysis.test_twins import FEWER_PAIRS, fewer_log_pairs
+from tests.observe.build import evidence
 from tests.report.sample import issue_27874, with_changes
 from tests.report.sample_releases import PAIR, change_windows, releases_run, twins_run
 from tests.report.test_faults import alone
+from tests.report.test_rollout import LOST, rolled
 
 ONLY = "litellm_1_84,litellm_1_93"
 Run = Callable[..., FinishedRun]
@@ -97,6 +102,7 @@ def test_twins_ends_with_1_for_what_nobody_has_explained(
     said = json.loads(verdict.read_text(encoding="utf-8"))
     assert (said["verdict"], said["exit_code"]) == ("regression", 1)
     assert "twins.md" in said["files"]
+    assert "unexplained difference" in said["reasons"][0]
     register = load_register(FEWER_PAIRS, "test")
     monkeypatch.setattr(commands, "known_explanations", lambda: register)
     # The same run again, now from its folder.
@@ -252,6 +258,86 @@ def test_faults_plants_what_is_named_and_writes_its_files(
     page = (tmp_path / "docs" / "faults.md").read_text(encoding="utf-8")
     assert page.startswith("# What happens when a part fails")
     assert "outage" in page
+
+
+def verdict_of(run_dir: Path) -> dict[str, Any]:
+    """What a study left, whose files besides those of every run are there."""
+    said: dict[str, Any] = json.loads((run_dir / "verdict.json").read_text(encoding="utf-8"))
+    _, _, _, *files = said["files"]
+    assert files
+    assert all((run_dir / name).is_file() for name in files)
+    return said
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--strict",), 1)])
+def test_a_strict_rollout_says_in_its_verdict_what_failed(
+    run: Callable[..., Runs], tmp_path: Path, options: tuple[str, ...], code: int
+) -> None:
+    result = rolled(replaced=LOST).model_copy(update={"verdict": "observed", "exit_code": 0})
+    run(result)
+    ended = harness("rollout", "--from", "litellm_1_84", "--to", "recommended", *options)
+    assert ended.exit_code == code, ended.output
+    assert "15 of 200 requests failed" in ended.output
+    said = verdict_of(tmp_path / result.run_id)
+    assert (said["verdict"], said["exit_code"]) == ("regression" if code else "observed", code)
+    assert any("15 of 200 requests failed" in reason for reason in said["reasons"]) == bool(code)
+    assert "rollout.md" in said["files"]
+
+
+def test_a_strict_clock_says_in_its_verdict_who_was_over_the_promise(
+    run: Callable[..., Runs], tmp_path: Path
+) -> None:
+    result = with_changes(issue_27874()).model_copy(update={"variants": {}, "exit_code": 0})
+    run(result)
+    assert harness("clock", "--strict").exit_code == 1
+    said = verdict_of(tmp_path / result.run_id)
+    assert (said["verdict"], said["exit_code"]) == ("regression", 1)
+    assert any("beyond the promise" in reason for reason in said["reasons"])
+
+
+def test_the_fault_sheet_is_among_the_files_of_the_verdict(
+    run: Callable[..., Runs], tmp_path: Path
+) -> None:
+    result = alone(issue_27874())
+    run(result)
+    assert harness("faults", "--only", "redis-hang").exit_code == result.exit_code
+    said = verdict_of(tmp_path / result.run_id)
+    assert (said["verdict"], said["exit_code"]) == (result.verdict, result.exit_code)
+    assert "faults.md" in said["files"]
+
+
+@pytest.mark.parametrize(("moves", "verdict", "code"), [(1.0, "pass", 0), (0.0, "regression", 1)])
+def test_a_calibration_has_a_verdict_of_its_own(
+    run: Callable[..., Runs],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    moves: float,
+    verdict: str,
+    code: int,
+) -> None:
+    result = issue_27874().model_copy(
+        update={"verdict": "observed", "exit_code": 0, "complete": True}
+    )
+    runs = run(result)
+    names = names_of("recommended")
+    windows = [replace(evidence(), variant=name) for name in names]
+    monkeypatch.setattr(commands, "driven_on_time", lambda *_: (windows, []))
+    monkeypatch.setattr(commands, "round_figures", lambda *_: {})
+    monkeypatch.setattr(
+        commands, "calibrate", lambda *_, **__: calibrated(fleets(60, 0.002, moves))
+    )
+
+    def driven(scenario: Scenario, choices: Any, console: object, **options: Any) -> FinishedRun:
+        done = runs(scenario, choices, console, **options)
+        options["also"](None, windows, done.run_dir)
+        return done
+
+    monkeypatch.setattr(commands, "run_to_end", driven)
+    assert harness("aa", "--scenario", "smoke").exit_code == code
+    said = verdict_of(tmp_path / result.run_id)
+    assert (said["verdict"], said["exit_code"]) == (verdict, code)
+    assert "calibration.json" in said["files"]
+    assert said["reasons"][0].startswith("Passed" if verdict == "pass" else "Not passed")
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from harness.scenario.loader import load_scenario
 from harness.stack.embedded import EmbeddedStack
 from tests.dashboards.boards import ALL_TARGETS
 from tests.programs import prometheus
-from tests.quiet import Quiet
+from tests.silence import Silence
 from tools.dashboards.substitute import EVERYTHING, PanelQuery, substituted
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -49,7 +49,7 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Promet
     try:
         await stack.open()
         fleets = [await stack.start(plan.fleet(arm)) for arm in plan.arms]
-        progress = Quiet()
+        progress = Silence()
         async with sidecars(plan, stack, fleets, run_dir, binary, progress) as companions:
             assert companions.recorded is not None, progress.notes
             await _five_scrapes(companions.recorded)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache.variants import load_variants
-from harness.errors import InvalidRunError
+from harness.errors import InvalidRunError, TooSlowError
 from harness.experiment.pace import LEAST_PER_S, at_pace, decide, fit, sentences
 from harness.plan.arms import reference_arm
 from harness.plan.plan import Arm, RunPlan, make_plan
@@ -100,6 +100,19 @@ def test_less_than_five_requests_a_second_are_refused() -> None:
     with pytest.raises(InvalidRunError, match=words):
         decide(plan, {"litellm==1.94.0": 4.94})
     assert decide(plan, {"litellm==1.94.0": 5.0}).ttl_s == 32.0
+
+
+def test_the_least_holds_for_every_release_whatever_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = _plan("litellm==1.84.0rc1", "litellm==1.94.0")
+    half, whole = (arm.name for arm in plan.arms[:2])
+    for arm, share in zip(plan.arms[:2], (0.5, 1.0), strict=True):
+        monkeypatch.setattr(arm.target, "pace_share", share)
+    # 4.5 requests/s of the first limit the rate, but the second sustains too little.
+    with pytest.raises(TooSlowError, match=r"\[litellm==1.94.0\] sustains \[4.8\]") as refused:
+        decide(plan, {half: 9.0, whole: 4.8})
+    assert refused.value.slow == [whole]
 
 
 @given(

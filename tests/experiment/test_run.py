@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from harness.authcache.variants import load_variants
+from harness.errors import InvalidRunError, TooSlowError
+from harness.experiment import run
 from harness.experiment.record import Recording
 from harness.experiment.run import _notes
 from harness.plan.arms import reference_arm
-from harness.plan.plan import make_plan
+from harness.plan.plan import RunPlan, make_plan
+from harness.process.stop import Stop
 from harness.scenario.loader import load_scenario
+from harness.stack.base import Servers
 from tests.observe.build import evidence
+from tests.silence import Silence
 
 
 def _of_a_run(time_scale: float) -> list[str]:
@@ -40,6 +50,34 @@ def test_a_run_of_changes_alone_says_how_often_keys_were_asked_for() -> None:
     for given, every in ((scenario, "1.4 s"), (slow, "2.3 s")):
         notes = _notes(Recording(make_plan(given, arms, stack="embedded"), windows=[evidence()]))
         assert f"Each changed key was asked for every {every} on each worker." in notes
+
+
+@pytest.mark.parametrize("measured", [True, False])
+async def test_the_manifest_says_what_was_driven_only_where_anything_was(
+    measured: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def record(plan: RunPlan, *_: Any) -> Recording:
+        problem = TooSlowError("Too slow.", {"recommended": 4.0}, ["recommended"])
+        recording = Recording(plan, problem=problem)
+        if measured:
+            window = replace(evidence(), variant="recommended", phase="cold_fill", round=0)
+            recording = replace(recording, windows=[window], problem=InvalidRunError("Ended."))
+        return recording
+
+    monkeypatch.setattr(run, "record", record)
+    _, run_dir = await run.run(
+        load_scenario("smoke"),
+        [reference_arm(load_variants()["recommended"])],
+        runs_dir=tmp_path,
+        servers=Servers(),
+        progress=Silence(),
+        stop=Stop(),
+        prometheus="off",
+    )
+    manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+    assert ("driven" in manifest) == measured
+    assert ("driven.rate" in (run_dir / "report.html").read_text(encoding="utf-8")) == measured
+    assert manifest["settings"]["rate_per_s"], "as planned"
 
 
 @pytest.mark.parametrize("measured", [True, False])

@@ -326,7 +326,10 @@ def refused() -> Result:
 
 
 NO_LOAD = ("planned", "sent", "answered", "late", "max_delay_ms", "cpu_share")
-EMPTY = ("balanced", "0 variants", "0 of 0", "0 equations", "No expectations", "Planted")
+EMPTY = (
+    *("balanced", "0 variants", "0 of 0", "0 equations", "No expectations", "Planted"),
+    *("3 rounds", "rounds: 3"),
+)
 """What a report of a run without figures must not say, in lower or upper case."""
 
 

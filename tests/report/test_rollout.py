@@ -58,25 +58,34 @@ def member(**changes: Any) -> MemberResult:
     return MemberResult.model_validate(whole | changes)
 
 
+def replacement(**changes: Any) -> Replacement:
+    whole = {
+        "replica": 0,
+        "variant": NEW,
+        "seconds": 1.0,
+        "requests": 200,
+        "unanswered": {},
+        "statuses": {"200": 195, "401": 5},
+    }
+    return Replacement.model_validate(whole | changes)
+
+
 def rolled(
-    *, checks: dict[str, CheckResult] | None = None, members: dict[str, MemberResult] | None = None
+    *,
+    checks: dict[str, CheckResult] | None = None,
+    members: dict[str, MemberResult] | None = None,
+    replaced: Replacement | None = None,
 ) -> Result:
     """A run whose first two variants are the phases of a rollout."""
     result = issue_27874()
     variants = list(result.variants.values())[:2]
     variants[1] = variants[1].model_copy(update={"by_member": members or {}})
-    turned = Replacement(
-        replica=0,
-        variant=NEW,
-        seconds=1.0,
-        requests=200,
-        unanswered={"connection_refused": 12},
-        statuses={"200": 180, "401": 5, "503": 3},
-    )
     phases = {
         "old": RolloutPhase(replicas=[OLD, OLD], replaced=[], checks={}),
         "one": RolloutPhase(
-            replicas=[NEW, OLD], replaced=[turned], checks=checks or {NEW: check(), OLD: check()}
+            replicas=[NEW, OLD],
+            replaced=[replaced or replacement()],
+            checks=checks or {NEW: check(), OLD: check()},
         ),
     }
     rollout = Rollout(old=OLD, new=NEW, tables=NEW, drained=False, phases=phases)
@@ -84,14 +93,17 @@ def rolled(
     return result.model_copy(update={"variants": named, "rollout": rollout})
 
 
+LOST = replacement(unanswered={"connection_refused": 12}, statuses={"200": 180, "401": 5, "503": 3})
+
+
 def text(result: Result) -> str:
     out = StringIO()
     print_rollout(result, Console(file=out, width=100))
-    return out.getvalue()
+    return " ".join(out.getvalue().split())
 
 
 def test_each_phase_is_a_row_with_the_errors_of_its_callers() -> None:
-    table = rollout_table(rolled())
+    table = rollout_table(rolled(replaced=LOST))
 
     assert [row.head.text for row in table.rows] == ["old", "one"]
     old, one = (
@@ -105,7 +117,59 @@ def test_each_phase_is_a_row_with_the_errors_of_its_callers() -> None:
 
 def test_where_nothing_failed_it_says_so() -> None:
     assert rollout_findings(rolled()) == []
-    assert NOTHING_FAILED[:30] in text(rolled())
+    assert NOTHING_FAILED in text(rolled())
+    assert NOTHING_FAILED in rollout_files(rolled())[PAGE]
+
+
+def test_requests_that_callers_lost_are_failed_and_nothing_else_is_said_of_them() -> None:
+    lost = rolled(replaced=LOST)
+
+    (finding,) = rollout_findings(lost)
+    assert finding.startswith(f"one: 15 of 200 requests failed while replica 0 became {NEW}: ")
+    assert finding.endswith(": 12 by connection_refused, 3 by 503.")
+    assert "Nothing failed" not in text(lost) + rollout_files(lost)[PAGE]
+
+
+def test_a_wrong_status_in_a_window_is_a_finding() -> None:
+    refused = {OLD: member(unexpected_statuses={"member": {"401": 7}, "team": {}}), NEW: member()}
+
+    assert rollout_findings(rolled(members=refused)) == [
+        f"one: {OLD} answered member by a wrong status: 7 by 401."
+    ]
+
+
+def test_a_rollout_that_measured_nothing_says_why_and_no_more() -> None:
+    result = rolled()
+    assert result.rollout is not None
+    nothing = result.model_copy(
+        update={
+            "rollout": result.rollout.model_copy(update={"phases": {}}),
+            "variants": {},
+            "verdict": "invalid",
+            "exit_code": 4,
+            "complete": False,
+            "reasons": ["The release sustains 4.0 requests/s. Use fewer variants."],
+        }
+    )
+
+    for shown in (text(nothing), rollout_files(nothing)[PAGE]):
+        assert "invalid run (exit code 4)" in shown
+        assert "The release sustains 4.0 requests/s. Use fewer variants." in shown
+        assert "Nothing was measured" in shown
+        for word in ("Nothing failed", "phase", "|", "round"):
+            assert word not in shown
+
+
+def test_an_invalid_or_stopped_rollout_does_not_say_that_nothing_failed() -> None:
+    reason = "The generator was late."
+    invalid = {"verdict": "invalid", "exit_code": 4, "reasons": [reason]}
+    stopped = {"verdict": "interrupted", "exit_code": 130, "complete": False, "reasons": [reason]}
+    for ending in (invalid, stopped):
+        result = rolled().model_copy(update=ending)
+        for shown in (text(result), rollout_files(result)[PAGE]):
+            assert reason in shown
+            assert "1 of 2" in shown, "what was measured is shown"
+            assert "Nothing failed" not in shown
 
 
 def test_unread_entries_name_reader_and_writer() -> None:

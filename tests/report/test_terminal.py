@@ -83,6 +83,15 @@ def test_a_single_round_has_no_range() -> None:
     assert "range over them" not in text
 
 
+def test_a_run_that_was_cut_short_within_a_round_has_a_range_of_rounds() -> None:
+    result = issue_27874().model_copy(update={"complete": False, "rounds": 3})
+    name = next(iter(result.variants))
+    result.variants[name].windows.pop()
+    text = printed(result)
+    assert "All 2\N{EN DASH}3 rounds together" in text
+    assert "2\N{EN DASH}3 rounds, " in text
+
+
 def test_every_premise_is_named_as_planted() -> None:
     assert f"Planted: {PREMISE}" in flat(printed(issue_27874()))
     assert "Nothing is planted in this run." in printed(pr_26202())

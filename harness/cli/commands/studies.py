@@ -48,8 +48,14 @@ from harness.observe.evidence import Evidence
 from harness.plan.plan import RolloutPlan, RunPlan
 from harness.plan.rollout import steps
 from harness.process.stop import Stop, StoppedError, with_signals
-from harness.report.calibration import PAGE, calibration_page, calibration_table
-from harness.report.clock import clock_exit_code, clock_files, print_clock, require_clocks
+from harness.report.calibration import PAGE, calibration_page, calibration_table, outcome
+from harness.report.clock import (
+    clock_exit_code,
+    clock_files,
+    print_clock,
+    remarks,
+    require_clocks,
+)
 from harness.report.faults_report import (
     PAGE as PAGE_OF_FAULTS,
 )
@@ -59,7 +65,7 @@ from harness.report.history import require_releases
 from harness.report.history_report import history_files, print_history
 from harness.report.rollout import print_rollout, rollout_files, rollout_findings
 from harness.report.terminal import print_result
-from harness.report.twins_report import print_twins, twins_files
+from harness.report.twins_report import conclusions, print_twins, twins_files
 from harness.report.write import write_texts
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
@@ -83,7 +89,13 @@ def twins(*, only: tuple[str, ...] | None, finished: str | None, **options: Any)
     test = twin_test(done.result, pairs, register, asked=asked)
     print_twins(test, done.result, console)
     code = test.exit_code(done.result)
-    _keep(done, twins_files(test, done.result), console, None if finished else code)
+    _keep(
+        done,
+        twins_files(test, done.result),
+        console,
+        None if finished else code,
+        conclusions(test),
+    )
     sys.exit(done.signal_code or code)
 
 
@@ -168,7 +180,13 @@ def clock(
         )
     print_clock(done.result, console)
     code = clock_exit_code(done.result, strict=strict)
-    _keep(done, clock_files(done.result), console, None if finished else code)
+    _keep(
+        done,
+        clock_files(done.result),
+        console,
+        None if finished else code,
+        remarks(done.result),
+    )
     sys.exit(done.signal_code or code)
 
 
@@ -254,7 +272,7 @@ def faults(
         choices = chosen_variants(broken, variants_file, overrides, relax)
         done = run_to_end(broken, choices, console, runs_dir=runs_dir, stack=stack)
     print_faults(done.result, console)
-    _keep(done, faults_files(done.result), console)
+    _keep(done, faults_files(done.result), console, None if finished else done.result.exit_code)
     if root is not None and done.result.faults:
         (root / PAGE_OF_FAULTS).write_text(faults_page(done.result), encoding="utf-8")
         console.print(f"Written: {PAGE_OF_FAULTS}", markup=False, highlight=False)
@@ -297,9 +315,10 @@ def rollout(
         rollout=planned,
     )
     print_rollout(done.result, console)
-    _keep(done, rollout_files(done.result), console)
-    failed = strict and bool(rollout_findings(done.result))
-    sys.exit(done.signal_code or done.result.exit_code or (EXIT_REGRESSION if failed else 0))
+    failed = rollout_findings(done.result) if strict else []
+    code = done.result.exit_code or (EXIT_REGRESSION if failed else EXIT_PASS)
+    _keep(done, rollout_files(done.result), console, code, failed)
+    sys.exit(done.signal_code or code)
 
 
 def aa(
@@ -357,12 +376,14 @@ def aa(
     (calibration,) = made
     draw(console, calibration_table(calibration))
     write_texts(done.run_dir, {FILE: to_json(calibration)})
+    code = calibration.exit_code
+    write_verdict(done.run_dir, WORDS[code], code, [outcome(calibration)], [FILE])
     if root is not None and calibration.pairs:
         # Every report names it from now on, and the docs have its table.
         (PACKAGE / "analysis" / FILE).write_text(to_json(calibration), encoding="utf-8")
         (root / PAGE).write_text(calibration_page(calibration), encoding="utf-8")
         console.print(f"Written: {PAGE}", markup=False, highlight=False)
-    sys.exit(calibration.exit_code)
+    sys.exit(code)
 
 
 def _done(
@@ -399,7 +420,11 @@ def _done(
 
 
 def _keep(
-    done: FinishedRun, texts: dict[str, str], console: Console, code: int | None = None
+    done: FinishedRun,
+    texts: dict[str, str],
+    console: Console,
+    code: int | None,
+    reasons: Sequence[str] = (),
 ) -> None:
     """Write the study's files next to the usual reports, and print their folder.
 
@@ -407,12 +432,15 @@ def _keep(
         done: the run.
         texts: the files by name.
         console: for the line.
-        code: with which the command ends, for ``verdict.json``; None leaves that of the run.
+        code: with which the command ends, for ``verdict.json``; None leaves that file as it is.
+        reasons: for that code where it is not the run's own.
     """
     write_texts(done.run_dir, texts)
     if code is not None:
         result = done.result
-        word = result.verdict if code == result.exit_code else WORDS[code]
-        write_verdict(done.run_dir, word, code, result.reasons, texts)
+        if code == result.exit_code:
+            write_verdict(done.run_dir, result.verdict, code, result.reasons, texts)
+        else:
+            write_verdict(done.run_dir, WORDS[code], code, reasons, texts)
     line = f"Files: {done.run_dir}/ ({', '.join(texts)}, report.html, result.json)"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
