@@ -1,5 +1,8 @@
+"""Ends by a signal: of a test run, and of a run that has just begun."""
+
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +15,7 @@ import pytest
 
 from harness.process import groups
 from tests.process.test_groups import entered_with
+from tests.runs.support import started, tiny_scenario
 from tests.stack.fakes import PATIENCE_S, eventually, runs
 
 pytestmark = pytest.mark.integration
@@ -78,10 +82,10 @@ async def suite(
     ) as session:
         assert await eventually(lambda: pids.exists() or session.poll() is not None)
         assert session.poll() is None, session.communicate()[0]
-        started = [int(pid) for pid in pids.read_text().split()]
-        assert all(runs(pid) for pid in started)
+        there = [int(pid) for pid in pids.read_text().split()]
+        assert all(runs(pid) for pid in there)
         yield session
-    assert await eventually(lambda: not any(runs(pid) for pid in started))
+    assert await eventually(lambda: not any(runs(pid) for pid in there))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,27 @@ async def test_a_test_run_under_nohup_outlives_its_terminal(tmp_path: Path, work
 
     assert session.returncode == pytest.ExitCode.OK, said
     assert (tmp_path / "torn-down").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["its folder", "a line"])
+def test_a_signal_to_a_run_that_has_just_begun(
+    tmp_path: Path, moment: str, number: signal.Signals, code: int
+) -> None:
+    with started(tmp_path, "loadtest", "--scenario", str(tiny_scenario(tmp_path, 60))) as running:
+        folders = running.runs_dir.glob
+        begun = {"its folder": lambda: [*folders("*-tiny")], "a line": running.output}[moment]
+        running.wait_for(moment, begun)
+        running.children()
+
+        running.process.send_signal(number)
+
+        assert running.end() == code, running.output()
+        assert "Traceback" not in running.output()
+        assert running.leftovers() == []
+        (result,) = folders("*-tiny/result.json")
+        assert json.loads(result.read_text())["verdict"] == "interrupted"
+        assert not [*folders("*-tiny/keys.json")], "secrets outlived the run"
 
 
 def send(session: subprocess.Popen[str], number: signal.Signals) -> None:
