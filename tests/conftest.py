@@ -40,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Everything that a test starts carries the token, unless the stack gave it one: that has a guard
     of its own. A worker of a parallel run has its own token and guard, and carries the other's.
     """
+    if hasattr(config, "workerinput"):
+        # Under nohup the run goes on. Only the process that controls the worker was entered so.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     default_signals()
     # Also where the run is a script's background job: asyncio and pytest know only this handler.

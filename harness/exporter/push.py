@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 
 from harness.exporter.state import RunState
+from harness.process.groups import to_the_end
 
 PUSH_S = 0.5
 _TIMEOUT_S = 5.0
@@ -41,11 +42,14 @@ async def pushing(state: RunState, url: str, note: Callable[[str], None]) -> Asy
             await put(http)
             await asyncio.sleep(PUSH_S)
 
+    async def finish(http: httpx.AsyncClient, task: asyncio.Task[None]) -> None:
+        await asyncio.gather(task, return_exceptions=True)
+        await put(http)
+
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as http:
         task = asyncio.create_task(go_on(http))
         try:
             yield
         finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await put(http)
+            await to_the_end(finish(http, task))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import uvicorn
 
 from harness.errors import SetupError
+from harness.process.groups import to_the_end
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9464
@@ -60,14 +61,18 @@ async def serve(app: Application, host: str = DEFAULT_HOST, port: int = 0) -> As
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        # The socket is already listening: early connections wait in its queue.
-        yield f"http://{host}:{listener.getsockname()[1]}"
-    finally:
+
+    async def close() -> None:
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
         listener.close()
         await app.close()
+
+    try:
+        # The socket is already listening: early connections wait in its queue.
+        yield f"http://{host}:{listener.getsockname()[1]}"
+    finally:
+        await to_the_end(close())
 
 
 def _listen(host: str, port: int) -> socket.socket:

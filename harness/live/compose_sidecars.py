@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from harness.archive.directory import KEYS
 from harness.domain.population import write_keys
+from harness.installation import shipped
 from harness.live.web_form import form_settings
 from harness.plan.plan import RunPlan
 from harness.plan.reference_line import planned_line
 from harness.stack.compose.docker import Docker, have_image
 from harness.stack.compose.kept import KeptStack
-from harness.stack.compose.project import Project, image
+from harness.stack.compose.project import DASHBOARDS, Project, image
 from harness.stack.compose.readiness import answered, joined
+from harness.style import COLOURS, series_pattern
 
 PROMETHEUS_PORT = 9090
 GRAFANA_PORT = 3000
@@ -64,6 +67,9 @@ def configure(stack: KeptStack, plan: RunPlan, sidecars: Sidecars) -> None:
     project.layers += ["observability.yaml", "locust.yaml"]
     if sidecars.grafana:
         project.layers.append(GRAFANA_LAYER)
+        for path in shipped("dashboards").glob("*.json"):
+            text = with_colours(path.read_text(encoding="utf-8"), stack.places)
+            project.write(f"{DASHBOARDS}/{path.name}", text)
 
 
 async def start(project: Project, sidecars: Sidecars) -> None:
@@ -87,6 +93,14 @@ async def start(project: Project, sidecars: Sidecars) -> None:
     for name, (variable, path) in pages.items():
         await answered(project, name, ["exporter", *services], address(project, variable) + path)
     await joined(project, services, address(project, "LOCUST_PORT"), sidecars.locust_workers)
+
+
+def with_colours(board: str, names: Collection[str]) -> str:
+    """The JSON of a dashboard, with the colours of these variants too."""
+    for number in range(len(COLOURS)):
+        known, extended = series_pattern(number), series_pattern(number, names)
+        board = board.replace(json.dumps(known), json.dumps(extended))
+    return board
 
 
 def address(project: Project, variable: str) -> str:

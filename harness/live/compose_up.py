@@ -25,6 +25,7 @@ from harness.live.compose_sidecars import (
 from harness.live.web_form import premises_note
 from harness.observe.snapshots import watch
 from harness.plan.plan import Arm, RunPlan, make_plan
+from harness.process.groups import to_the_end
 from harness.process.stop import Stop
 from harness.scenario.schema import Scenario
 from harness.stack.compose.containers import projects, take_down
@@ -151,7 +152,7 @@ async def _again(stack: KeptStack, plan: RunPlan, sidecars: Sidecars, say: Say) 
         await start(stack.project, sidecars)
     finally:
         # Also after an interrupt: the next call continues from here.
-        await stack.detach(kept)
+        await to_the_end(stack.detach(kept))
     _tell(stack, plan, say)
 
 

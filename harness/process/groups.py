@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,12 +49,16 @@ def last_lines(text: str) -> str:
     return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+async def to_the_end(work: Awaitable[T]) -> T:
     """Finish clean-up, however often the caller is cancelled meanwhile.
 
     It runs in a task of its own, for two reasons: a second cancellation would cut it off, and until
     Python 3.11.4 a time limit within a task that is being cancelled raises CancelledError where
     TimeoutError is due (https://github.com/python/cpython/issues/102780).
+
+    Not needed for the last wait of a clean-up that is `asyncio.gather`, which returns only when all
+    of its tasks have ended, or asyncpg's `close`, which cuts the connection if it is cancelled and
+    could otherwise wait for a silent server for ever.
 
     Raises:
         CancelledError: the caller was cancelled meanwhile; the clean-up is done by then.

@@ -1,7 +1,9 @@
 """The shared palette of all pages, and the colour of each variant.
 
 A variant's colour depends only on its name, not on its place in a run or on the other variants.
-So it is the same on every panel of the dashboards, in the report and in the web UI.
+So it is the same in the report, in the web UI and on every panel of the dashboards. Grafana cannot
+hash a name: the dashboards know the names in `NAMED`, and `harness up` adds those of its fleets. On
+a dashboard that was imported by hand, Grafana chooses the colours of any other variant.
 """
 
 import re
@@ -62,6 +64,17 @@ def place(name: str) -> int:
 def colour(name: str) -> str:
     """The colour of the variant of this name, as ``#rrggbb``."""
     return COLOURS[place(name)]
+
+
+def series_pattern(number: int, more: Iterable[str] = ()) -> str:
+    """The pattern by which Grafana finds the series of one colour: their names begin with these.
+
+    Args:
+        number: of the colour, a place in `COLOURS`.
+        more: names of variants beside those in `NAMED`; those of other colours are left out.
+    """
+    names = dict.fromkeys(name for name in (*NAMED, *more) if place(name) == number)
+    return f"/^({'|'.join(map(re.escape, names))})( |$)/"
 
 
 def marks(names: Iterable[str]) -> dict[str, str]:

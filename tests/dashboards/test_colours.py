@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
+from harness.live.compose_sidecars import with_colours
 from harness.style import NAMED, colour
-from tests.dashboards.boards import ALL_PANELS
+from tests.dashboards.boards import ALL_PANELS, FOLDER, NAMES
 from tools.dashboards.parts import OUTCOME_COLOURS
 from tools.dashboards.render import charts
 from tools.dashboards.render.data import PanelSeries, Span
+from tools.dashboards.substitute import panels
 
 SPAN = Span(1_700_000_000.0, 1_700_000_010.0)
 
@@ -39,7 +42,19 @@ def is_judged(panel: Mapping[str, Any]) -> bool:
     return panel["type"] == "stat" and len(steps) > 1
 
 
-COLOURED = [p for p in ALL_PANELS if not by_outcome(p) and not is_judged(p)]
+def coloured(all_panels: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [p for p in all_panels if not by_outcome(p) and not is_judged(p)]
+
+
+COLOURED = coloured(ALL_PANELS)
+OWN = ("mine", "litellm@my-branch", "base", "head", "mixed:recommended+envelope", "litellm_1_840")
+"""Names that the committed files do not know."""
+WITH_OWN = coloured(
+    panel
+    for name in NAMES
+    for panel in panels(json.loads(with_colours((FOLDER / name).read_text(), OWN)))
+)
+"""The panels as `harness up` writes them for fleets of these names."""
 
 
 def overridden(panel: Mapping[str, Any], name: str) -> list[dict[str, str]]:
@@ -59,9 +74,15 @@ def test_few_panels_mean_something_else_by_colour() -> None:
     assert len(COLOURED) > 25
 
 
-@pytest.mark.parametrize("variant", NAMED)
-def test_every_panel_has_the_one_colour_of_a_variant(variant: str) -> None:
-    for panel in COLOURED:
+@pytest.mark.parametrize(
+    ("variant", "shown"),
+    [*((name, COLOURED) for name in NAMED), *((name, WITH_OWN) for name in (*NAMED, *OWN))],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} panels",
+)
+def test_every_panel_has_the_one_colour_of_a_variant(
+    variant: str, shown: list[Mapping[str, Any]]
+) -> None:
+    for panel in shown:
         for name in series(panel, variant):
             [given] = overridden(panel, name)
             assert given["fixedColor"] == colour(variant), (panel["title"], name)
@@ -71,7 +92,7 @@ def test_every_panel_has_the_one_colour_of_a_variant(variant: str) -> None:
 
 @pytest.mark.parametrize("panel", COLOURED, ids=lambda p: p["title"])
 def test_an_unknown_variant_takes_no_other_s_colour(panel: Mapping[str, Any]) -> None:
-    for name in ("litellm_1_840", "my_recommended", "litellm==1.84.0rc10", "litellm==1x90x0"):
+    for name in (*OWN, "my_recommended", "litellm==1.84.0rc10", "litellm==1x90x0"):
         assert all(overridden(panel, one) == [] for one in series(panel, name))
     if panel["type"] == "timeseries":
         mode = panel["fieldConfig"]["defaults"]["color"]["mode"]

@@ -17,7 +17,9 @@ from harness.exporter.serving import serve
 from harness.exporter.state import RunState
 from harness.exporter.workers import Discovery, Listed, Resolved
 from harness.observe.counters import Counters
+from harness.process.sockets import listen
 from harness.process.waiting import wait_until
+from tests.process.test_groups import in_cancelled_task
 
 PAGE = 'authcache_pending{variant="a"} 3\n'
 
@@ -243,6 +245,43 @@ async def test_a_state_is_pushed_while_it_changes_and_once_more_at_the_end() -> 
             here.began("a", "measured", 1)
         assert there.state == here, "the last word has arrived when the block ends"
     assert notes == []
+
+
+class Slow(Exporter):
+    """Takes a while to close."""
+
+    closed = False
+
+    async def close(self) -> None:
+        await asyncio.sleep(0.05)
+        await super().close()
+        self.closed = True
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_what_serves_is_closed_however_often_its_run_is_cancelled(times: int) -> None:
+    exporter = Slow(_state(), {})
+    serving = serve(exporter)
+    port = int((await serving.__aenter__()).rsplit(":", 1)[1])
+
+    await in_cancelled_task(lambda: serving.__aexit__(None, None, None), times)
+
+    assert exporter.closed
+    listen(port).close()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_the_last_state_arrives_however_often_its_run_is_cancelled(times: int) -> None:
+    there, here = Exporter(RunState(), {}, takes_state=True), _state()
+    async with serve(there) as url:
+        pushes = pushing(here, url, pytest.fail)
+        await pushes.__aenter__()
+        assert await wait_until(lambda: there.state == here, 60)
+        here.began("a", "measured", 1)
+
+        await in_cancelled_task(lambda: pushes.__aexit__(None, None, None), times)
+
+        assert there.state == here
 
 
 async def test_an_exporter_that_takes_no_state_is_told_once() -> None:

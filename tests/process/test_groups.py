@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,41 @@ async def test_what_clean_up_gives_and_raises_is_passed_on() -> None:
     assert await groups.to_the_end(gives()) == 4
     with pytest.raises(OSError, match="no room"):
         await groups.to_the_end(fails())
+
+
+# What goes through `to_the_end` itself, or needs it not: see its docstring.
+ENOUGH = {"to_the_end", "end", "close", "_kill", "stop_sidecars", "_close_quietly"}
+LAST = {"gather", "_cancelled"}
+
+
+def cut_off(tree: ast.AST) -> Iterator[ast.Await]:
+    """Waits in clean-up that a cancellation would cut off, or what follows them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try):
+            caught = [h for h in node.handlers if "BaseException" in ast.dump(h.type or h)]
+            for body in (node.finalbody, *(handler.body for handler in caught)):
+                found = [one for line in body for one in ast.walk(line)]
+                waits = sorted(
+                    (one for one in found if isinstance(one, ast.Await)), key=lambda one: one.lineno
+                )
+                for place, wait in enumerate(waits, 1):
+                    name = re.sub(r"\(.*", "", ast.unparse(wait.value), flags=re.DOTALL)
+                    last = LAST if place == len(waits) else set()
+                    if name.rpartition(".")[2] not in ENOUGH | last:
+                        yield wait
+
+
+def test_no_clean_up_can_be_cut_off() -> None:
+    """Outside of replicas, which are ended as processes."""
+    modules = [
+        path
+        for path in (ROOT / "harness").rglob("*.py")
+        if path.relative_to(ROOT / "harness").parts[0] not in {"authcache", "targets"}
+    ]
+    assert len(modules) > 100
+    assert [
+        f"{path}:{wait.lineno}" for path in modules for wait in cut_off(ast.parse(path.read_text()))
+    ] == []
 
 
 # Starts a child for each signal and sends it: run by a process whose parent had them in some state.

@@ -13,10 +13,12 @@ import psutil
 import pytest
 
 from harness.observe.counters import Counters
+from harness.process.groups import ENDING
 from harness.process.sockets import free_port, listen
 from harness.stack.base import Fleet
 from harness.targets.settings import SETTINGS_VARIABLE
 from harness.targets.workers import WORKER_VARIABLE
+from tests.process.test_groups import entered_with
 from tests.targets.replica import Replica, arguments, replica
 from tests.targets.test_spend import charged
 from tests.targets.world import VARIANTS, node_settings, one_key, seed, spent
@@ -183,6 +185,14 @@ exit 3
 def test_the_code_is_that_of_the_worker_that_ended_first(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SUPERVISOR, WORKER]
     assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == 3
+
+
+@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("disposition", ["ignored", "blocked"])
+def test_a_worker_hears_what_is_to_end_it(disposition: str, number: signal.Signals) -> None:
+    command = (sys.executable, "-c", SUPERVISOR, f"kill -{number.value} $$; exit 3")
+    with entered_with(disposition, *command) as supervisor:
+        assert supervisor.wait(60) == -number % 256
 
 
 def test_every_worker_knows_its_number(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from harness.process.sockets import free_port
 from harness.stack.compose.context import write_context
 from tests.cli.test_lazy import ALL
 from tests.programs import skip_loudly
+from tests.stack.compose.conftest import FakeDocker
+from tests.stack.compose.test_up import PROXY, WHOLE, Up
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +55,7 @@ STANDIN = ("README.md", "__init__.py", "actions.py", "engine/errors.py")
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
+def built() -> Path:
     """Holds ``dist``, what was built, and ``env``, the environment that has the wheel."""
     named = os.environ.get("AUTHCACHE_WHEEL")
     if not named:
@@ -64,7 +66,7 @@ def folder() -> Path:
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     """Variables of a command: nothing of the checkout, nor of the environment of its tests."""
-    programs = tmp_path / "bin"
+    programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "uv").symlink_to(UV)
     left_out = ("PYTHONPATH", "VIRTUAL_ENV", "POSTGRES_DSN", "REDIS_URL", "AUTHCACHE_WHEEL")
@@ -87,8 +89,8 @@ def cwd(tmp_path: Path) -> Path:
 class Installed:
     """Runs programs of the environment in a folder outside the checkout."""
 
-    def __init__(self, folder: Path, env: dict[str, str], cwd: Path) -> None:
-        self.programs, self.env, self.cwd = folder / "env" / "bin", env, cwd
+    def __init__(self, built: Path, env: dict[str, str], cwd: Path) -> None:
+        self.programs, self.env, self.cwd = built / "env" / "bin", env, cwd
 
     def __call__(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -109,12 +111,12 @@ class Installed:
 
 
 @pytest.fixture
-def installed(folder: Path, env: dict[str, str], cwd: Path) -> Installed:
-    return Installed(folder, env, cwd)
+def installed(built: Path, env: dict[str, str], cwd: Path) -> Installed:
+    return Installed(built, env, cwd)
 
 
-def test_the_wheel_has_one_package_and_its_files(folder: Path) -> None:
-    (wheel,) = (folder / "dist").glob("*.whl")
+def test_the_wheel_has_one_package_and_its_files(built: Path) -> None:
+    (wheel,) = (built / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {name for name in names if name.startswith("harness/_shipped/")}
 
@@ -126,7 +128,7 @@ def test_the_wheel_has_one_package_and_its_files(folder: Path) -> None:
     assert shipped >= {f"harness/_shipped/standin/prisma/{name}" for name in STANDIN}
     assert not [name for name in names if "generated" in name.split("/")]
     assert not [name for name in shipped if name.endswith((".env", ".pyc"))]
-    assert [*(folder / "dist").glob("*.tar.gz")], "the wheel was built from the source package"
+    assert [*(built / "dist").glob("*.tar.gz")], "the wheel was built from the source package"
 
 
 def test_the_environment_has_no_prisma_and_no_checkout(installed: Installed) -> None:
@@ -185,7 +187,15 @@ def test_the_web_ui(installed: Installed) -> None:
                 break
         children = psutil.Process(process.pid).children(recursive=True)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
-            assert "Auth cache" in http.get("/").raise_for_status().text
+            pages = [http.get(path).raise_for_status().text for path in ("/", "/auth-cache")]
+            assert all("Auth cache" in page for page in pages)
+            files = {
+                file for page in pages for file in re.findall(r"auth-cache/static/\w+\.\w+", page)
+            }
+            assert len(files) == 6, files
+            for file in files:
+                assert http.get(file).raise_for_status().content
+            assert http.get("/auth-cache/data").raise_for_status().json()["problems"] == []
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0, output.read_text()
         _, alive = psutil.wait_procs(children, PATIENCE_S)
@@ -225,14 +235,16 @@ def test_the_build_context_is_that_of_a_checkout(installed: Installed, tmp_path:
     assert not unreadable
 
 
-def test_up_reads_the_shipped_compose_files(installed: Installed) -> None:
+def test_up_has_all_that_it_reads(installed: Installed) -> None:
     where = (
+        "from harness.installation import shipped; "
         "from harness.stack.compose.project import compose_folder, generated_folder; "
-        "print(compose_folder()); print(generated_folder())"
+        "print(compose_folder(), generated_folder(), *shipped('dashboards').glob('*.json'))"
     )
     installed.env["XDG_CACHE_HOME"] = str(installed.cwd / "cache")
-    compose, generated = installed("python", "-c", where).stdout.split()
+    compose, generated, *dashboards = installed("python", "-c", where).stdout.split()
     assert (Path(compose) / "core.yaml").is_file()
+    assert len(dashboards) == 2
     # What a layer mounts from beside it is there too.
     for path in Path(compose).glob("*.yaml"):
         for name in re.findall(r'["\s](\.\.?/[\w./-]+):/', path.read_text()):
@@ -240,8 +252,57 @@ def test_up_reads_the_shipped_compose_files(installed: Installed) -> None:
     assert Path(generated).is_relative_to(installed.cwd / "cache"), "packages stay as they are"
 
 
-def test_uvx_runs_the_wheel(folder: Path, env: dict[str, str], cwd: Path) -> None:
-    (wheel,) = (folder / "dist").glob("*.whl")
+def layers(docker: FakeDocker) -> set[Path]:
+    """The files that Compose was given, but the generated ones."""
+    return {
+        Path(call[place + 1])
+        for call in docker.calls
+        for place, word in enumerate(call)
+        if word == "-f" and call[place + 1].endswith(".yaml")
+    }
+
+
+def test_up_builds_its_image_and_starts(
+    docker: FakeDocker, installed: Installed, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    installed.env |= {
+        "XDG_CACHE_HOME": str(installed.cwd / "cache"),
+        "FAKE_DOCKER": "port-taken",
+        "FAKE_CONTEXT": str(context),
+    }
+
+    ended = installed("harness", "up", "--scenario", "smoke")
+
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "port is already allocated" in ended.stderr
+    assert {path.name for path in context.iterdir()} == {"Dockerfile", "harness", "probe.py"}
+    assert {path.name for path in layers(docker)} == {"core.yaml"}
+    assert all(path.is_relative_to(installed.programs.parent) for path in layers(docker))
+    assert not [*(installed.cwd / "cache").rglob(".env")], "secrets of a stack that never was"
+
+
+def test_up_scales_what_is_up(docker: FakeDocker, stack: Up, installed: Installed) -> None:
+    cache = installed.cwd / "cache"
+    (cache / "authcache-harness").mkdir(parents=True)
+    (cache / "authcache-harness" / "compose").symlink_to(stack.folder / "generated")
+    installed.env["XDG_CACHE_HOME"] = str(cache)
+
+    ended = installed(
+        *("harness", "up", "--scenario", "smoke", "--variants", "recommended"),
+        *("--replicas", "4", "--grafana", "off"),
+    )
+
+    assert "Everything is healthy" in ended.stdout, ended.stdout + ended.stderr
+    assert ended.returncode == 0
+    assert stack.running() == WHOLE | {PROXY: 4}
+    assert len(layers(docker)) == 3
+    assert all(path.is_relative_to(installed.programs.parent) for path in layers(docker))
+    assert all(path.is_file() for path in layers(docker))
+
+
+def test_uvx_runs_the_wheel(built: Path, env: dict[str, str], cwd: Path) -> None:
+    (wheel,) = (built / "dist").glob("*.whl")
     shown = subprocess.run(
         [UV, "tool", "run", "--python", sys.executable, "--from", wheel, "harness", "--help"],
         cwd=cwd,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from grafana_foundation_sdk.models import common, dashboard
 
 from harness.authcache.words import Outcome
 from harness.domain.series import BUILD_INFO, READS, WINDOW_ACTIVE
-from harness.style import COLOURS, NAMED
+from harness.style import COLOURS, series_pattern
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, YELLOW, RED, BLUE, PURPLE = "green", "yellow", "red", "blue", "purple"
@@ -47,7 +46,7 @@ class ColourLimits(NamedTuple):
 
 
 _OTHERS = dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
-"""For series of variants that the harness does not know: Grafana picks a colour by name."""
+"""For variants that the file does not know: Grafana picks a colour by a series' whole name."""
 ANY = 1e-9
 """A limit for what must never happen."""
 
@@ -279,11 +278,7 @@ def _by_variant(queries: Sequence[Query]) -> dict[str, list[dashboard.DynamicCon
     colour: in the same colour they would look alike.
     """
     mode = "fixed" if all(query.legend.count("{{") == 1 for query in queries) else "shades"
-    found = {}
-    for place, colour in enumerate(COLOURS):
-        names = "|".join(re.escape(name) for name, at in NAMED.items() if at == place)
-        found[f"/^({names})( |$)/"] = _fixed(colour, mode)
-    return found
+    return {series_pattern(place): _fixed(colour, mode) for place, colour in enumerate(COLOURS)}
 
 
 def _fixed(colour: str, mode: str = "fixed") -> list[dashboard.DynamicConfigValue]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from harness.domain.faults import FAULTS, PlannedFault
 from harness.errors import HarnessError, InvalidRunError
+from harness.process.groups import to_the_end
 from harness.process.sockets import unread
 from harness.process.waiting import wait_until
 from harness.stack.compose.containers import Container, containers
@@ -111,12 +112,16 @@ class ComposeBreaker:
         """Stop every process of a container; its connections stay open."""
         await self._docker.must(f"[{one.name}] cannot be paused", "pause", one.id)
         self._paused.add(one.id)
+
+        async def go_on() -> None:
+            await self._docker.must(f"[{one.name}] cannot go on", "unpause", one.id)
+            self._paused.discard(one.id)
+
         try:
             yield 0
             waited = unread(PAUSED[planned.what], one.pid)
         finally:
-            await self._docker.must(f"[{one.name}] cannot go on", "unpause", one.id)
-            self._paused.discard(one.id)
+            await to_the_end(go_on())
         self.detail = f"{one.name} was paused, {waited} connections waited"
         await self._ready()
         yield waited

@@ -35,6 +35,8 @@ IMAGES: Mapping[str, str] = {
 }
 """Every image that is not built here, by the variable that replaces it. As in compose/*.yaml."""
 HARNESS_IMAGE = "authcache-harness:local"
+DASHBOARDS = "dashboards"
+"""The folder of generated files that Grafana reads."""
 UP_TIMEOUT_S = 300.0
 _STATE = "state.json"
 _OWNER = "owner"
@@ -87,8 +89,9 @@ class Project:
             ) from None
         owner = psutil.Process()
         _write(self.folder / _OWNER, f"{owner.pid} {owner.create_time()}")
-        # Mounted as a folder, so it must exist before its files.
-        (self.folder / "scrape").mkdir()
+        # Mounted as folders, so they must exist before their files.
+        for name in ("scrape", DASHBOARDS):
+            (self.folder / name).mkdir()
         passwords = {name: _secret(name) for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD")}
         images = {name: image(name) for name in (*IMAGES, "HARNESS_IMAGE")}
         try:

@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 from harness.domain.faults import FAULTS, PlannedFault
 from harness.errors import HarnessError, InvalidRunError
 from harness.process import guard
+from harness.process.groups import to_the_end
 from harness.process.processes import Processes
 from harness.process.sockets import free_port, hold, unread
 from harness.process.waiting import gather_all, wait_until
@@ -179,7 +180,7 @@ class EmbeddedBreaker:
         try:
             yield 0
         finally:
-            after = await relay.turn(links, "pass")
+            after = await to_the_end(relay.turn(links, "pass"))
         yield after.since(before, links, count)
 
     async def redis_flush(self, _: PlannedFault) -> Steps:
@@ -242,7 +243,7 @@ class EmbeddedBreaker:
                 try:
                     yield 0
                 finally:
-                    await client.replicaof("NO", "ONE")
+                    await to_the_end(client.replicaof("NO", "ONE"))
             refused = await _errors(client, "READONLY") - before
         yield refused
 
@@ -254,7 +255,7 @@ class EmbeddedBreaker:
             try:
                 yield 0
             finally:
-                await client.acl_setuser("default", enabled=True, commands=["+@all"])
+                await to_the_end(client.acl_setuser("default", enabled=True, commands=["+@all"]))
             refused = await _stat(client, "stats", "acl_access_denied_cmd") - before
         yield refused
 
@@ -335,7 +336,7 @@ class EmbeddedBreaker:
                 self.say(f"ended {ended} connections")
                 yield 0
             finally:
-                await admin.execute(f'ALTER ROLE "{self._role}" CONNECTION LIMIT -1')
+                await to_the_end(admin.execute(f'ALTER ROLE "{self._role}" CONNECTION LIMIT -1'))
         yield _lines(log_file, start, "too many connections for role")
 
     def _cut(self, before: Counts, after: Counts) -> int:
@@ -476,7 +477,7 @@ async def _configured(client: Redis, name: str, value: str | int) -> AsyncIterat
     try:
         yield
     finally:
-        await client.config_set(name, before)
+        await to_the_end(client.config_set(name, before))
 
 
 async def _stat(client: Redis, section: str, name: str) -> int:

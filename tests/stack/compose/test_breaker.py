@@ -18,6 +18,7 @@ from harness.stack.compose.breaker import BREAKS, ComposeBreaker
 from harness.stack.compose.docker import find_docker
 from harness.stack.compose.fleet import FleetPlace
 from harness.stack.compose.stack import ComposeStack
+from tests.process.test_groups import in_cancelled_task
 from tests.stack.compose.conftest import FakeDocker
 from tests.stack.fakes import FakeTarget, spec
 
@@ -112,6 +113,19 @@ async def test_a_pause_is_counted_by_what_waits(breaking: Breaking, what: str, w
     assert breaking.asked == [["pause", where], ["unpause", where]]
     assert breaking.paused == set()
     assert breaking.waits == 1
+
+
+@pytest.mark.usefixtures("unread_port")
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_what_is_paused_goes_on_however_often_its_run_is_cancelled(
+    breaking: Breaking, times: int
+) -> None:
+    await breaking.breaker.begin(planned("replica-hang"))
+
+    await in_cancelled_task(breaking.breaker.end, times)
+
+    assert breaking.asked == [["pause", "proxy-one-2"], ["unpause", "proxy-one-2"]]
+    assert breaking.paused == set()
 
 
 async def test_a_container_that_is_not_there_cannot_be_broken(breaking: Breaking) -> None:

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
+from harness import installation
 from harness.authcache.variants import load_variants
 from harness.errors import SetupError
 from harness.live import compose_sidecars, compose_up
 from harness.live.compose_sidecars import Sidecars, reference_lines
 from harness.plan.arms import reference_arm
-from harness.plan.plan import RunPlan, make_plan
+from harness.plan.plan import make_plan
 from harness.process.stop import Stop
 from harness.scenario.loader import Changes, load_scenario
 from harness.stack.compose import readiness
@@ -118,13 +119,13 @@ def stack(
         server.server_close()
 
 
-def plan() -> RunPlan:
-    arm = reference_arm(load_variants(None)["recommended"])
-    return make_plan(load_scenario("smoke", Changes(replicas=3)), [arm], stack="compose")
-
-
-def _leave_up(runs: Path, port: int) -> None:
-    left, whole = KeptStack(runs), plan()
+def _leave_up(
+    runs: Path, port: int, sidecars: Sidecars = BESIDE, variant: str = "recommended"
+) -> Path:
+    """Write what a stack has that is up; returns its folder."""
+    arm = reference_arm(replace(load_variants(None)["recommended"], name=variant))
+    whole = make_plan(load_scenario("smoke", Changes(replicas=3)), [arm], stack="compose")
+    left = KeptStack(runs)
     left.lines = reference_lines(whole)
     left.project.create()
     ports = ("EXPORTER_PORT", "PROMETHEUS_PORT", "LOCUST_PORT", "LOCUST_MASTER_PORT")
@@ -134,8 +135,9 @@ def _leave_up(runs: Path, port: int) -> None:
     left.places[spec.name] = place
     left.project.set(**place.secrets)
     left._write(place)
-    compose_sidecars.configure(left, whole, BESIDE)
+    compose_sidecars.configure(left, whole, sidecars)
     asyncio.run(left.detach({"fleets": compose_up._fingerprint(whole)}))
+    return left.project.folder
 
 
 def _pages(stack: Up) -> type[BaseHTTPRequestHandler]:
@@ -278,3 +280,18 @@ def test_the_exporter_begins_with_the_reference_line(stack: Up) -> None:
 
     # 3 + 2 + 4 + 4 objects, each once in 2 s, at 150 requests/s.
     assert f"all = {13 / 150 * 1000}"[:12] in config
+
+
+@pytest.mark.usefixtures("docker", "folder")
+def test_grafana_gets_the_colours_of_the_fleets(tmp_path: Path) -> None:
+    written = _leave_up(tmp_path, 1, Sidecars(grafana=True), variant="my.own") / "dashboards"
+
+    shipped = {
+        path.name: path.read_text() for path in installation.shipped("dashboards").glob("*.json")
+    }
+    assert {path.name for path in written.iterdir()} == shipped.keys() != set()
+    for path in written.iterdir():
+        text = path.read_text()
+        assert text == compose_sidecars.with_colours(shipped[path.name], ["my.own"])
+        assert r"|my\\.own)( |$)/" in text
+        assert path.stat().st_mode & 0o004, "Grafana reads it as a user of its own"
