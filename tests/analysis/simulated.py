@@ -5,6 +5,7 @@ Independent of the code under test: `harness.analysis.reads.expected_reads` skip
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -25,9 +26,9 @@ def poisson(
 ) -> Iterator[Asked]:
     """Requests for objects at their rates per second, each to a worker at random."""
     at, names = 0.0, list(rates)
-    weights = list(rates.values())
-    while (at := at + rng.expovariate(sum(weights))) < end_s:
-        yield Asked(at, rng.randrange(workers), rng.choices(names, weights)[0])
+    cumulative = list(itertools.accumulate(rates.values()))
+    while (at := at + rng.expovariate(cumulative[-1])) < end_s:
+        yield Asked(at, rng.randrange(workers), rng.choices(names, cum_weights=cumulative)[0])
 
 
 def regular(rates: dict[str, float], end_s: float, rng: random.Random) -> Iterator[Asked]:

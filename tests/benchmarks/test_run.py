@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import pytest
 from benchmarks.arms import QUICK, arms
 from benchmarks.bars import BARS
 from harness.authcache.codecs import codec_names
-from tests.runs.support import environment
 
 
 def bench_command(*options: str) -> list[str]:
@@ -27,7 +27,6 @@ def bench(folder: Path, *options: str, timeout_s: float = 300.0) -> tuple[int, s
     ended = subprocess.run(
         bench_command("--quick", "--rounds", "1", *options),
         cwd=folder,
-        env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -80,7 +79,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     process = subprocess.Popen(
         bench_command("--quick", "--rounds", "100", "--only", "requests"),
         cwd=tmp_path,
-        env=environment(TMPDIR=str(tmp_path)),
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from harness.authcache.variants import load_variants
 from harness.exporter.families import merge_all, render
@@ -28,15 +29,15 @@ from harness.scenario.loader import load_scenario
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture
-async def observer(tmp_path: Path) -> AsyncIterator[Observer]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def observer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Observer]:
     """A fleet of two replicas, seeded, after some requests."""
     variant = load_variants(None)["litellm_1_84"]
     plan = make_plan(load_scenario("smoke"), [reference_arm(variant)], stack="embedded")
-    stack = EmbeddedStack(tmp_path / "run" / "logs")
+    stack = EmbeddedStack(tmp_path_factory.mktemp("logs"))
     try:
         await stack.open()
         fleet = await stack.start(plan.fleet(plan.arms[0]))

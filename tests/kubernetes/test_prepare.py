@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -19,22 +19,18 @@ from harness.plan.arms import reference_arm
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.sizing import population
 from harness.stack.dsn import replaced
-from harness.stack.embedded import EmbeddedStack
+from tests.targets.world import running_stack
 
 TARGET = reference_arm(load_variants(None)["recommended"]).target
 KEYS = population(load_scenario("smoke", Changes()))
 PASSWORD = "o'clock"
 
 
-@pytest.fixture
-async def admin_dsn(tmp_path: Path) -> AsyncIterator[str]:
-    stack = EmbeddedStack(tmp_path)
-    try:
-        await stack.open()
+@pytest.fixture(scope="module")
+def admin_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_stack(tmp_path_factory.mktemp("stack")) as (stack, _):
         assert stack._databases is not None
         yield stack._databases._admin_dsn
-    finally:
-        await stack.close()
 
 
 @pytest.mark.integration
@@ -104,7 +100,7 @@ GIVEN = ("--role-password", "x", "--postgres-dsn", "y")
     ],
 )
 def test_bad_input(words: tuple[str, ...], told: str) -> None:
-    ended = CliRunner().invoke(main, ("prepare", *words), env={"POSTGRES_DSN": None})
+    ended = CliRunner().invoke(main, ("prepare", *words))
 
     assert ended.exit_code == 2, ended.output
     assert told in ended.output

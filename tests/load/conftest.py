@@ -46,10 +46,10 @@ def window(tmp_path: Path, keys_file: Path) -> Callable[..., WindowCommand]:
             "hosts": hosts,
             "keys_file": str(keys_file),
             "model": "open",
-            "duration_s": 1.0,
+            "duration_s": 0.5,
             "mix": MIX,
             "users": 16,
-            "rate_per_s": 100.0 if changes.get("model", "open") == "open" else 0.0,
+            "rate_per_s": 200.0 if changes.get("model", "open") == "open" else 0.0,
             "seed": 7,
             # a machine with much else to do must not change what is sent
             "late_ms": 10_000.0,

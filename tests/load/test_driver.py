@@ -93,9 +93,9 @@ async def test_probes_beside_the_load_come_among_its_arrivals(
     assert Counter((s.key, s.intended_s) for s in samples_of(command)) == wanted
 
 
-@pytest.mark.parametrize("balancer", ["blind", "probed"])
+@pytest.mark.parametrize(("balancer", "duration_s"), [("blind", 2.0), ("probed", 7.0)])
 async def test_a_probing_balancer_leaves_out_a_replica_until_it_answers_again(
-    driver: LoadDriver, window: Window, balancer: str
+    driver: LoadDriver, window: Window, balancer: str, duration_s: float
 ) -> None:
     """Its health is asked for without a secret, and is not answered until others were preferred."""
     well = asyncio.Event()
@@ -118,7 +118,8 @@ async def test_a_probing_balancer_leaves_out_a_replica_until_it_answers_again(
 
         command = window(
             [one.url, other.url],
-            duration_s=7.0,
+            duration_s=duration_s,
+            rate_per_s=100.0,
             balancer=balancer,
             drop_after_s=0.5,
             health_path="/health",
@@ -397,7 +398,7 @@ async def test_a_window_may_go_without_samples(driver: LoadDriver, window: Windo
 async def test_progress_is_reported_while_a_window_runs(driver: LoadDriver, window: Window) -> None:
     reports: list[LoadProgress] = []
     async with FakeReplica(lambda _, n: Reply(500 if n % 2 else 200)) as replica:
-        result = await driver.window(window([replica.url], duration_s=3.5), reports.append)
+        result = await driver.window(window([replica.url], duration_s=2.5), reports.append)
     assert reports
     assert {r.window for r in reports} == {"w"}
     assert all(a.answered <= b.answered and a.elapsed_s < b.elapsed_s for a, b in pairwise(reports))
@@ -470,6 +471,7 @@ async def test_a_window_of_probes_is_its_plan_and_says_when_it_begins(
         ]
         command = window(
             [r.url for r in replicas],
+            duration_s=1.0,
             probe_keys=[1, 4],
             probe_every_s=0.2,
             workers=2,
@@ -508,6 +510,7 @@ async def test_single_probes_are_sent_at_their_moments_beside_regular_ones_or_al
         for regular in ([], [1]):
             command = window(
                 [replica.url],
+                duration_s=1.0,
                 probe_keys=regular,
                 probe_every_s=0.2,
                 single_probes=single,

@@ -26,38 +26,43 @@ class Worker(WorkerRunner):
     def __init__(self, index): self.worker_index = index
     def __del__(self): pass
 
-options = Namespace(
-    hosts="http://127.0.0.1:1,http://127.0.0.1:2", keys_file=sys.argv[1], fleet="all",
-    load_model=sys.argv[2], arrival_rate={RATE}, mix="team=3,user=2", zipf={ZIPF}, rate=1.0,
-    seed={SEED}, load_workers={PROCESSES},
-)
-environment = Environment(parsed_options=options, user_classes=[TeamKeyUser])
-said = {{"due": standalone.plans(environment), "fed": []}}
-for index in range({PROCESSES} if said["due"] else 0):
-    environment.runner = Worker(index)
-    standalone.configure(environment)
-    said["fed"].append(standalone._DRIVING[environment].feed._source)
-environment.runner = None
-print(json.dumps({{k: [list(itertools.islice(p, {FIRST})) for p in v] for k, v in said.items()}}))
-"""
+for model in ("open", "closed"):
+    options = Namespace(
+        hosts="http://127.0.0.1:1,http://127.0.0.1:2", keys_file=sys.argv[1], fleet="all",
+        load_model=model, arrival_rate={RATE}, mix="team=3,user=2", zipf={ZIPF}, rate=1.0,
+        seed={SEED}, load_workers={PROCESSES},
+    )
+    environment = Environment(parsed_options=options, user_classes=[TeamKeyUser])
+    said = {{"due": standalone.plans(environment), "fed": []}}
+    for index in range({PROCESSES} if said["due"] else 0):
+        environment.runner = Worker(index)
+        standalone.configure(environment)
+        said["fed"].append(standalone._DRIVING[environment].feed._source)
+    environment.runner = None
+    print(json.dumps({{k: [list(itertools.islice(p, {FIRST})) for p in v] for k, v in said.items()}}))
+"""  # noqa: E501 - a line of the program
 
 
-def _said(keys_file: Path, model: str) -> dict[str, list[list[Arrival]]]:
+def _said(keys_file: Path) -> list[dict[str, list[list[Arrival]]]]:
+    """What is due and what is fed: of the open model, then of the closed one."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(keys_file), model],
+        [sys.executable, "-c", PROGRAM, str(keys_file)],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    return {key: [[Arrival(*one) for one in plan] for plan in plans] for key, plans in said.items()}
+    return [
+        {key: [[Arrival(*one) for one in plan] for plan in plans] for key, plans in said.items()}
+        for said in map(json.loads, done.stdout.splitlines())
+    ]
 
 
 def test_each_worker_sends_its_share_of_the_rate_by_a_seed_of_its_own(keys_file: Path) -> None:
-    """Both what is due and what a worker's users are fed."""
-    said = _said(keys_file, "open")
+    """Both what is due and what a worker's users are fed; a closed load has no plan."""
+    said, closed = _said(keys_file)
+    assert closed == {"due": [], "fed": []}
     assert said["due"] == said["fed"]
     plans = said["due"]
     assert len(plans) == PROCESSES
@@ -75,7 +80,3 @@ def test_each_worker_sends_its_share_of_the_rate_by_a_seed_of_its_own(keys_file:
             zipf=ZIPF,
         )
         assert plan == list(itertools.islice(stream, FIRST))
-
-
-def test_a_closed_load_has_no_plan(keys_file: Path) -> None:
-    assert _said(keys_file, "closed") == {"due": [], "fed": []}

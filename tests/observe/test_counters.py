@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from harness.observe.counters import Counters
 
@@ -44,3 +46,27 @@ def test_a_counter_that_fell_is_named() -> None:
 
 def test_creation_times_are_left_out() -> None:
     assert not [name for (name, _), _ in _page(memory_hit=1).items() if "created" in name]
+
+
+def test_a_page_is_read_as_prometheus_reads_it() -> None:
+    registry = CollectorRegistry()
+    odd = Gauge("odd", "text with # and {", ["a", "b"], registry=registry)
+    for n, value in enumerate(
+        ('with "quotes" and \\', "two\nlines", "{}, = 1", "", "#", " ", "\u2028")
+    ):
+        odd.labels(value, str(n)).set(n / 3)
+    Gauge("alone", "no labels", registry=registry).set(float("inf"))
+    page = generate_latest(registry).decode()
+    assert dict(Counters.parse(page).items()) == {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(
+    "line", ["lookups_total", "lookups_total{ 1", "lookups_total 1 1700000000000", "a b c", "<p>"]
+)
+def test_what_is_no_series_with_a_value_is_refused(line: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of several sources
+        Counters.parse(f"{line}\n")

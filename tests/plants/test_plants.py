@@ -13,7 +13,7 @@ import pytest
 
 from harness.analysis.intervals import RUN_ERROR, proportion
 from tests.plants.faults import FAULTS, Fault
-from tests.runs.support import ROOT, Ended, environment, harness, unhurried
+from tests.runs.support import ROOT, Ended, harness, unhurried
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -127,7 +127,6 @@ def test_a_planted_fault_fails_a_test(faults: list[Fault], monkeypatch: pytest.M
     ended = subprocess.run(
         [sys.executable, *words],
         cwd=ROOT,
-        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import main
 from tests.programs import prometheus
 from tests.runs.support import Running, harness, started, tiny_scenario
 
@@ -66,8 +68,9 @@ def test_a_run_is_opened_on_a_copy_and_nothing_is_left(
 def test_a_run_that_was_not_recorded_cannot_be_opened(tmp_path: Path) -> None:
     run_dir = tmp_path / "runs" / "some-run"
     run_dir.mkdir(parents=True)
-    ended = harness(tmp_path, "prometheus", "some-run", "--runs-dir", str(tmp_path / "runs"))
-    assert ended.code == 2
+    words = ("prometheus", "some-run", "--runs-dir", str(tmp_path / "runs"))
+    ended = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert ended.exit_code == 2
     assert "[some-run] was not recorded" in ended.output
 
 
@@ -95,26 +98,12 @@ def test_one_that_is_insisted_on_and_not_there_is_said_before_anything_starts(
     tmp_path: Path,
 ) -> None:
     runs = tmp_path / "runs"
-    ended = harness(
-        runs,
-        *("loadtest", "--scenario", "smoke", "--runs-dir", str(runs), "--prometheus", "on"),
-        AUTHCACHE_PROMETHEUS=str(tmp_path / "none"),
-    )
-    assert ended.code == 2
+    words = ("loadtest", "--scenario", "smoke", "--runs-dir", str(runs), "--prometheus", "on")
+    env = {"AUTHCACHE_PROMETHEUS": str(tmp_path / "none")}
+    ended = CliRunner().invoke(main, words, env=env, catch_exceptions=False)
+    assert ended.exit_code == 2
     assert "AUTHCACHE_PROMETHEUS names no prometheus that runs" in ended.output
     assert not runs.exists()
-
-
-def test_a_recorded_run_that_is_killed_leaves_no_prometheus(tmp_path: Path) -> None:
-    scenario = tiny_scenario(tmp_path, window_ttls=60)
-    environment = {"AUTHCACHE_PROMETHEUS": str(prometheus())}
-    arguments = ("loadtest", "--scenario", str(scenario))
-    with started(tmp_path, *arguments, **environment) as running:
-        running.under_load()
-        assert running.find("--storage.tsdb.path")
-        running.process.kill()
-        assert running.end() == -signal.SIGKILL
-        assert running.leftovers() == []
 
 
 def test_a_prometheus_that_dies_does_not_cost_the_run(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.calibration import FILE, from_json
-from tests.runs.support import ROOT, command, environment, tiny_scenario
+from tests.runs.support import ROOT, command, tiny_scenario
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -19,7 +19,6 @@ def test_one_pair_of_tiny_windows(tmp_path: Path) -> None:
     done = subprocess.run(
         command("aa", "--scenario", str(scenario), "--pairs", "1", "--runs-dir", str(runs)),
         cwd=ROOT,
-        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

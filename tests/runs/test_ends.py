@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.runs.support import Running, harness, started, tiny_scenario
+from tests.programs import recorder
+from tests.runs.support import ROOT, Ended, Running, harness, started, tiny_scenario
 
 pytestmark = pytest.mark.integration
 
@@ -26,14 +29,11 @@ def _result(running: Running) -> dict[str, object]:
     return loaded
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_and_everything_it_started(
-    tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+def test_sigterm_ends_the_run_and_everything_it_started(tmp_path: Path) -> None:
     with started(tmp_path, *_long_run(tmp_path)) as running:
         running.under_load()
-        running.process.send_signal(number)
-        assert running.end() == code, running.output()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.end() == 143, running.output()
         assert running.leftovers() == []
         result = _result(running)
         assert result["verdict"] == "interrupted"
@@ -49,12 +49,14 @@ def test_a_signal_while_starting_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_killed_harness_leaves_nothing(tmp_path: Path) -> None:
-    with started(tmp_path, *_long_run(tmp_path)) as running:
+    recorded = recorder()
+    with started(tmp_path, *_long_run(tmp_path), **recorded) as running:
         running.under_load()
         assert running.find(REPLICA)
         assert running.find("valkey")
+        assert bool(running.find("--storage.tsdb.path")) == bool(recorded)
         running.process.kill()
-        running.end()
+        assert running.end() == -signal.SIGKILL
         assert running.leftovers() == []
 
 
@@ -78,7 +80,7 @@ def test_a_server_that_dies_makes_the_run_invalid(tmp_path: Path, victim: str, n
         assert list((running.runs_dir / "latest" / "logs").iterdir())
 
 
-def test_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
+def test_sigint_ends_the_run_and_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
     scenario = tiny_scenario(tmp_path, window_ttls=3)
     with started(tmp_path, "loadtest", "--scenario", str(scenario), "--rounds", "50") as running:
         running.wait_for(
@@ -86,20 +88,55 @@ def test_a_window_that_was_whole_is_kept(tmp_path: Path) -> None:
         )
         running.process.send_signal(signal.SIGINT)
         assert running.end() == 130, running.output()
-        variants = _result(running)["variants"]
+        assert running.leftovers() == []
+        result = _result(running)
+        assert result["verdict"] == "interrupted"
+        assert result["complete"] is False
+        variants = result["variants"]
         assert isinstance(variants, dict)
         assert len(variants["recommended"]["windows"]) >= 2
         assert (running.runs_dir / "latest" / "report.html").stat().st_size > 10_000
 
 
-def test_a_run_passes_and_its_report_is_made_again(tmp_path: Path) -> None:
+# As a user starts it, with a master key that is known.
+KNOWN = """
+import sys, types
+import harness.stack.base as base
+from harness.__main__ import main
+base.secrets = types.SimpleNamespace(token_hex=lambda _: "geheim-master")
+sys.argv[0] = "harness"
+main()
+"""
+CHANGES = """
+[changes]
+lead_ttls = 1
+
+[[change]]
+action = "key-block"
+scope = "team"
+"""
+
+
+def test_a_run_passes_keeps_its_secrets_and_its_report_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs_dir = tmp_path / "runs"
-    scenario = str(tiny_scenario(tmp_path, window_ttls=3))
-    words = ("--scenario", scenario, "--prometheus", "off", "--runs-dir", str(runs_dir))
+    scenario = tiny_scenario(tmp_path, window_ttls=3)
+    scenario.write_text(scenario.read_text() + CHANGES)
+    words = ("--scenario", scenario, "--prometheus", "off", "--runs-dir", runs_dir)
     program = tmp_path / "prometheus"
     program.write_text('#!/bin/sh\n: > "$0-was-asked"\n')
     program.chmod(0o755)
-    first = harness(runs_dir, "loadtest", *words, AUTHCACHE_PROMETHEUS=str(program))
+    monkeypatch.setenv("AUTHCACHE_PROMETHEUS", str(program))
+    done = subprocess.run(
+        [sys.executable, "-c", KNOWN, "loadtest", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    first = Ended(done.returncode, done.stdout + done.stderr, runs_dir)
     assert first.code == 0, first.output
     assert first.result["ledger"]["balanced"] is True
     assert not (runs_dir / "latest" / "prometheus").exists()
@@ -116,3 +153,7 @@ def test_a_run_passes_and_its_report_is_made_again(tmp_path: Path) -> None:
     assert again.code == 0, again.output
     assert page.read_text() == before
     assert not (runs_dir / "latest" / "keys.json").exists(), "secrets outlived the run"
+    kept = [path for path in runs_dir.rglob("*") if path.is_file()]
+    assert any(b"key-block" in path.read_bytes() for path in kept), "the key was used"
+    assert [path for path in kept if b"geheim-master" in path.read_bytes()] == []
+    assert "geheim-master" not in first.output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.support import Ended, harness, unhurried
+from tests.runs.support import EVEN, Ended, harness, unhurried
 
 pytestmark = pytest.mark.integration
 
@@ -16,7 +16,7 @@ FIXES = "fix_keep_required_none,all_prefixed,recommended"
 
 
 def _smoke(tmp_path: Path, *arguments: str, **environment: str) -> Ended:
-    runs_dir, scenario = tmp_path / "runs", unhurried("smoke", tmp_path)
+    runs_dir, scenario = tmp_path / "runs", unhurried("smoke", tmp_path, rate_per_s="90", mix=EVEN)
     return harness(
         runs_dir,
         *("loadtest", "--scenario", str(scenario), "--runs-dir", str(runs_dir)),

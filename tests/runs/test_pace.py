@@ -54,6 +54,7 @@ async def driven(
         return decide(plan, {"recommended": sustained_per_s})
 
     monkeypatch.setattr(record, "find_pace", find_pace)
+    monkeypatch.setattr(record, "WARMING_S", 0.5)
     known, before = load_variants(), descendants()
     arms = [reference_arm(known[name]) for name in VARIANTS]
     arms[1].target.pace_share = 0.6

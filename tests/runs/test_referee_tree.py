@@ -23,7 +23,7 @@ import pytest
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.releases import parse_release
 from harness.targets.litellm.snapshot import remove_snapshots, snapshots
-from tests.runs.support import ROOT, environment
+from tests.runs.support import ROOT
 from tests.silence import Silence
 from tests.targets.litellm.upstream import AUTH, OTHER_TABLE, Upstream, upstream
 
@@ -126,7 +126,7 @@ def harness(runs: Path, *words: str, cwd: Path = ROOT) -> Ended:
     done = subprocess.run(
         [sys.executable, "-m", "harness", *words, "--runs-dir", str(runs)],
         cwd=cwd,
-        env=environment(PYTHONPATH=str(ROOT)),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -305,7 +305,7 @@ def test_git_bisect_run_finds_the_commit(
         done = subprocess.run(
             ["git", "bisect", "run", *asked, "--runs-dir", str(tmp_path)],
             cwd=folder,
-            env=environment(PYTHONPATH=str(ROOT)),
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=False,

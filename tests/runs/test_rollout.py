@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from harness.analysis.compat import ReadOutcome, ReferenceParty, matrix, rich_population
 from harness.authcache.variants import load_variants
-from tests.runs.support import Ended, harness, unhurried
+from harness.cli import main
+from tests.runs.support import EVEN, Ended, harness, unhurried
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -96,7 +98,7 @@ def test_a_pair_of_each_kind_does_live_what_the_static_matrix_foretells(tmp_path
 
 
 def test_a_rollout_of_reference_variants_goes_there_and_back(tmp_path: Path) -> None:
-    scenario = str(unhurried("rollout", tmp_path, ttl_s="1.5"))
+    scenario = str(unhurried("rollout", tmp_path, ttl_s="1.5", rate_per_s="60", mix=EVEN))
     ended = harness(
         tmp_path / "runs",
         *("rollout", "--from", "litellm_1_84", "--to", "recommended", "--replicas", "2"),
@@ -157,8 +159,9 @@ def test_a_mixed_pair_of_releases_reads_each_others_entries(tmp_path: Path) -> N
 def test_bad_input_of_a_rollout_is_one_message(
     tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    ended = harness(tmp_path, "rollout", *arguments, "--runs-dir", str(tmp_path / "runs"))
+    given = ("rollout", *arguments, "--runs-dir", str(tmp_path / "runs"))
+    ended = CliRunner().invoke(main, given, catch_exceptions=False)
 
-    assert ended.code == 2
+    assert ended.exit_code == 2
     assert words in ended.output
     assert not (tmp_path / "runs").exists()

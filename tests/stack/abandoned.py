@@ -1,7 +1,7 @@
 """Opens a stack with one fleet, says what exists, and waits to be killed.
 
-Usage: ``python -m tests.stack.abandoned FOLDER [FAULT]``; with a fault it begins that, and kills
-itself.
+Usage: ``python -m tests.stack.abandoned FOLDER [FAULT ...]``; with faults it begins those, and
+kills itself.
 """
 
 import asyncio
@@ -21,16 +21,19 @@ from tests.stack.fakes import FakeTarget, descendants, spec
 from tests.targets.world import VARIANTS
 
 
-async def broken(what: str) -> None:
+async def broken(*faults: str) -> None:
     stack = EmbeddedStack(Path(sys.argv[1]) / "logs", faults=True)
     await stack.open()
     target = ReferenceTarget(VARIANTS["recommended"])
     settings = RunSettings(ttl_s=60.0)
     fleet = await stack.start(FleetSpec("abandoned", target, 1, 1, settings))
     pids = descendants()
-    # What it kills is away for as long as the harness lives.
-    fault = PlannedFault(1, what, 0.0, 600.0, delay_ms=5.0, skew_s=60.0, new_after_s=600.0)
-    await stack.breaker(fleet).begin(fault)
+    breakers = []
+    for what in faults:
+        # What it kills is away for as long as the harness lives.
+        fault = PlannedFault(1, what, 0.0, 600.0, delay_ms=5.0, skew_s=60.0, new_after_s=600.0)
+        breakers.append(stack.breaker(fleet))  # without it the fault would end
+        await breakers[-1].begin(fault)
     parts = stack._parts[fleet.name]
     urls = [*fleet.replica_urls, *(one.metrics_url for one in fleet.workers), fleet.dsn]
     about = {
@@ -58,4 +61,4 @@ async def main() -> None:
     await asyncio.Event().wait()
 
 
-asyncio.run(main() if len(sys.argv) == 2 else broken(sys.argv[2]))
+asyncio.run(broken(*sys.argv[2:]) if sys.argv[2:] else main())

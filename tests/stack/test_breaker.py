@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ WITHOUT_MESSAGES = "litellm_1_94"
 """It deletes entries; `recommended` has messages for that."""
 
 
-STOPS = ("redis-hang", "postgres-hang", "replica-hang", "replica-clock", "redis-late")
-"""What stays stopped, absent or off its clock, if the guard does not see to it."""
+STOPS = ("redis-hang", "postgres-hang", "replica-hang", "replica-clock")
+"""What stays stopped or off its clock, all at once, if the guard does not see to it."""
 
 
 def test_every_fault_has_its_steps() -> None:
@@ -263,44 +264,45 @@ class Spy(FakeTarget):
         return FakeTarget().process(context)
 
 
-@pytest.mark.integration
-@pytest.mark.timeout(300)
-async def test_a_replica_is_replaced_on_its_ports_and_is_no_death(stack: EmbeddedStack) -> None:
-    fleet = await stack.start(spec("one", replicas=2, workers=2))
-    before = [one.pid for one in stack._replicas["one"].running.values()]
-    other = Spy()
-    async with watched(stack):
-        await stack.replace_replica(fleet, 0, how="kill")
-        await stack.replace_replica(fleet, 1, target=other, how="term")
-        async with local_http() as http:
-            for url in (*fleet.replica_urls, *(one.metrics_url for one in fleet.workers)):
-                assert (await http.get(url)).status_code == 200
-
-    assert other.asked == [1]
-    assert not any(runs(pid) for pid in before)
-    assert not set(before) & {one.pid for one in stack._replicas["one"].running.values()}
+@pytest.fixture(scope="class")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
+    with running_stack(tmp_path_factory.mktemp("plain")) as (stack, run):
+        yield Broken(stack, run, {})
 
 
 @pytest.mark.integration
 @pytest.mark.timeout(300)
-async def test_a_successor_that_does_not_come_up_is_an_error(stack: EmbeddedStack) -> None:
-    fleet = await stack.start(spec("one", replicas=2))
+class TestReplaced:
+    """On one stack, each with a fleet of its own. The first comes before a replica ends in vain."""
 
-    with pytest.raises(SetupError, match=r"(?s)replica 1 of one.*exit code \[7\]"):
-        await stack.replace_replica(fleet, 1, target=FakeTarget("exit"))
+    def test_a_replica_is_replaced_on_its_ports_and_is_no_death(self, plain: Broken) -> None:
+        async def replace(stack: EmbeddedStack) -> None:
+            fleet = await stack.start(spec("one", replicas=2, workers=2))
+            before = [one.pid for one in stack._replicas["one"].running.values()]
+            other = Spy()
+            async with watched(stack):
+                await stack.replace_replica(fleet, 0, how="kill")
+                await stack.replace_replica(fleet, 1, target=other, how="term")
+                async with local_http() as http:
+                    for url in (*fleet.replica_urls, *(one.metrics_url for one in fleet.workers)):
+                        assert (await http.get(url)).status_code == 200
 
+            assert other.asked == [1]
+            assert not any(runs(pid) for pid in before)
+            assert not set(before) & {one.pid for one in stack._replicas["one"].running.values()}
 
-@pytest.mark.integration
-@pytest.mark.timeout(300)
-async def test_while_a_replica_is_away_its_ports_refuse(stack: EmbeddedStack) -> None:
-    fleet = await stack.start(spec("one", replicas=1))
-    ports = stack._replicas["one"].ports(0)
-    assert len(ports) == 2
-    replacing = asyncio.create_task(stack.replace_replica(fleet, 0, how="kill", after_s=600.0))
+        plain.run(replace(plain.stack))
 
-    for port in ports:
+    def test_a_successor_that_does_not_come_up_is_an_error(self, plain: Broken) -> None:
+        async def replace(stack: EmbeddedStack) -> None:
+            fleet = await stack.start(spec("two", replicas=2))
+            with pytest.raises(SetupError, match=r"(?s)replica 1 of two.*exit code \[7\]"):
+                await stack.replace_replica(fleet, 1, target=FakeTarget("exit"))
 
-        async def refuses(port: int = port) -> bool:
+        plain.run(replace(plain.stack))
+
+    def test_while_a_replica_is_away_its_ports_refuse(self, plain: Broken) -> None:
+        async def refuses(port: int) -> bool:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
@@ -308,12 +310,22 @@ async def test_while_a_replica_is_away_its_ports_refuse(stack: EmbeddedStack) ->
             writer.close()
             return False
 
-        assert await wait_until(refuses, PATIENCE_S)
-        # The harness keeps it: the system gives it to no connection that goes out.
-        with pytest.raises(OSError, match="in use"), socket.socket() as other:
-            other.bind(("127.0.0.1", port))
-    replacing.cancel()
-    await asyncio.gather(replacing, return_exceptions=True)
+        async def replace(stack: EmbeddedStack) -> None:
+            fleet = await stack.start(spec("three", replicas=1))
+            ports = stack._replicas["three"].ports(0)
+            assert len(ports) == 2
+            replacing = asyncio.create_task(
+                stack.replace_replica(fleet, 0, how="kill", after_s=600.0)
+            )
+            for port in ports:
+                assert await wait_until(partial(refuses, port), PATIENCE_S)
+                # The harness keeps it: the system gives it to no connection that goes out.
+                with pytest.raises(OSError, match="in use"), socket.socket() as other:
+                    other.bind(("127.0.0.1", port))
+            replacing.cancel()
+            await asyncio.gather(replacing, return_exceptions=True)
+
+        plain.run(replace(plain.stack))
 
 
 @pytest.mark.integration
@@ -336,11 +348,23 @@ def test_close_in_the_middle_of_a_hang_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.integration
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=[pytest.mark.long] * (what not in STOPS)) for what in FAULTS]
+    "faults",
+    [
+        STOPS,
+        ("redis-late",),
+        *(
+            pytest.param((what,), marks=pytest.mark.long)
+            for what in FAULTS
+            if what not in (*STOPS, "redis-late")
+        ),
+    ],
+    ids=" ".join,
 )
-def test_a_harness_that_is_killed_during_a_fault_leaves_nothing(tmp_path: Path, what: str) -> None:
+def test_a_harness_that_is_killed_during_a_fault_leaves_nothing(
+    tmp_path: Path, faults: tuple[str, ...]
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.stack.abandoned", str(tmp_path), what],
+        [sys.executable, "-m", "tests.stack.abandoned", str(tmp_path), *faults],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=False,

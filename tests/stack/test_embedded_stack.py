@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -17,7 +18,7 @@ from harness.errors import SetupError
 from harness.process.loopback import local_http
 from harness.process.processes import Process
 from harness.process.sockets import free_port, listen
-from harness.stack.base import Fleet, Stack
+from harness.stack.base import Fleet, FleetSpec, Stack
 from harness.stack.embedded import EmbeddedStack, postgres, readiness
 from harness.stack.embedded import stack as stack_module
 from harness.stack.redis import connect
@@ -150,72 +151,102 @@ async def test_is_a_stack(tmp_path: Path) -> None:
     await stack.close()
 
 
-async def test_fleets_start_at_the_same_time(stack: EmbeddedStack) -> None:
-    first, second = await asyncio.gather(stack.start(spec("one")), stack.start(spec("two")))
+class Starter:
+    """Starts fleets, each under a name of its own, on a stack that stays up."""
 
-    assert first.dsn != second.dsn
-    assert first.redis_url != second.redis_url
+    def __init__(self, stack: EmbeddedStack, run: Callable[[Any], Any]) -> None:
+        self.stack = stack
+        self._run = run
 
+    def start(self, *specs: FleetSpec) -> list[Fleet]:
+        """All at the same time."""
 
-async def test_a_replica_gets_a_minimal_environment(
-    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "secret of the caller")
-    fleet = await stack.start(spec("one"))
+        async def start() -> list[Fleet]:
+            return await asyncio.gather(*map(self.stack.start, specs))
 
-    async with local_http() as client:
-        names = (await client.get(fleet.replica_urls[0])).text.split()
-
-    assert "FAKE" in names
-    assert "PATH" in names
-    assert "OPENAI_API_KEY" not in names
+        fleets: list[Fleet] = self._run(start())
+        return fleets
 
 
-async def test_a_variant_without_redis_gets_none(stack: EmbeddedStack) -> None:
-    fleet = await stack.start(spec("memory_only", FakeTarget(uses_redis=False)))
+@pytest.fixture(scope="class")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    with running_stack(tmp_path_factory.mktemp("starter")) as (stack, run):
+        yield Starter(stack, run)
 
-    assert fleet.redis_url is None
-    assert processes(stack, "redis:memory_only") == []
+
+class TestStart:
+    """On one stack: each of these adds fleets, and ends nothing."""
+
+    def test_fleets_start_at_the_same_time(self, starter: Starter) -> None:
+        first, second = starter.start(spec("one"), spec("two"))
+
+        assert first.dsn != second.dsn
+        assert first.redis_url != second.redis_url
+
+    async def test_a_replica_gets_a_minimal_environment(
+        self, starter: Starter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "secret of the caller")
+        (fleet,) = starter.start(spec("minimal"))
+
+        async with local_http() as client:
+            names = (await client.get(fleet.replica_urls[0])).text.split()
+
+        assert "FAKE" in names
+        assert "PATH" in names
+        assert "OPENAI_API_KEY" not in names
+
+    def test_a_variant_without_redis_gets_none(self, starter: Starter) -> None:
+        (fleet,) = starter.start(spec("memory_only", FakeTarget(uses_redis=False)))
+
+        assert fleet.redis_url is None
+        assert processes(starter.stack, "redis:memory_only") == []
+
+    def test_replicas_listen_on_the_ports_asked_for(self, starter: Starter) -> None:
+        port = free_port()
+
+        (fleet,) = starter.start(spec("asked", base_port=port))
+
+        assert fleet.replica_urls == (f"http://127.0.0.1:{port}",)
+
+    async def test_a_release_may_be_the_name_of_a_fleet(self, starter: Starter) -> None:
+        fleet, odd = starter.start(spec("litellm==1.84.0rc1"), spec("../up and away"))
+
+        assert fleet.log_files[0].name == "litellm==1.84.0rc1-0.log"
+        assert odd.log_files[0].parent == fleet.log_files[0].parent
+        assert await fetch(fleet.dsn, "SELECT id FROM thing") == []
+
+    def test_a_name_is_taken_once(self, starter: Starter) -> None:
+        starter.start(spec("taken", FakeTarget(uses_redis=False)))
+
+        with pytest.raises(SetupError, match=r"\[taken\] runs already"):
+            starter.start(spec("taken"))
 
 
-@pytest.mark.parametrize("group", ["fleet:one", "redis:one", "postgres"])
-async def test_a_process_that_ends_unplanned_is_told(
-    stack: EmbeddedStack, group: str, tmp_path: Path
-) -> None:
-    await stack.start(spec("one", replicas=2))
+async def test_a_process_that_ends_unplanned_is_told(stack: EmbeddedStack, tmp_path: Path) -> None:
+    await stack.start(spec("one", replicas=3))
     before = descendants()
-    watch = asyncio.create_task(stack.died())
-    victim = processes(stack, group)[-1]
+    for group, number, how in (
+        ("fleet:one", signal.SIGKILL, "[SIGKILL]"),
+        ("fleet:one", signal.SIGTERM, "exit code [0]"),
+        ("redis:one", signal.SIGKILL, "[SIGKILL]"),
+        ("postgres", signal.SIGKILL, "[SIGKILL]"),
+    ):
+        victim = next(one for one in reversed(processes(stack, group)) if not one.stopping)
+        watch = asyncio.create_task(stack.died())
+        os.kill(victim.pid, number)
+        async with asyncio.timeout(PATIENCE_S):
+            message = await watch
 
-    os.kill(victim.pid, signal.SIGKILL)
-    message = await asyncio.wait_for(watch, PATIENCE_S)
+        assert victim.command.name in message
+        assert how in message
+        assert f"logs/{victim.command.log_file.name}" in message
+        victim.stopping = True  # so that the next one is told
 
-    assert victim.command.name in message
-    assert "[SIGKILL]" in message
-    assert f"logs/{victim.command.log_file.name}" in message
     await stack.close()
     assert stack.problems == []
     assert await eventually(lambda: not any(runs(pid) for pid in before))
     assert (tmp_path / "run" / "logs" / "one-0.log").exists()
-
-
-async def test_the_exit_code_of_a_replica_is_told(stack: EmbeddedStack) -> None:
-    await stack.start(spec("one"))
-    watch = asyncio.create_task(stack.died())
-
-    os.kill(processes(stack, "fleet:one")[0].pid, signal.SIGTERM)
-
-    assert "exit code [0]" in await asyncio.wait_for(watch, PATIENCE_S)
-
-
-async def test_a_planned_end_is_no_death(stack: EmbeddedStack) -> None:
-    await stack.start(spec("one"))
-    watch = asyncio.create_task(stack.died())
-
-    await stack.close()
-
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(watch, 0.5)
 
 
 async def test_close_leaves_no_process_no_folder_and_no_port(tmp_path: Path) -> None:
@@ -228,10 +259,13 @@ async def test_close_leaves_no_process_no_folder_and_no_port(tmp_path: Path) -> 
     assert folder is not None
     assert folder.exists()
     assert len(started) > 8
+    watch = asyncio.create_task(stack.died())
 
     await stack.close()
     await stack.close()
 
+    with pytest.raises(TimeoutError):  # a planned end is no death
+        await asyncio.wait_for(watch, 0.5)
     assert stack.problems == []
     assert not any(runs(pid) for pid in started)
     assert not folder.exists()
@@ -301,30 +335,6 @@ async def test_a_port_in_use_is_named(stack: EmbeddedStack) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SetupError, match=rf"Port \[{port}\].*is in use.*PORT"):
             await stack.start(spec("one", replicas=1, base_port=port))
-
-
-async def test_replicas_listen_on_the_ports_asked_for(stack: EmbeddedStack) -> None:
-    port = free_port()
-
-    fleet = await stack.start(spec("one", base_port=port))
-
-    assert fleet.replica_urls == (f"http://127.0.0.1:{port}",)
-
-
-async def test_a_name_is_taken_once(stack: EmbeddedStack) -> None:
-    await stack.start(spec("one"))
-
-    with pytest.raises(SetupError, match=r"\[one\] runs already"):
-        await stack.start(spec("one"))
-
-
-async def test_a_release_may_be_the_name_of_a_fleet(stack: EmbeddedStack) -> None:
-    fleet = await stack.start(spec("litellm==1.84.0rc1"))
-    odd = await stack.start(spec("../up and away"))
-
-    assert fleet.log_files[0].name == "litellm==1.84.0rc1-0.log"
-    assert odd.log_files[0].parent == fleet.log_files[0].parent
-    assert await fetch(fleet.dsn, "SELECT id FROM thing") == []
 
 
 async def test_durable_on_request(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +12,8 @@ from harness.errors import SetupError
 from harness.process.sockets import free_port
 from harness.stack.base import Fleet
 from harness.stack.embedded import EmbeddedStack, user_redis
-from tests.stack.fakes import FakeTarget, descendants, spec
+from tests.stack.fakes import FakeTarget, descendants, eventually, spec
+from tests.targets.world import running_stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -20,10 +21,11 @@ ROLES = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'authcache_%' ORDER BY 
 DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'authcache_%' ORDER BY 1"
 
 
-@pytest.fixture
-async def users(stack: EmbeddedStack) -> Fleet:
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Servers that play the user's own: those of another stack."""
-    return await stack.start(spec("users_own"))
+    with running_stack(tmp_path_factory.mktemp("users")) as (stack, run):
+        yield run(stack.start(spec("users_own")))
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ async def test_a_user_who_may_not_create(users: Fleet, tmp_path: Path) -> None:
         await guest.start(spec("one"))
 
     assert str(httpx.URL(users.dsn).password) not in str(error.value)
-    assert descendants() <= before
+    assert await eventually(lambda: descendants() <= before)
     assert guest.problems == []
 
 
@@ -151,7 +153,7 @@ async def test_a_server_that_refuses(variable: str, tmp_path: Path) -> None:
 
     assert "127.0.0.1" in str(error.value)
     assert "s3cr" not in str(error.value)
-    assert descendants() <= before
+    assert await eventually(lambda: descendants() <= before)
 
 
 async def test_a_wrong_password_is_not_repeated(users: Fleet, tmp_path: Path) -> None:

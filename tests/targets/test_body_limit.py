@@ -7,9 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from harness.stack.base import Fleet
-from tests.targets.world import PATIENCE_S, one_key
+from tests.targets.replica import Replica, replica
+from tests.targets.world import PATIENCE_S, VARIANTS, node_settings, one_key
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -47,9 +49,9 @@ class Wire:
         return b""
 
 
-@pytest.fixture
-async def wire(fleet: Fleet) -> AsyncIterator[Wire]:
-    host, _, port = fleet.replica_urls[0].removeprefix("http://").partition(":")
+@contextlib.asynccontextmanager
+async def wire_to(url: str) -> AsyncIterator[Wire]:
+    host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         yield Wire(reader, writer)
@@ -57,20 +59,42 @@ async def wire(fleet: Fleet) -> AsyncIterator[Wire]:
         writer.close()
 
 
+@pytest.fixture
+async def wire(fleet: Fleet) -> AsyncIterator[Wire]:
+    async with wire_to(fleet.replica_urls[0]) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def brief(
+    baseline: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Replica]:
+    """A replica that soon closes the connection of a client that sends nothing."""
+    settings = node_settings(baseline, VARIANTS["recommended"].switches, linger_s=0.1)
+    async with replica(settings, tmp_path_factory.mktemp("brief")) as one:
+        yield one
+
+
+@pytest.fixture
+async def brief_wire(brief: Replica) -> AsyncIterator[Wire]:
+    async with wire_to(brief.url) as one:
+        yield one
+
+
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)], ids=["plain", "expect"])
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**18], ids=["a byte", "an exabyte"])
 async def test_an_announced_body_is_refused_before_it_comes(
-    fleet: Fleet, wire: Wire, length: int, expect: tuple[str, ...]
+    baseline: Fleet, brief_wire: Wire, length: int, expect: tuple[str, ...]
 ) -> None:
-    key = await one_key(fleet.dsn, "user")
+    key = await one_key(baseline.dsn, "user")
 
-    await wire.ask(key.secret, f"Content-Length: {length}", *expect)
+    await brief_wire.ask(key.secret, f"Content-Length: {length}", *expect)
 
-    status, headers, body = await wire.answer()
+    status, headers, body = await brief_wire.answer()
     assert status == 413
     assert headers["connection"] == "close"
     assert f"[{length}] bytes long, larger than [{LIMIT}]".encode() in body
-    assert await wire.ended() == b"", "one reply, no 100 Continue, and the end"
+    assert await brief_wire.ended() == b"", "one reply, no 100 Continue, and the end"
 
 
 async def test_a_client_that_sends_all_the_same_gets_the_reply(fleet: Fleet, wire: Wire) -> None:
@@ -83,16 +107,19 @@ async def test_a_client_that_sends_all_the_same_gets_the_reply(fleet: Fleet, wir
     assert await wire.ended() == b""
 
 
-async def test_a_chunked_body_is_refused_when_it_passes_the_limit(fleet: Fleet, wire: Wire) -> None:
-    key = await one_key(fleet.dsn, "user")
+async def test_a_chunked_body_is_refused_when_it_passes_the_limit(
+    baseline: Fleet, brief_wire: Wire
+) -> None:
+    key = await one_key(baseline.dsn, "user")
     chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
 
-    # Its last chunk never comes.
-    await wire.ask(key.secret, "Transfer-Encoding: chunked", body=chunk * 17)
+    # A byte too much, and its last chunk never comes.
+    body = chunk * 16 + b"1\r\nx\r\n"
+    await brief_wire.ask(key.secret, "Transfer-Encoding: chunked", body=body)
 
-    status, headers, _ = await wire.answer()
+    status, headers, _ = await brief_wire.answer()
     assert (status, headers["connection"]) == (413, "close")
-    assert await wire.ended() == b""
+    assert await brief_wire.ended() == b""
 
 
 async def test_expectation_of_a_body_within_the_limit_is_met(fleet: Fleet, wire: Wire) -> None:

@@ -81,7 +81,7 @@ class OneWorker:
     ) -> None:
         stub: Any = postgres
         self.postgres = postgres
-        self.writer = SpendWriter(stub, LONG_S, lambda _: None)
+        self.writer = SpendWriter(stub, LONG_S, lambda _: None, last_s=LONG_S)
         tier = None
         if client is not None:
             # A breaker would skip commands for a time, which no test here is about.

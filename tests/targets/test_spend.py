@@ -21,6 +21,7 @@ from harness.targets.reference.spend import SpendWriter
 from tests.targets.gate import gate_to
 from tests.targets.world import (
     COST_MICRO,
+    PATIENCE_S,
     VARIANTS,
     node,
     one_key,
@@ -74,7 +75,7 @@ class Pending:
 def writer(store: StubStore, interval_s: float = 0.001, **how: bool) -> tuple[SpendWriter, Pending]:
     pending = Pending()
     stub: Any = store
-    return SpendWriter(stub, interval_s, pending, **how), pending
+    return SpendWriter(stub, interval_s, pending, last_s=PATIENCE_S, **how), pending
 
 
 async def test_increments_are_summed_and_written_together() -> None:

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from tests.runs.support import ROOT, environment, unhurried
+from tests.runs.support import EVEN, ROOT, unhurried
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 NAMES = ("toy", "toy_wrong", "recommended")
+LIGHT = {"replicas": "1", "warmup_ttls": "1", "rate_per_s": "90", "mix": EVEN}
 
 
 def _smoke(runs_dir: Path) -> dict[str, Any]:
     """The result of `smoke` over toys and a variant of the reference proxy, which must pass."""
-    scenario = str(unhurried("smoke", runs_dir.parent, warmup_ttls="1"))
+    scenario = str(unhurried("smoke", runs_dir.parent, **LIGHT))
     options = ["--scenario", scenario, "--variants", ",".join(NAMES), "--prometheus", "off"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.targets.toy", "loadtest", *options, "--runs-dir", runs_dir],
         cwd=ROOT,
-        env=environment(),
         capture_output=True,
         text=True,
         timeout=240,

@@ -28,6 +28,7 @@ from harness.stack.base import Fleet, FleetSpec
 from harness.stack.embedded import EmbeddedStack
 from harness.targets.base import KeyTruth
 from harness.targets.metrics import LogCounter, Metrics
+from harness.targets.page import PageWriter
 from harness.targets.reference.app import App
 from harness.targets.reference.settings import ProxySettings
 from harness.targets.reference.store import MICRO
@@ -43,6 +44,8 @@ ONE_OF_EACH = {"team": 1, "user": 1, "shared_id": 1, "member": 1}
 WITH_BUDGET = {"member": "budget", "shared_id": "budget"}
 
 _seeds = itertools.count(1)
+_PAGE = PageWriter()
+"""Of all nodes: they have the same series, whose names and labels are written once."""
 
 
 class Servers:
@@ -248,6 +251,7 @@ class Node:
         if worker.metrics is None:
             return
         metrics = worker.metrics
+        metrics._page = _PAGE
         commit = metrics.commit
 
         def keep(trace: Events) -> None:

@@ -98,7 +98,7 @@ async def test_the_exporter_knows_in_the_end_what_locust_counted(
 async def test_what_no_user_is_free_for_is_due_all_the_same(workers: int, keys_file: Path) -> None:
     exporter = Exporter(RunState(), {}, takes_state=True)
     async with (
-        FakeReplica(lambda _secret, _number: Reply(delay_s=4.0)) as replica,
+        FakeReplica(lambda _secret, _number: Reply(delay_s=1.0)) as replica,
         driven(
             *(workers, exporter, replica, keys_file),
             *("-u", "2", "-r", "2", "--load-model", "open", "--arrival-rate", "50"),

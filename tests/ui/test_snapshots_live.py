@@ -94,42 +94,34 @@ def completed(shown: dict[str, Any]) -> float:
     return float(sum(variant["completed"] for variant in shown.get("variants", ())))
 
 
-async def test_a_replica_that_hangs_is_named_and_the_rest_goes_on(keys_file: Path) -> None:
+async def test_what_hangs_is_named_until_it_answers_and_the_rest_goes_on(keys_file: Path) -> None:
+    """First the exporter, then a replica."""
+    answers = asyncio.Event()
+
+    class Late(Exporter):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await answers.wait()
+            await super().__call__(scope, receive, send)
+
     async with worker(hangs=False) as good, worker(hangs=True) as hung:
         servers = FleetServers("a", None, "", None)
         fleet = WatchedFleet(servers, Listed([good.address, hung.address]))
-        exporter = Exporter(RunState(), {"a": fleet}, takes_state=True)
         async with (
-            serve(exporter) as url,
+            serve(Late(RunState(), {"a": fleet}, takes_state=True)) as url,
             under_load(keys_file, f"{url}/snapshots") as browser,
         ):
+            # the load has started although nothing answered at its start
             shown = await until(browser, lambda shown: bool(shown["problems"]))
-            [problem] = shown["problems"]
+            assert shown["state"] == "running"
+            assert "does not answer (timeout)" in shown["problems"][0]
+            assert "Replica" not in shown["problems"][0]
+            answers.set()
+
             who = f"Replica 1 of a, worker 0 ({hung.address})"
+            shown = await until(browser, lambda shown: who in "".join(shown["problems"]))
+            [problem] = shown["problems"]
             assert problem.startswith(f"{who} does not answer (timeout).")
             now = completed(shown)
             await until(browser, lambda shown: completed(shown) > now)
             hung.answers.set()
             await until(browser, lambda shown: not shown["problems"])
-
-
-async def test_an_exporter_that_hangs_is_named_until_it_answers(keys_file: Path) -> None:
-    async with worker(hangs=False) as good, worker(hangs=True) as gate:
-        servers = FleetServers("a", None, "", None)
-        fleet = WatchedFleet(servers, Listed([good.address]))
-
-        class Late(Exporter):
-            async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-                await gate.answers.wait()
-                await super().__call__(scope, receive, send)
-
-        async with (
-            serve(Late(RunState(), {"a": fleet})) as url,
-            under_load(keys_file, f"{url}/snapshots") as browser,
-        ):
-            # the load has started although nobody answered at its start
-            shown = await until(browser, lambda shown: bool(shown["problems"]))
-            assert shown["state"] == "running"
-            assert "does not answer (timeout)" in shown["problems"][0]
-            gate.answers.set()
-            await until(browser, lambda shown: not shown["problems"] and completed(shown) > 0)

@@ -66,6 +66,7 @@ def load_codec(name: str) -> Codec:
     )
 
 
+@cache
 def _load_own() -> None:
     package = importlib.import_module("harness.authcache.codecs")
     for module in pkgutil.iter_modules(package.__path__):

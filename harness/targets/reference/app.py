@@ -45,8 +45,6 @@ _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _LENGTH = b"content-length"
 _CLOSE = (b"connection", b"close")
 _SERVED = SERVED_HEADER.encode()
-LINGER_S = 2.0
-"""How long a refused body is read and discarded before the connection is closed."""
 
 
 class App:
@@ -154,7 +152,7 @@ async def _chat(worker: Worker, scope: Scope, receive: Receive, send: Send) -> N
             seconds = time.perf_counter() - start
             metrics.request_done(CHAT_ROUTE, status, trace.scope, seconds)
     if too_large:
-        await _linger(receive, send)
+        await _linger(receive, send, worker.settings.linger_s)
 
 
 def _settle(worker: Worker, grant: Grant, scope: KeyScope, *, given: bool) -> None:
@@ -188,7 +186,7 @@ async def _manage(worker: Worker, scope: Scope, receive: Receive, send: Send) ->
             seconds = time.perf_counter() - start
             worker.metrics.request_done(OTHER_ROUTE, status, KeyScope.UNKNOWN, seconds)
     if too_large:
-        await _linger(receive, send)
+        await _linger(receive, send, worker.settings.linger_s)
 
 
 async def _models(worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
@@ -294,14 +292,14 @@ async def _refuse(
     await _send(send, error.status, headers, error.body(), more=linger)
 
 
-async def _linger(receive: Receive, send: Send) -> None:
+async def _linger(receive: Receive, send: Send, linger_s: float) -> None:
     """End a reply, already sent in full, once the client has stopped sending.
 
     Closing a connection with unread bytes resets it, and a client that is still sending can lose
     the reply to the reset (RFC 9112, section 9.6).
     """
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
+        async with asyncio.timeout(linger_s):
             while (await receive()).get("more_body", False):
                 pass
     await send({"type": "http.response.body", "body": b""})

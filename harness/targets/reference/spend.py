@@ -27,8 +27,6 @@ from harness.targets.reference.auth import Grant
 from harness.targets.reference.budgets import Budgets, Recent
 from harness.targets.reference.store import MICRO, Owner, Store
 
-END_S = 4.0
-"""For the last flushes of a worker that is asked to end."""
 PIPELINE_TTL_S = 60.0
 """Hard-coded in LiteLLM's ``update_cache``."""
 
@@ -41,6 +39,7 @@ class SpendWriter:
         interval_s: seconds between flushes.
         pending: called with +n for increments added and -n for increments written.
         copies_live_s: the greatest age at which a copy of an object is served.
+        last_s: for the last flushes, in `close`.
         once: whether a flush that may have been committed is repeated under its number, and so
             counts once; otherwise its increments are flushed again, with those that came since.
         flushes_at_end: whether `close` flushes.
@@ -53,12 +52,14 @@ class SpendWriter:
         pending: Callable[[int], None],
         copies_live_s: float = math.inf,
         *,
+        last_s: float,
         once: bool = False,
         flushes_at_end: bool = True,
     ) -> None:
         self._store = store
         self._interval_s = interval_s
         self._pending = pending
+        self._last_s = last_s
         self._waiting: Counter[Owner] = Counter()
         self._writing: Counter[Owner] = Counter()
         """The flush under way: Postgres may have it or not."""
@@ -101,13 +102,13 @@ class SpendWriter:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Flush and stop, within `END_S`. Increments that are not written then are logged as lost.
+        """Flush and stop, within `last_s`. Increments that are not written then are logged as lost.
 
         A writer that does not flush at the end drops them in silence, as a release does.
         """
         self._stop.set()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_S):
+            async with asyncio.timeout(self._last_s):
                 if self._task is not None:
                     await self._task
                 if not self._flushes_at_end:

@@ -198,8 +198,9 @@ class Store:
         pool: made by `open_pool`.
         membership: the model of a membership, by the variant's reading rule.
         latency_s: the premise of a slow source: seconds that each read of an object takes longer.
-        bounded: whether a read and a transaction end in time whatever Postgres does, waiting for a
-            connection included; otherwise each statement has a time-out of its own.
+        read_s: seconds within which a read ends whatever Postgres does, waiting for a connection
+            included; None: each statement has a time-out of its own.
+        transaction_s: likewise for a transaction.
     """
 
     def __init__(
@@ -208,11 +209,12 @@ class Store:
         membership: type[Membership],
         *,
         latency_s: float = 0.0,
-        bounded: bool = False,
+        read_s: float | None = None,
+        transaction_s: float | None = None,
     ) -> None:
         self._pool = pool
-        self._readers = Readers(pool, READ_S if bounded else None)
-        self._transaction_s = TRANSACTION_S if bounded else None
+        self._readers = Readers(pool, read_s)
+        self._transaction_s = transaction_s
         self._membership = membership
         self._latency_s = latency_s
         self._log: deque[LoggedRead] = deque(maxlen=LOG_SIZE)
@@ -390,10 +392,6 @@ class Store:
         return None if row is None else dict(row)
 
 
-READ_S = 2.0
-"""For one read of an object, waiting for a connection included, where Postgres is bounded."""
-TRANSACTION_S = 3.0
-"""For one transaction, likewise."""
 _SILENT = (asyncio.CancelledError, TimeoutError)
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 

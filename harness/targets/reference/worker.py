@@ -31,8 +31,6 @@ from harness.targets.workers import worker_name
 
 CONNECT_S = 2.0
 """For one try to listen to Redis: on a busy machine it can exceed a command's time-out."""
-POOL_CLOSES_S = 1.0
-"""For connections to end when the worker does: Postgres may be silent."""
 FLUSHES_KEPT = 10
 """How many flushes a spend counter outlives the oldest copy of its owner's object."""
 
@@ -59,11 +57,13 @@ class Worker:
         switches = settings.switches
         recorder: Recorder = NullRecorder() if metrics is None else metrics
         defaulting = switches.membership_budget == "default_none"
+        bounded = switches.source_outage == "bounded"
         self.store = Store(
             pool,
             MembershipDefaultNone if defaulting else Membership,
             latency_s=settings.source_latency_ms / 1000,
-            bounded=switches.source_outage == "bounded",
+            read_s=settings.read_s if bounded else None,
+            transaction_s=settings.transaction_s if bounded else None,
         )
         self._layout = LAYOUTS[switches.key_layout]
         memory: MemoryTier[MemoryValue] = MemoryTier(switches.memory_entries)
@@ -87,6 +87,7 @@ class Worker:
             settings.spend_flush_s,
             recorder.background,
             self.cache.copies_live_s,
+            last_s=settings.last_flush_s,
             once=switches.spend_flush == "once",
             flushes_at_end=switches.spend_at_end == "flushed",
         )
@@ -131,7 +132,7 @@ class Worker:
             await self._redis.aclose()
         await self.store.close()
         try:
-            async with asyncio.timeout(POOL_CLOSES_S):
+            async with asyncio.timeout(self.settings.pool_closes_s):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
