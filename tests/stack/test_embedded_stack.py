@@ -241,7 +241,7 @@ async def test_a_process_that_ends_unplanned_is_told(stack: EmbeddedStack, tmp_p
         assert victim.command.name in message
         assert how in message
         assert f"logs/{victim.command.log_file.name}" in message
-        victim.stopping = True  # so that the next one is told
+        victim.stopping = True  # so that the stack reports the next end
 
     await stack.close()
     assert stack.problems == []

@@ -95,26 +95,26 @@ def referee(
         sides = _of_repo(repo, base, head)
     console = console_for(json_to)
     servers = {name: options.pop(name) for name in ("postgres_dsn", "redis_url", "runs_dir")}
-    match = prepare((sides.base, sides.head), **options)
-    done = match.run(console, **servers)
-    older, newer = match.names
+    ready = prepare((sides.base, sides.head), **options)
+    done = ready.run(console, **servers)
+    older, newer = ready.names
     ruling = ruling_of(done.result, older, newer)
     variants = done.result.variants
-    shown = Match(
+    match = Match(
         older,
         newer,
         _with_changes(sides.base_label, variants.get(older)),
         _with_changes(sides.head_label, variants.get(newer)),
         _command(),
     )
-    print_ruling(ruling, done.result, shown, console)
-    files = referee_files(ruling, done.result, shown)
+    print_ruling(ruling, done.result, match, console)
+    files = referee_files(ruling, done.result, match)
     write_texts(done.run_dir, files)
     _verdict(done, ruling, files)
     line = f"Files: {done.run_dir}/ ({', '.join(files)}, report.html, result.json)"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
     if json_to:
-        click.echo(json.dumps(as_json(ruling, shown), indent=1))
+        click.echo(json.dumps(as_json(ruling, match), indent=1))
     sys.exit(done.signal_code or ruling.exit_code)
 
 
@@ -181,11 +181,11 @@ def _answer(
     asked = parse_question(question, source)
     names = (source, asked.to) if isinstance(asked, RatioExpectation) else (source,)
     try:
-        match = prepare(names, question=question, **options)
+        ready = prepare(names, question=question, **options)
     except RefusedReleaseError as error:
         return _cannot_tell(source, error)
     try:
-        done = match.run(console, postgres_dsn=postgres_dsn, redis_url=redis_url, runs_dir=runs_dir)
+        done = ready.run(console, postgres_dsn=postgres_dsn, redis_url=redis_url, runs_dir=runs_dir)
     except HarnessError as error:
         if error.exit_code > _CANNOT_TELL:
             raise
@@ -290,7 +290,7 @@ def walk(versions: Sequence[str], asked: Callable[[str], int]) -> BisectionEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class _Match:
+class _Prepared:
     """One or two sources that are ready to run."""
 
     scenario: Scenario
@@ -329,7 +329,7 @@ def prepare(
     config: Path | None,
     keep_callbacks: bool,
     question: str | None = None,
-) -> _Match:
+) -> _Prepared:
     """Choose one or two sources, without premises, with the question as the only expectation.
 
     The first may be `PLAIN`: the second without the configuration.
@@ -360,7 +360,7 @@ def prepare(
         given = _asking(given, question, names, shorter=rounds is None)
     elif len(names) > 1:
         decided = partial(settled, base=names[0], head=names[1])
-    return _Match(given, choices, decided)
+    return _Prepared(given, choices, decided)
 
 
 def _asking(scenario: Scenario, question: str, names: Sequence[str], *, shorter: bool) -> Scenario:
