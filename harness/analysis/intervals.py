@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 RUN_ERROR = 0.05
@@ -49,6 +49,7 @@ def per_bound(bounds: int, looks: int = 1) -> float:
     return RUN_ERROR / (max(bounds, 1) * looks)
 
 
+@lru_cache(maxsize=4096)
 def proportion(events: float, trials: float, error: float) -> Interval:
     """Clopper and Pearson's exact interval of a share: ``events`` of ``trials`` (more than 0)."""
     assert 0 <= events <= trials, (events, trials)

@@ -36,6 +36,8 @@ from harness.stack.base import Fleet, FleetSpec, Stack
 
 SCRAPE_S = 1.0
 """Between two scrapes of the replicas during a fault."""
+SHOWN_S = 1.0
+"""Between two ticks of a live display."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +313,7 @@ class Windows:
         self, observer: Observer, base: Counters, latest: list[LoadProgress], duration_s: float
     ) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(SHOWN_S)
             if not latest:
                 continue
             now = latest[-1]

@@ -56,15 +56,22 @@ class Exporter:
         state: of the run; its owner may keep changing it.
         fleets: by variant.
         takes_state: whether ``PUT /state`` may replace the state, and ``GET`` read it.
+        snapshot_s: seconds for all workers of a fleet together, where ``/snapshots`` is asked for.
     """
 
     def __init__(
-        self, state: RunState, fleets: Mapping[str, WatchedFleet], *, takes_state: bool = False
+        self,
+        state: RunState,
+        fleets: Mapping[str, WatchedFleet],
+        *,
+        takes_state: bool = False,
+        snapshot_s: float = SNAPSHOT_S,
     ) -> None:
         self.state = state
         self._fleets = dict(fleets)
         self._readers = [ServerReader(fleet.servers) for fleet in fleets.values()]
         self._takes_state = takes_state
+        self._snapshot_s = snapshot_s
         self._http = httpx.AsyncClient(timeout=_WORKER_TIMEOUT_S, trust_env=False)
 
     async def close(self) -> None:
@@ -144,7 +151,7 @@ class Exporter:
         return _json({"fleets": dict(zip(known, fleets, strict=True))})
 
     async def _snapshot(self, variant: str, names: Sequence[str]) -> dict[str, Any]:
-        deadline = asyncio.get_running_loop().time() + SNAPSHOT_S
+        deadline = asyncio.get_running_loop().time() + self._snapshot_s
         try:
             async with asyncio.timeout_at(deadline):
                 workers = await self._fleets[variant].discovery.workers()

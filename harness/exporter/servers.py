@@ -48,10 +48,16 @@ class FleetServers:
 
 
 class ServerReader:
-    """Reads the servers of one fleet. It owns its connections and opens them when needed."""
+    """Reads the servers of one fleet. It owns its connections and opens them when needed.
 
-    def __init__(self, servers: FleetServers) -> None:
+    Args:
+        servers: of the fleet.
+        budget_s: seconds for one read of both.
+    """
+
+    def __init__(self, servers: FleetServers, budget_s: float = BUDGET_S) -> None:
         self._servers = servers
+        self._budget_s = budget_s
         kind = KINDS[servers.target] if servers.target else kind_of(servers.variant)
         self._classify = kind.database.classify
         self._postgres: asyncpg.Connection | None = None
@@ -60,8 +66,8 @@ class ServerReader:
         if servers.redis_url is not None and servers.counts_redis:
             self._redis = Redis.from_url(
                 servers.redis_url,
-                socket_timeout=BUDGET_S,
-                socket_connect_timeout=BUDGET_S,
+                socket_timeout=budget_s,
+                socket_connect_timeout=budget_s,
                 retry=Retry(NoBackoff(), 0),
             )
 
@@ -82,7 +88,7 @@ class ServerReader:
         await self._drop_redis()
 
     async def _read_both(self) -> list[Samples]:
-        deadline = asyncio.get_running_loop().time() + BUDGET_S
+        deadline = asyncio.get_running_loop().time() + self._budget_s
         postgres, redis = await asyncio.gather(
             self._read_postgres(deadline), self._read_redis(deadline)
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from bisect import bisect
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -28,7 +29,8 @@ def poisson(
     at, names = 0.0, list(rates)
     cumulative = list(itertools.accumulate(rates.values()))
     while (at := at + rng.expovariate(cumulative[-1])) < end_s:
-        yield Asked(at, rng.randrange(workers), rng.choices(names, cum_weights=cumulative)[0])
+        worker, drawn = rng.randrange(workers), rng.random() * cumulative[-1]
+        yield Asked(at, worker, names[bisect(cumulative, drawn)])
 
 
 def regular(rates: dict[str, float], end_s: float, rng: random.Random) -> Iterator[Asked]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from functools import cache
 
 import pytest
 from hypothesis import given
@@ -285,11 +284,6 @@ def test_a_band_is_two_bounds() -> None:
     assert bounds(expectations) == 4
 
 
-@cache
-def _low(events: int, requests: int, error: float) -> float:
-    return rate(events, requests, error).low
-
-
 def test_a_run_of_twenty_correct_expectations_is_wrong_in_5_of_100() -> None:
     """Twenty limits on a rate that touches them: any verdict of failure is a false alarm."""
     draw = random.Random(7)
@@ -297,7 +291,7 @@ def test_a_run_of_twenty_correct_expectations_is_wrong_in_5_of_100() -> None:
     alarms = 0
     for _ in range(300):
         figures = [sum(draw.random() < 0.05 for _ in range(200)) for _ in range(20)]
-        alarms += any(_low(n, 200, error) > 0.05 for n in figures)
+        alarms += any(rate(n, 200, error).low > 0.05 for n in figures)
     assert alarms <= 0.05 * 300 + 2 * math.sqrt(0.05 * 0.95 * 300), alarms
 
 
@@ -311,8 +305,8 @@ def test_looking_after_each_round_does_not_inflate_the_alarms() -> None:
         for _ in range(looks):
             requests += 150
             events += sum(draw.random() < 0.05 for _ in range(150))
-            shared = shared or _low(events, requests, per_bound(1, looks)) > 0.05
-            naive = naive or _low(events, requests, per_bound(1)) > 0.05
+            shared = shared or rate(events, requests, per_bound(1, looks)).low > 0.05
+            naive = naive or rate(events, requests, per_bound(1)).low > 0.05
         alarms += shared
         once += naive
     assert alarms <= 0.05 * 200

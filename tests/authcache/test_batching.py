@@ -31,7 +31,7 @@ async def client(server: Valkey, valkey: Any) -> AsyncIterator[BatchingClient]:
     await made.aclose()
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.text(), value=st.binary())
 @pytest.mark.usefixtures("valkey")
 def test_any_key_and_any_value_survive(server: Valkey, key: str, value: bytes) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache.codecs import load_codec
@@ -167,13 +167,11 @@ def played(plan: Plan, switches: Switches = RECOMMENDED, budget_s: float = QUICK
         return virtually(play(plan, switches, budget_s)) - LATE
 
 
-@settings(max_examples=60)
 @given(plans(*ANY))
 def test_whatever_redis_does_each_request_is_answered_right_and_soon(plan: Plan) -> None:
     assert played(plan) == set()
 
 
-@settings(max_examples=60)
 @given(plans(*ANY, reads_s=SLOW_S))
 def test_with_a_slow_postgres_too_each_request_ends_within_its_budget(plan: Plan) -> None:
     assert played(plan, budget_s=SLOW_BUDGET_S) == set()

@@ -301,7 +301,6 @@ CONVERGES = "a worker never came to the last version"
     ("coalescing", "late"),
     [("none", "on"), ("none", "off"), ("single_flight", "off"), ("lease", "on"), ("lease", "off")],
 )
-@settings(max_examples=40)
 @given(ANY)
 def test_the_promise_holds_and_nothing_is_stored_late(
     mechanism: str, coalescing: str, late: Any, plan: Plan
@@ -321,7 +320,6 @@ def test_what_is_lost_is_repaired_without_any_expiry(
 ) -> None:
     switches = switched(RECOMMENDED, invalidation=mechanism, coalescing=coalescing)
 
-    @settings(max_examples=60)
     @given(what)
     def converges(plan: Plan) -> None:
         assert CONVERGES not in played(plan, switches, FOR_EVER_S)

@@ -280,17 +280,25 @@ def test_code_that_looks_for_a_native_file_lacks_it_where_it_is_not(
 
 
 @pytest.fixture
-def trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with sources that cannot be run, each for a reason of its own."""
+def trees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: tuple[Path, Environment]
+) -> Path:
+    """The sources, with an environment for each release."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    environment = small_environment(tmp_path / "environment")
+    folder, environment = sources
 
     async def ensured(*_: object) -> Environment:
         return environment
 
     monkeypatch.setattr(install, "ensure_environment", ensured)
     monkeypatch.setattr(snapshot, "ensure_environment", ensured)
-    folder = tmp_path / "trees"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Environment]:
+    """A folder with sources that cannot be run, each for a reason of its own."""
+    folder = tmp_path_factory.mktemp("trees")
     texts = {
         "good": pyproject("1.105.7", [], []),
         "compromised": pyproject("1.107.2", [], []),
@@ -308,7 +316,7 @@ def trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "plain").mkdir()
     (folder / "no.yaml").write_text("a: [1\n")
     wheel(folder, name="other", version="1.0")
-    return folder
+    return folder, small_environment(tmp_path_factory.mktemp("environment"))
 
 
 def repository_at(folder: Path, text: str) -> Repository:

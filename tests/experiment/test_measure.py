@@ -387,7 +387,10 @@ async def test_a_window_ends_with_one_tick_of_its_figures(tmp_path: Path) -> Non
     assert world.display.ticks[0].requests_per_s == 0.0
 
 
-async def test_a_live_display_sees_the_window_while_it_runs(tmp_path: Path) -> None:
+async def test_a_live_display_sees_the_window_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.experiment.measure.SHOWN_S", 0.01)
     world = World(_plan(warmup_ttls=0), tmp_path, shows=True)
     world.until = world.display.ticked.wait
     await world.measure("measured")

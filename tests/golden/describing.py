@@ -105,8 +105,9 @@ def variables() -> str:
     found: set[str] = set()
     for path in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            found |= {text for text in _texts(node) if _VARIABLE.fullmatch(text)}
-            if isinstance(node, ast.Call) and _reads(node.func):
+            if isinstance(node, ast.Constant):
+                found |= {text for text in _texts(node) if _VARIABLE.fullmatch(text)}
+            elif isinstance(node, ast.Call) and _reads(node.func):
                 found |= set(_texts(*node.args[:1]))
     return "".join(f"{name}\n" for name in sorted(found))
 

@@ -41,9 +41,10 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
     """A fake `docker`, the first on PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    script = Path(__file__).with_name("fake_docker.py").read_text()
     fake = folder / "docker"
-    fake.write_text(f"#!{sys.executable}\n{script}")
+    # Imported, so that it is compiled once and not for each of a test's calls.
+    found_in = f"import sys; sys.path.append({str(Path(__file__).parent)!r})"
+    fake.write_text(f"#!{sys.executable} -IS\n{found_in}\nimport fake_docker\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     monkeypatch.delenv("DOCKER", raising=False)

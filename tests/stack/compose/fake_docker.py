@@ -3,13 +3,21 @@
 It stands for conditions that a test cannot make on a machine with a healthy Docker, or without any.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # Starts are many: what only a checker of types needs is not imported, nor the site's packages.
+    from typing import Any
+
+    Row = dict[str, Any]
 
 WORDS = sys.argv[1:]
 MODE = set(os.environ.get("FAKE_DOCKER", "").split(","))
@@ -22,9 +30,6 @@ def answer(code: int, out: str = "", err: str = "") -> None:
 
 
 KEPT = Path(os.environ["FAKE_CONTAINERS_FILE"]) if "FAKE_CONTAINERS_FILE" in os.environ else None
-
-
-Row = dict[str, Any]
 
 
 def kept() -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
@@ -97,7 +98,7 @@ def small_environment(
         (site / "litellm" / "rust_bridge" / "__init__.py").write_text("", encoding="utf-8")
         (site / "litellm" / "rust_bridge" / "_native.abi3.so").write_bytes(b"native")
     (site / "litellm" / "proxy" / "app.py").write_text("KEPT = 1\n", encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "compileall", "-q", str(site)], check=True)
+    compileall.compile_dir(site, quiet=1)
     (folder / "bin").mkdir()
     # A link would be its base's Python, without the packages of this one.
     python = folder / "bin" / "python"

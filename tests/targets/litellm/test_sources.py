@@ -75,7 +75,7 @@ def test_a_release_may_have_a_short_name() -> None:
     assert kind_of_choice(found).name == "litellm"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(ODD, min_size=1, max_size=3, unique=True), once=st.booleans())
 def test_any_path_survives_the_command_line(tmp_path: Path, names: list[str], once: bool) -> None:
     folders = [tmp_path / "odd" / name for name in names]
