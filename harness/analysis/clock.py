@@ -113,7 +113,7 @@ def freshness(
         samples_dir: folder of the raw samples, one file for each window.
         ttl_s: time to live of one tier.
         kept_by_code_s: how long the target keeps what has changed, by its code; None if unknown.
-        broadcasts: whether an action is told to other workers, by the target's code.
+        broadcasts: whether an action is broadcast to other workers, by the target's code.
     """
     found: dict[tuple[str, str], list[_Change]] = {}
     promise_s = 0.0

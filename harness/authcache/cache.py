@@ -183,7 +183,7 @@ class AuthCache:
         """Epoch second from which on an answer from memory calls ``check``, as one before the
         last check does: the clock was set back."""
         self.kinds: dict[str, ObjectKind] | None = None
-        """What memory was filled with under each key, if somebody must know."""
+        """What memory was filled with under each key, where it must be known."""
         self.writer = ""
         """The variant, where replicas of another one share Redis: entries and failures name it."""
         self.fills_memory = True
@@ -459,7 +459,7 @@ class AuthCache:
                 self.recorder.write(Tier.MEMORY, WriteOutcome.ERROR, entry.kind)
             else:
                 held = payload if self._encoded_memory else entry.value
-                # A plain time: what memory holds now was encoded here, whoever wrote it before.
+                # A plain time: what memory holds now was encoded here, not by the writer before.
                 read_at = float(entry.read_at)
                 self._set_memory(entry.kind, entry.key, held, read_at, ttl, entry.began)
             if not to_redis:

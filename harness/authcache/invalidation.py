@@ -182,7 +182,7 @@ class Generation(Broadcast):
     does not reach back. The number that an object had when a load began is compared at the store:
     in memory by what the worker has applied since, in Redis by the claim that a change deletes.
     With ``lost_news = kept`` a change that Redis did not take gets its number when Redis answers
-    again; one that it refused to number is told without a number at once.
+    again; one that it refused to number is sent without a number at once.
     """
 
     pauses_s = Invalidation.pauses_s

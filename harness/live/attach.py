@@ -70,7 +70,7 @@ _NOTHING = Snapshot((), None, None, {kind: {} for kind in ObjectKind})
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A fleet that somebody else runs."""
+    """A fleet that the harness did not start."""
 
     urls: tuple[str, ...]
     """Addresses of its replicas, without a trailing slash."""

@@ -39,7 +39,7 @@ class Observer(Protocol):
         """The statement was reported as sent and failed with `error`."""
 
 
-class _Nobody:
+class _NoObserver:
     def sent(self, statement: Statement) -> None:
         """Do nothing."""
 
@@ -47,12 +47,12 @@ class _Nobody:
         """Do nothing."""
 
 
-_current: list[Observer] = [_Nobody()]
+_current: list[Observer] = [_NoObserver()]
 
 
 def set_observer(observer: Observer | None) -> None:
     """Report all statements of this process to `observer` from now on; None to stop."""
-    _current[0] = _Nobody() if observer is None else observer
+    _current[0] = _NoObserver() if observer is None else observer
 
 
 def observer() -> Observer:

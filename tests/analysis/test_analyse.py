@@ -183,7 +183,7 @@ def test_nothing_measured_is_inconclusive(tmp_path: Path) -> None:
     assert _analyse(tmp_path, [], [HEALTHY]).verdict == "inconclusive"
 
 
-def test_a_variant_nobody_expects_anything_of_is_observed(tmp_path: Path) -> None:
+def test_a_variant_without_expectations_is_observed(tmp_path: Path) -> None:
     result = _analyse(tmp_path, [_sound()])
     assert result.observed == ["a"]
     assert (result.verdict, result.exit_code) == ("observed", 0)

@@ -210,7 +210,7 @@ def test_an_edit_by_sql_has_no_handler(tmp_path: Path) -> None:
     assert one.others_s is not None
 
 
-def test_a_fleet_that_does_not_name_workers_is_told_by_replica(tmp_path: Path) -> None:
+def test_a_fleet_that_does_not_name_workers_is_judged_by_replica(tmp_path: Path) -> None:
     one = block(measured(tmp_path, [old(9.0, ""), new(10.4, "")], None, replace(EVENT, worker="")))
     assert [(w.worker, w.handler) for w in one.workers] == [("0", True)]
 

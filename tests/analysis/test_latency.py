@@ -25,7 +25,7 @@ def test_nearest_rank() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=300))
-def test_at_least_ten_values_lie_at_or_beyond_what_is_told(values: list[float]) -> None:
+def test_at_least_ten_values_lie_at_or_beyond_what_is_reported(values: list[float]) -> None:
     for told in percentiles(values).model_dump().values():
         assert told is None or sum(round(value, 3) >= told for value in values) > 10
 

@@ -80,7 +80,7 @@ def limit(metric: str, variant: str = "litellm>=0", **bounds: Any) -> dict[str, 
     return {"kind": "limit", "variant": variant, "scope": "team", "metric": metric} | bounds
 
 
-def test_a_cell_is_not_healthy_because_nobody_could_see_its_failures(tmp_path: Path) -> None:
+def test_a_cell_is_not_healthy_because_its_failures_were_not_seen(tmp_path: Path) -> None:
     result = analysed(tmp_path, [release_window(WITH_CODEC, "codec")], cell("healthy"))
     variant = result.variants[WITH_CODEC]
     assert variant.cells == {}
@@ -152,7 +152,7 @@ def test_a_failure_that_was_seen_breaks_a_cell_whatever_else_was_not(tmp_path: P
     ],
 )
 @pytest.mark.parametrize("bounds", [{"max": 1e9}, {"min": 0}])
-def test_an_expectation_does_not_hold_by_what_nobody_saw(
+def test_an_expectation_does_not_hold_by_what_was_not_seen(
     tmp_path: Path, point: str, metric: str, scope: str, bounds: dict[str, Any]
 ) -> None:
     expectation = limit(metric, scope=scope, **bounds)
@@ -198,7 +198,7 @@ def test_a_ratio_needs_both_sides(tmp_path: Path, blind: str) -> None:
     assert (held.passed, held.not_instrumented) == (False, ["statements"])
 
 
-def test_a_regression_outranks_what_nobody_saw_and_both_are_said(tmp_path: Path) -> None:
+def test_a_regression_outranks_what_was_not_seen_and_both_are_reported(tmp_path: Path) -> None:
     result = analysed(
         tmp_path,
         [release_window(WITH_CODEC, "codec")],

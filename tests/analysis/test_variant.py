@@ -280,7 +280,7 @@ def test_what_the_variant_is_comes_from_the_plan(tmp_path: Path) -> None:
     assert result.hard_coded == ["600 s backfill"], "it keeps what it promises"
 
 
-def test_what_a_release_keeps_beyond_the_promise_is_told(tmp_path: Path) -> None:
+def test_what_a_release_keeps_beyond_the_promise_is_reported(tmp_path: Path) -> None:
     arm = replace(ARM, target=replace(TARGET, kept_s=660.0))
     with SampleWriter(tmp_path / "1.csv.gz"):
         pass

@@ -17,7 +17,7 @@ from tests.authcache.valkey import PATIENCE_S, Valkey
 
 pytestmark = [
     *(pytest.mark.integration, pytest.mark.timeout(120)),
-    # A command that nobody awaits, an error that nobody sees.
+    # A command that is not awaited, an error that is not seen.
     pytest.mark.filterwarnings("error"),
 ]
 
@@ -79,7 +79,7 @@ async def test_many_at_once_get_their_own_answers(client: BatchingClient) -> Non
     assert answers == [b"%d" % i for i in range(500)]
 
 
-async def test_what_cannot_be_sent_fails_and_takes_nobody_along_for_ever(
+async def test_what_cannot_be_sent_fails_and_blocks_no_other_for_ever(
     client: BatchingClient,
 ) -> None:
     wrong, right = client.send("GET", "\ud800"), client.send("GET", "a")
@@ -180,7 +180,7 @@ async def test_a_password(server: Valkey, valkey: Any) -> None:
             await client.aclose()
 
 
-async def test_nobody_listens() -> None:
+async def test_no_server_listens() -> None:
     one = BatchingClient("redis://127.0.0.1:1/0", timeout_s=PATIENCE_S)
 
     asked = [one.send("GET", "a") for _ in range(3)]

@@ -114,7 +114,7 @@ async def test_a_leader_that_is_given_up_hands_over(coalesce: str) -> None:
 
 
 @pytest.mark.parametrize("coalesce", COALESCING)
-async def test_a_waiter_that_is_given_up_ends_and_nobody_else(coalesce: str) -> None:
+async def test_a_waiter_that_is_given_up_ends_alone(coalesce: str) -> None:
     world, source = World(switched(coalescing=coalesce)), Source()
     source.hold.clear()
     crowd = Crowd(world, source, 3)
@@ -128,7 +128,7 @@ async def test_a_waiter_that_is_given_up_ends_and_nobody_else(coalesce: str) -> 
 
 
 @pytest.mark.parametrize("coalesce", COALESCING)
-async def test_when_all_are_given_up_nobody_takes_the_lead(coalesce: str) -> None:
+async def test_when_all_are_given_up_none_takes_the_lead(coalesce: str) -> None:
     world, source = World(switched(coalescing=coalesce)), Source()
     source.hold.clear()
     crowd = Crowd(world, source, 3)

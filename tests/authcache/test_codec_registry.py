@@ -92,7 +92,7 @@ def test_an_entry_point_may_not_take_a_name_of_ours(packages: Path) -> None:
 
     with pytest.raises(CodecLoadError, match=r"\[keep_none\] is taken twice: by \[.*:KeepNone\]"):
         load_codec("keep_none")
-    # Not only where it is asked for: which of the two it would be is nobody's guess.
+    # Not only where it is asked for: which of the two it would be cannot be known.
     with pytest.raises(CodecLoadError, match=r"\[users_codecs:Mine\]. Rename one of them"):
         load_codec("exclude_none")
 

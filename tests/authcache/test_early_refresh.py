@@ -23,7 +23,7 @@ def always_early(world: World, *, beta: float) -> None:
 
 async def warm(switches: Switches = EARLY) -> tuple[World, Source]:
     world, source = World(switches), Source()
-    # Its time-outs are told by the same clock as its entries'.
+    # Its time-outs use the same clock as its entries.
     world.clock.now = time.monotonic()
     await world.cache.load(TEAM, "t", source, trace())
     return world, source

@@ -1,4 +1,4 @@
-"""Every mechanism over a real server: who is told, what a lost connection costs, what it counts."""
+"""Every mechanism over a real server: who is notified, what a lost connection costs, its counts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TELLING = ("broadcast", "tracking", "generation")
 
 
 class Peer:
-    """A worker's cache over the real server, and how it is told of changes."""
+    """A worker's cache over the real server, and how it learns of changes."""
 
     def __init__(self, server: Valkey, switches: Switches) -> None:
         self.server = server
@@ -98,7 +98,7 @@ async def settled(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("mechanism", TELLING)
-async def test_another_worker_is_told(peers: Peers, mechanism: str) -> None:
+async def test_another_worker_is_notified(peers: Peers, mechanism: str) -> None:
     handler, other = await peers(switched(RECOMMENDED, invalidation=mechanism))
     await settled(handler)
     await settled(other)

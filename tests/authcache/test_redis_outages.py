@@ -267,7 +267,7 @@ async def test_a_clock_that_is_set_back_does_not_put_off_the_question_for_change
     assert world.recorder.gets["generation"] == asked + 1
 
 
-async def test_a_change_that_redis_refuses_to_number_is_told_without_a_number() -> None:
+async def test_a_change_that_redis_refuses_to_number_is_sent_without_a_number() -> None:
     one = World(RECOMMENDED)
     other = one.peer()
     handler, hears = Generation(one.cache), Generation(other.cache)

@@ -316,7 +316,7 @@ def test_no_value_is_taken_for_a_claim(payload: bytes, read_at: float) -> None:
     assert new_claim() != new_claim()
 
 
-async def test_an_outage_is_told_once_and_not_asked_about_while_the_breaker_is_open() -> None:
+async def test_an_outage_is_logged_once_and_not_probed_while_the_breaker_is_open() -> None:
     tier, client, recorder, clock = redis()
     client.away = True
     for asked in (True, True, True, False, False):
@@ -357,7 +357,7 @@ async def test_every_command_can_fail(command: str) -> None:
     assert len(recorder.outages) == 1
 
 
-async def test_an_address_that_nobody_listens_on_is_unavailable() -> None:
+async def test_an_address_without_a_server_is_unavailable() -> None:
     client: Any = BatchingClient("redis://127.0.0.1:1/0", timeout_s=5.0)
     tier, *_ = redis(client)
 

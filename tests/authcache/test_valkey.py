@@ -86,7 +86,7 @@ async def test_what_has_expired_is_a_miss(valkey: Any, connect: Connect) -> None
     assert seen(one) == ["memory peek miss", "redis peek miss"]
 
 
-async def test_one_lookup_is_one_read_even_when_nobody_answers(
+async def test_one_lookup_is_one_read_even_without_an_answer(
     server: Valkey, valkey: Any, connect: Connect
 ) -> None:
     world = World(client=connect(0.05))
@@ -195,7 +195,7 @@ async def test_the_scripts_do_what_their_fakes_do(connect: Connect) -> None:
 
 
 @pytest.mark.usefixtures("valkey")
-async def test_the_newer_value_stays_whoever_wrote_it(connect: Connect) -> None:
+async def test_the_newer_value_stays_from_either_writer(connect: Connect) -> None:
     """Old and new, each with and without a writer's name, on the server and on the fake."""
     outcomes = []
     clients: tuple[Any, ...] = (connect(PATIENCE_S), FakeClient())
@@ -326,7 +326,7 @@ async def test_a_lost_connection_is_made_anew(valkey: Any, connect: Connect) -> 
     await eventually(answered)
 
 
-async def test_who_gives_up_takes_nobody_else_along(connect: Connect) -> None:
+async def test_one_that_gives_up_takes_no_other_along(connect: Connect) -> None:
     client = connect(PATIENCE_S)
     given_up, other = client.send("GET", "a"), client.send("GET", "b")
     given_up.cancel()

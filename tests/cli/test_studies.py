@@ -93,7 +93,7 @@ def test_twins_runs_the_pairs_and_writes_its_page(run: Callable[..., Runs], tmp_
     assert "twins.md" in ended.output
 
 
-def test_twins_ends_with_1_for_what_nobody_has_explained(
+def test_twins_ends_with_1_for_what_is_not_explained(
     run: Callable[..., Runs], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run(fewer_log_pairs())

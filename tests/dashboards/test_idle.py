@@ -1,4 +1,4 @@
-"""Two fleets that nobody drives: panels show 0, not "No data"."""
+"""Two fleets without load: panels show 0, not "No data"."""
 
 from __future__ import annotations
 

@@ -183,8 +183,8 @@ async def test_a_query_follows_the_variables(watched: Watched, target: PanelQuer
         series = await _asked(watched, target, **{name: value})
         assert {each.labels["variant"] for each in series} == VARIANTS
         assert {each.labels.get(name, value) for each in series} == {value}
-    nobody = await _asked(watched, target, variant=chosen(["nobody"]))
-    assert nobody == []
+    none = await _asked(watched, target, variant=chosen(["absent"]))
+    assert none == []
 
 
 async def test_variables_offer_what_there_is(watched: Watched) -> None:

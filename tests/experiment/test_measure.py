@@ -367,7 +367,7 @@ async def test_a_driver_that_fails_ends_the_stretch_and_leaves_nothing_running(
     assert asyncio.all_tasks() == before
 
 
-async def test_what_the_driver_counted_reaches_whoever_looks(tmp_path: Path) -> None:
+async def test_what_the_driver_counted_reaches_every_companion(tmp_path: Path) -> None:
     world = World(_plan(), tmp_path)
     world.result = world.result.model_copy(update={"planned": 123, "late": 4})
     await world.measure("cold_fill")

@@ -73,7 +73,7 @@ async def test_workers_are_listed_with_the_way_to_their_pages(worker: Worker) ->
     await exporter.close()
 
 
-async def test_nobody_is_asked_who_was_not_discovered(worker: Worker) -> None:
+async def test_a_worker_that_was_not_discovered_is_not_asked(worker: Worker) -> None:
     exporter = Exporter(_state(), {"a": _fleet("a", Listed(["127.0.0.1:1"]))})
     async with _client(exporter) as http:
         foreign = await http.get(f"/workers/a/{worker.address}")
@@ -288,7 +288,7 @@ async def test_the_last_state_arrives_however_often_its_run_is_cancelled(times: 
         assert there.state == here
 
 
-async def test_an_exporter_that_takes_no_state_is_told_once() -> None:
+async def test_an_exporter_that_takes_no_state_is_noted_once() -> None:
     notes = list[str]()
     async with serve(Exporter(_state(), {})) as url, pushing(_state(), url, notes.append):
         pass

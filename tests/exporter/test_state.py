@@ -85,7 +85,7 @@ def test_changes_and_stale_replies_add_up_by_their_labels() -> None:
     }
 
 
-def test_a_stretch_that_nobody_planned_shows_too() -> None:
+def test_a_stretch_that_was_not_planned_shows_too() -> None:
     state = _state()
     state.began("c", "measured", 7)
     assert _page(state).sum("authcache_window_active", variant="c", round="7") == 1

@@ -56,7 +56,7 @@ async def test_a_database_is_prepared_once_and_for_its_role_alone(admin_dsn: str
 
 
 @pytest.mark.integration
-async def test_a_wrong_password_is_told_without_it(admin_dsn: str) -> None:
+async def test_a_wrong_password_is_reported_without_it(admin_dsn: str) -> None:
     wrong = replaced(admin_dsn, database="postgres", user="authcache_admin", password="geheim")
 
     with pytest.raises(SetupError) as told:

@@ -211,7 +211,7 @@ async def test_the_load_does_not_outlive_a_killed_harness(tmp_path: Path, window
         assert driver.is_running()
         harness.kill()
         await harness.wait()
-        # it is nobody's child any more, so it may stay a zombie where init does not reap
+        # it has no parent any more, so it may stay a zombie where init does not reap
         await asyncio.to_thread(wait_until_gone, driver)
 
 

@@ -39,7 +39,7 @@ def drain(feed: PlannedFeed | ClosedFeed, users: int) -> list[Arrival]:
 
     crowd = [gevent.spawn(user) for _ in range(users)]
     gevent.sleep(0)
-    assert taken == [], "nobody starts before the clock"
+    assert taken == [], "none starts before the clock"
     feed.begin()
     gevent.joinall(crowd, raise_error=True)
     return taken
@@ -122,7 +122,7 @@ def test_a_stream_goes_on_in_order_until_its_end_and_users_that_wait_are_let_go(
     feed.end()
     gevent.joinall(crowd, timeout=60, raise_error=True)
     # users that are behind overtake each other
-    assert sorted(taken) == PLAN, "nobody sends what was due in an hour"
+    assert sorted(taken) == PLAN, "none sends what was due in an hour"
     assert feed.taken == len(PLAN)
 
 
@@ -133,7 +133,7 @@ def test_a_stream_that_never_began_ends_too() -> None:
     assert user.get(timeout=60) == []
 
 
-def test_a_free_feed_ends_when_it_is_told_to() -> None:
+def test_a_free_feed_ends_when_asked_to() -> None:
     feed = FreeFeed({"team": [0]}, replicas=1)
     arrivals = feed.arrivals("team")
     next(arrivals)
@@ -160,7 +160,7 @@ def test_in_the_closed_model_due_is_what_was_started() -> None:
 
 
 def test_a_user_whose_time_comes_in_the_moment_of_the_end_sends_nothing() -> None:
-    """Its request would be cut off on its way: counted by a replica and by nobody here."""
+    """Its request would be cut off on its way: counted by a replica and not here."""
     feed = StreamFeed(Arrival(0.05 * n, "team", 0, 0) for n in range(1, 9))
     feed.begin()
     sent: list[Arrival] = []

@@ -80,7 +80,7 @@ def test_a_manifest_names_no_host_and_no_folder() -> None:
 @pytest.mark.parametrize(
     ("word", "kept"),
     [
-        ("/home/somebody/my.toml", "my.toml"),
+        ("/home/user/my.toml", "my.toml"),
         ("scenarios/my.toml", "scenarios/my.toml"),
         ("--rounds", "--rounds"),
     ],

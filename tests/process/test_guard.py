@@ -138,7 +138,7 @@ def test_the_inventory_ends_everything(tmp_path: Path, sleeper: subprocess.Popen
     assert not folder.exists()
 
 
-def test_a_guard_that_is_gone_stops_nobody(tmp_path: Path) -> None:
+def test_a_guard_that_is_gone_stops_no_process(tmp_path: Path) -> None:
     link = GuardLink("token", tmp_path / "guard.log")
     link._process.kill()
     link._process.wait()

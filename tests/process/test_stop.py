@@ -1,4 +1,4 @@
-"""Work ends when it is done or when somebody asks, and has cleaned up either way."""
+"""Work ends when it is done or when it is stopped, and has cleaned up either way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Work:
                 raise failure
 
 
-async def test_work_that_nobody_stops_is_done() -> None:
+async def test_work_that_is_not_stopped_is_done() -> None:
     work, stop, told = Work(), Stop(), list[str]()
     work.go.set()
     work.cleaned.set()
@@ -74,7 +74,7 @@ async def test_what_the_work_raises_is_raised(stopped: bool) -> None:
         await whole
 
 
-async def test_whoever_cancels_the_wait_cancels_the_work() -> None:
+async def test_cancelling_the_wait_cancels_the_work() -> None:
     work, stop = Work(), Stop()
     work.cleaned.set()
     whole = asyncio.create_task(stop.cancels(work()))

@@ -107,7 +107,7 @@ def test_a_package_is_downloaded_and_unpacked_and_not_again(nowhere: Path) -> No
     assert [path.name for path in folder.parent.iterdir()] == ["prometheus"]
 
 
-def test_a_package_that_is_not_to_be_had_leaves_nothing(nowhere: Path) -> None:
+def test_a_package_that_cannot_be_downloaded_leaves_nothing(nowhere: Path) -> None:
     _program(nowhere, "apt-get", "echo 'E: Unable to locate package' >&2", code=100)
     _program(nowhere, "dpkg", "")
     with pytest.raises(SetupError, match="Unable to locate package"):

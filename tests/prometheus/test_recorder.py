@@ -19,7 +19,7 @@ from tests.programs import promtool
 
 
 class FakePrometheus:
-    """A host that starts a server which is ready and answers queries as it is told."""
+    """A host that starts a server which is ready and answers queries as the test says."""
 
     def __init__(self, last_scrapes: Iterator[bool]) -> None:
         self.asked: list[str] = []

@@ -86,7 +86,7 @@ def test_a_point_query_returns_no_more_rows_than_calls() -> None:
 
 @pytest.mark.parametrize("field", ["calls", "total_ms", "rows"])
 def test_a_longer_window_holds_at_least_what_it_contains(field: str) -> None:
-    # Given in the wrong order on purpose: windows are told by their length.
+    # Given in the wrong order on purpose: windows are recognised by their length.
     longer = row(600, 200, 42.0, 0.21, 200)
     less = longer.model_copy(update={field: 10})
     assert check_combined_view([longer, row()]) == []

@@ -79,7 +79,7 @@ def test_reads_of_all_scopes_are_per_request_of_any_scope() -> None:
     assert table(result).cell("1.90.0", "key reads") == "20.0"
 
 
-def test_a_scope_that_nobody_drove_has_no_column() -> None:
+def test_a_scope_without_load_has_no_column() -> None:
     result = releases_run()
     for name, variant in result.variants.items():
         requests = {s: n for s, n in variant.requests.items() if s in ("team", "user")}

@@ -106,7 +106,7 @@ def test_where_every_point_was_wrapped_nothing_is_said() -> None:
         assert "instrumented" not in text
 
 
-def test_a_cell_that_nobody_saw_is_a_dash_with_the_reason() -> None:
+def test_a_cell_that_was_not_seen_is_a_dash_with_the_reason() -> None:
     result = blind(HEALTHY, "codec")
     reason = "not measured: codec was not instrumented"
     places = ", ".join(f"{HEALTHY} {scope}" for scope in ("team", "user", "shared_id", "member"))
@@ -140,7 +140,7 @@ def test_a_cell_that_was_seen_to_break_stays() -> None:
         ("redis_client", "key payload, bytes"),
     ],
 )
-def test_a_measure_that_nobody_saw_is_a_dash_with_the_word(point: str, row: str) -> None:
+def test_a_measure_that_was_not_seen_is_a_dash_with_the_word(point: str, row: str) -> None:
     table = blind_page(FAILING, point).tables["measures"]
     assert table.cell(row, FAILING) == UNSEEN
     assert table.cell(row, "litellm==1.90.0") != UNSEEN
@@ -198,7 +198,7 @@ def test_compared_runs_have_a_dash_and_no_difference() -> None:
     assert reads.cell(f"{FAILING}, shared_id", "B") == DASH
 
 
-def test_an_expectation_that_nobody_could_check_neither_holds_nor_failed() -> None:
+def test_an_expectation_that_could_not_be_checked_neither_holds_nor_failed() -> None:
     held = ExpectationResult(
         name="cell in user", variant=FAILING, scope="user", measured="healthy", limit="healthy",
         state="holds",

@@ -73,7 +73,7 @@ def test_a_run_that_was_cut_short_says_what_it_has_of_each_side(
 
 
 @pytest.mark.parametrize("changes", [{}, {"too_slow": [HEAD], "sustained_per_s": {HEAD: 3.0}}])
-def test_of_a_run_that_measured_nothing_no_load_is_told(changes: Mapping[str, Any]) -> None:
+def test_of_a_run_that_measured_nothing_no_load_is_reported(changes: Mapping[str, Any]) -> None:
     nothing = refused().model_copy(update={"premises": [], "load": LOAD, **changes})
     files = texts(nothing)
     out = StringIO()

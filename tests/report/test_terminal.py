@@ -97,7 +97,7 @@ def test_every_premise_is_named_as_planted() -> None:
     assert "Nothing is planted in this run." in printed(pr_26202())
 
 
-def test_reasons_are_told_once_for_all_cells_that_share_them() -> None:
+def test_a_reason_stands_once_for_all_cells_that_share_it() -> None:
     text = flat(printed(issue_27874()))
     assert "broken: litellm_1_84 shared_id, fix_keep_none shared_id: the team stored" in text
     assert text.count("the team stored under its raw id") == 1
@@ -263,7 +263,7 @@ def test_a_changed_variant_is_said_to_be_changed() -> None:
     assert "recommended was changed on the command line: codec" in printed(result)
 
 
-def test_a_finding_of_every_window_is_told_once_and_a_fault_of_every_window_each_time() -> None:
+def test_a_finding_of_every_window_is_listed_once_and_a_fault_of_every_window_each_time() -> None:
     one = issue_27874().ledger.equations[0].model_copy(update={"status": "unbalanced"})
     windows = [
         one.model_copy(update={"window": name, "kind": kind})

@@ -223,7 +223,9 @@ class TestStart:
             starter.start(spec("taken"))
 
 
-async def test_a_process_that_ends_unplanned_is_told(stack: EmbeddedStack, tmp_path: Path) -> None:
+async def test_a_process_that_ends_unplanned_is_reported(
+    stack: EmbeddedStack, tmp_path: Path
+) -> None:
     await stack.start(spec("one", replicas=3))
     before = descendants()
     for group, number, how in (

@@ -168,7 +168,7 @@ async def test_a_lost_connection_is_replaced(client: Prisma, admin: Any, heard: 
 
 
 @pytest.mark.integration
-async def test_a_transaction_that_nobody_ends_does_not_keep_the_client_open(
+async def test_a_transaction_that_is_not_ended_does_not_keep_the_client_open(
     sample_dsn: str,
 ) -> None:
     client = Prisma(datasource={"url": sample_dsn})

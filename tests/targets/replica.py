@@ -79,7 +79,7 @@ async def replica(
             start_new_session=True,
             pass_fds=sockets.descriptors(),
         )
-    # No connection is kept: with several workers each request goes to whoever takes it.
+    # No connection is kept: with several workers each request goes to the worker that takes it.
     limits = httpx.Limits(max_keepalive_connections=0)
     async with local_http(timeout=PATIENCE_S, limits=limits) as http:
         one = Replica(process, base, pages, log, http)

@@ -84,7 +84,7 @@ async def test_a_request_elsewhere_stores_the_old_object_again(
 
 
 @pytest.mark.parametrize("kind", BLOCK)
-async def test_every_worker_of_the_recommended_variant_is_told(
+async def test_every_worker_of_the_recommended_variant_is_notified(
     baseline: Fleet, kind: ObjectKind
 ) -> None:
     switches = VARIANTS["recommended"].switches

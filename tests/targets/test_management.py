@@ -551,7 +551,7 @@ def test_no_body_makes_an_error_of_the_server(baseline: Fleet) -> None:
 
 @live
 async def test_a_deletion_locks_rows_in_the_order_of_the_spend_writer(baseline: Fleet) -> None:
-    """Whoever holds the first row may still lock the last: the deletion waits with none."""
+    """The holder of the first row may still lock the last: the deletion waits with none."""
     first, last = sorted((await seed(baseline.dsn, {"team": 2}))["team"], key=lambda key: key.token)
     connection = await asyncpg.connect(baseline.dsn)
     tokens = 'UPDATE "LiteLLM_VerificationToken" SET spend = 1 WHERE token = $1'

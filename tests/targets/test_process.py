@@ -105,8 +105,8 @@ async def test_a_replica_ends_with_the_first_of_its_workers(
 async def test_a_replica_starts_without_redis(baseline: Fleet, tmp_path: Path) -> None:
     key = await one_key(baseline.dsn, "team")
     switches = VARIANTS["recommended"].switches
-    nobody = "redis://127.0.0.1:1/0"
-    async with replica(node_settings(baseline, switches, redis_url=nobody), tmp_path) as one:
+    closed = "redis://127.0.0.1:1/0"
+    async with replica(node_settings(baseline, switches, redis_url=closed), tmp_path) as one:
         assert (await one.chat(key.secret)).status_code == 200
         assert (await one.chat(key.secret)).status_code == 200
 

@@ -201,7 +201,7 @@ async def test_who_gives_up_just_when_it_is_served_passes_it_on(
     assert len(pool.out) == 1
 
 
-async def test_while_the_pool_refuses_each_read_is_told_and_none_hangs() -> None:
+async def test_while_the_pool_refuses_each_read_fails_and_none_hangs() -> None:
     one, pool = readers(size=2)
     pool.refuses = True
 
@@ -222,7 +222,7 @@ async def test_with_fewer_connections_than_it_may_have_no_read_fails() -> None:
     assert len(pool.made) == len(pool.out) == 2
 
 
-async def test_without_any_connection_each_read_is_told_and_none_hangs() -> None:
+async def test_without_any_connection_each_read_fails_and_none_hangs() -> None:
     one, pool = readers(size=4)
     pool.most = 0
 

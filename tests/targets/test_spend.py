@@ -344,7 +344,7 @@ async def test_a_team_in_the_place_of_the_user_loses_the_users_spend(
 
         charge(*first[0])
         await until(lambda: one.metrics.pending == lost)
-        # The warning is of the cached copy; that the increment is lost, nobody says.
+        # The warning is of the cached copy; that the increment is lost, no line says.
         assert [record.levelname for record in caplog.records] == ["WARNING"] * lost
         store.go_on.set()
         await second

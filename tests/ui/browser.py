@@ -42,7 +42,7 @@ def programs() -> tuple[str, str]:
 
 
 class Person:
-    """What somebody does at the page, and what they see."""
+    """What a person does at the page, and sees."""
 
     def __init__(self, driver: Chrome, downloads: Path) -> None:
         self.driver = driver

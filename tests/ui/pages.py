@@ -50,7 +50,7 @@ HANG = (0, "")
 def served(pages: dict[str, tuple[int, str]], asked: list[str] | None = None) -> Iterator[str]:
     """Pages by path with their status, at a loopback address; a path that is not there hangs up.
 
-    Paths that somebody asks for are added to ``asked``.
+    Paths that are asked for are added to ``asked``.
     """
     over = threading.Event()
 

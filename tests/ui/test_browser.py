@@ -179,7 +179,7 @@ def test_before_the_first_load_the_page_says_so(ui: Ui, browser: Person) -> None
         ({"mix": "team=0,user=0"}, "The weight of scope [team] is [0]"),
     ],
 )
-def test_bad_input_is_told_in_the_form_and_starts_nothing(
+def test_bad_input_is_shown_in_the_form_and_starts_nothing(
     ui: Ui, browser: Person, fields: dict[str, str], message: str
 ) -> None:
     before = ui.counters()
@@ -431,7 +431,7 @@ def test_ctrl_c_in_the_middle_of_a_load_ends_everything(ui: Ui, browser: Person)
     browser.until("the page's word", lambda: "Locust does not answer" in browser.text())
 
 
-def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as plug:
         plug.bind(("127.0.0.1", 0))
         plug.listen()

@@ -114,7 +114,7 @@ def test_it_is_followed_for_some_promises() -> None:
 
 
 class World:
-    """Two replicas; the second learns of a change only when it is told."""
+    """Two replicas; the second learns of a change only by a message."""
 
     def __init__(self, outcome: Outcome = "done") -> None:
         self.outcome = outcome

@@ -95,7 +95,7 @@ def test_bad_input_is_a_sentence_that_says_what_to_do(
         check(current, **form)
 
 
-def test_hosts_and_keys_can_be_filled_in_where_nobody_gave_them(current: dict[str, Any]) -> None:
+def test_hosts_and_keys_can_be_filled_in_where_none_were_given(current: dict[str, Any]) -> None:
     keys_file = current["keys_file"]
     current |= {"hosts": "", "keys_file": ""}
     drive = check(current, hosts="http://127.0.0.1:9", keys_file=keys_file)

@@ -37,14 +37,14 @@ HTTP = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connectio
 
 
 class Generator:
-    """The load side, as far as the exporter is told of it."""
+    """The load side, as far as the exporter learns of it."""
 
     def __init__(self) -> None:
         self.counts = LoadCounts()
         self.elapsed_s = 0.0
         self.complete = True
         self.asked = 0
-        """How often somebody wanted to know whether the counts are final."""
+        """How often it was asked whether the counts are final."""
 
     def pusher(self, url: str, timeout_s: float = TIMEOUT_S) -> Pusher:
         return Pusher(
@@ -246,7 +246,7 @@ def test_an_exporter_that_begins_anew_in_the_middle_gets_the_counts_again() -> N
 
 
 @pytest.mark.parametrize("trouble", ["gone", "refuses", "hangs", "no state"])
-def test_an_exporter_in_trouble_is_noted_once_and_hurts_nobody(
+def test_an_exporter_in_trouble_is_noted_once_and_hurts_no_run(
     trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     load = Generator()

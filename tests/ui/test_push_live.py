@@ -88,7 +88,7 @@ async def test_the_exporter_knows_in_the_end_what_locust_counted(
     assert by_status.keys() == {("200",), ("401",)}
     assert requests > 20
     if not workers:
-        # a master that is told to quit has no time for its workers' last word
+        # a master that is asked to quit has no time for its workers' last word
         assert requests == replica.answered
     # A traceback of Locust's own is possible: its handler and its main greenlet both shut it down.
     assert not re.search(r"locustfile\.py|harness/(load|ui)/", err.decode())

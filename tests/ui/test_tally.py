@@ -141,7 +141,7 @@ def test_a_reset_begins_at_0() -> None:
     assert tally.fleets()["a"].sum(REQUESTS) == 1
 
 
-def test_rest_is_when_nobody_who_answers_has_anything_pending() -> None:
+def test_rest_is_when_no_worker_that_answers_has_anything_pending() -> None:
     tally = FleetTally()
     other = Place("a", "127.0.0.1:2", 1, 0)
     tally.note(looked(page(pending=1), page(other, pending=0)))

@@ -59,7 +59,7 @@ async def resolve(release: Release, *, universal: bool, present: str | None = No
                 last, asked = one.package, one.name + one.asked
                 untried[last] = [*one.replacements()]
                 if last not in release.relax:
-                    # All that is missing is told at once, so the search goes on.
+                    # All that is missing is reported at once, so the search goes on.
                     missing[last] = one
             elif untried.get(last):
                 asked = relaxed[last].asked

@@ -369,7 +369,7 @@ class Management:
     Args:
         store: Postgres.
         layout: how cache keys are built.
-        invalidation: is told which objects changed.
+        invalidation: learns which objects changed.
         master_key: what a call must authenticate with; empty refuses every call.
     """
 

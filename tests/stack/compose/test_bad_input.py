@@ -267,11 +267,11 @@ def test_a_stack_that_was_not_left_whole(tmp_path: Path, docker: FakeDocker, fol
     assert not (folder / "generated").exists()
 
 
-def test_what_docker_does_not_let_go_is_told(
+def test_what_docker_does_not_let_go_is_reported(
     tmp_path: Path, docker: FakeDocker, folder: Path
 ) -> None:
     docker.answers("stuck")
     (folder / "generated" / KEPT_PROJECT).mkdir(parents=True)
 
     refused(invoke(tmp_path, "down"), "network has active endpoints", "make down")
-    assert (folder / "generated" / KEPT_PROJECT).is_dir(), "nobody could find it again"
+    assert (folder / "generated" / KEPT_PROJECT).is_dir(), "it could not be found again"

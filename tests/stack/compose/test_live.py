@@ -216,7 +216,7 @@ def test_load_from_locusts_web_ui_spreads_over_all_replicas(stack: str) -> None:
         shares = [server.requests for server in servers(variant)]
         assert load > 100
         assert len(shares) == REPLICAS
-        # One after the other; whoever was down for a moment has less.
+        # One after the other; a worker that was down for a moment has less.
         assert min(shares) >= sum(shares) / REPLICAS / 2, shares
         # With what was sent to see whether the replicas are ready.
         eventually(
@@ -287,7 +287,7 @@ def _tree(pid: int) -> set[int]:
     return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
 
 
-def test_nobody_runs_as_root_or_writes_to_its_image(stack: str) -> None:
+def test_no_container_runs_as_root_or_writes_to_its_image(stack: str) -> None:
     del stack
     for name in docker("ps", "--filter", OURS, "--format", "{{.Names}}").split():
         pid = int(docker("inspect", "--format", "{{.State.Pid}}", name))

@@ -99,7 +99,7 @@ async def test_a_planned_death_is_passed_over(docker: FakeDocker) -> None:
     assert events[events.index("--since") + 1] == "2026-01-01T00:00:00Z"
 
 
-async def test_a_daemon_that_goes_away_is_told_and_an_end_of_our_own_is_not(
+async def test_a_daemon_that_goes_away_is_reported_and_an_end_of_our_own_is_not(
     docker: FakeDocker,
 ) -> None:
     docker.answers()
@@ -127,7 +127,7 @@ RAW = {
 }
 
 
-async def test_a_container_that_ended_is_told_with_its_last_words(
+async def test_a_container_that_ended_is_reported_with_its_last_words(
     docker: FakeDocker, tmp_path: Path
 ) -> None:
     docker.answers(FAKE_IDS=ID, FAKE_CONTAINERS=json.dumps([RAW]))

@@ -234,7 +234,7 @@ async def test_what_came_must_be_what_was_asked_for(
     assert left(cache) == []
 
 
-async def test_requirements_of_other_extras_and_platforms_are_nobodys(
+async def test_requirements_of_other_extras_and_platforms_are_left_out(
     fake_uv: FakeUv, known: Known
 ) -> None:
     asks = "redis>=8|gone ; extra == 'other'|gone ; sys_platform == 'none'"
@@ -261,7 +261,7 @@ async def test_a_relaxation_stands_in_for_one_requirement_and_must_be_of_one(
     assert made.record.packages["redis"] == "8.1.0"
 
 
-async def test_a_release_that_nobody_tried_gets_pins_of_its_own(fake_uv: FakeUv) -> None:
+async def test_a_release_that_was_not_tried_gets_pins_of_its_own(fake_uv: FakeUv) -> None:
     text = f"litellm==1.86.0{HASH}"
     fake_uv.will(resolved=text)
 

@@ -16,7 +16,7 @@ NEW = ("20250201_between", *OLD, "20250401_last")
 
 
 class Connection:
-    """Keeps what it is told to run."""
+    """Keeps what it is asked to run."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []

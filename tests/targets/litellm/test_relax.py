@@ -101,7 +101,7 @@ async def test_any_version_is_taken_where_there_is_none_before(index: Callable[.
 
 
 @pytest.mark.parametrize("allowed", [(), ("extras",), ("roots", "extras")])
-async def test_all_that_is_lacking_is_told_at_once_with_what_the_resolver_says(
+async def test_all_that_is_lacking_is_reported_at_once_with_what_the_resolver_says(
     index: Callable[..., None], allowed: tuple[str, ...]
 ) -> None:
     index()

@@ -120,7 +120,7 @@ def test_what_a_person_names_needs_no_package() -> None:
     assert parse_version("1.91") == parse_version("litellm==1.91.0") == known_releases()["1.91.0"]
 
 
-def test_a_release_that_nobody_tried_is_a_release() -> None:
+def test_a_release_that_was_not_tried_is_a_release() -> None:
     release = parse_release("litellm==1.86")
 
     assert (release.version, release.known, release.twin) == ("1.86.0", False, None)

@@ -33,7 +33,7 @@ RECORD = Record(
 
 
 def cache_params(redis_url: str | None) -> Any:
-    """What the proxy of a replica is told of its Redis; None where it is told of none."""
+    """The Redis in the configuration of a replica's proxy; None where it has none."""
     target = LiteLLMTarget(release_of("1.84.0rc1"), Environment(Path("nowhere"), RECORD))
     settings = Settings.decode(target.process(context_of(redis_url)).env[SETTINGS_VARIABLE])
     config = json.loads(json.dumps(proxy_config(settings, "sk-master")))
@@ -155,7 +155,7 @@ def test_a_release_tells_other_workers_of_some_changes(
     assert target.broadcasts(action) is told
 
 
-def test_actions_that_are_told_exist() -> None:
+def test_actions_that_are_broadcast_exist() -> None:
     assert {action for _, actions in BROADCASTS for action in actions} <= ACTIONS.keys()
 
 

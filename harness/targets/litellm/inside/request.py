@@ -170,7 +170,7 @@ class Requests:
     def __init__(self, metrics: Metrics, variant: str = "") -> None:
         self.metrics = metrics
         self.guard = Guard(metrics.registry, variant)
-        self._nobody = Background(metrics)
+        self._background = Background(metrics)
 
     def begin(self, *, scoped: bool = True) -> Request:
         """Start a new request, as `Request`, which becomes the current one."""
@@ -181,5 +181,5 @@ class Requests:
     @property
     def current(self) -> Request:
         """The request that this code works for."""
-        request: Request = CURRENT.get(self._nobody)
+        request: Request = CURRENT.get(self._background)
         return request

@@ -108,7 +108,7 @@ def test_a_cache_that_cannot_be_wrapped_whole_is_left_as_it_is(world: World) -> 
     assert "async_get_cache" not in vars(strange)
 
 
-async def test_nobody_answers_and_postgres_is_read(world: World) -> None:
+async def test_redis_does_not_answer_and_postgres_is_read(world: World) -> None:
     assert await world.get(USER, model=LiteLLM_UserTable) is None
     world.statements.sent(Statement)
     counted = world.counted()

@@ -34,7 +34,7 @@ async def test_a_task_counts_from_the_answer_to_its_end(requests: Requests) -> N
     assert tasks.unfinished() == 0
 
 
-async def test_a_task_of_nobodys_request_does_not_count(requests: Requests) -> None:
+async def test_a_task_of_no_request_does_not_count(requests: Requests) -> None:
     tasks = Tasks(requests.guard)
     tasks.install()
     # A context without what other tests of this process left in theirs.
@@ -215,7 +215,7 @@ async def test_spend_waits_in_queues_until_it_is_written(
     queues = SpendQueues(proxy, SimpleNamespace(_queue=None))
     spend.put_nowait(1)
     tags.put_nowait(1)
-    assert queues.waiting() == 2, "one update and one log row; tags are nobody's spend"
+    assert queues.waiting() == 2, "one update and one log row; tags have no spend"
     proxy.prisma_client.spend_log_transactions.clear()
     queues.flush()
     queues.flush()

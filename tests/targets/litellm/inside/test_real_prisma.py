@@ -51,7 +51,7 @@ def test_a_write_reads_nothing() -> None:
     assert classify(describe("update", {"data": {}}, LiteLLM_UserTable).sql) is None
 
 
-def test_a_raw_query_is_told_by_its_text() -> None:
+def test_a_raw_query_is_recognised_by_its_text() -> None:
     sql = 'SELECT v.token FROM "LiteLLM_VerificationToken" AS v WHERE v.token = $1'
     assert classify(describe("query_raw", {"query": sql}, None).sql) is ObjectKind.KEY
 
