@@ -10,12 +10,21 @@ UV := $(BIN)/uv
 # Compile right away: many processes start at once, and some users forbid writing bytecode later.
 INSTALL = UV_PYTHON_DOWNLOADS=never $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
 COMPILE = UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11.2 \
-	--generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+	--generate-hashes --no-annotate --no-header $(call flag,UPGRADE,upgrade)
 
-# Of loadtest, fleet, ui and referee.
-own = $(call option,CONFIG,config) $(call option,ENVIRONMENT,environment) $(if $(KEEP_CALLBACKS),--keep-callbacks)
+# Names that a shell may have for something else; they count where they follow the word make.
+COMMON := CONFIG ENVIRONMENT PORT TARGET
+# $(call given,VARIABLE): its value, but of an environment in which the name is likely another's.
+given = $(if $(and $(filter $(COMMON),$(1)),$(filter environment,$(origin $(1)))),$(warning \
+	$(1) of the environment is left out; to set it: make TARGET $(1)=...),$($(1)))
+# $(call quoted,TEXT): one word of the shell, whatever it holds.
+quoted = '$(subst ','\'',$(1))'
 # $(call option,VARIABLE,name): "--name 'value'" where the variable is set, else nothing.
-option = $(if $($(1)),--$(2) '$($(1))')
+option = $(if $(call given,$(1)),--$(2) $(call quoted,$($(1))))
+# $(call flag,VARIABLE,name): "--name" where the variable is set to something that says yes.
+flag = $(if $(filter-out 0 no off false,$($(1))),--$(2))
+# Of loadtest, fleet, ui and referee.
+own = $(call option,CONFIG,config) $(call option,ENVIRONMENT,environment) $(call flag,KEEP_CALLBACKS,keep-callbacks)
 
 .PHONY: help
 help: ## List targets and variables
@@ -68,7 +77,7 @@ loadtest: runtime ## Run a scenario against several variants and give a verdict
 		$(call option,STACK,stack) $(call option,TIME_SCALE,time-scale) \
 		$(call option,PREMISE,premise) $(call option,ROUNDS,rounds) \
 		$(call option,OVERRIDE,override) $(call option,PROMETHEUS,prometheus) \
-		$(call option,RELAX,relax) $(own) $(if $(STRICT),--strict)
+		$(call option,RELAX,relax) $(own) $(call flag,STRICT,strict)
 
 .PHONY: fleet
 fleet: runtime ## Keep fleets up to drive them by hand
@@ -99,8 +108,8 @@ clock: runtime ## Change keys, teams and users, and time how long each worker se
 		$(call option,WORKERS,workers) $(call option,ONLY,only) $(call option,SCOPES,scopes) \
 		$(call option,CHANGES,changes) $(call option,TTL_S,ttl-s) \
 		$(call option,WATCH_TTLS,watch-ttls) $(call option,OVERRIDE,override) \
-		$(call option,RELAX,relax) $(call option,RUN,from) $(if $(STRICT),--strict) \
-		$(if $(IDLE),--idle)
+		$(call option,RELAX,relax) $(call option,RUN,from) $(call flag,STRICT,strict) \
+		$(call flag,IDLE,idle)
 
 .PHONY: faults
 faults: runtime ## Break Redis, Postgres and replicas under load, and show what callers saw
@@ -115,11 +124,11 @@ compat: runtime ## Show who can read whose entries in Redis, and which rollout i
 
 .PHONY: rollout
 rollout: runtime ## Replace a variant's replicas by another's, and back, under load
-	@exec $(BIN)/harness rollout --from '$(or $(FROM),$(error Name both: make rollout FROM=a TO=b))' \
-		--to '$(or $(TO),$(error Name both: make rollout FROM=a TO=b))' \
+	@exec $(BIN)/harness rollout --from $(call quoted,$(or $(FROM),$(error Name both: make rollout FROM=a TO=b))) \
+		--to $(call quoted,$(or $(TO),$(error Name both: make rollout FROM=a TO=b))) \
 		$(call option,REPLICAS,replicas) $(call option,WORKERS,workers) \
 		$(call option,SCHEMA,schema) $(call option,RELAX,relax) \
-		$(if $(DRAIN),--drain) $(if $(STRICT),--strict)
+		$(call flag,DRAIN,drain) $(call flag,STRICT,strict)
 
 .PHONY: aa
 aa: runtime ## Calibrate: one variant twice, and with a planted TTL
@@ -146,15 +155,15 @@ down: runtime ## Stop and remove what up started
 
 .PHONY: variants
 variants: runtime ## List the variants, or the switches of one
-	@exec $(BIN)/harness variants $(if $(VARIANT),'$(VARIANT)')
+	@exec $(BIN)/harness variants $(if $(VARIANT),$(call quoted,$(VARIANT)))
 
 .PHONY: prometheus
 prometheus: runtime ## Open the Prometheus recording of a run
-	@exec $(BIN)/harness prometheus '$(or $(RUN),latest)'
+	@exec $(BIN)/harness prometheus $(call quoted,$(or $(RUN),latest))
 
 .PHONY: report
 report: runtime ## Rebuild the report of a run from its data
-	@exec $(BIN)/harness report '$(or $(RUN),latest)'
+	@exec $(BIN)/harness report $(call quoted,$(or $(RUN),latest))
 
 .PHONY: compare
 compare: runtime ## Compare runs side by side
@@ -244,7 +253,7 @@ lock: $(VENV)/uv.stamp ## Regenerate the pinned requirements
 
 .PHONY: lock-releases
 lock-releases: runtime ## Regenerate the pins of the known LiteLLM releases
-	@exec $(BIN)/harness releases lock $(if $(UPGRADE),--upgrade)
+	@exec $(BIN)/harness releases lock $(call flag,UPGRADE,upgrade)
 
 .PHONY: clean
 clean: ## Remove .venv and caches, keep runs

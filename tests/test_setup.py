@@ -16,16 +16,15 @@ FILES = sorted((ROOT / "requirements").glob("*.txt"))
 PINNED = re.compile(r"^([a-z0-9.-]+)==\S+( ; .*)? \\$", re.MULTILINE)
 
 
-def make(*arguments: str) -> str:
-    shown = subprocess.run(
+def made(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    return shown.stdout
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -60,7 +59,7 @@ def test_help_names_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^\.PHONY: ([a-z-]+)$", makefile, re.MULTILINE))
 
-    shown = make()
+    shown = made().stdout
 
     assert {"loadtest", "fleet", "test", "bench", "lint", "clean"} <= targets
     for target in targets:
@@ -100,14 +99,31 @@ def test_help_names_every_target() -> None:
         (["report"], "report 'latest'"),
         (["compare", "RUNS=a b"], "compare a b"),
         (["variants", "VARIANT=recommended"], "variants 'recommended'"),
+        (["variants", "VARIANT=a'b"], r"variants 'a'\''b'"),
+        (
+            ["loadtest", "CONFIG=o'neil.yaml", "KEEP_CALLBACKS=0", "STRICT=1"],
+            r"loadtest --config 'o'\''neil.yaml' --strict",
+        ),
     ],
 )
 def test_a_target_passes_on_what_is_set_and_nothing_else(
     arguments: list[str], command: str
 ) -> None:
-    last = make("--dry-run", "--assume-old=runtime", *arguments).partition("exec .venv/bin/")[2]
+    assert passed_on(made("--dry-run", "--assume-old=runtime", *arguments)) == command
 
-    assert " ".join(last.replace("\\\n", " ").split()) == f"harness {command}"
+
+def passed_on(shown: subprocess.CompletedProcess[str]) -> str:
+    last = shown.stdout.partition("exec .venv/bin/harness ")[2]
+    return " ".join(last.replace("\\\n", " ").split())
+
+
+def test_what_a_shell_has_for_something_else_is_left_out_and_named() -> None:
+    dry = ("--dry-run", "--assume-old=runtime", "fleet")
+    shown = made(*dry, "PORT=8000", PORT="8080", ENVIRONMENT="production", REPLICAS="3")
+
+    assert passed_on(shown) == "fleet --replicas '3' --port '8000'"
+    assert "ENVIRONMENT of the environment is left out" in shown.stderr
+    assert "PORT of" not in shown.stderr
 
 
 @pytest.mark.parametrize(

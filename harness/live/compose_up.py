@@ -85,8 +85,17 @@ async def down(say: Say) -> None:
     problems = []
     for name in sorted(_known() | await projects(docker, KEPT_PROJECT)):
         project = Project(name, docker)
-        if name != KEPT_PROJECT and not (name.startswith(RUN_PREFIX) and project.abandoned()):
-            continue
+        if name != KEPT_PROJECT:
+            if not name.startswith(RUN_PREFIX):
+                continue
+            if not project.folder.is_dir():
+                say(
+                    f"{name}: left as it is. Its files are not here, so another checkout or user "
+                    "may be running it: make down there."
+                )
+                continue
+            if not project.abandoned():
+                continue
         left = await take_down(docker, name, GRACE_S)
         problems += left
         if not left:

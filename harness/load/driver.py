@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +46,7 @@ from harness.load.recorder import RequestRecorder
 from harness.load.session import attach, detach, make_session
 from harness.load.transport import outcome_of
 from harness.load.users import USER_CLASSES
+from harness.process.sockets import raise_open_files_limit
 
 PROGRESS_S = 1.0
 _LOGGED = 3
@@ -89,7 +89,7 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
     # Locust warns about what is intended here, e.g. that all users start at once
     logging.getLogger("locust").setLevel(logging.ERROR)
-    _raise_open_files_limit()
+    raise_open_files_limit()
     line = _Line()
     # the modules' objects stay alive: the collector need not scan them during a window
     gc.collect()
@@ -118,15 +118,6 @@ def _carry_out(command: WindowCommand, line: _Line) -> WindowResult | Failed:
     except Exception as error:  # noqa: BLE001  # the driver stays up whatever happens
         _log.exception("window [%s] failed", command.window)
         return Failed(message=f"Window [{command.window}] failed: {type(error).__name__}: {error}")
-
-
-def _raise_open_files_limit() -> None:
-    """Raise the limit of open files, and so of connections, to the machine's maximum."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:
-        _log.warning("the limit of open files stays as it is: %s", error)
 
 
 Report = Callable[[Begun | LoadProgress], None]

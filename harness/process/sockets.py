@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import random
+import resource
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _LAST_PORT = 65_535
 _APART = range(20_000, 32_000)
 """Below the ports that systems give to connections (Linux: from 32768, others: from 49152)."""
 _DRAWS = 100
+_OPEN_FILES = 65_536
 _OPEN = {"01", "08"}
 """ESTABLISHED and CLOSE_WAIT, as ``/proc/net/tcp`` has them."""
 
@@ -46,11 +48,17 @@ def listen(port: int = 0) -> socket.socket:
     no other process can take it.
 
     Raises:
-        SetupError: The port is in use, or cannot be bound.
+        SetupError: The port is in use, or cannot be bound; too many files are open.
     """
     if port > _LAST_PORT:
         raise SetupError(f"There is no port [{port}]. Choose a lower PORT, or fewer replicas.")
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        raise SetupError(
+            f"No socket can be opened [{error.strerror}]. Raise the limit of open files "
+            "(ulimit -n), or take fewer replicas or workers."
+        ) from error
     # A port with connections in TIME_WAIT only is free.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -68,6 +76,19 @@ def listen(port: int = 0) -> socket.socket:
             "Choose another PORT, above 1023."
         ) from error
     return listener
+
+
+def raise_open_files_limit() -> None:
+    """Raise the limit of open files, and so of sockets, of this process and its children.
+
+    As far as the system allows, 65,536 at most: some programs walk through all numbers of files.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # Some systems refuse what they say is allowed.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def hold(port: int) -> socket.socket:

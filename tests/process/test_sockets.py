@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,29 @@ def test_a_taken_port_closes_those_before_it() -> None:
             pass
     for freed in (port - 1, port):
         listen(freed).close()
+
+
+def test_too_many_sockets_are_a_clear_error_and_the_limit_can_be_raised() -> None:
+    lowered = """
+import resource
+from harness.errors import SetupError
+from harness.process.sockets import raise_open_files_limit, replica_sockets
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+try:
+    with replica_sockets(16, 4, None):
+        print("opened")
+except SetupError as error:
+    print(error)
+raise_open_files_limit()
+with replica_sockets(16, 4, None) as fleet:
+    print(len(fleet))
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", lowered], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "Raise the limit of open files (ulimit -n), or take fewer replicas" in shown[0]
+    assert shown[1] == "16"
 
 
 def test_a_port_that_does_not_exist() -> None:

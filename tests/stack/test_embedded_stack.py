@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,15 @@ async def two_fleets(stack: EmbeddedStack) -> tuple[Fleet, Fleet]:
 
 @pytest.fixture(scope="class")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A stack and its two fleets."""
-    with running_stack(tmp_path_factory.mktemp("pair")) as (stack, run):
-        yield stack, *run(two_fleets(stack))
+    """A stack and its two fleets, below a temporary folder with a space in its name."""
+    with (
+        tempfile.TemporaryDirectory(prefix="two words ") as place,
+        pytest.MonkeyPatch.context() as m,
+    ):
+        Path(place).chmod(0o755)
+        m.setattr(tempfile, "tempdir", place)
+        with running_stack(tmp_path_factory.mktemp("pair")) as (stack, run):
+            yield stack, *run(two_fleets(stack))
 
 
 class TestTwoFleets:

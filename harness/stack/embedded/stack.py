@@ -16,7 +16,12 @@ from harness.process import groups, guard
 from harness.process.guard_link import GuardLink
 from harness.process.privileges import Account, postgres_account, stack_folder
 from harness.process.processes import Command, Process, Processes
-from harness.process.sockets import ReplicaSockets, replica_sockets, url
+from harness.process.sockets import (
+    ReplicaSockets,
+    raise_open_files_limit,
+    replica_sockets,
+    url,
+)
 from harness.process.waiting import gather_all
 from harness.stack.base import Breaker, Fleet, FleetSpec, WorkerAddress
 from harness.stack.databases import Databases, FleetDatabase, safe_name
@@ -201,6 +206,7 @@ class EmbeddedStack:
 
     async def _open(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
+        raise_open_files_limit()
         self._account = postgres_account() if self._user_dsn is None else None
         self._guard = GuardLink(self._token, self._logs / "guard.log")
         self._folder = stack_folder(self._account)

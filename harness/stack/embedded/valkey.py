@@ -70,7 +70,7 @@ async def start_valkey(
         return f"redis://:{password}@{LOOPBACK}:{port}/0"
 
     def spawn(port: int) -> Process:
-        settings = f"{_SETTINGS}port {port}\nrequirepass {password}\ndir {folder}\n"
+        settings = f"{_SETTINGS}port {port}\nrequirepass {password}\n"
         return processes.spawn(
             Command(
                 name=f"Valkey server of {fleet}",

@@ -128,6 +128,8 @@ match WORDS:
         answer(0, json.dumps([inspected(row) for row in kept()]))
     case ["container", "inspect", *ids]:
         answer(0, os.environ.get("FAKE_CONTAINERS", "[]"))
+    case ["ps", *_, form] if "project" in form and "{{" in form:
+        answer(0, os.environ.get("FAKE_PROJECTS", ""))
     case ["ps", *_] if KEPT:
         answer(0, "".join(f"{inspected(row)['Id']}\n" for row in kept()))
     case ["ps", *_]:

@@ -267,6 +267,20 @@ def test_a_stack_that_was_not_left_whole(tmp_path: Path, docker: FakeDocker, fol
     assert not (folder / "generated").exists()
 
 
+def test_a_run_of_another_checkout_is_left_up(
+    tmp_path: Path, docker: FakeDocker, folder: Path
+) -> None:
+    docker.answers(FAKE_PROJECTS="authcache-run-deadbeef\n")
+    (folder / "generated" / "authcache-run-0badcafe").mkdir(parents=True)
+
+    down = invoke(tmp_path, "down")
+
+    assert down.exit_code == 0, down.output
+    assert "authcache-run-deadbeef: left as it is" in down.output
+    assert "authcache-run-0badcafe: down" in down.output, "its harness is gone"
+    assert not any("deadbeef" in word for call in docker.calls for word in call)
+
+
 def test_what_docker_does_not_let_go_is_reported(
     tmp_path: Path, docker: FakeDocker, folder: Path
 ) -> None:
