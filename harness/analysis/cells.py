@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harness.analysis.reads import LEAST_PER_TTL, RARE_SHARE, WASTEFUL_SLOPE, grows
+from harness.analysis.reads import (
+    LEAST_PER_TTL,
+    RARE_SHARE,
+    UNCACHED_TIMES,
+    WASTEFUL_SLOPE,
+    grows,
+)
 from harness.domain.result import Cell, Estimate, KeptAlive
 
 CELLS: Mapping[Cell, str] = {
@@ -23,7 +29,9 @@ CELLS: Mapping[Cell, str] = {
     ),
     "wasteful": (
         "source reads grow with requests, though nothing failed: over keys of different weight, "
-        f"the slope of log reads on log requests has a lower bound above {WASTEFUL_SLOPE:g}"
+        "the slope of log reads on log requests has a lower bound above "
+        f"{WASTEFUL_SLOPE:g}; of keys of one weight, reads per request are over "
+        f"{UNCACHED_TIMES:g} times those of workers that share no Redis"
     ),
     "healthy": "none of the above",
 }
@@ -53,6 +61,7 @@ def judge(
     reads_per_1000: float,
     reference_per_1000: float,
     elasticity: Mapping[str, Estimate],
+    uncached: Mapping[str, float],
     late: Sequence[str] = (),
     kept_alive: Mapping[str, KeptAlive] | None = None,
 ) -> Verdict:
@@ -68,6 +77,7 @@ def judge(
         reads_per_1000: source reads per 1,000 requests.
         reference_per_1000: the reference line in the same unit.
         elasticity: by object, as `harness.analysis.reads.elasticity` has it.
+        uncached: by object, as `harness.analysis.reads.uncached` has it.
         late: as `harness.analysis.clock.late` has it; explains ``stale``.
         kept_alive: by object, the entries that requests keep alive.
     """
@@ -93,6 +103,10 @@ def judge(
         f"reads of the {kind} grow with requests: slope {slope.value:.2f}, at least {slope.low:.2f}"
         for kind, slope in elasticity.items()
         if grows(slope)
+    ]
+    growing += [
+        f"reads of the {kind} grow with requests: {share:.2f} of them read it, at least"
+        for kind, share in uncached.items()
     ]
     # Failures cause reads; only without them are the reads the cache's own.
     if growing and not reasons["broken"]:

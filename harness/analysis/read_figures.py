@@ -17,6 +17,7 @@ from harness.analysis.reads import (
     intervals,
     per_object_and_ttl,
     ttl_kept,
+    uncached,
 )
 from harness.analysis.tally import Tally
 from harness.authcache.words import SOURCE, ObjectKind, ReadReason, Tier
@@ -49,6 +50,8 @@ class ReadFigures:
     other_per_request: dict[str, float] = field(default_factory=dict)
     elasticity: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     kept_alive: dict[str, dict[str, KeptAlive]] = field(default_factory=dict)
+    uncached: dict[str, dict[str, float]] = field(default_factory=dict)
+    """As `harness.analysis.reads.uncached` has it, by scope and kind; a cell's reason says it."""
 
 
 def read_figures(
@@ -83,8 +86,12 @@ def read_figures(
     shared = any(window.after.total.sum(LOOKUPS, tier="redis") for window in windows)
     workers = plan.scenario.replicas * plan.scenario.workers
     logged = all(window.reads is not None for window in windows)
+    kinds = {scope: _kinds(scope, objects, requests) for scope in answers}
     figures = ReadFigures(
-        elasticity={scope: _elasticities(scope, objects, requests, seen) for scope in answers},
+        elasticity={scope: _elasticities(kinds[scope], seen) for scope in answers},
+        uncached={
+            scope: _uncached(kinds[scope], scope, counts, workers, loaded_ttls) for scope in answers
+        },
         kept_alive=_kept_alive(
             objects,
             [
@@ -102,9 +109,7 @@ def read_figures(
         expiring = {
             name: one
             for name, one in objects.items()
-            if scope in (ALL, one.scope)
-            and name in requests
-            and _expires(one, counts, figures.elasticity)
+            if scope in (ALL, one.scope) and name in requests and _expires(one, counts, figures)
         }
         places = {(one.scope, one.kind) for one in expiring.values()}
         reads = sum(n for (where, kind, _), n in counts.items() if (where, kind) in places)
@@ -255,11 +260,11 @@ def _requests_by_object(
 def _expires(
     one: Owned,
     counts: Mapping[tuple[str, ...], int],
-    elasticities: Mapping[str, Mapping[str, Estimate]],
+    figures: ReadFigures,
 ) -> bool:
     """Whether a TTL causes the reads of this kind of object in this scope."""
-    slope = elasticities.get(one.scope, {}).get(one.kind)
-    if slope is not None and grows(slope):
+    slope = figures.elasticity.get(one.scope, {}).get(one.kind)
+    if one.kind in figures.uncached.get(one.scope, {}) or (slope is not None and grows(slope)):
         return False
     reads = {
         reason: n
@@ -278,23 +283,42 @@ def _by_key(counts: Mapping[str, float], objects: Mapping[str, Owned]) -> dict[i
     return sums
 
 
+def _kinds(
+    scope: str, objects: Mapping[str, Owned], requests: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Requests for the objects of a scope that got any, by kind and name."""
+    found: dict[str, dict[str, float]] = {kind.value: {} for kind in ObjectKind}
+    for name, one in objects.items():
+        if one.scope == scope and name in requests:
+            found[one.kind][name] = requests[name]
+    return {kind: asked for kind, asked in found.items() if asked}
+
+
 def _elasticities(
-    scope: str,
-    objects: Mapping[str, Owned],
-    requests: Mapping[str, float],
-    seen: Mapping[str, int],
+    kinds: Mapping[str, Mapping[str, float]], seen: Mapping[str, int]
 ) -> dict[str, Estimate]:
     """`elasticity` of a scope by kind of object; kinds that were never read are left out."""
+    slopes = {
+        kind: elasticity([*asked.values()], [seen.get(name, 0) for name in asked])
+        for kind, asked in kinds.items()
+    }
+    return {kind: _rounded(slope) for kind, slope in slopes.items() if slope is not None}
+
+
+def _uncached(
+    kinds: Mapping[str, Mapping[str, float]],
+    scope: str,
+    counts: Mapping[tuple[str, ...], int],
+    workers: int,
+    ttls: float,
+) -> dict[str, float]:
+    """`uncached` of a scope by kind of object."""
     found = {}
-    for kind in ObjectKind:
-        names = [
-            name
-            for name, one in objects.items()
-            if (one.scope, one.kind) == (scope, kind) and name in requests
-        ]
-        slope = elasticity([requests[name] for name in names], [seen.get(n, 0) for n in names])
-        if slope is not None:
-            found[kind.value] = _rounded(slope)
+    for kind, asked in kinds.items():
+        reads = sum(n for (where, of, _), n in counts.items() if (where, of) == (scope, kind))
+        share = uncached([*asked.values()], reads, workers, ttls)
+        if share is not None:
+            found[kind] = share
     return found
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from heapq import heapify, heapreplace
 from statistics import NormalDist, fmean, stdev
 
-from harness.analysis.intervals import student
+from harness.analysis.intervals import rate, student
 from harness.domain.reads import ObjectRead
 from harness.domain.result import Estimate
 
@@ -28,6 +28,11 @@ KEPT_QUANTILE = 0.1
 intervals is the TTL, whatever the load and the number of workers."""
 WASTEFUL_SLOPE = 0.5
 """Between 0, reads that a TTL causes, and 1, reads that requests cause."""
+UNCACHED_TIMES = 2.0
+"""Where no slope can be seen: reads over those of workers that share no Redis. Twice, because code
+may keep an object for less than the TTL that was set."""
+_UNCACHED_SHARE = 0.9
+"""Of requests that read, at most: so many workers that even a correct cache reads as often."""
 PLAIN_ERROR = 0.025
 """Of each end of an interval of 95 %, where no verdict asks for less."""
 LEAST_PER_TTL = 20
@@ -149,7 +154,7 @@ def elasticity(requests: Sequence[float], reads: Sequence[int]) -> Estimate | No
     """
     logs = [math.log(count) for count in requests]
     total = sum(reads)
-    if not total or max(logs) == min(logs):
+    if not total or _alike(requests):
         return None
     target = sum(n * x for n, x in zip(reads, logs, strict=True)) / total
 
@@ -172,6 +177,32 @@ def grows(slope: Estimate) -> bool:
     return slope.low is not None and slope.low > WASTEFUL_SLOPE
 
 
+def _alike(requests: Sequence[float]) -> bool:
+    return math.isclose(max(requests), min(requests), rel_tol=1e-6)
+
+
+def uncached(requests: Sequence[float], reads: int, workers: int, ttls: float) -> float | None:
+    """Reads per request, at least, of objects whose reads cannot be those of a TTL.
+
+    For objects that are requested equally often, whose reads have no slope: their number decides.
+
+    Args:
+        requests: for each object; above 0.
+        reads: of all of them.
+        workers: of the fleet.
+        ttls: how many TTLs they were requested for.
+
+    Returns:
+        None where the reads have a slope, or may be those of a TTL.
+    """
+    if not _alike(requests):
+        return None
+    per_ttl = requests[0] / ttls
+    most = UNCACHED_TIMES * expected_reads(workers, per_ttl, shared=False) / per_ttl
+    low = rate(reads, sum(requests), 1 - _SLOPE_CONFIDENCE).low
+    return low if low > min(most, _UNCACHED_SHARE) else None
+
+
 @lru_cache(maxsize=1024)
 def expected_reads(workers: int, requests_per_ttl: float, *, shared: bool) -> float:
     """Reads per object and TTL of a correct cache: entries live one TTL, one reader at a time.
@@ -188,12 +219,12 @@ def expected_reads(workers: int, requests_per_ttl: float, *, shared: bool) -> fl
     """
     if not requests_per_ttl:
         return 0.0
-    rate = requests_per_ttl / workers
+    each = requests_per_ttl / workers
     if not shared or workers == 1:
-        return workers / (1 + 1 / rate)
+        return workers / (1 + 1 / each)
     rng = random.Random(0)
     # The next request of each worker that its memory does not answer, in TTLs.
-    asks = [rng.expovariate(rate) for _ in range(workers)]
+    asks = [rng.expovariate(each) for _ in range(workers)]
     heapify(asks)
     redis_until = start = end = 0.0
     reads = -_SIMULATED_READS // 10  # the first tenth are to forget how it began
@@ -205,5 +236,5 @@ def expected_reads(workers: int, requests_per_ttl: float, *, shared: bool) -> fl
             if reads == 0:
                 start = at
             end = at
-        heapreplace(asks, at + 1.0 + rng.expovariate(rate))
+        heapreplace(asks, at + 1.0 + rng.expovariate(each))
     return reads / (end - start)

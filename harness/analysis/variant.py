@@ -262,6 +262,7 @@ def _cells(
             reads_per_1000=reads[scope],
             reference_per_1000=line[scope],
             elasticity=figures.elasticity.get(scope, {}),
+            uncached=figures.uncached.get(scope, {}),
             late=clock.late(fresh, scope),
             kept_alive=figures.kept_alive.get(scope, {}),
         )

@@ -86,6 +86,19 @@ def test_a_sound_window_passes(tmp_path: Path) -> None:
     assert result.generator.cpu_share == 0.2
 
 
+def test_one_key_that_every_request_reads_is_wasteful(tmp_path: Path) -> None:
+    """It has no slope: its scope has no other key to compare it with."""
+    reads = series(
+        "authcache_source_reads_total", 97, object="key", reason="miss", key_scope="team"
+    )
+    counted = (*DECODED, reads)
+    result = _analyse(tmp_path, [evidence(counted=counted, calls={ObjectKind.KEY: 98})], [HEALTHY])
+    variant = result.variants["a"]
+    assert variant.cells == {"team": ["wasteful"]}
+    assert "0.92 of them read it, at least" in variant.cell_reasons["team"]
+    assert result.exit_code != 0
+
+
 def test_the_figure_is_that_of_all_rounds_together_with_the_range_over_them(tmp_path: Path) -> None:
     windows = []
     for number, reads in enumerate((3, 9, 5), start=1):

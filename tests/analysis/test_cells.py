@@ -17,6 +17,7 @@ CLEAN: dict[str, Any] = {
     "reads_per_1000": 40.0,
     "reference_per_1000": 50.0,
     "elasticity": {},
+    "uncached": {},
 }
 
 
@@ -41,6 +42,11 @@ def slope(value: float, low: float | None) -> Estimate:
             {"elasticity": {"user": slope(1, 0.9)}, "wrong": {"user": 1}},
             "hidden wasteful",
             "0.001 wrong user",
+        ),
+        (
+            {"uncached": {"key": 0.974}},
+            "wasteful",
+            "reads of the key grow with requests: 0.97 of them read it, at least",
         ),
         ({"elasticity": {"user": slope(1, 0.9)}, "failures": {"user": 1}}, "broken", "0.001 user"),
         ({"wrong": {"user": 500}}, "hidden", "0.50 wrong user"),

@@ -20,6 +20,7 @@ from harness.analysis.reads import (
     intervals,
     per_object_and_ttl,
     ttl_kept,
+    uncached,
 )
 from harness.domain.rates import key_shares
 from harness.domain.reads import ObjectRead
@@ -249,6 +250,7 @@ def cell(slope: Estimate) -> str:
         reads_per_1000=40.0,
         reference_per_1000=50.0,
         elasticity={"key": slope},
+        uncached={},
     ).cells[0]
 
 
@@ -281,6 +283,31 @@ def test_a_cache_without_redis_is_wasteful_with_no_number_of_replicas_and_no_see
     assert cell(slope_of(reads, requests)) == "healthy"
     assert cell(slope_of(cached(asked, TTL_S, shared=True), requests)) == "healthy"
     assert cell(slope_of(cached(asked, TTL_S, shared=True, never=True), requests)) == "wasteful"
+
+
+@pytest.mark.parametrize("replicas", [1, 4, 8, 32])
+@pytest.mark.parametrize("per_ttl", [20.0, 120.0])
+def test_one_key_is_uncached_if_every_request_reads_it_and_else_never(
+    replicas: int, per_ttl: float
+) -> None:
+    rng = random.Random(replicas)
+    ttls = 10.0
+    asked = list(poisson({"key": per_ttl / TTL_S}, replicas, ttls * TTL_S, rng))
+
+    def share(*, shared: bool = True, never: bool = False, ttl_s: float = TTL_S) -> float | None:
+        reads = cached(asked, ttl_s, shared=shared, never=never)
+        return uncached([float(len(asked))], len(reads), replicas, ttls)
+
+    assert share() is None
+    assert share(shared=False) is None
+    assert share(ttl_s=TTL_S / 2) is None, "code may keep it for less than what was set"
+    found = share(never=True)
+    assert found is not None
+    assert 0.8 < found < 1
+
+
+def test_keys_of_different_weight_have_a_slope_instead() -> None:
+    assert uncached([10.0, 40.0], 50, 8, 2.0) is None
 
 
 def test_there_is_no_slope_without_reads_or_without_different_weights() -> None:
