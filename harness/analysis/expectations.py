@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from harness.analysis import rounds
 from harness.analysis.intervals import (
@@ -20,6 +20,7 @@ from harness.analysis.points import because, missing
 from harness.authcache.words import ObjectKind
 from harness.domain.rates import PER, answered, of_scope, per_answered
 from harness.domain.result import (
+    Cell,
     Clock,
     Estimate,
     ExpectationResult,
@@ -37,6 +38,7 @@ from harness.scenario.schema import (
 )
 from harness.targets.registry import matches
 
+_WORST_FIRST: tuple[Cell, ...] = get_args(Cell)
 _MOST_ROUNDS = 1000
 """An expectation that this many rounds would not decide is one that no run decides."""
 
@@ -368,9 +370,14 @@ def _outcome(
 
 def _hold_cell(e: CellExpectation, result: VariantResult, level: Level) -> ExpectationResult:
     cells = result.cells.get(e.scope, [])
-    blind = () if cells else missing(result, "cells")
     wanted, worst = e.has or e.is_, cells[0] if cells else None
     assert wanted is not None, "the schema demands one of them"
+    # The cells that were seen decide, but for one that could stand beside them or before them.
+    may_be = worst is None or (
+        wanted not in (*cells, "healthy")
+        and (e.has is not None or _WORST_FIRST.index(wanted) < _WORST_FIRST.index(worst))
+    )
+    blind = missing(result, "cells") if may_be else ()
     limit = f"{wanted} (at most {level.bad_share_max:.3g} bad)" if wanted == "healthy" else wanted
     name = f"cell in {e.scope}"
     if e.has is not None:

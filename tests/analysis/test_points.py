@@ -198,6 +198,33 @@ def test_a_ratio_needs_both_sides(tmp_path: Path, blind: str) -> None:
     assert (held.passed, held.not_instrumented) == (False, ["statements"])
 
 
+@pytest.mark.parametrize(
+    ("asked", "exit_code"),
+    [
+        ({"has": "hidden"}, 3),
+        ({"has": "wasteful"}, 3),
+        ({"has": "stale"}, 3),
+        ({"is": "hidden"}, 3),
+        ({"is": "broken"}, 0),
+        ({"has": "broken"}, 0),
+        ({"is": "healthy"}, 1),
+        ({"is": "wasteful"}, 1),
+    ],
+)
+def test_a_cell_that_could_stand_beside_those_seen_is_neither_there_nor_absent(
+    tmp_path: Path, asked: dict[str, str], exit_code: int
+) -> None:
+    expectation = {"kind": "cell", "variant": WITH_CODEC, "scope": "team"} | asked
+    failing = release_window(WITH_CODEC, "statements", failing=True)
+    result = analysed(tmp_path, [failing], expectation)
+    (held,) = result.expectations
+    assert result.variants[WITH_CODEC].cells == {"team": ["broken"]}
+    assert (result.exit_code, held.not_instrumented) == (
+        exit_code,
+        ["statements"] if exit_code == 3 else [],
+    )
+
+
 def test_a_regression_outranks_what_was_not_seen_and_both_are_reported(tmp_path: Path) -> None:
     result = analysed(
         tmp_path,
