@@ -204,7 +204,7 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
         unmeasured=_unmeasured(plan, evidence),
         book=book,
         generator=generator,
-        invalid=invalidities(evidence, book, generator, limits),
+        invalid=invalidities(evidence, book, limits),
         wanted=wanted,
         error=error,
         expectations=[

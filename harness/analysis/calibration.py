@@ -19,7 +19,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.analysis.analyse import generator_health
 from harness.analysis.expectations import METRICS
 from harness.analysis.intervals import LEAST_ROUNDS, mean, per_bound, student
 from harness.analysis.variant import variant_result
@@ -258,8 +257,7 @@ def driven_on_time(plan: RunPlan, evidence: Sequence[Evidence]) -> tuple[list[Ev
     """The rounds that were driven on time, and what makes even those invalid."""
     kept = on_time(evidence, plan.scenario.limits)
     book = ledger([equation for e in evidence for equation in reconcile(e)])
-    generator = generator_health(kept)
-    return kept, invalidities(kept, book, generator, plan.scenario.limits)
+    return kept, invalidities(kept, book, plan.scenario.limits)
 
 
 def round_figures(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.domain.faults import FAULTS
-from harness.domain.result import ExpectationResult, Generator, Ledger
+from harness.domain.result import ExpectationResult, Ledger
 from harness.domain.series import INSTRUMENT_ERROR_TYPES, INSTRUMENT_ERRORS
 from harness.errors import (
     EXIT_INCONCLUSIVE,
@@ -40,10 +40,12 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-def invalidities(
-    windows: Sequence[Evidence], ledger: Ledger, generator: Generator, limits: RunLimits
-) -> list[str]:
-    """Why the numbers of a run cannot be trusted; empty when they can."""
+def invalidities(windows: Sequence[Evidence], ledger: Ledger, limits: RunLimits) -> list[str]:
+    """Why the numbers of a run cannot be trusted; empty when they can.
+
+    A window in which too little was sent says too little, whatever its phase. Lateness spoils
+    those of phase ``measured``, whose figures hang on the times of the requests.
+    """
     reasons = [
         f"Counters fell in window {w.name}: {', '.join(w.fallen)}. A worker was replaced. See "
         "logs/ for why it ended, then run again."
@@ -65,14 +67,9 @@ def invalidities(
         for e in ledger.equations
         if e.kind == "validity" and e.status == "unbalanced"
     ]
-    if generator.planned and generator.sent / generator.planned < limits.sent_share_min:
-        reasons.append(
-            f"The generator sent {generator.sent} of {generator.planned} planned requests; "
-            f"at least {limits.sent_share_min:.0%} are needed. {_LESS_LOAD}"
-        )
     reasons += _refused_changes(windows)
     measured = [w for w in windows if w.phase == "measured"]
-    late = (_late(measured, limits), _delayed(measured, limits))
+    late = (_unsent(windows, limits), _late(measured, limits), _delayed(measured, limits))
     reasons += [reason for reason in late if reason]
     return reasons
 
@@ -111,6 +108,25 @@ def on_time(windows: Sequence[Evidence], limits: RunLimits) -> list[Evidence]:
     """The windows of the rounds that the generator drove on time, in every variant."""
     late = {w.round for w in windows if _late([w], limits) or _delayed([w], limits)}
     return [w for w in windows if w.phase != "measured" or w.round not in late]
+
+
+def _unsent(windows: Sequence[Evidence], limits: RunLimits) -> str:
+    """The window of which the smallest share was sent, if that is too small."""
+    shares = {
+        w.name: w.generator.sent / w.generator.planned
+        for w in windows
+        # Fresh processes fall behind, and what the cold fill did not read is read later.
+        if w.generator.planned and w.phase != "cold_fill"
+    }
+    over = [w for w in windows if shares.get(w.name, 1.0) < limits.sent_share_min]
+    if not over:
+        return ""
+    worst = min(over, key=lambda w: shares[w.name])
+    return (
+        f"The generator did not send all in {_windows(over)}, least in {worst.name}: sent "
+        f"{worst.generator.sent} of {worst.generator.planned} planned requests; at least "
+        f"{limits.sent_share_min:.0%} of a window are needed. {_LESS_LOAD}"
+    )
 
 
 def _late(windows: Sequence[Evidence], limits: RunLimits) -> str:
