@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from harness.domain.population import VirtualKey
@@ -70,6 +71,42 @@ def judge_answers(
     for window in windows:
         _judge_window(found, window, keys, samples_dir / f"{window.name}.csv.gz", within_reach)
     return found
+
+
+def after_faults(windows: Sequence[Evidence]) -> dict[str, Evidence]:
+    """The window that follows each window of a fault, by the fault's name.
+
+    Its keys have the versions that the fault's window saw, with their times: a cache that was cut
+    off may serve what an earlier version called for until the promise ends.
+
+    Args:
+        windows: of one variant, in order of time.
+    """
+    return {
+        before.fault.planned.name: replace(
+            window,
+            truths={
+                index: _moved_on(truth, before.truths.get(index), before.duration_s)
+                for index, truth in window.truths.items()
+            },
+        )
+        for before, window in pairwise(windows)
+        if before.fault is not None and window.phase == "recovered"
+    }
+
+
+def _moved_on(now: KeyTruth, then: KeyTruth | None, by_s: float) -> KeyTruth:
+    """What is true now after the versions of an earlier window, which began at least `by_s` ago."""
+    if then is None or then.since is None:
+        return now
+
+    def moved(one: KeyTruth) -> KeyTruth:
+        if one.since is None:
+            return one
+        return replace(one, since=(one.since[0] - by_s, one.since[1] - by_s))
+
+    # In the pause between the windows nothing changes it.
+    return replace(now, since=moved(then).since, earlier=tuple(map(moved, then.earlier)))
 
 
 def _judge_window(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from harness.analysis.answers import judge_answers
+from harness.analysis.answers import after_faults, judge_answers
 from harness.analysis.reads import expected_reads
 from harness.authcache.words import SOURCE, ObjectKind
 from harness.domain.faults import FAULTS, FaultEvent, Verdict
@@ -333,13 +333,17 @@ def fault_results(
     Args:
         plan: of the run, with the rate and TTL that were driven.
         arm: the variant.
-        windows: of the variant; those without a fault are left out.
+        windows: of the variant, in order of time; of those without a fault only the one after a
+            fault counts, whose answers are judged with it.
         samples_dir: folder of the raw samples.
     """
     planted = plan.arm_settings(arm).planted_null_user
     names = {key.index: objects_of(key, planted_null_user=planted) for key in plan.keys}
+    following = after_faults(windows)
     return {
-        window.fault.planned.name: _result(plan, window, window.fault, names, samples_dir)
+        window.fault.planned.name: _result(
+            plan, window, window.fault, following.get(window.fault.planned.name), names, samples_dir
+        )
         for window in windows
         if window.fault is not None
     }
@@ -349,6 +353,7 @@ def _result(
     plan: RunPlan,
     window: Evidence,
     event: FaultEvent,
+    following: Evidence | None,
     names: Mapping[int, Mapping[ObjectKind, str]],
     samples_dir: Path,
 ) -> FaultResult:
@@ -369,6 +374,10 @@ def _result(
         shared=window.has_redis,
     )
     answers = judge_answers([window], plan.all_keys, samples_dir)
+    later = judge_answers([following] if following else [], plan.all_keys, samples_dir)
+    failed_later = later.unexpected.total()
+    if following is not None:
+        failed_later += sum(following.generator.unanswered.values())
     records, log_bytes = _logged(window, event)
     found = FaultResult(
         verdict="unaffected",
@@ -393,9 +402,14 @@ def _result(
         spend_lost_micro=sum(
             max(0, due - gained) for due, gained in window.spend(ObjectKind.KEY).values()
         ),
-        wrong=answers.wrong.total(),
-        stale=answers.stale_replies.total(),
-        let_through=answers.let_through.total(),
+        errors_share_after=(
+            round(failed_later / following.generator.sent, 6)
+            if following is not None and following.generator.sent
+            else None
+        ),
+        wrong=answers.wrong.total() + later.wrong.total(),
+        stale=answers.stale_replies.total() + later.stale_replies.total(),
+        let_through=answers.let_through.total() + later.let_through.total(),
         timeline=timeline(requests, reads, window.duration_s),
     )
     worst, reasons = verdict(found, plan.scenario.faults)
@@ -439,6 +453,8 @@ def verdict(found: FaultResult, limits: FaultWindow) -> tuple[Verdict, list[str]
         said["outage"].append(f"{found.errors_longest_s:.1f} s without a timely 2xx")
     if found.errors_share > limits.error_share_max:
         said["degraded"].append(f"errors {100 * found.errors_share:.2g} %")
+    if (found.errors_share_after or 0.0) > limits.error_share_max:
+        said["degraded"].append(f"errors {100 * (found.errors_share_after or 0.0):.2g} % after it")
     if found.latency_ms_max > limits.latency_ms_max:
         said["degraded"].append(
             f"latency {found.latency_ms_max:,.0f} ms, limit {limits.latency_ms_max:,.0f}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis import clock
-from harness.analysis.answers import Answers, judge_answers, refusal_results
+from harness.analysis.answers import Answers, after_faults, judge_answers, refusal_results
 from harness.analysis.cells import Verdict
 from harness.analysis.cells import judge as judge_cell
 from harness.analysis.latency import latency
@@ -61,8 +61,12 @@ def variant_result(
     measured = tuple(e for e in evidence if e.phase == "measured")
     refused = tuple(e for e in evidence if e.phase == "refusals")
     within_reach = {key.index for key in plan.keys if plan.scenario.population.replies(key.scope)}
+    recovered = tuple(after_faults(evidence).values())
     answers = judge_answers(
-        measured + refused + changed, plan.all_keys, samples_dir, within_reach=within_reach
+        measured + refused + changed + recovered,
+        plan.all_keys,
+        samples_dir,
+        within_reach=within_reach,
     )
     tally = Tally(measured)
     requests = tally.requests()

@@ -422,6 +422,8 @@ class FaultResult(_Part):
     """Those that failed, by status or kind of transport error."""
     errors_share: float
     """Their share; 0 to 1."""
+    errors_share_after: float | None = None
+    """Of the requests of the window after it: those that failed; 0 to 1. None without one."""
     errors_longest_s: float
     """The longest stretch in which requests waited or failed and no timely 2xx ended."""
     latency_ms_max: float

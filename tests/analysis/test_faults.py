@@ -41,7 +41,7 @@ from harness.plan.plan import Arm
 from harness.scenario.schema import FaultExpectation, FaultWindow, Scenario
 from harness.targets.base import KeyTruth
 from tests.analysis.simulated import poisson
-from tests.observe.build import evidence, page, series
+from tests.observe.build import DECODED, evidence, page, series
 from tests.plan.build import DescribedTarget, planned
 
 BEGUN_S, ENDED_S, END_S = 4.0, 10.0, 20.0
@@ -538,7 +538,11 @@ def _window(bit: int = 7, **changes: Any) -> Evidence:
 
 
 def _analysed(
-    tmp_path: Path, window: Evidence, samples: Sequence[Sample], *expect: dict[str, Any]
+    tmp_path: Path,
+    window: Evidence,
+    samples: Sequence[Sample],
+    *expect: dict[str, Any],
+    others: Sequence[Evidence] = (),
 ) -> Result:
     scenario = Scenario.model_validate(SCENARIO | {"expect": list(expect)})
     plan = planned(scenario, Arm("a", "A", DescribedTarget(kind="reference", version="0")))
@@ -547,7 +551,7 @@ def _analysed(
             writer.write(sample)
     return analyse(
         plan,
-        [window],
+        [window, *others],
         tmp_path,
         run_id="id",
         started_at="2026-01-01T00:00:00+00:00",
@@ -636,6 +640,55 @@ def test_an_answer_that_was_right_longer_ago_than_the_promise_is_stale(tmp_path:
     # Those that were sent later than the promise after it: from 9.2 s on.
     assert found.stale == sum(one.sent_s > 9.2 for one in _samples())
     assert found.errors == {}
+
+
+OTHER = KeyTruth({"key": "other"}, 200)
+BLOCKED = KeyTruth({"key": "right"}, 401, "blocked")
+
+
+def _recovered(status: int = 200, **changes: Any) -> Evidence:
+    """The window after it: 100 requests."""
+    whole = evidence(generator={"statuses_by_key": {0: {str(status): 100}}})
+    return replace(whole, name="02-recovered-a", phase="recovered", promise_s=4.1, **changes)
+
+
+@pytest.mark.parametrize(
+    ("after", "seen", "cell"),
+    [
+        (_recovered(), ("unaffected", 0, 0, 0.0), "healthy"),
+        (_recovered(truths={0: OTHER}), ("wrong", 100, 0, 0.0), "hidden"),
+        (_recovered(truths={0: BLOCKED}), ("wrong", 0, 100, 0.0), "hidden"),
+        (_recovered(401), ("degraded", 0, 0, 1.0), "broken"),
+    ],
+)
+def test_what_comes_after_a_fault_is_judged_with_it_and_with_its_variant(
+    tmp_path: Path, after: Evidence, seen: tuple[Any, ...], cell: str
+) -> None:
+    found = _analysed(tmp_path, _window(), _samples(), others=[after]).faults["a"]["redis-hang"]
+    assert (found.verdict, found.wrong, found.let_through, found.errors_share_after) == seen
+    measured = evidence(counted=DECODED, calls={ObjectKind.KEY: 4})
+    with SampleWriter(tmp_path / f"{measured.name}.csv.gz") as writer:
+        writer.write(_sample())
+    result = _analysed(tmp_path, _window(), _samples(), others=[after, measured])
+    assert result.variants["a"].cells["team"][0] == cell
+
+
+@pytest.mark.parametrize(("changed_s", "stale"), [(5.0, 2), (END_S - 1, 1)])
+def test_a_change_during_a_fault_may_be_unknown_after_it_until_the_promise_ends(
+    tmp_path: Path, changed_s: float, stale: int
+) -> None:
+    then = replace(
+        BLOCKED, since=(changed_s, changed_s), earlier=(KeyTruth({"key": "right"}, 200),)
+    )
+    moments = (0.1, 3.5)
+    with SampleWriter(tmp_path / "02-recovered-a.csv.gz") as writer:
+        for at_s in moments:
+            writer.write(_sample(sent_s=at_s, done_s=at_s + 0.01, served="key;memory;right;5"))
+    after = _recovered(truths={0: BLOCKED})
+    window = _window(truths={0: then})
+    quiet = [one for one in _samples() if one.sent_s < changed_s]
+    found = _analysed(tmp_path, window, quiet, others=[after]).faults["a"]["redis-hang"]
+    assert (found.stale, found.let_through) == (stale, 0)
 
 
 def test_spend_that_no_row_has_is_lost(tmp_path: Path) -> None:
