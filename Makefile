@@ -34,7 +34,7 @@ help: ## List targets and variables
 			variables = variables sprintf("  %-17s %s\n", part[1], part[2]) } \
 		END { printf "\nVariables, as in  make loadtest REPLICAS=8:\n%s", variables }' Makefile
 
-#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, faults, rollout, aa)
+#= REPLICAS=n       - replicas of each variant (loadtest, fleet, ui, up, twins, history, clock, faults, rollout, aa, referee)
 #= VARIANTS=a,b     - variants to compare (loadtest, fleet, ui, up, clock, faults, compat)
 #= SCENARIO=name    - what to run (loadtest, fleet, ui, up, faults, aa, referee); default issue-27874, or that of faults and referee
 #= WORKERS=n        - worker processes of each replica (loadtest, fleet, ui, up, clock, faults, rollout)
@@ -43,7 +43,7 @@ help: ## List targets and variables
 #= REPO=path        - a checkout of LiteLLM (referee); BASE=rev and HEAD=rev are revisions of it
 #= SOURCE=name      - the head, without REPO; AGAINST=name its base, or plain (referee)
 #= TIME_SCALE=x     - 1 keeps the scenario's real times (loadtest)
-#= ROUNDS=n         - rounds of windows (loadtest, twins, history)
+#= ROUNDS=n         - rounds of windows (loadtest, twins, history, referee)
 #= OVERRIDE=v:s=x    - give variant v the value x for its switch s (loadtest, clock, faults)
 #= PORT=n           - first port of the replicas (fleet); of the web UI (ui), default 8089
 #= LOCUST_WORKERS=n - processes that drive the load under a Locust master (ui, up)
@@ -194,11 +194,11 @@ plants: dev ## Plant every known fault in real runs: each must be noticed; CONTR
 		tests/targets/litellm/inside/test_unwrapped.py $(ARGS)
 
 .PHONY: test-long
-test-long: dev ## Run the tests of a minute and more, which make test leaves out; SAME=10 equal pairs
+test-long: dev ## Run the tests of a minute and more, which make test leaves out; SAME=10 compares equal trees ten times
 	@AUTHCACHE_SAME=$(SAME) $(PYTEST) -m long $(ARGS)
 
 .PHONY: test-referee
-test-referee: dev ## Of these, sources and the referee on real releases; SAME=10 equal pairs
+test-referee: dev ## Of these, sources and the referee on real releases; SAME=10 as above
 	@AUTHCACHE_SAME=$(SAME) $(PYTEST) -m long tests/targets/litellm tests/test_action.py \
 		tests/runs/test_sources.py tests/runs/test_referee.py tests/runs/test_referee_tree.py $(ARGS)
 

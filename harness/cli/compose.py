@@ -68,9 +68,12 @@ def down() -> None:
 @click.option(
     "--postgres-dsn",
     envvar="POSTGRES_DSN",
+    show_envvar=True,
     help="DSN of a role that may create roles and databases.",
 )
-@click.option("--role-password", envvar="ROLE_PASSWORD", help="Password of that role.")
+@click.option(
+    "--role-password", envvar="ROLE_PASSWORD", show_envvar=True, help="Password of that role."
+)
 def prepare() -> None:
     """Write a scenario's keys, the image's build context, or one fleet's database.
 

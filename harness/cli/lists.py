@@ -62,4 +62,6 @@ def compat() -> None:
     Every writer's payloads of a rich population are read by every reader, all fields compared, in
     both directions; then which rollout is safe on one Redis, and whether it must be flushed. The
     order of the variants is that of the upgrade.
+
+    Exit codes: 0 the table is complete, 2 usage, 3 a release could not read and is left out.
     """

@@ -19,8 +19,12 @@ STACKS = (EMBEDDED, "compose")
 FILE = click.Path(path_type=Path)
 SCENARIO = click.option("--scenario", default="issue-27874", show_default=True, metavar="NAME|FILE")
 RUNS_DIR = click.option("--runs-dir", type=FILE, default=Path("runs"), show_default=True)
-POSTGRES_DSN = click.option("--postgres-dsn", envvar="POSTGRES_DSN", help="Use your own Postgres.")
-REDIS_URL = click.option("--redis-url", envvar="REDIS_URL", help="Use your own Redis.")
+POSTGRES_DSN = click.option(
+    "--postgres-dsn", envvar="POSTGRES_DSN", show_envvar=True, help="Use your own Postgres."
+)
+REDIS_URL = click.option(
+    "--redis-url", envvar="REDIS_URL", show_envvar=True, help="Use your own Redis."
+)
 
 
 def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -68,6 +72,7 @@ VARIANTS_FILE = click.option(
     "--variants-file",
     type=FILE,
     envvar="AUTHCACHE_VARIANTS_FILE",
+    show_envvar=True,
     help="TOML file with variants of your own.",
 )
 

@@ -38,7 +38,7 @@ from harness.cli.options import (
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
-    help="Record the run; auto records it if prometheus is on PATH.",
+    help="Record the run; auto: if prometheus is on PATH or in AUTHCACHE_PROMETHEUS.",
 )
 @click.option(
     "--strict", is_flag=True, help="Exit with 3 if nothing is expected of the variants (for CI)."
@@ -93,7 +93,10 @@ def twins() -> None:
 @RELAX
 @study_options
 def history() -> None:
-    """Show what releases of LiteLLM do, oldest first, in one table and one chart."""
+    """Show what releases of LiteLLM do, oldest first, in one table and one chart.
+
+    Exit codes: 0 all expectations hold, 1 one failed, 3 one is undecided, 4 invalid run.
+    """
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.studies:clock")
@@ -241,5 +244,5 @@ def aa() -> None:
     """Calibrate: one variant twice, and with a planted TTL; what differs, and what is found?
 
     Exit codes: 0 at most 5 alarms in 100 pairs, and a TTL of 0.9 and 1.1 found in 80 each; 1 not
-    so; 4 invalid run.
+    so; 3 too few rounds for a pair; 4 invalid run.
     """

@@ -15,6 +15,7 @@ from harness.cli.options import FILE, RUNS_DIR
     type=FILE,
     required=True,
     envvar="AUTHCACHE_EXPORTER_CONFIG",
+    show_envvar=True,
     help="TOML file; harness/exporter/config.py documents it.",
 )
 @click.option("--host", help="Overrides the file.")
@@ -26,7 +27,12 @@ def exporter() -> None:
 @click.command(cls=LazyCommand, body="harness.cli.commands.prometheus:prometheus")
 @click.argument("run", default="latest")
 @click.option("--port", type=click.IntRange(1024, 65_535), help="By default any free port.")
-@click.option("--fetch", "only_fetch", is_flag=True, help="Only unpack Debian's package.")
+@click.option(
+    "--fetch",
+    "only_fetch",
+    is_flag=True,
+    help="Only download Debian's package with apt-get and unpack it; nothing is installed.",
+)
 @RUNS_DIR
 def prometheus() -> None:
     """Open Prometheus on the data of a recorded run, until Ctrl-C (an id, a path, or latest)."""

@@ -93,6 +93,12 @@ def test_every_image_is_a_parameter_with_a_pinned_default() -> None:
     assert not any(image.endswith(":latest") for image in defaults.values())
 
 
+@pytest.mark.parametrize(("file", "name"), SERVICES, ids=str)
+def test_how_often_docker_checks_is_the_harnesses_to_say(file: str, name: str) -> None:
+    check = service(file, name).get("healthcheck")
+    assert check is None or re.fullmatch(r"\$\{HEALTH_INTERVAL:-\d+s\}", check["interval"])
+
+
 def test_no_file_holds_a_password_or_has_a_default_for_one() -> None:
     for path in FOLDER.rglob("*"):
         if path.is_file() and "generated" not in path.parts and path.suffix != ".sh":
