@@ -31,10 +31,11 @@ WORKFLOWS = [yaml.safe_load(block) for block in BLOCKS]
 STAND_IN = """#!/bin/sh
 echo "$@" > called.txt
 [ "$CODE" = 2 ] && exit 2
-run=auth-cache-runs/run
-mkdir -p $run && ln -sfn run auth-cache-runs/latest
-echo '{"verdict": "worse", "exit_code": 1, "reasons": [], "files": []}' > $run/verdict.json
-echo '**The head is worse.**' > $run/comment.md
+while [ "$1" != --runs-dir ]; do shift; done
+mkdir -p "$2/run" && ln -sfn run "$2/latest"
+cd "$2/run"
+echo '{"verdict": "worse", "exit_code": 1, "reasons": [], "files": []}' > verdict.json
+echo '**The head is worse.**' > comment.md
 exit "$CODE"
 """
 
@@ -179,13 +180,14 @@ def run_step(
         "ROUNDS": "" if program else "3",
     }
     assert given.keys() == step["env"].keys()
+    (tmp_path / "temp").mkdir(exist_ok=True)
     files = {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-    given |= files | {"CODE": str(code)}
+    given |= files | {"CODE": str(code), "RUNNER_TEMP": str(tmp_path / "temp")}
     return bash(tmp_path, step["run"], given, "-eo", "pipefail")
 
 
 def stand_in(program: Path, text: str) -> None:
-    program.parent.mkdir(parents=True)
+    program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(text)
     program.chmod(0o755)
 
@@ -226,6 +228,22 @@ def test_the_step_ends_with_the_code_of_a_run_that_never_was(
 ) -> None:
     assert run_step(tmp_path, checkout, "HEAD~1", code=2).returncode == 2
     assert not (tmp_path / "GITHUB_OUTPUT").exists()
+
+
+@pytest.mark.parametrize("base", ["HEAD~1", "no such revision"])
+def test_a_call_that_measures_nothing_publishes_nothing_of_an_earlier_one(
+    tmp_path: Path, checkout: Path, base: str
+) -> None:
+    assert run_step(tmp_path, checkout, "HEAD~1", code=1).returncode == 1
+    published = [tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")]
+    for file in published:
+        # GitHub gives each step new ones.
+        file.unlink()
+
+    assert run_step(tmp_path, checkout, base, code=2).returncode == 2
+
+    assert not [file for file in published if file.exists()]
+    assert not [*(tmp_path / "auth-cache-referee").glob("*")]
 
 
 def test_a_checkout_without_history_says_what_to_fetch(tmp_path: Path, checkout: Path) -> None:

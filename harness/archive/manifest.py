@@ -1,10 +1,11 @@
-"""``manifest.json``: what a reader needs to repeat a run. No host name, no absolute path."""
+"""``manifest.json``: what repeats a run. No host name, no password, no absolute path."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,10 @@ PACKAGES = (
     "uvicorn",
     "uvloop",
 )
+_SERVERS = frozenset({"--postgres-dsn", "--redis-url"})
+"""Options whose values name a server, often with a password."""
+_FOLDERS = re.compile(r"([=@]\s*)(/(?:\\,|[^=@#,])*)")
+"""An absolute path within a word, as in ``head=litellm@/home/user/litellm#REV,recommended``."""
 
 
 def manifest(plan_facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -48,13 +53,29 @@ def manifest(plan_facts: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "load_average_before": [round(x, 2) for x in psutil.getloadavg()],
         "seed": seed,
-        "command": ["harness", *(_without_folders(word) for word in sys.argv[1:])],
+        "command": command_line(),
         "settings": dict(plan_facts),
     }
 
 
+def command_line() -> list[str]:
+    """The words of this run's command, for readers elsewhere.
+
+    Without addresses and the options of servers; of an absolute path only the last name.
+    """
+    words, before = ["harness"], ""
+    for word in sys.argv[1:]:
+        names_server = _SERVERS.intersection((before, word.partition("=")[0]))
+        if not names_server and "://" not in word:
+            words.append(_without_folders(word))
+        before = word
+    return words
+
+
 def _without_folders(word: str) -> str:
-    return Path(word).name if Path(word).is_absolute() else word
+    if Path(word).is_absolute():
+        return Path(word).name
+    return _FOLDERS.sub(lambda found: found[1] + Path(found[2]).name, word)
 
 
 def _allowed_cpus() -> int:

@@ -13,7 +13,7 @@ import contextlib
 import ipaddress
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ from harness.observe.evidence import Evidence
 from harness.observe.snapshots import Snapshot
 from harness.plan.plan import PlannedChange, RunPlan, make_plan
 from harness.process.groups import to_the_end
+from harness.process.waiting import gather_all
 from harness.report.write import write_reports
 from harness.scenario.schema import Scenario
 from harness.scenario.sizing import probe_every_s
@@ -219,7 +220,7 @@ class _Clock:
         start = time.monotonic()
         asked = [self._ask(name, arrival, secret[arrival.key], start) for arrival in arrivals]
         changed = [self._change(change, start) for change in usable.values()]
-        samples, made = await asyncio.gather(_all(asked), _all(changed))
+        samples, made = await gather_all(gather_all(*asked), gather_all(*changed))
         events += made
         with SampleWriter(self._samples_dir / f"{name}.csv.gz") as writer:
             for sample in sorted(samples, key=lambda one: one.done_s):
@@ -250,32 +251,38 @@ class _Clock:
         for call in calls:
             status, text = await self._send(call, self._fleet.urls[0])
             if status // 100 == 2:  # noqa: PLR2004 - 2xx
-                self._remember(call)
-            elif status not in _NO_SUCH_CALL:
+                continue
+            if status not in _NO_SUCH_CALL:
                 return f"{call.path} answered {status}: {self._hide(text)}"
-            elif call.path != "/user/new" or ACTIONS[action].object == "user":
+            if call.path != "/user/new" or ACTIONS[action].object == "user":
                 # A key may name a user that was not made, where the fleet has no such call.
                 return f"{call.path} answered {status}"
         return ""
 
-    def _remember(self, call: Call) -> None:
-        kept = {
-            "/user/new": ("/user/delete", "user_ids", "user_id"),
-            "/team/new": ("/team/delete", "team_ids", "team_id"),
-            "/key/generate": ("/key/delete", "keys", "key"),
-        }
-        if call.path in kept:
-            path, name, of = kept[call.path]
-            self._made.append((path, name, str(call.body[of])))
-
     async def _send(self, call: Call, url: str) -> tuple[int, str]:
-        """Status and text of the answer to a management call."""
+        """Status and text of the answer to a management call; what it makes will be deleted.
+
+        A call under way when the run is stopped is waited for: the fleet may carry it out all the
+        same, and an object must not be made after its deletion.
+        """
+        return await to_the_end(self._sent(call, url))
+
+    async def _sent(self, call: Call, url: str) -> tuple[int, str]:
+        made = _deletions(call.path, call.body)
+        # Before it is sent, since the answer may be lost.
+        self._made += made
         reply = await self._http.request(
             call.method,
             url + call.path,
             json=dict(call.body),
             headers={"Authorization": f"Bearer {self._fleet.admin_key}"},
         )
+        if reply.is_client_error:
+            for one in made:
+                self._made.remove(one)
+        elif call.path == "/key/regenerate" and reply.is_success:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                self._made += _deletions("/key/generate", {"key": reply.json()["key"]})
         return reply.status_code, reply.text
 
     async def _change(self, change: PlannedChange, start: float) -> ChangeEvent:
@@ -283,17 +290,10 @@ class _Clock:
         call = management.call(change.action, change.key, change.number)
         if change.action == "key-new":
             call = replace(call, body={**call.body, "models": [self._fleet.model]})
-            # Also if the answer is lost.
-            self._remember(call)
         urls = self._fleet.urls
         sent = time.monotonic() - start
         status, text = await self._send(call, urls[change.handler % len(urls)])
         answered = time.monotonic() - start
-        if change.action == "key-regenerate" and status // 100 == 2:  # noqa: PLR2004 - 2xx
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                self._remember(
-                    _post("/key/generate", key=httpx.Response(200, text=text).json()["key"])
-                )
         outcome: Outcome = "done" if status // 100 == 2 else "refused"  # noqa: PLR2004 - 2xx
         detail = "" if outcome == "done" else self._hide(text)
         if status in _NO_SUCH_CALL:
@@ -344,8 +344,17 @@ class _Clock:
         return left
 
 
-async def _all(work: Sequence[Awaitable[Any]]) -> list[Any]:
-    return list(await asyncio.gather(*work))
+def _deletions(path: str, body: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Path, field and name by which to delete what a call makes; empty if it makes nothing."""
+    kept = {
+        "/user/new": ("/user/delete", "user_ids", "user_id"),
+        "/team/new": ("/team/delete", "team_ids", "team_id"),
+        "/key/generate": ("/key/delete", "keys", "key"),
+    }
+    if path not in kept:
+        return []
+    delete, name, of = kept[path]
+    return [(delete, name, str(body[of]))]
 
 
 def _post(path: str, **body: Any) -> Call:

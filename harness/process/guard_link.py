@@ -22,7 +22,9 @@ class GuardLink:
     """
 
     def __init__(self, token: str, log_file: Path) -> None:
-        command = [sys.executable, "-I", "-S", guard.__file__, token, str(log_file)]
+        # Absolute, since the guard runs in another folder.
+        log = str(log_file.absolute())
+        command = [sys.executable, "-I", "-S", guard.__file__, token, log]
         try:
             self._process = subprocess.Popen(
                 command,

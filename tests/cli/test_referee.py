@@ -148,6 +148,7 @@ def test_the_proof_repeats_the_command_without_what_names_servers(
     for servers in (
         ("--postgres-dsn", "postgresql://u:secret@h/d", "--redis-url", "redis://h"),
         ("--postgres-dsn=postgresql://u:secret@h/d", "--redis-url=redis://h"),
+        ("--postgres-dsn", "password=secret"),
     ):
         monkeypatch.setattr("sys.argv", ["harness", "referee", *sides, *servers])
         assert harness("referee", *sides, *servers).exit_code == 0

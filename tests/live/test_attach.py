@@ -178,6 +178,78 @@ async def test_what_was_made_is_deleted_after_a_failure_too(tmp_path: Path) -> N
     with pytest.raises(InvalidRunError, match="The fleet does not answer"):
         await run(tmp_path, gateway, "key-block")
     assert [gateway.keys, gateway.users] == [{}, set()]
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "none goes on to make more"
+
+
+MAKING = pytest.mark.parametrize("path", ["/user/new", "/team/new", "/key/generate"])
+
+
+@dataclass
+class Unheard(Gateway):
+    """Does what it is asked; one of its answers is lost."""
+
+    lost: str = ""
+
+    def manage(self, path: str, body: dict[str, Any]) -> int:
+        status = super().manage(path, body)
+        if path == self.lost:
+            raise httpx.ReadTimeout("lost")
+        return status
+
+
+@MAKING
+async def test_what_was_made_without_an_answer_is_deleted(tmp_path: Path, path: str) -> None:
+    gateway = Unheard(lost=path)
+    with pytest.raises(InvalidRunError, match="ReadTimeout"):
+        await run(tmp_path, gateway, "team-block", "user-delete")
+    assert [gateway.keys, gateway.teams, gateway.users] == [{}, {}, set()]
+
+
+@dataclass
+class Slow(Gateway):
+    """Carries out a call when it may, even if the caller is gone by then, as servers do."""
+
+    slow: str = ""
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != self.slow:
+            return await super().handle_async_request(request)
+        return await asyncio.shield(asyncio.ensure_future(self.carry_out(request)))
+
+    async def carry_out(self, request: httpx.Request) -> httpx.Response:
+        self.begun.set()
+        await self.may.wait()
+        reply = await super().handle_async_request(request)
+        self.done.set()
+        return reply
+
+
+@MAKING
+async def test_what_is_being_made_when_it_is_stopped_is_deleted(tmp_path: Path, path: str) -> None:
+    gateway = Slow(slow=path)
+    work = asyncio.create_task(run(tmp_path, gateway, "team-block", "user-delete"))
+    await gateway.begun.wait()
+    work.cancel()
+    for _ in range(100):
+        # Time to delete too early.
+        await asyncio.sleep(0)
+    gateway.may.set()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    await gateway.done.wait()
+    assert [gateway.keys, gateway.teams, gateway.users] == [{}, {}, set()]
+
+
+async def test_what_the_fleet_refused_to_make_is_not_named_as_left(tmp_path: Path) -> None:
+    said: list[str] = []
+    fleet = Attached(URLS, "sk-of-another-fleet", "a-model")
+    result, _ = await attach(fleet, timed("team-block"), tmp_path, said.append, transport=Gateway())
+    (found,) = result.freshness[NAME]["team-block"].values()
+    assert "answered 401" in found.detail
+    assert not [line for line in said if "not deleted" in line]
 
 
 class Watched(Gateway):

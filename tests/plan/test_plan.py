@@ -14,9 +14,11 @@ from harness.archive.manifest import manifest
 from harness.authcache.variants import load_variants
 from harness.plan.arms import reference_arm
 from harness.plan.plan import Arm, RunPlan, facts, make_plan, order
+from harness.report.html import report_html
 from harness.scenario.loader import Changes, load_scenario
 from harness.scenario.schema import Scenario
 from tests.plan.build import DescribedTarget
+from tests.report.sample import issue_27874
 
 
 def test_rounds_turn_round() -> None:
@@ -83,6 +85,12 @@ def test_a_manifest_names_no_host_and_no_folder() -> None:
         ("/home/user/my.toml", "my.toml"),
         ("scenarios/my.toml", "scenarios/my.toml"),
         ("--rounds", "--rounds"),
+        ("--runs-dir=/home/user/runs", "--runs-dir=runs"),
+        ("head=litellm@/home/user/litellm", "head=litellm@litellm"),
+        ("litellm@ /home/user/litellm#fix/codec", "litellm@ litellm#fix/codec"),
+        ("a=litellm@/home/user/one,b=litellm@/srv/two", "a=litellm@one,b=litellm@two"),
+        (r"--variants=litellm@/home/a\,b/one,recommended", "--variants=litellm@one,recommended"),
+        ("recommended:codec=keep_none", "recommended:codec=keep_none"),
     ],
 )
 def test_a_manifest_keeps_the_command_without_absolute_paths(
@@ -90,6 +98,29 @@ def test_a_manifest_keeps_the_command_without_absolute_paths(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/harness", "loadtest", word])
     assert manifest({}, 42)["command"] == ["harness", "loadtest", kept]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--postgres-dsn", "postgresql://admin:S3CRET@db.corp/postgres"),
+        ("--postgres-dsn=postgresql://admin:S3CRET@db.corp/postgres",),
+        ("--redis-url", "rediss://:S3CRET@cache.corp:6380/0"),
+        ("--redis-url=rediss://:S3CRET@cache.corp:6380/0",),
+        # No address, so the run will be refused; but what stands there may be a password.
+        ("--postgres-dsn", "host=db.corp password=S3CRET"),
+    ],
+)
+def test_neither_manifest_nor_report_names_a_server_or_its_password(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    folder = "--runs-dir=/home/user/runs"
+    monkeypatch.setattr("sys.argv", ["harness", "loadtest", *words, folder, "--seed", "7"])
+    made = manifest({}, 7)
+    assert made["command"] == ["harness", "loadtest", "--runs-dir=runs", "--seed", "7"]
+    for text in (json.dumps(made), report_html(issue_27874(), manifest=made)):
+        assert "--runs-dir=runs --seed 7" in text.replace('", "', " ")
+        assert not [part for part in ("S3CRET", ".corp", "/home/") if part in text]
 
 
 def _changing(*changes: dict[str, Any], **window: Any) -> RunPlan:

@@ -120,6 +120,20 @@ async def test_end_of_file_without_done_ends_what_exists(
         assert "Ended [1] processes" in log.read_text()
 
 
+def test_the_log_of_a_relative_path_is_where_the_harness_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    logs = Path("runs", "run", "logs")
+    logs.mkdir(parents=True)
+    link = GuardLink("token", logs / "guard.log")
+
+    link._pipe.close()
+
+    assert link._process.wait() == 0
+    assert "ended without closing" in (tmp_path / logs / "guard.log").read_text()
+
+
 def test_the_inventory_ends_everything(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     folder = tmp_path / "authcache-z"
     folder.mkdir()

@@ -22,6 +22,7 @@ from harness.analysis.questions import parse_question
 from harness.analysis.referee import Ruling, settled
 from harness.analysis.referee import referee as ruling_of
 from harness.archive.directory import write_verdict
+from harness.archive.manifest import command_line
 from harness.cli.commands.options import OwnSettings, chosen_variants, console_for
 from harness.cli.commands.running import FinishedRun, run_to_end
 from harness.cli.referee import BAD_QUESTION
@@ -105,7 +106,7 @@ def referee(
         newer,
         _with_changes(sides.base_label, variants.get(older)),
         _with_changes(sides.head_label, variants.get(newer)),
-        _command(),
+        shlex.join(command_line()),
     )
     print_ruling(ruling, done.result, match, console)
     files = referee_files(ruling, done.result, match)
@@ -448,11 +449,3 @@ def _git(repo: Path, *words: str) -> str | None:
     """What git prints, without the end of the line; None where it fails."""
     said = asyncio.run(git(repo, *words))
     return None if said is None else said.strip()
-
-
-def _command() -> str:
-    """The command line of this run, without what names its servers."""
-    words = [word for word in sys.argv[1:] if "://" not in word]
-    return shlex.join(
-        ["harness", *(w for w in words if w not in {"--postgres-dsn", "--redis-url"})]
-    )
