@@ -68,6 +68,9 @@ _RANKS = ("healthy", "wasteful", "stale", "broken", "hidden")
 """Cells, the best first."""
 _ALIKE = 0.01
 """Sides admit alike where the shares of 2xx replies differ by up to this much in every scope."""
+TIMES_SLOWER = 2.0
+"""A side that is too slow to be measured is worse than one that sustains so many times as much.
+Either rate is of one closed loop of a few seconds, some twenty replies at the least rate."""
 
 Word = Literal["better", "same", "worse", "mixed", "undecided", "invalid", "interrupted"]
 
@@ -268,15 +271,23 @@ def settled(
 
 
 def _too_slow(result: Result, base: str, head: str) -> Ruling:
-    """A side that bears less than any run needs is worse than one that bears it."""
-    per_s = ", ".join(f"{name} {n:.1f}" for name, n in result.sustained_per_s.items())
+    """A side that bears less than any run needs is worse than one that bears far more."""
+    rates = result.sustained_per_s
+    per_s = ", ".join(f"{name} {n:.1f}" for name, n in rates.items())
     reason = f"Too slow to be measured: {', '.join(result.too_slow)} (requests/s: {per_s})."
     slow = (base in result.too_slow, head in result.too_slow)
-    if slow == (False, True):
+    if all(slow) or not any(slow):
+        return Ruling("invalid", EXIT_INVALID, (reason, *result.reasons))
+    slower, faster = (head, base) if slow[1] else (base, head)
+    if rates.get(faster, 0.0) < TIMES_SLOWER * rates.get(slower, math.inf):
+        near = (
+            f"The other side does not sustain {TIMES_SLOWER:g} times as much: other load on the "
+            "machine may be the difference. Stop other programs that use the CPUs; then run again."
+        )
+        return Ruling("invalid", EXIT_INVALID, (reason, near, *result.reasons))
+    if slower == head:
         return Ruling("worse", EXIT_REGRESSION, (reason,))
-    if slow == (True, False):
-        return Ruling("better", EXIT_PASS, (reason,))
-    return Ruling("invalid", EXIT_INVALID, (reason, *result.reasons))
+    return Ruling("better", EXIT_PASS, (reason,))
 
 
 def _ruled(lines: tuple[Line, ...], measured_rounds: int) -> Ruling:

@@ -414,19 +414,36 @@ def test_what_one_side_cannot_see_is_undecided_unless_another_figure_is_worse() 
     assert ruled(result).word == "worse"
 
 
-def test_a_side_that_is_too_slow_is_worse_if_the_other_is_not() -> None:
-    result = pair().model_copy(
+def too_slow(base: float, head: float, *slow: str) -> Result:
+    return pair().model_copy(
         update={
             "variants": {},
             "verdict": "invalid",
-            "too_slow": [HEAD],
-            "sustained_per_s": {BASE: 33.0, HEAD: 2.0},
+            "too_slow": slow or [HEAD],
+            "sustained_per_s": {BASE: base, HEAD: head},
+            "reasons": ["The release sustains too little."],
         }
     )
+
+
+def test_a_side_that_is_too_slow_is_worse_if_the_other_is_not() -> None:
+    result = too_slow(20.0, 2.0)
     assert (ruled(result).word, ruled(result).exit_code) == ("worse", 1)
     assert referee(result, HEAD, BASE).word == "better"
-    both = result.model_copy(update={"too_slow": [BASE, HEAD]})
+    both = too_slow(4.0, 1.0, BASE, HEAD)
     assert (ruled(both).word, ruled(both).exit_code) == ("invalid", 4)
+
+
+def test_two_sides_near_the_least_rate_are_invalid_and_the_advice_is_given() -> None:
+    result = too_slow(5.02, 4.98)
+    for ruling in (ruled(result), referee(result, HEAD, BASE)):
+        assert (ruling.word, ruling.exit_code) == ("invalid", 4)
+        assert "Too slow to be measured: head" in ruling.reasons[0]
+        assert "does not sustain 2 times as much" in ruling.reasons[1]
+        assert "run again" in ruling.reasons[1]
+    assert ruled(too_slow(9.9, 4.95)).word == "worse"
+    alone = result.model_copy(update={"sustained_per_s": {HEAD: 2.0}})
+    assert ruled(alone).word == "invalid"
 
 
 def test_an_invalid_run_proves_nothing() -> None:
