@@ -555,21 +555,32 @@ def _wrong_data(side: Side, _: Side) -> Places:
 
 def _wrong_statuses(side: Side, _: Side) -> Places:
     refused, let = side.variant.unexpected_statuses, side.variant.let_through or {}
-    sums = {
-        scope: {"refused": total_in(refused, scope), "let through": total_in(let, scope)}
-        for scope in {*refused, *let}
-    }
+    # A reply has one status: refused and let through are of one kind.
+    sums = {s: {"status": total_in(refused, s) + total_in(let, s)} for s in {*refused, *let}}
     return _by_scope(side, sums)
 
 
 def _by_scope(side: Side, counts: Mapping[str, Mapping[str, int]]) -> Places:
-    """Events that must never happen: that of a share of requests is their variance."""
+    """Events that must never happen, of each kind at most one in a request.
+
+    Kinds may be wrong in the same requests or in others: their standard deviations add up.
+    """
     found: dict[str, Reading] = {}
     for scope in side.variant.requests:
-        events, requests = total_in(counts, scope), answered(side.variant.requests, scope)
+        by_kind, requests = counts.get(scope, {}), answered(side.variant.requests, scope)
         if requests:
-            found[scope] = Count(events, requests, max(events - events**2 / requests, 0.0))
+            deviation = sum(math.sqrt(_of_share(n, requests)) for n in by_kind.values())
+            found[scope] = Count(sum(by_kind.values()), requests, deviation**2)
     return found
+
+
+def _of_share(events: int, requests: int) -> float:
+    """Variance of the events of a share of requests.
+
+    Beyond one a request, since windows of refusals and of changes have more, that of a Poisson
+    distribution.
+    """
+    return events if events > requests else events - events**2 / requests
 
 
 def _spend_lost(side: Side, _: Side) -> Places:

@@ -287,6 +287,41 @@ def test_one_time_out_is_no_behaviour() -> None:
     assert ruled(result).word == "same"
 
 
+def test_two_sides_with_more_than_one_wrong_object_a_request_are_the_same() -> None:
+    """A wrong user in every request, and a wrong membership in half of them, by chance."""
+    rng, outcomes = random.Random(3), []
+    result, requests = pair(), 4 * REQUESTS
+    for _ in range(200):
+        for name in (BASE, HEAD):
+            half = rng.getrandbits(requests).bit_count()
+            change(result, name, wrong_values={"team": {"user": requests, "membership": half}})
+        outcomes.append(outcome(ruled(result), "wrong data", "team"))
+    assert outcomes.count(RefereeOutcome.SAME) >= 196
+    more = requests * 6 // 10
+    change(result, HEAD, wrong_values={"team": {"user": requests, "membership": more}})
+    assert outcome(ruled(result), "wrong data", "team") is RefereeOutcome.WORSE
+
+
+def test_wrong_objects_beyond_one_a_request_have_a_variance() -> None:
+    """Windows of refusals and of changes have some, too, and their requests are not counted."""
+    result, requests = pair(), 4 * REQUESTS
+    for name, more in ((BASE, 100), (HEAD, 140)):
+        change(result, name, wrong_values={"team": {"user": requests + more}})
+    assert outcome(ruled(result), "wrong data", "team") is RefereeOutcome.SAME
+
+
+def test_a_reply_has_one_status_refused_or_let_through() -> None:
+    result = pair()
+    for name, let in ((BASE, 120), (HEAD, 40)):
+        change(
+            result,
+            name,
+            unexpected_statuses={"team": {"401": 3_800}},
+            let_through={"team": {"blocked": let}},
+        )
+    assert outcome(ruled(result), "wrong statuses", "team") is RefereeOutcome.BETTER
+
+
 def test_lost_spend_is_worse() -> None:
     result = pair()
     spend = [
