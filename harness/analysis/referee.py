@@ -139,6 +139,10 @@ class Side:
         return rounds.measured(self.variant)
 
 
+def _may_be_absent(_: Side, __: Side) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class RefereeRule:
     """One measure. Less is better in all that are judged; of cells, the better one."""
@@ -153,6 +157,8 @@ class RefereeRule:
     judged: bool = True
     seen_as: str = ""
     """Its name in `harness.analysis.points`; empty if it depends on no point of a release."""
+    lacking: Callable[[Side, Side], str] = _may_be_absent
+    """Why it is not seen where neither side has any figure; empty where it may be absent."""
 
     @property
     def name(self) -> str:
@@ -388,13 +394,14 @@ def _lines(rule: RefereeRule, base: Side, head: Side) -> Iterable[Line]:
         for point in missing(side.variant, rule.seen_as)
     ]
     ours, theirs = rule.read(base, head), rule.read(head, base)
-    places = list(dict.fromkeys((*ours, *theirs))) or ([ALL] if blind else [])
-    for place in places:
+    places = list(dict.fromkeys((*ours, *theirs)))
+    lacking = because(tuple(dict.fromkeys(blind))) if blind else rule.lacking(base, head)
+    for place in places or ([ALL] if lacking else []):
         here, there = ours.get(place), theirs.get(place)
         if not rule.judged:
             yield Line(rule, place, here, there, RefereeOutcome.SHOWN)
         elif blind or here is None or there is None:
-            reason = because(tuple(dict.fromkeys(blind))) if blind else "only one side has it"
+            reason = lacking if blind or not places else "only one side has it"
             yield Line(rule, place, here, there, RefereeOutcome.UNSEEN, reason=reason)
         else:
             least = judged_from(rule, here, there)
@@ -456,6 +463,10 @@ def _cells(side: Side, _: Side) -> Places:
     return {scope: Cells(tuple(cells)) for scope, cells in side.variant.cells.items() if cells}
 
 
+def _no_cells(_: Side, __: Side) -> str:
+    return "neither side has any"
+
+
 def _source_reads(side: Side, _: Side) -> Places:
     found: dict[str, Reading] = {}
     for scope in (*side.variant.requests, ALL):
@@ -492,6 +503,10 @@ def _reading(side: Side, _: Side) -> Places:
     return {ALL: _count(parts, _read_variance(side, ALL, sum(n for n, _ in parts)) + timers)}
 
 
+def _no_statements(_: Side, __: Side) -> str:
+    return "Postgres did not count them, as without pg_stat_statements"
+
+
 def _writing(side: Side, other: Side) -> Places:
     """Writes, transactions and the rest; nothing where the sides admit other requests.
 
@@ -507,12 +522,17 @@ def _writing(side: Side, other: Side) -> Places:
     return {ALL: _count(parts, variance)}
 
 
+def _no_writes(base: Side, head: Side) -> str:
+    """Where the sides admit other requests, writes are left out on purpose."""
+    return _no_statements(base, head) if _admit_alike(base.variant, head.variant) else ""
+
+
 def _statements_of(side: Side, wanted: Callable[[str], bool]) -> list[tuple[int, int]]:
     """Statements and answered requests of each window in which they were counted."""
     return [
         (sum(n for text, n in window.statements.items() if wanted(text)), requests)
         for window in side.windows
-        if window.statements and (requests := answered(window.requests))
+        if window.statements is not None and (requests := answered(window.requests))
     ]
 
 
@@ -625,6 +645,17 @@ def _freshness(side: Side, _: Side) -> Places:
     return found
 
 
+def _no_clocks(base: Side, head: Side) -> str:
+    """Where something was changed; idle objects have no clocks."""
+    changed = any(
+        one.outcome in ("done", "committed") and one.idle is None
+        for side in (base, head)
+        for by_scope in side.result.freshness.get(side.name, {}).values()
+        for one in by_scope.values()
+    )
+    return "objects were changed, and neither side has a clock" if changed else ""
+
+
 def _payload(side: Side, _: Side) -> Places:
     return dict(side.variant.payload_bytes)
 
@@ -652,7 +683,7 @@ _LEAST_ONE_SIDED = 5
 """Where so many events are to be expected, there are none in 0.7 % of cases."""
 
 RULES = (
-    RefereeRule("cell", "", _cells, seen_as="cells"),
+    RefereeRule("cell", "", _cells, seen_as="cells", lacking=_no_cells),
     RefereeRule(
         _READS,
         _PER_REQUESTS,
@@ -661,8 +692,22 @@ RULES = (
         least_events=LEAST_EVENTS,
         seen_as="source_reads_by_scope",
     ),
-    RefereeRule(_STATEMENTS, _PER_REQUESTS, _reading, least=5, least_events=LEAST_EVENTS),
-    RefereeRule("other statements", _PER_REQUESTS, _writing, least=5, least_events=LEAST_EVENTS),
+    RefereeRule(
+        _STATEMENTS,
+        _PER_REQUESTS,
+        _reading,
+        least=5,
+        least_events=LEAST_EVENTS,
+        lacking=_no_statements,
+    ),
+    RefereeRule(
+        "other statements",
+        _PER_REQUESTS,
+        _writing,
+        least=5,
+        least_events=LEAST_EVENTS,
+        lacking=_no_writes,
+    ),
     RefereeRule(
         "log pairs",
         _PER_REQUESTS,
@@ -680,7 +725,7 @@ RULES = (
     ),
     RefereeRule("wrong statuses", _PER_REQUESTS, _wrong_statuses, least_events=_LEAST_OF_NEVER),
     RefereeRule("spend lost", "% of the cost", _spend_lost, least=1, seen_as="spend_drift"),
-    RefereeRule("freshness", "s", _freshness, seen_as="clocks"),
+    RefereeRule("freshness", "s", _freshness, seen_as="clocks", lacking=_no_clocks),
     RefereeRule("payload", "bytes", _payload, judged=False),
     RefereeRule("service time, median", "ms", _latency, judged=False),
     RefereeRule("sustained in a closed loop", "requests/s", _sustained, judged=False),

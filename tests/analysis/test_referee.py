@@ -21,7 +21,7 @@ from harness.analysis.referee import (
     referee,
     settled,
 )
-from harness.domain.result import Clock, Freshness, Result, Window
+from harness.domain.result import Clock, Freshness, Idle, Result, Window
 from harness.errors import UsageError
 from tests.analysis.simulated import Asked, poisson, read_late, regular
 from tests.report.sample import issue_27874
@@ -344,24 +344,26 @@ def test_lost_spend_is_worse() -> None:
     assert outcome(ruling, "spend lost", "key") is RefereeOutcome.WORSE
 
 
+def freshness(clock: Clock | None) -> Freshness:
+    return Freshness(
+        outcome="done",
+        changes=3,
+        handler_s=clock,
+        others_s=None,
+        promise_s=4.1,
+        ended_by="expiry",
+        workers=[],
+        old_replies=1,
+        old_cost_micro=1,
+        resurrected=0,
+        stale_replies=0,
+        judged_replies=10,
+    )
+
+
 def test_a_clock_is_worse_where_the_intervals_do_not_meet() -> None:
     def fresh(low: float, high: float) -> dict[str, Any]:
-        clock = Clock(low=low, high=high, pairs=3)
-        one = Freshness(
-            outcome="done",
-            changes=3,
-            handler_s=clock,
-            others_s=None,
-            promise_s=4.1,
-            ended_by="expiry",
-            workers=[],
-            old_replies=1,
-            old_cost_micro=1,
-            resurrected=0,
-            stale_replies=0,
-            judged_replies=10,
-        )
-        return {"key-block": {"team": one}}
+        return {"key-block": {"team": freshness(Clock(low=low, high=high, pairs=3))}}
 
     result = pair().model_copy(update={"freshness": {BASE: fresh(1, 1.5), HEAD: fresh(2, 2.4)}})
     assert outcome(ruled(result), "freshness", "key-block, team, handler") is RefereeOutcome.WORSE
@@ -447,6 +449,44 @@ def test_what_one_side_cannot_see_is_undecided_unless_another_figure_is_worse() 
     assert outcome(ruling, "log pairs", "team") is RefereeOutcome.UNSEEN
     head_windows(result, source_reads={scope: {"key": 900} for scope in SCOPES})
     assert ruled(result).word == "worse"
+
+
+@pytest.mark.parametrize(
+    ("label", "place"),
+    [("statements that read", "all"), ("other statements", "all"), ("cell", "all")],
+)
+def test_what_neither_side_can_see_is_undecided(label: str, place: str) -> None:
+    result = pair()
+    for name in (BASE, HEAD):
+        if label == "cell":
+            change(result, name, cells={})
+        else:
+            change_windows(result, name, statements=None)
+    ruling = ruled(result)
+    assert (ruling.word, ruling.exit_code, ruling.short_of_power) == ("undecided", 3, False)
+    assert outcome(ruling, label, place) is RefereeOutcome.UNSEEN
+    assert any(reason.startswith(label) for reason in ruling.reasons)
+
+
+def test_changes_without_a_clock_on_either_side_are_undecided() -> None:
+    def ruling(one: Freshness) -> Ruling:
+        fresh = {name: {"key-block": {"team": one}} for name in (BASE, HEAD)}
+        return ruled(pair().model_copy(update={"freshness": fresh}))
+
+    unseen = ruling(freshness(None))
+    assert (unseen.word, unseen.exit_code) == ("undecided", 3)
+    assert outcome(unseen, "freshness", "all") is RefereeOutcome.UNSEEN
+    idle = Idle(handler_s=None, others_s=None, answers=[])
+    # A release without the action was not changed, and idle objects have no clocks.
+    for fields in ({"outcome": "not_there"}, {"idle": idle}):
+        assert ruling(freshness(None).model_copy(update=fields)).word == "same"
+
+
+def test_a_window_without_a_statement_was_seen() -> None:
+    result = pair()
+    for name in (BASE, HEAD):
+        change_windows(result, name, statements={})
+    assert outcome(ruled(result), "statements that read", "all") is RefereeOutcome.SAME
 
 
 def too_slow(base: float, head: float, *slow: str) -> Result:
