@@ -26,9 +26,11 @@ from typing import Literal
 
 from harness.analysis import rounds
 from harness.analysis.analyse import analyse
+from harness.analysis.clock import late
 from harness.analysis.difference import LEAST_EVENTS
-from harness.analysis.expectations import total_in
+from harness.analysis.expectations import BAD, total_in
 from harness.analysis.points import because, missing
+from harness.analysis.reads import grows
 from harness.domain.rates import PER, answered, per_answered
 from harness.domain.result import Clock, Result, VariantResult, Window
 from harness.domain.series import ALL
@@ -108,6 +110,8 @@ class Cells:
     """The cells of a scope, the worst first."""
 
     names: tuple[str, ...]
+    suspect: tuple[str, ...] = ()
+    """Cells that so few replies speak for that they are left out of ``names``."""
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -379,7 +383,8 @@ def reading_text(reading: Reading | None) -> str:
     if reading is None:
         return "not seen"
     if isinstance(reading, Cells):
-        return ", ".join(reading.names)
+        suspect = f" (suspect: {', '.join(reading.suspect)})" if reading.suspect else ""
+        return ", ".join(reading.names) + suspect
     if isinstance(reading, Clock):
         return f"{reading.low:.2f} s" if reading.high is not None else f"over {reading.low:.2f} s"
     value = reading.value if isinstance(reading, Count) else reading
@@ -459,8 +464,37 @@ def _variance(base: Count, head: Count, *, by_model: bool) -> float:
     return max(model, (_MODEL_ROUNDS * model + free * by_round) / (_MODEL_ROUNDS + free))
 
 
-def _cells(side: Side, _: Side) -> Places:
-    return {scope: Cells(tuple(cells)) for scope, cells in side.variant.cells.items() if cells}
+def _cells(side: Side, other: Side) -> Places:
+    return {
+        scope: _cells_of(scope, side, other) for scope, cells in side.variant.cells.items() if cells
+    }
+
+
+def _cells_of(scope: str, side: Side, other: Side) -> Cells:
+    """Without the cells that come of what may be a time-out or two."""
+    cells = side.variant.cells[scope]
+    suspect = tuple(cell for cell in cells if _is_suspect(cell, scope, side, other))
+    names = [cell for cell in cells if cell not in suspect]
+    # Reads that grow make a cell only where nothing is broken.
+    slopes = side.variant.elasticity.get(scope, {}).values()
+    if "broken" in suspect and any(map(grows, slopes)):
+        names.append("wasteful")
+    return Cells(tuple(names) or ("healthy",), suspect)
+
+
+def _is_suspect(cell: str, scope: str, side: Side, other: Side) -> bool:
+    """Whether replies alone speak for a cell, and on both sides fewer than `_LEAST_OF_NEVER`."""
+    counts = BAD.get(cell, ())
+    ours, theirs = (
+        sum(total_in(part(one.variant), scope) for part in counts) for one in (side, other)
+    )
+    # Without any, it is of something else: what requests keep alive, or failures without a number.
+    if not 0 < ours < _LEAST_OF_NEVER or theirs >= _LEAST_OF_NEVER:
+        return False
+    old = side.variant.kept_alive.get(scope) or late(
+        side.result.freshness.get(side.name, {}), scope
+    )
+    return cell != "stale" or not old
 
 
 def _no_cells(_: Side, __: Side) -> str:
@@ -678,7 +712,7 @@ def _count(parts: Sequence[tuple[float, float]], variance: float, per: float = P
 _READS, _STATEMENTS = "source reads", "statements that read"
 _PER_REQUESTS = "per 1,000 requests"
 _LEAST_OF_NEVER = 3
-"""Of events that must never happen: what comes once or twice may be a time-out (record 24)."""
+"""Of events that must never happen, for a cell too: what comes once or twice may be a time-out."""
 _LEAST_ONE_SIDED = 5
 """Where so many events are to be expected, there are none in 0.7 % of cases."""
 

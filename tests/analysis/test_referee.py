@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.analysis import referee as module
+from harness.analysis.cells import judge
 from harness.analysis.referee import (
     RULES,
     SEEN_PER_1000,
@@ -18,10 +19,19 @@ from harness.analysis.referee import (
     RefereeOutcome,
     Ruling,
     judged_from,
+    reading_text,
     referee,
     settled,
 )
-from harness.domain.result import Clock, Freshness, Idle, Result, Window
+from harness.domain.result import (
+    Clock,
+    Estimate,
+    Freshness,
+    Idle,
+    KeptAlive,
+    Result,
+    Window,
+)
 from harness.errors import UsageError
 from tests.analysis.simulated import Asked, poisson, read_late, regular
 from tests.report.sample import issue_27874
@@ -281,10 +291,85 @@ def test_what_must_never_happen_is_worse_where_it_does(fields: dict[str, Any]) -
     assert ruled(result).word == "worse"
 
 
-def test_one_time_out_is_no_behaviour() -> None:
+CLEAN: dict[str, Any] = {
+    "requests": 4 * REQUESTS,
+    "failures": {},
+    "unexpected": {},
+    "wrong": {},
+    "let_through": {},
+    "stale": {},
+    "reads_per_1000": 30.0,
+    "reference_per_1000": 30.0,
+    "elasticity": {},
+}
+FIELDS = {
+    "failures": "deserialize_failures",
+    "unexpected": "unexpected_statuses",
+    "wrong": "wrong_values",
+    "let_through": "let_through",
+    "stale": "stale",
+    "elasticity": "elasticity",
+    "kept_alive": "kept_alive",
+}
+
+
+def seen(result: Result, name: str, **found: Any) -> None:
+    """Counts of the scope ``team`` with the cells that they make, as a run has both."""
+    cells = result.variants[name].cells | {"team": judge(**CLEAN | found).cells}
+    fields = {FIELDS[key]: {"team": counts} for key, counts in found.items() if key in FIELDS}
+    change(result, name, cells=cells, **fields)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"unexpected": {"503": 1}},
+        {"failures": {"user": 1}, "unexpected": {"503": 1}},
+        {"wrong": {"user": 1}, "let_through": {"blocked": 1}},
+        {"stale": {"user": 2}},
+        {"unexpected": {"503": 1}, "stale": {"user": 1}},
+    ],
+)
+def test_one_time_out_is_no_behaviour(found: dict[str, Any]) -> None:
     result = pair()
-    change(result, HEAD, unexpected_statuses={"team": {"500": 1}})
-    assert ruled(result).word == "same"
+    seen(result, HEAD, **found)
+    assert result.variants[HEAD].cells["team"] != ["healthy"]
+    assert (ruled(result).word, ruled(result).exit_code) == ("same", 0)
+    assert referee(result, HEAD, BASE).word == "same"
+    (line,) = [x for x in ruled(result).lines if (x.rule.label, x.place) == ("cell", "team")]
+    assert reading_text(line.head) == (
+        f"healthy (suspect: {', '.join(result.variants[HEAD].cells['team'])})"
+    )
+
+
+def test_a_cell_needs_three_replies_of_one_side_and_then_holds_for_the_other_too() -> None:
+    result = pair()
+    seen(result, HEAD, unexpected={"503": 3})
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.WORSE
+    seen(result, BASE, unexpected={"503": 1})
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.SAME
+
+
+def test_a_time_out_does_not_hide_reads_that_grow() -> None:
+    result = pair()
+    grown = {"user": Estimate(value=1, low=0.9, high=None, n=100)}
+    seen(result, BASE, elasticity=grown)
+    seen(result, HEAD, elasticity=grown, unexpected={"503": 1})
+    assert result.variants[BASE].cells["team"] == ["wasteful"]
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.SAME
+    assert referee(result, HEAD, BASE).word == "same"
+
+
+def test_a_stale_cell_of_a_clock_or_of_what_is_kept_alive_needs_no_reply() -> None:
+    result = pair()
+    alive = {"user": KeptAlive(rarely_read=1, objects=1)}
+    seen(result, HEAD, stale={"user": 1}, kept_alive=alive)
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.WORSE
+    again = pair()
+    seen(again, HEAD, stale={"user": 1})
+    back = freshness(None).model_copy(update={"resurrected": 1})
+    again = again.model_copy(update={"freshness": {HEAD: {"key-block": {"team": back}}}})
+    assert outcome(ruled(again), "cell", "team") is RefereeOutcome.WORSE
 
 
 def test_two_sides_with_more_than_one_wrong_object_a_request_are_the_same() -> None:
