@@ -26,9 +26,11 @@ from typing import Literal
 
 from harness.analysis import rounds
 from harness.analysis.analyse import analyse
+from harness.analysis.clock import late
 from harness.analysis.difference import LEAST_EVENTS
-from harness.analysis.expectations import total_in
+from harness.analysis.expectations import BAD, total_in
 from harness.analysis.points import because, missing
+from harness.analysis.reads import grows
 from harness.domain.rates import PER, answered, per_answered
 from harness.domain.result import Clock, Result, VariantResult, Window
 from harness.domain.series import ALL
@@ -68,6 +70,9 @@ _RANKS = ("healthy", "wasteful", "stale", "broken", "hidden")
 """Cells, the best first."""
 _ALIKE = 0.01
 """Sides admit alike where the shares of 2xx replies differ by up to this much in every scope."""
+TIMES_SLOWER = 2.0
+"""A side that is too slow to be measured is worse than one that sustains so many times as much.
+Either rate is of one closed loop of a few seconds, some twenty replies at the least rate."""
 
 Word = Literal["better", "same", "worse", "mixed", "undecided", "invalid", "interrupted"]
 
@@ -105,6 +110,8 @@ class Cells:
     """The cells of a scope, the worst first."""
 
     names: tuple[str, ...]
+    suspect: tuple[str, ...] = ()
+    """Cells that so few replies speak for that they are left out of ``names``."""
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -136,6 +143,10 @@ class Side:
         return rounds.measured(self.variant)
 
 
+def _may_be_absent(_: Side, __: Side) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class RefereeRule:
     """One measure. Less is better in all that are judged; of cells, the better one."""
@@ -150,6 +161,8 @@ class RefereeRule:
     judged: bool = True
     seen_as: str = ""
     """Its name in `harness.analysis.points`; empty if it depends on no point of a release."""
+    lacking: Callable[[Side, Side], str] = _may_be_absent
+    """Why it is not seen where neither side has any figure; empty where it may be absent."""
 
     @property
     def name(self) -> str:
@@ -268,15 +281,23 @@ def settled(
 
 
 def _too_slow(result: Result, base: str, head: str) -> Ruling:
-    """A side that bears less than any run needs is worse than one that bears it."""
-    per_s = ", ".join(f"{name} {n:.1f}" for name, n in result.sustained_per_s.items())
+    """A side that bears less than any run needs is worse than one that bears far more."""
+    rates = result.sustained_per_s
+    per_s = ", ".join(f"{name} {n:.1f}" for name, n in rates.items())
     reason = f"Too slow to be measured: {', '.join(result.too_slow)} (requests/s: {per_s})."
     slow = (base in result.too_slow, head in result.too_slow)
-    if slow == (False, True):
+    if all(slow) or not any(slow):
+        return Ruling("invalid", EXIT_INVALID, (reason, *result.reasons))
+    slower, faster = (head, base) if slow[1] else (base, head)
+    if rates.get(faster, 0.0) < TIMES_SLOWER * rates.get(slower, math.inf):
+        near = (
+            f"The other side does not sustain {TIMES_SLOWER:g} times as much: other load on the "
+            "machine may be the difference. Stop other programs that use the CPUs; then run again."
+        )
+        return Ruling("invalid", EXIT_INVALID, (reason, near, *result.reasons))
+    if slower == head:
         return Ruling("worse", EXIT_REGRESSION, (reason,))
-    if slow == (True, False):
-        return Ruling("better", EXIT_PASS, (reason,))
-    return Ruling("invalid", EXIT_INVALID, (reason, *result.reasons))
+    return Ruling("better", EXIT_PASS, (reason,))
 
 
 def _ruled(lines: tuple[Line, ...], measured_rounds: int) -> Ruling:
@@ -362,7 +383,8 @@ def reading_text(reading: Reading | None) -> str:
     if reading is None:
         return "not seen"
     if isinstance(reading, Cells):
-        return ", ".join(reading.names)
+        suspect = f" (suspect: {', '.join(reading.suspect)})" if reading.suspect else ""
+        return ", ".join(reading.names) + suspect
     if isinstance(reading, Clock):
         return f"{reading.low:.2f} s" if reading.high is not None else f"over {reading.low:.2f} s"
     value = reading.value if isinstance(reading, Count) else reading
@@ -377,13 +399,14 @@ def _lines(rule: RefereeRule, base: Side, head: Side) -> Iterable[Line]:
         for point in missing(side.variant, rule.seen_as)
     ]
     ours, theirs = rule.read(base, head), rule.read(head, base)
-    places = list(dict.fromkeys((*ours, *theirs))) or ([ALL] if blind else [])
-    for place in places:
+    places = list(dict.fromkeys((*ours, *theirs)))
+    lacking = because(tuple(dict.fromkeys(blind))) if blind else rule.lacking(base, head)
+    for place in places or ([ALL] if lacking else []):
         here, there = ours.get(place), theirs.get(place)
         if not rule.judged:
             yield Line(rule, place, here, there, RefereeOutcome.SHOWN)
         elif blind or here is None or there is None:
-            reason = because(tuple(dict.fromkeys(blind))) if blind else "only one side has it"
+            reason = lacking if blind or not places else "only one side has it"
             yield Line(rule, place, here, there, RefereeOutcome.UNSEEN, reason=reason)
         else:
             least = judged_from(rule, here, there)
@@ -441,8 +464,41 @@ def _variance(base: Count, head: Count, *, by_model: bool) -> float:
     return max(model, (_MODEL_ROUNDS * model + free * by_round) / (_MODEL_ROUNDS + free))
 
 
-def _cells(side: Side, _: Side) -> Places:
-    return {scope: Cells(tuple(cells)) for scope, cells in side.variant.cells.items() if cells}
+def _cells(side: Side, other: Side) -> Places:
+    return {
+        scope: _cells_of(scope, side, other) for scope, cells in side.variant.cells.items() if cells
+    }
+
+
+def _cells_of(scope: str, side: Side, other: Side) -> Cells:
+    """Without the cells that come of what may be a time-out or two."""
+    cells = side.variant.cells[scope]
+    suspect = tuple(cell for cell in cells if _is_suspect(cell, scope, side, other))
+    names = [cell for cell in cells if cell not in suspect]
+    # Reads that grow make a cell only where nothing is broken.
+    slopes = side.variant.elasticity.get(scope, {}).values()
+    if "broken" in suspect and any(map(grows, slopes)):
+        names.append("wasteful")
+    return Cells(tuple(names) or ("healthy",), suspect)
+
+
+def _is_suspect(cell: str, scope: str, side: Side, other: Side) -> bool:
+    """Whether replies alone speak for a cell, and on both sides fewer than `_LEAST_OF_NEVER`."""
+    counts = BAD.get(cell, ())
+    ours, theirs = (
+        sum(total_in(part(one.variant), scope) for part in counts) for one in (side, other)
+    )
+    # Without any, it is of something else: what requests keep alive, or failures without a number.
+    if not 0 < ours < _LEAST_OF_NEVER or theirs >= _LEAST_OF_NEVER:
+        return False
+    old = side.variant.kept_alive.get(scope) or late(
+        side.result.freshness.get(side.name, {}), scope
+    )
+    return cell != "stale" or not old
+
+
+def _no_cells(_: Side, __: Side) -> str:
+    return "neither side has any"
 
 
 def _source_reads(side: Side, _: Side) -> Places:
@@ -481,6 +537,10 @@ def _reading(side: Side, _: Side) -> Places:
     return {ALL: _count(parts, _read_variance(side, ALL, sum(n for n, _ in parts)) + timers)}
 
 
+def _no_statements(_: Side, __: Side) -> str:
+    return "Postgres did not count them, as without pg_stat_statements"
+
+
 def _writing(side: Side, other: Side) -> Places:
     """Writes, transactions and the rest; nothing where the sides admit other requests.
 
@@ -496,12 +556,17 @@ def _writing(side: Side, other: Side) -> Places:
     return {ALL: _count(parts, variance)}
 
 
+def _no_writes(base: Side, head: Side) -> str:
+    """Where the sides admit other requests, writes are left out on purpose."""
+    return _no_statements(base, head) if _admit_alike(base.variant, head.variant) else ""
+
+
 def _statements_of(side: Side, wanted: Callable[[str], bool]) -> list[tuple[int, int]]:
     """Statements and answered requests of each window in which they were counted."""
     return [
         (sum(n for text, n in window.statements.items() if wanted(text)), requests)
         for window in side.windows
-        if window.statements and (requests := answered(window.requests))
+        if window.statements is not None and (requests := answered(window.requests))
     ]
 
 
@@ -544,21 +609,32 @@ def _wrong_data(side: Side, _: Side) -> Places:
 
 def _wrong_statuses(side: Side, _: Side) -> Places:
     refused, let = side.variant.unexpected_statuses, side.variant.let_through or {}
-    sums = {
-        scope: {"refused": total_in(refused, scope), "let through": total_in(let, scope)}
-        for scope in {*refused, *let}
-    }
+    # A reply has one status: refused and let through are of one kind.
+    sums = {s: {"status": total_in(refused, s) + total_in(let, s)} for s in {*refused, *let}}
     return _by_scope(side, sums)
 
 
 def _by_scope(side: Side, counts: Mapping[str, Mapping[str, int]]) -> Places:
-    """Events that must never happen: that of a share of requests is their variance."""
+    """Events that must never happen, of each kind at most one in a request.
+
+    Kinds may be wrong in the same requests or in others: their standard deviations add up.
+    """
     found: dict[str, Reading] = {}
     for scope in side.variant.requests:
-        events, requests = total_in(counts, scope), answered(side.variant.requests, scope)
+        by_kind, requests = counts.get(scope, {}), answered(side.variant.requests, scope)
         if requests:
-            found[scope] = Count(events, requests, max(events - events**2 / requests, 0.0))
+            deviation = sum(math.sqrt(_of_share(n, requests)) for n in by_kind.values())
+            found[scope] = Count(sum(by_kind.values()), requests, deviation**2)
     return found
+
+
+def _of_share(events: int, requests: int) -> float:
+    """Variance of the events of a share of requests.
+
+    Beyond one a request, since windows of refusals and of changes have more, that of a Poisson
+    distribution.
+    """
+    return events if events > requests else events - events**2 / requests
 
 
 def _spend_lost(side: Side, _: Side) -> Places:
@@ -603,6 +679,17 @@ def _freshness(side: Side, _: Side) -> Places:
     return found
 
 
+def _no_clocks(base: Side, head: Side) -> str:
+    """Where something was changed; idle objects have no clocks."""
+    changed = any(
+        one.outcome in ("done", "committed") and one.idle is None
+        for side in (base, head)
+        for by_scope in side.result.freshness.get(side.name, {}).values()
+        for one in by_scope.values()
+    )
+    return "objects were changed, and neither side has a clock" if changed else ""
+
+
 def _payload(side: Side, _: Side) -> Places:
     return dict(side.variant.payload_bytes)
 
@@ -625,12 +712,12 @@ def _count(parts: Sequence[tuple[float, float]], variance: float, per: float = P
 _READS, _STATEMENTS = "source reads", "statements that read"
 _PER_REQUESTS = "per 1,000 requests"
 _LEAST_OF_NEVER = 3
-"""Of events that must never happen: what comes once or twice may be a time-out (record 24)."""
+"""Of events that must never happen, for a cell too: what comes once or twice may be a time-out."""
 _LEAST_ONE_SIDED = 5
 """Where so many events are to be expected, there are none in 0.7 % of cases."""
 
 RULES = (
-    RefereeRule("cell", "", _cells, seen_as="cells"),
+    RefereeRule("cell", "", _cells, seen_as="cells", lacking=_no_cells),
     RefereeRule(
         _READS,
         _PER_REQUESTS,
@@ -639,8 +726,22 @@ RULES = (
         least_events=LEAST_EVENTS,
         seen_as="source_reads_by_scope",
     ),
-    RefereeRule(_STATEMENTS, _PER_REQUESTS, _reading, least=5, least_events=LEAST_EVENTS),
-    RefereeRule("other statements", _PER_REQUESTS, _writing, least=5, least_events=LEAST_EVENTS),
+    RefereeRule(
+        _STATEMENTS,
+        _PER_REQUESTS,
+        _reading,
+        least=5,
+        least_events=LEAST_EVENTS,
+        lacking=_no_statements,
+    ),
+    RefereeRule(
+        "other statements",
+        _PER_REQUESTS,
+        _writing,
+        least=5,
+        least_events=LEAST_EVENTS,
+        lacking=_no_writes,
+    ),
     RefereeRule(
         "log pairs",
         _PER_REQUESTS,
@@ -658,7 +759,7 @@ RULES = (
     ),
     RefereeRule("wrong statuses", _PER_REQUESTS, _wrong_statuses, least_events=_LEAST_OF_NEVER),
     RefereeRule("spend lost", "% of the cost", _spend_lost, least=1, seen_as="spend_drift"),
-    RefereeRule("freshness", "s", _freshness, seen_as="clocks"),
+    RefereeRule("freshness", "s", _freshness, seen_as="clocks", lacking=_no_clocks),
     RefereeRule("payload", "bytes", _payload, judged=False),
     RefereeRule("service time, median", "ms", _latency, judged=False),
     RefereeRule("sustained in a closed loop", "requests/s", _sustained, judged=False),

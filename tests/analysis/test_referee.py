@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.analysis import referee as module
+from harness.analysis.cells import judge
 from harness.analysis.referee import (
     RULES,
     SEEN_PER_1000,
@@ -18,10 +19,19 @@ from harness.analysis.referee import (
     RefereeOutcome,
     Ruling,
     judged_from,
+    reading_text,
     referee,
     settled,
 )
-from harness.domain.result import Clock, Freshness, Result, Window
+from harness.domain.result import (
+    Clock,
+    Estimate,
+    Freshness,
+    Idle,
+    KeptAlive,
+    Result,
+    Window,
+)
 from harness.errors import UsageError
 from tests.analysis.simulated import Asked, poisson, read_late, regular
 from tests.report.sample import issue_27874
@@ -281,10 +291,120 @@ def test_what_must_never_happen_is_worse_where_it_does(fields: dict[str, Any]) -
     assert ruled(result).word == "worse"
 
 
-def test_one_time_out_is_no_behaviour() -> None:
+CLEAN: dict[str, Any] = {
+    "requests": 4 * REQUESTS,
+    "failures": {},
+    "unexpected": {},
+    "wrong": {},
+    "let_through": {},
+    "stale": {},
+    "reads_per_1000": 30.0,
+    "reference_per_1000": 30.0,
+    "elasticity": {},
+}
+FIELDS = {
+    "failures": "deserialize_failures",
+    "unexpected": "unexpected_statuses",
+    "wrong": "wrong_values",
+    "let_through": "let_through",
+    "stale": "stale",
+    "elasticity": "elasticity",
+    "kept_alive": "kept_alive",
+}
+
+
+def seen(result: Result, name: str, **found: Any) -> None:
+    """Counts of the scope ``team`` with the cells that they make, as a run has both."""
+    cells = result.variants[name].cells | {"team": judge(**CLEAN | found).cells}
+    fields = {FIELDS[key]: {"team": counts} for key, counts in found.items() if key in FIELDS}
+    change(result, name, cells=cells, **fields)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"unexpected": {"503": 1}},
+        {"failures": {"user": 1}, "unexpected": {"503": 1}},
+        {"wrong": {"user": 1}, "let_through": {"blocked": 1}},
+        {"stale": {"user": 2}},
+        {"unexpected": {"503": 1}, "stale": {"user": 1}},
+    ],
+)
+def test_one_time_out_is_no_behaviour(found: dict[str, Any]) -> None:
     result = pair()
-    change(result, HEAD, unexpected_statuses={"team": {"500": 1}})
-    assert ruled(result).word == "same"
+    seen(result, HEAD, **found)
+    assert result.variants[HEAD].cells["team"] != ["healthy"]
+    assert (ruled(result).word, ruled(result).exit_code) == ("same", 0)
+    assert referee(result, HEAD, BASE).word == "same"
+    (line,) = [x for x in ruled(result).lines if (x.rule.label, x.place) == ("cell", "team")]
+    assert reading_text(line.head) == (
+        f"healthy (suspect: {', '.join(result.variants[HEAD].cells['team'])})"
+    )
+
+
+def test_a_cell_needs_three_replies_of_one_side_and_then_holds_for_the_other_too() -> None:
+    result = pair()
+    seen(result, HEAD, unexpected={"503": 3})
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.WORSE
+    seen(result, BASE, unexpected={"503": 1})
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.SAME
+
+
+def test_a_time_out_does_not_hide_reads_that_grow() -> None:
+    result = pair()
+    grown = {"user": Estimate(value=1, low=0.9, high=None, n=100)}
+    seen(result, BASE, elasticity=grown)
+    seen(result, HEAD, elasticity=grown, unexpected={"503": 1})
+    assert result.variants[BASE].cells["team"] == ["wasteful"]
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.SAME
+    assert referee(result, HEAD, BASE).word == "same"
+
+
+def test_a_stale_cell_of_a_clock_or_of_what_is_kept_alive_needs_no_reply() -> None:
+    result = pair()
+    alive = {"user": KeptAlive(rarely_read=1, objects=1)}
+    seen(result, HEAD, stale={"user": 1}, kept_alive=alive)
+    assert outcome(ruled(result), "cell", "team") is RefereeOutcome.WORSE
+    again = pair()
+    seen(again, HEAD, stale={"user": 1})
+    back = freshness(None).model_copy(update={"resurrected": 1})
+    again = again.model_copy(update={"freshness": {HEAD: {"key-block": {"team": back}}}})
+    assert outcome(ruled(again), "cell", "team") is RefereeOutcome.WORSE
+
+
+def test_two_sides_with_more_than_one_wrong_object_a_request_are_the_same() -> None:
+    """A wrong user in every request, and a wrong membership in half of them, by chance."""
+    rng, outcomes = random.Random(3), []
+    result, requests = pair(), 4 * REQUESTS
+    for _ in range(200):
+        for name in (BASE, HEAD):
+            half = rng.getrandbits(requests).bit_count()
+            change(result, name, wrong_values={"team": {"user": requests, "membership": half}})
+        outcomes.append(outcome(ruled(result), "wrong data", "team"))
+    assert outcomes.count(RefereeOutcome.SAME) >= 196
+    more = requests * 6 // 10
+    change(result, HEAD, wrong_values={"team": {"user": requests, "membership": more}})
+    assert outcome(ruled(result), "wrong data", "team") is RefereeOutcome.WORSE
+
+
+def test_wrong_objects_beyond_one_a_request_have_a_variance() -> None:
+    """Windows of refusals and of changes have some, too, and their requests are not counted."""
+    result, requests = pair(), 4 * REQUESTS
+    for name, more in ((BASE, 100), (HEAD, 140)):
+        change(result, name, wrong_values={"team": {"user": requests + more}})
+    assert outcome(ruled(result), "wrong data", "team") is RefereeOutcome.SAME
+
+
+def test_a_reply_has_one_status_refused_or_let_through() -> None:
+    result = pair()
+    for name, let in ((BASE, 120), (HEAD, 40)):
+        change(
+            result,
+            name,
+            unexpected_statuses={"team": {"401": 3_800}},
+            let_through={"team": {"blocked": let}},
+        )
+    assert outcome(ruled(result), "wrong statuses", "team") is RefereeOutcome.BETTER
 
 
 def test_lost_spend_is_worse() -> None:
@@ -309,24 +429,26 @@ def test_lost_spend_is_worse() -> None:
     assert outcome(ruling, "spend lost", "key") is RefereeOutcome.WORSE
 
 
+def freshness(clock: Clock | None) -> Freshness:
+    return Freshness(
+        outcome="done",
+        changes=3,
+        handler_s=clock,
+        others_s=None,
+        promise_s=4.1,
+        ended_by="expiry",
+        workers=[],
+        old_replies=1,
+        old_cost_micro=1,
+        resurrected=0,
+        stale_replies=0,
+        judged_replies=10,
+    )
+
+
 def test_a_clock_is_worse_where_the_intervals_do_not_meet() -> None:
     def fresh(low: float, high: float) -> dict[str, Any]:
-        clock = Clock(low=low, high=high, pairs=3)
-        one = Freshness(
-            outcome="done",
-            changes=3,
-            handler_s=clock,
-            others_s=None,
-            promise_s=4.1,
-            ended_by="expiry",
-            workers=[],
-            old_replies=1,
-            old_cost_micro=1,
-            resurrected=0,
-            stale_replies=0,
-            judged_replies=10,
-        )
-        return {"key-block": {"team": one}}
+        return {"key-block": {"team": freshness(Clock(low=low, high=high, pairs=3))}}
 
     result = pair().model_copy(update={"freshness": {BASE: fresh(1, 1.5), HEAD: fresh(2, 2.4)}})
     assert outcome(ruled(result), "freshness", "key-block, team, handler") is RefereeOutcome.WORSE
@@ -414,19 +536,74 @@ def test_what_one_side_cannot_see_is_undecided_unless_another_figure_is_worse() 
     assert ruled(result).word == "worse"
 
 
-def test_a_side_that_is_too_slow_is_worse_if_the_other_is_not() -> None:
-    result = pair().model_copy(
+@pytest.mark.parametrize(
+    ("label", "place"),
+    [("statements that read", "all"), ("other statements", "all"), ("cell", "all")],
+)
+def test_what_neither_side_can_see_is_undecided(label: str, place: str) -> None:
+    result = pair()
+    for name in (BASE, HEAD):
+        if label == "cell":
+            change(result, name, cells={})
+        else:
+            change_windows(result, name, statements=None)
+    ruling = ruled(result)
+    assert (ruling.word, ruling.exit_code, ruling.short_of_power) == ("undecided", 3, False)
+    assert outcome(ruling, label, place) is RefereeOutcome.UNSEEN
+    assert any(reason.startswith(label) for reason in ruling.reasons)
+
+
+def test_changes_without_a_clock_on_either_side_are_undecided() -> None:
+    def ruling(one: Freshness) -> Ruling:
+        fresh = {name: {"key-block": {"team": one}} for name in (BASE, HEAD)}
+        return ruled(pair().model_copy(update={"freshness": fresh}))
+
+    unseen = ruling(freshness(None))
+    assert (unseen.word, unseen.exit_code) == ("undecided", 3)
+    assert outcome(unseen, "freshness", "all") is RefereeOutcome.UNSEEN
+    idle = Idle(handler_s=None, others_s=None, answers=[])
+    # A release without the action was not changed, and idle objects have no clocks.
+    for fields in ({"outcome": "not_there"}, {"idle": idle}):
+        assert ruling(freshness(None).model_copy(update=fields)).word == "same"
+
+
+def test_a_window_without_a_statement_was_seen() -> None:
+    result = pair()
+    for name in (BASE, HEAD):
+        change_windows(result, name, statements={})
+    assert outcome(ruled(result), "statements that read", "all") is RefereeOutcome.SAME
+
+
+def too_slow(base: float, head: float, *slow: str) -> Result:
+    return pair().model_copy(
         update={
             "variants": {},
             "verdict": "invalid",
-            "too_slow": [HEAD],
-            "sustained_per_s": {BASE: 33.0, HEAD: 2.0},
+            "too_slow": slow or [HEAD],
+            "sustained_per_s": {BASE: base, HEAD: head},
+            "reasons": ["The release sustains too little."],
         }
     )
+
+
+def test_a_side_that_is_too_slow_is_worse_if_the_other_is_not() -> None:
+    result = too_slow(20.0, 2.0)
     assert (ruled(result).word, ruled(result).exit_code) == ("worse", 1)
     assert referee(result, HEAD, BASE).word == "better"
-    both = result.model_copy(update={"too_slow": [BASE, HEAD]})
+    both = too_slow(4.0, 1.0, BASE, HEAD)
     assert (ruled(both).word, ruled(both).exit_code) == ("invalid", 4)
+
+
+def test_two_sides_near_the_least_rate_are_invalid_and_the_advice_is_given() -> None:
+    result = too_slow(5.02, 4.98)
+    for ruling in (ruled(result), referee(result, HEAD, BASE)):
+        assert (ruling.word, ruling.exit_code) == ("invalid", 4)
+        assert "Too slow to be measured: head" in ruling.reasons[0]
+        assert "does not sustain 2 times as much" in ruling.reasons[1]
+        assert "run again" in ruling.reasons[1]
+    assert ruled(too_slow(9.9, 4.95)).word == "worse"
+    alone = result.model_copy(update={"sustained_per_s": {HEAD: 2.0}})
+    assert ruled(alone).word == "invalid"
 
 
 def test_an_invalid_run_proves_nothing() -> None:
