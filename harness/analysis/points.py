@@ -75,7 +75,7 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {
         "reads_over_expected": {},
         "other_reads_per_request": {},
     },
-    "reads_by_object": {"ttl_kept": {}, "elasticity": {}, "kept_alive": {}},
+    "reads_by_object": {"ttl_kept": {}, "elasticity": {}, "uncached": {}, "kept_alive": {}},
     "lookups": {"lookups": {}, "lookups_by_scope": {}},
     "deserialize_failures": {"deserialize_failures": None},
     "wrong_values": {"wrong_values": None},

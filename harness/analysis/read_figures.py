@@ -51,7 +51,6 @@ class ReadFigures:
     elasticity: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     kept_alive: dict[str, dict[str, KeptAlive]] = field(default_factory=dict)
     uncached: dict[str, dict[str, float]] = field(default_factory=dict)
-    """As `harness.analysis.reads.uncached` has it, by scope and kind; a cell's reason says it."""
 
 
 def read_figures(
@@ -318,7 +317,7 @@ def _uncached(
         reads = sum(n for (where, of, _), n in counts.items() if (where, of) == (scope, kind))
         share = uncached([*asked.values()], reads, workers, ttls)
         if share is not None:
-            found[kind] = share
+            found[kind] = round(share, 4)
     return found
 
 

@@ -477,7 +477,7 @@ def _cells_of(scope: str, side: Side, other: Side) -> Cells:
     names = [cell for cell in cells if cell not in suspect]
     # Reads that grow make a cell only where nothing is broken.
     slopes = side.variant.elasticity.get(scope, {}).values()
-    if "broken" in suspect and any(map(grows, slopes)):
+    if "broken" in suspect and (any(map(grows, slopes)) or scope in side.variant.uncached):
         names.append("wasteful")
     return Cells(tuple(names) or ("healthy",), suspect)
 

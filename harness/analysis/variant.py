@@ -115,6 +115,7 @@ def variant_result(
         reads_over_expected=figures.over_expected,
         other_reads_per_request=figures.other_per_request,
         elasticity=figures.elasticity,
+        uncached={scope: kinds for scope, kinds in figures.uncached.items() if kinds},
         cold_fill_source_reads=round(sum(e.counted.sum(READS) for e in cold)) if cold else None,
         lookups=nested(tally.by(LOOKUPS, "tier", "outcome")),
         lookups_by_scope=_lookups_by_scope(tally),

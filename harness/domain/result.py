@@ -583,6 +583,9 @@ class VariantResult(_Part):
     """Slope of log source reads on log requests over the keys of a scope, which are requested at
     different rates; 0 where a TTL causes the reads, 1 where requests do; bounds one-sided at 99 %,
     ``n`` reads. Absent without reads, for a single key, or where keys have equal weights."""
+    uncached: dict[Scope, dict[ObjectName, float]] = {}
+    """Where a scope has no such slope: source reads per request, at least (one-sided at 99 %), of
+    objects that are read more often than any cache of the TTL does; absent where they are not."""
     cold_fill_source_reads: int | None = None
     """Source reads of the cold fill; null where it was not measured or not seen."""
     lookups: dict[TierName, dict[OutcomeName, int]]

@@ -301,6 +301,7 @@ CLEAN: dict[str, Any] = {
     "reads_per_1000": 30.0,
     "reference_per_1000": 30.0,
     "elasticity": {},
+    "uncached": {},
 }
 FIELDS = {
     "failures": "deserialize_failures",
@@ -309,6 +310,7 @@ FIELDS = {
     "let_through": "let_through",
     "stale": "stale",
     "elasticity": "elasticity",
+    "uncached": "uncached",
     "kept_alive": "kept_alive",
 }
 
@@ -350,11 +352,18 @@ def test_a_cell_needs_three_replies_of_one_side_and_then_holds_for_the_other_too
     assert outcome(ruled(result), "cell", "team") is RefereeOutcome.SAME
 
 
-def test_a_time_out_does_not_hide_reads_that_grow() -> None:
+@pytest.mark.parametrize(
+    "grown",
+    [
+        {"elasticity": {"user": Estimate(value=1, low=0.9, high=None, n=100)}},
+        {"uncached": {"user": 0.97}},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_a_time_out_does_not_hide_reads_that_grow(grown: dict[str, Any]) -> None:
     result = pair()
-    grown = {"user": Estimate(value=1, low=0.9, high=None, n=100)}
-    seen(result, BASE, elasticity=grown)
-    seen(result, HEAD, elasticity=grown, unexpected={"503": 1})
+    seen(result, BASE, **grown)
+    seen(result, HEAD, **grown, unexpected={"503": 1})
     assert result.variants[BASE].cells["team"] == ["wasteful"]
     assert outcome(ruled(result), "cell", "team") is RefereeOutcome.SAME
     assert referee(result, HEAD, BASE).word == "same"
