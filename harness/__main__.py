@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -20,6 +21,10 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 def main() -> None:
     """Run the command line; exits with 130 on SIGINT and 143 on SIGTERM."""
     _end_at_once()
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal lacks must not end a run that was measured.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         import_module("harness.cli").main(obj=_clean_up_first)
     finally:

@@ -1,7 +1,8 @@
-"""A signal before a command's own work begins: its exit code, and no traceback."""
+"""A signal before a command's own work begins, and output that cannot be written: no traceback."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -81,3 +83,21 @@ def test_sigint_counts_where_the_caller_had_it_ignored() -> None:
 
     assert process.returncode == 130
     assert "Traceback" not in written
+
+
+def harness(*words: str, stdout: int | IO[bytes], **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ENTRY["harness"], *words],
+        env=os.environ | env,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_characters(encoding: str) -> None:
+    done = harness("compat", stdout=subprocess.PIPE, PYTHONIOENCODING=encoding)
+
+    assert done.returncode == 0, done.stderr
