@@ -96,6 +96,18 @@ def harness(*words: str, stdout: int | IO[bytes], **env: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="writes to /dev/full")
+@pytest.mark.parametrize("word", ["--help", "variants", "compat"])
+def test_output_that_cannot_be_written(word: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = harness(word, stdout=full)
+
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines() == [
+        "error: No space left on device. Remove the cause, then run the command again."
+    ]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_that_lacks_characters(encoding: str) -> None:
     done = harness("compat", stdout=subprocess.PIPE, PYTHONIOENCODING=encoding)
