@@ -54,7 +54,9 @@ def started(*command: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("entry", "moments"), [("harness", 20), ("python -m harness", 4)])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_signal_during_imports(
     entry: str, moments: int, number: signal.Signals, code: int
 ) -> None:
@@ -83,6 +85,16 @@ def test_sigint_counts_where_the_caller_had_it_ignored() -> None:
 
     assert process.returncode == 130
     assert "Traceback" not in written
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_under_nohup_a_command_outlives_its_terminal() -> None:
+    words = [*ENTRY["harness"], *NOTHING]
+    with started("sh", "-c", 'trap "" HUP; exec "$@"', "sh", *words) as process:
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == 2, "it ends with the error of its words"
 
 
 def harness(*words: str, stdout: int | IO[bytes], **env: str) -> subprocess.CompletedProcess[str]:
