@@ -12,14 +12,19 @@ import os
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+from harness import STOPPING
 
 
 def main() -> None:
-    """Run the command line; exits with 130 on SIGINT and 143 on SIGTERM."""
+    """Run the command line; exits with 129 on SIGHUP, 130 on SIGINT and 143 on SIGTERM."""
     _end_at_once()
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal lacks must not end a run that was measured.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         import_module("harness.cli").main(obj=_clean_up_first)
     finally:
@@ -27,7 +32,7 @@ def main() -> None:
 
 
 def _end_at_once() -> None:
-    for number in _ENDING:
+    for number in STOPPING:
         signal.signal(number, lambda number, _: os._exit(128 + number))
 
 
@@ -36,7 +41,7 @@ def _clean_up_first() -> None:
 
     SIGINT raises SystemExit too: click turns KeyboardInterrupt into "Aborted!" and exit code 1.
     """
-    for number in _ENDING:
+    for number in STOPPING:
         signal.signal(number, _exit)
 
 

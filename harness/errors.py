@@ -11,7 +11,7 @@ HarnessError                     everything the harness raises on purpose
 │   ├── TooSlowError             a release sustains less load than any run needs
 │   ├── ServerDiedError          a replica or server exited unexpectedly
 │   └── NotQuiescentError        work was still pending when a snapshot was due
-├── StoppedError                 exit 130 or 143: a signal came before anything ran (process.stop)
+├── StoppedError                 exit 128 + n: signal n came before anything ran (process.stop)
 └── CodecError                   raised inside authcache, never shown to the user as such
     ├── EncodeError              an object that the codec cannot encode
     └── DecodeError              a payload that does not decode to the requested type
@@ -43,6 +43,7 @@ EXIT_REGRESSION = 1
 EXIT_USAGE = 2
 EXIT_INCONCLUSIVE = 3
 EXIT_INVALID = 4
+EXIT_HUNG_UP = 129
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

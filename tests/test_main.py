@@ -1,7 +1,8 @@
-"""A signal before a command's own work begins: its exit code, and no traceback."""
+"""A signal before a command's own work begins, and output that cannot be written: no traceback."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -52,7 +54,9 @@ def started(*command: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("entry", "moments"), [("harness", 20), ("python -m harness", 4)])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_signal_during_imports(
     entry: str, moments: int, number: signal.Signals, code: int
 ) -> None:
@@ -81,3 +85,43 @@ def test_sigint_counts_where_the_caller_had_it_ignored() -> None:
 
     assert process.returncode == 130
     assert "Traceback" not in written
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_under_nohup_a_command_outlives_its_terminal() -> None:
+    words = [*ENTRY["harness"], *NOTHING]
+    with started("sh", "-c", 'trap "" HUP; exec "$@"', "sh", *words) as process:
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == 2, "it ends with the error of its words"
+
+
+def harness(*words: str, stdout: int | IO[bytes], **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ENTRY["harness"], *words],
+        env=os.environ | env,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="writes to /dev/full")
+@pytest.mark.parametrize("word", ["--help", "variants", "compat"])
+def test_output_that_cannot_be_written(word: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = harness(word, stdout=full)
+
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines() == [
+        "error: No space left on device. Remove the cause, then run the command again."
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_characters(encoding: str) -> None:
+    done = harness("compat", stdout=subprocess.PIPE, PYTHONIOENCODING=encoding)
+
+    assert done.returncode == 0, done.stderr

@@ -128,7 +128,9 @@ async def test_a_test_run_under_nohup_outlives_its_terminal(tmp_path: Path, work
     assert (tmp_path / "torn-down").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 @pytest.mark.parametrize("moment", ["its folder", "a line"])
 def test_a_signal_to_a_run_that_has_just_begun(
     tmp_path: Path, moment: str, number: signal.Signals, code: int

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,24 @@ def make_run_dir(runs_dir: Path, scenario: str, started: datetime) -> Path:
         SetupError: it cannot be created.
     """
     base = f"{started:%Y%m%d-%H%M%S}-{scenario}"
-    for attempt in range(100):
-        run_dir = runs_dir / (base if attempt == 0 else f"{base}-{attempt + 1}")
-        try:
-            run_dir.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise SetupError(
-                f"[{run_dir}] cannot be created: {error.strerror}. Name a folder that can be "
-                "written with --runs-dir."
-            ) from error
-        for name in (LOGS, SAMPLES, SNAPSHOTS):
-            (run_dir / name).mkdir()
-        return run_dir
+    run_dir = runs_dir
+    try:
+        # First, because a file or a broken link in its place would be taken for a run that exists.
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        for attempt in range(100):
+            run_dir = runs_dir / (base if attempt == 0 else f"{base}-{attempt + 1}")
+            with contextlib.suppress(FileExistsError):
+                run_dir.mkdir()
+                for name in (LOGS, SAMPLES, SNAPSHOTS):
+                    (run_dir / name).mkdir()
+                return run_dir
+    except OSError as error:
+        taken = isinstance(error, FileExistsError)
+        why = "a file or a broken link is in its place" if taken else error.strerror
+        raise SetupError(
+            f"[{run_dir}] cannot be created: {why}. Name a folder that can be written with "
+            "--runs-dir."
+        ) from error
     raise FileExistsError(base)
 
 
@@ -96,12 +100,26 @@ def write_manifest(run_dir: Path, manifest: dict[str, Any]) -> None:
     _write_json(run_dir / MANIFEST, manifest)
 
 
-def point_latest(runs_dir: Path, run_dir: Path) -> None:
-    """Point ``runs/latest`` at a run, atomically."""
+def point_latest(runs_dir: Path, run_dir: Path, note: Callable[[str], None]) -> None:
+    """Point ``runs/latest`` at a run, atomically.
+
+    Args:
+        runs_dir: the folder of all runs.
+        run_dir: of the run.
+        note: gets one line where that is not possible, which is no reason to lose the run.
+    """
     link = runs_dir / f".{LATEST}-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(run_dir.name)
-    link.replace(runs_dir / LATEST)
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to(run_dir.name)
+        link.replace(runs_dir / LATEST)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            link.unlink(missing_ok=True)
+        note(
+            f"[{runs_dir / LATEST}] cannot be made a link to [{run_dir}]: {error.strerror}. Remove "
+            "what is there, or name another folder with --runs-dir."
+        )
 
 
 def load_result(run_dir: Path) -> Result:

@@ -46,5 +46,5 @@ def main() -> None:
     """Load-test auth caches behind a multi-replica gateway, and reconcile all counts.
 
     Exit codes: 0 pass, or nothing was expected; 1 regression, 2 usage, 3 inconclusive, 4 invalid
-    run, 130 Ctrl-C, 143 SIGTERM.
+    run, or the harness itself failed; 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM.
     """

@@ -6,14 +6,16 @@ Modules of `harness.cli` import click and `harness.errors`, and no other part of
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from harness.errors import HarnessError
+from harness.errors import EXIT_INVALID, HarnessError
 
 
 def load(path: str) -> Any:
@@ -38,13 +40,41 @@ def work(ctx: click.Context, path: str, **options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """Turn the harness's errors into one line on stderr and the documented exit code."""
+def reported(invalid: int = EXIT_INVALID) -> Iterator[None]:
+    """Turn errors into one line on stderr and the documented exit code.
+
+    An error that is neither the harness's own nor the system's is a bug: its traceback comes first.
+
+    Args:
+        invalid: the exit code where a run is invalid or the harness itself failed. For a failure
+            Python has 1, which would be a verdict.
+    """
     try:
         yield
     except HarnessError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(f"error: {error}", invalid if error.exit_code == EXIT_INVALID else error.exit_code)
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        if isinstance(error, OSError) and error.strerror:
+            where = f"[{error.filename}]: " if error.filename else ""
+            said = f"error: {where}{error.strerror}. Remove the cause, then run the command again."
+        else:
+            said = f"{traceback.format_exc()}error: The harness has a bug. Report the lines above."
+        _end(said, invalid)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    # What cannot be written may be standard error.
+    with contextlib.suppress(OSError):
+        click.echo(message, err=True)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            # Python would try again at its end, and exit with 120.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 class LazyCommand(click.Command):
@@ -85,7 +115,7 @@ class LazyGroup(click.Group):
         command: click.Command | None = load(path) if path else super().get_command(ctx, cmd_name)
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
         with reported():
-            return super().invoke(ctx)
+            return super().main(*args, **kwargs)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from harness.cli.lazy import LazyCommand
+from harness.cli.lazy import LazyCommand, reported
 from harness.cli.options import (
     CONFIG,
     ENVIRONMENT,
@@ -23,6 +23,7 @@ from harness.cli.options import (
     combined,
 )
 
+CANNOT_TELL = 125
 BAD_QUESTION = 129
 """Exit code of a question that is no question. `git bisect run` takes 1 to 124 and 126, 127 for
 *bad*, 125 for *skip*, and stops at anything above 127."""
@@ -46,7 +47,7 @@ _run = combined(
 
 
 class AskCommand(LazyCommand):
-    """Ends with 129 where the options are wrong, since 2 would mean *bad* to ``git bisect run``."""
+    """Ends with no code that means *bad* to ``git bisect run`` unless the answer is no."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options."""
@@ -55,6 +56,11 @@ class AskCommand(LazyCommand):
         except click.UsageError as error:
             error.show()
             raise click.exceptions.Exit(BAD_QUESTION) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import the body and call it."""
+        with reported(CANNOT_TELL):
+            return super().invoke(ctx)
 
 
 @click.command(cls=LazyCommand, body="harness.cli.commands.referee:referee")

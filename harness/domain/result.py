@@ -898,7 +898,7 @@ class Result(_Part):
     """Outcome of the run; ``observed`` where nothing was asked."""
     exit_code: int
     """0 pass or observed, 1 regression, 2 usage, 3 inconclusive (with ``--strict`` also observed),
-    4 invalid, 130 Ctrl-C, 143 SIGTERM."""
+    4 invalid, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM."""
     reasons: list[str]
     """Reasons for the verdict, the most important first; empty where it needs none."""
     sizing: list[Sizing]

@@ -134,7 +134,7 @@ async def run(
     write_result(run_dir, result)
     write_reports(result, run_dir)
     write_verdict(run_dir, result.verdict, result.exit_code, result.reasons)
-    point_latest(runs_dir, run_dir)
+    point_latest(runs_dir, run_dir, progress.note)
     return result, run_dir
 
 

@@ -151,7 +151,7 @@ async def attach(
     result = _result(plan, clock, run_dir, started, time.monotonic() - begun)
     write_result(run_dir, result)
     write_reports(result, run_dir)
-    point_latest(runs_dir, run_dir)
+    point_latest(runs_dir, run_dir, say)
     return result, run_dir
 
 

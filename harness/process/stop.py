@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from harness.errors import EXIT_TERMINATED, HarnessError
+from harness import STOPPING
+from harness.errors import EXIT_INTERRUPTED, HarnessError
 from harness.process.groups import default_signals
 
 T = TypeVar("T")
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(HarnessError):
     """A request to stop came before there was anything to keep.
 
     Args:
-        exit_code: 130 or 143, of `Stop`.
+        exit_code: of `Stop`.
     """
 
     def __init__(self, exit_code: int) -> None:
@@ -28,7 +31,7 @@ class StoppedError(HarnessError):
 
 
 class Stop:
-    """Set once, by SIGINT or SIGTERM; a second signal changes nothing."""
+    """Set once, by a signal; a second one changes nothing."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -39,6 +42,8 @@ class Stop:
         """Record a signal as a request to stop."""
         self.exit_code = self.exit_code or 128 + number
         self._event.set()
+        if number == signal.SIGHUP:
+            _let_go_of_terminal()
 
     async def wait(self) -> None:
         """Wait for a request to stop."""
@@ -74,21 +79,21 @@ class Stop:
 
 
 def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
-    """Run async work that ends early, and cleanly, on SIGINT and SIGTERM.
+    """Run async work that ends early, and cleanly, on each signal of `STOPPING`.
 
     Returns:
-        What the work returned, and 0, 130 or 143 by the signal that came.
+        What the work returned, and the exit code by the signal that came, or 0.
     """
 
     async def go() -> tuple[T, int]:
         default_signals()
         stop = Stop()
         loop = asyncio.get_running_loop()
-        for number in _ENDING:
+        for number in STOPPING:
             loop.add_signal_handler(number, stop.ask, number)
         return await work(stop), stop.exit_code
 
-    before = {number: signal.getsignal(number) for number in _ENDING}
+    before = {number: signal.getsignal(number) for number in STOPPING}
     try:
         return asyncio.run(go())
     finally:
@@ -98,6 +103,15 @@ def with_signals(work: Callable[[Stop], Awaitable[T]]) -> tuple[T, int]:
 
 
 def until_ctrl_c(work: Callable[[Stop], Awaitable[None]]) -> NoReturn:
-    """Run async work that Ctrl-C is meant to end, and exit: with 0 unless it was SIGTERM."""
+    """Run async work that Ctrl-C is meant to end, and exit: with 0 unless it was another signal."""
     _, code = with_signals(work)
-    sys.exit(0 if code != EXIT_TERMINATED else code)
+    sys.exit(0 if code == EXIT_INTERRUPTED else code)
+
+
+def _let_go_of_terminal() -> None:
+    """Discard what is still printed to a terminal that is gone: each line would raise an error."""
+    for stream in (1, 2):
+        # It may be closed.
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

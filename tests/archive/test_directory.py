@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from harness.archive.directory import (
     run_ids,
     write_verdict,
 )
-from harness.errors import EXIT_USAGE, UnknownNameError, UsageError
+from harness.errors import EXIT_USAGE, SetupError, UnknownNameError, UsageError
 from tests.report.sample import issue_27874
 from tests.report.sample_pr import pr_26202
 from tests.report.test_write import stored
@@ -25,10 +27,47 @@ def test_a_run_directory_is_never_used_twice(tmp_path: Path) -> None:
     second = make_run_dir(tmp_path, "smoke", moment)
     assert first.name == "20260102-030405-smoke"
     assert second != first
-    point_latest(tmp_path, first)
-    point_latest(tmp_path, second)
+    notes: list[str] = []
+    point_latest(tmp_path, first, notes.append)
+    point_latest(tmp_path, second, notes.append)
+    assert notes == []
     assert (tmp_path / "latest").resolve() == second.resolve()
     assert sorted(p.name for p in tmp_path.iterdir()) == [first.name, second.name, "latest"]
+
+
+def test_a_folder_in_place_of_the_link_is_kept_and_noted(tmp_path: Path) -> None:
+    # As a tool that follows links has copied it.
+    stored(tmp_path / "latest")
+    run = make_run_dir(tmp_path, "smoke", datetime(2026, 1, 2, tzinfo=UTC))
+    notes: list[str] = []
+    point_latest(tmp_path, run, notes.append)
+    (note,) = notes
+    assert f"[{tmp_path / 'latest'}] cannot be made a link" in note
+    assert f"[{run}]" in note
+    assert {p.name for p in tmp_path.iterdir()} == {run.name, "latest"}
+
+
+def test_a_file_system_without_links_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    notes: list[str] = []
+    point_latest(tmp_path, tmp_path / "run", notes.append)
+    assert "Operation not permitted" in notes[0]
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_folder_of_runs_that_is_none(tmp_path: Path, link: bool) -> None:
+    runs = tmp_path / "runs"
+    if link:
+        runs.symlink_to(tmp_path / "nowhere")
+    else:
+        runs.touch()
+    with pytest.raises(SetupError, match=r"runs\] cannot be created: a file or a broken link"):
+        make_run_dir(runs, "smoke", datetime(2026, 1, 2, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("files", [[], ["one.log"]])

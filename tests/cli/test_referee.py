@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -504,6 +505,37 @@ def test_a_question_is_about_the_source_under_the_name_that_it_has_in_the_run(
     assert (runs.scenario.rounds, runs.scenario.rounds_max) == (2, None)
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device", "runs/x/result.json")
+FAILURES = (
+    (FULL, "error: [runs/x/result.json]: No space left on device. Remove"),
+    (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero\nerror: The harness has a bug."),
+)
+
+
+@pytest.mark.parametrize(("failure", "said"), FAILURES)
+def test_a_failure_of_the_harness_is_no_verdict(
+    run: Callable[[Result | Exception], Runs], failure: Exception, said: str
+) -> None:
+    run(failure)
+    ended = harness("referee", "--source", "fix_keep_none", "--against", "litellm_1_84")
+    assert ended.exit_code == 4
+    assert said in ended.stderr
+    assert ("Traceback" in ended.stderr) == (failure is not FULL)
+
+
+def test_an_answer_that_cannot_be_written_is_none(
+    run: Callable[[Result | Exception], Runs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise FULL
+
+    run(answered("holds"))
+    monkeypatch.setattr(Result, "model_dump_json", full)
+    asked = ("ask", "--source", "recommended", HEALTHY_TEAM)
+    assert harness(*asked).exit_code == 0
+    assert harness(*asked, "--json", "-").exit_code == 125
+
+
 def test_ask_cannot_tell_of_an_invalid_run_or_a_source_that_does_not_start(
     run: Callable[[Result | Exception], Runs],
 ) -> None:
@@ -514,10 +546,11 @@ def test_ask_cannot_tell_of_an_invalid_run_or_a_source_that_does_not_start(
     assert ended.exit_code == 125
     assert "does not import" in ended.output
     # A crash would end with 1, which is an answer.
-    run(OSError("no space left"))
-    ended = harness("ask", "--source", "recommended", HEALTHY_TEAM)
-    assert ended.exit_code == 125
-    assert "no space left" in ended.output
+    for failure, said in FAILURES:
+        run(failure)
+        ended = harness("ask", "--source", "recommended", HEALTHY_TEAM)
+        assert ended.exit_code == 125
+        assert said in ended.output
     # Refused however it is named.
     assert harness("ask", "--source", "litellm==1.107.2", HEALTHY_TEAM).exit_code == 125
 

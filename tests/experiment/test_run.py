@@ -56,6 +56,10 @@ def test_a_run_of_changes_alone_says_how_often_keys_were_asked_for() -> None:
 async def test_the_manifest_says_what_was_driven_only_where_anything_was(
     measured: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    # A folder in place of the link costs a note, not the run.
+    (tmp_path / "latest").mkdir()
+    display = Silence()
+
     async def record(plan: RunPlan, *_: Any) -> Recording:
         problem = TooSlowError("Too slow.", {"recommended": 4.0}, ["recommended"])
         recording = Recording(plan, problem=problem)
@@ -70,10 +74,11 @@ async def test_the_manifest_says_what_was_driven_only_where_anything_was(
         [reference_arm(load_variants()["recommended"])],
         runs_dir=tmp_path,
         servers=Servers(),
-        progress=Silence(),
+        progress=display,
         stop=Stop(),
         prometheus="off",
     )
+    assert [str(run_dir) in note for note in display.notes] == [True]
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
     assert ("driven" in manifest) == measured
     assert ("driven.rate" in (run_dir / "report.html").read_text(encoding="utf-8")) == measured

@@ -59,6 +59,7 @@ def _ends() -> dict[str, dict[str, Any]]:
         "the generator sent too little": {"windows": _generator(windows, planned=10_000)},
         "a server died": {"problem": "died"},
         "a server died, an expectation fails": {"problem": "died", "expect": wrong},
+        "SIGHUP": {"interrupted": 129, "problem": "died"},
         "Ctrl-C": {"interrupted": 130, "windows": unbalanced},
         "SIGTERM": {"interrupted": 143, "problem": "died"},
     }

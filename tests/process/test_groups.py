@@ -4,6 +4,7 @@ import ast
 import asyncio
 import contextlib
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -315,24 +316,54 @@ print("lives", flush=True)
     assert said == ("lives\n" if disposition == "ignored" else "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("disposition", ["default", "ignored", "blocked"])
-def test_work_of_the_command_line_ends_by_a_signal(
-    disposition: str, number: signal.Signals
-) -> None:
-    code = """
+WORK = """
 import sys
+from harness.process.groups import default_signals
 from harness.process.stop import with_signals
 
 async def work(stop):
     print("works", flush=True)
     await stop.wait()
+    print("stopped", flush=True)
 
+# As git does, which a command may ask before its own work.
+default_signals()
 sys.exit(with_signals(work)[1])
 """
-    with entered_with(disposition, sys.executable, "-c", code) as one:
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("disposition", ["default", "ignored", "blocked"])
+def test_work_of_the_command_line_ends_by_a_signal(
+    disposition: str, number: signal.Signals
+) -> None:
+    with entered_with(disposition, sys.executable, "-c", WORK) as one:
         assert one.stdout is not None
         assert one.stdout.readline() == "works\n"
         one.send_signal(number)
+        nohup = disposition == "ignored" and number == signal.SIGHUP
+        if nohup:
+            one.send_signal(signal.SIGTERM)
 
-        assert one.wait(PATIENCE_S) == 128 + number
+        # The first signal decides.
+        assert one.wait(PATIENCE_S) == 128 + (signal.SIGTERM if nohup else number)
+
+
+def test_work_ends_in_order_though_its_terminal_is_gone() -> None:
+    ours, theirs = pty.openpty()
+    # Its session has the terminal, and the system sends it SIGHUP.
+    code = f"import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0)\n{WORK}"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=theirs,
+        stderr=theirs,
+    ) as one:
+        os.close(theirs)
+        said = b""
+        while b"works" not in said:
+            said += os.read(ours, 100)
+        os.close(ours)
+
+        assert one.wait(PATIENCE_S) == 129

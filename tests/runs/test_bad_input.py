@@ -81,6 +81,20 @@ def test_a_wrong_scenario_file(tmp_path: Path, change: tuple[str, str], words: l
     assert "Traceback" not in ended.output
 
 
+def test_a_keys_file_that_cannot_be_written(tmp_path: Path) -> None:
+    place = str(tmp_path / "nowhere" / "keys.json")
+    ended = invoke("prepare", "--scenario", "smoke", "--keys-file", place)
+    assert ended.exit_code == 2, ended.output
+    assert f"[{place}] cannot be written: No such file or directory." in ended.output
+
+
+def test_a_folder_of_runs_that_is_a_broken_link(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")
+    ended = invoke("loadtest", "--scenario", "smoke", "--runs-dir", str(tmp_path / "runs"))
+    assert ended.exit_code == 2, ended.output
+    assert f"[{tmp_path / 'runs'}] cannot be created: a file or a broken link" in ended.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -96,6 +97,37 @@ def test_sigint_ends_the_run_and_a_window_that_was_whole_is_kept(tmp_path: Path)
         assert isinstance(variants, dict)
         assert len(variants["recommended"]["windows"]) >= 2
         assert (running.runs_dir / "latest" / "report.html").stat().st_size > 10_000
+
+
+FULL_DISK = """
+import errno, os, sys
+import harness.experiment.record as record
+from harness.__main__ import main
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a-window.json.gz")
+record.write_window = full
+main()
+"""
+
+
+def test_a_full_disk_ends_the_run_and_is_no_regression(tmp_path: Path) -> None:
+    runs_dir, temp = tmp_path / "runs", tmp_path / "temp"
+    temp.mkdir()
+    temp.chmod(0o777)
+    words = ("--scenario", tiny_scenario(tmp_path), "--prometheus", "off", "--runs-dir", runs_dir)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, "loadtest", *words],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temp)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith("error: [a-window.json.gz]: No space left on device.")
+    assert [*temp.iterdir()] == []
+    assert not [*runs_dir.glob("*/keys.json")], "secrets outlived the run"
 
 
 # As a user starts it, with a master key that is known.

@@ -15,7 +15,7 @@ from harness.authcache.variants import load_variants, pick
 from harness.cli.commands.options import RunOptions, plainly
 from harness.cli.commands.running import arms_unless_stopped
 from harness.domain.population import write_keys
-from harness.errors import UsageError
+from harness.errors import SetupError, UsageError
 from harness.live.compose_sidecars import Sidecars
 from harness.live.compose_up import down as take_down
 from harness.live.compose_up import up as bring_up
@@ -77,7 +77,13 @@ def prepare(
         )
     keys = population(load_scenario(scenario, Changes()))
     if keys_file is not None:
-        write_keys(keys_file, keys)
+        try:
+            write_keys(keys_file, keys)
+        except OSError as error:
+            raise SetupError(
+                f"[{keys_file}] cannot be written: {error.strerror}. Name a file in a folder that "
+                "exists and can be written with --keys-file."
+            ) from error
     if image_context is not None:
         write_context(image_context)
     if variant is None:

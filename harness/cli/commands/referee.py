@@ -6,7 +6,6 @@ import asyncio
 import json
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from harness.archive.directory import write_verdict
 from harness.archive.manifest import command_line
 from harness.cli.commands.options import OwnSettings, chosen_variants, console_for
 from harness.cli.commands.running import FinishedRun, run_to_end
-from harness.cli.referee import BAD_QUESTION
+from harness.cli.referee import BAD_QUESTION, CANNOT_TELL
 from harness.domain.result import Result, VariantResult
 from harness.errors import EXIT_INCONCLUSIVE, HarnessError, RefusedReleaseError, UsageError
 from harness.observe.evidence import Evidence
@@ -45,9 +44,9 @@ from harness.targets.registry import (
     parse_release,
 )
 
-_YES, _NO, _CANNOT_TELL = 0, 1, 125
-"""Exit codes of `ask`: what ``git bisect run`` takes for good, bad and skip."""
-_ANSWERS = {_YES: "yes", _NO: "no", _CANNOT_TELL: "cannot tell"}
+_YES, _NO = 0, 1
+"""Exit codes of `ask`: what ``git bisect run`` takes for good and bad."""
+_ANSWERS = {_YES: "yes", _NO: "no", CANNOT_TELL: "cannot tell"}
 PLAIN = "plain"
 """The base of a configuration: the same source without it."""
 _CONFIGURED = "configured"
@@ -151,12 +150,6 @@ def ask(*, source: str, question: str, json_to: str | None, **options: Any) -> N
     except UsageError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(BAD_QUESTION)
-    except HarnessError:
-        raise
-    except Exception:  # noqa: BLE001 - the exit code of a crash means *bad* to git bisect run
-        traceback.print_exc()
-        click.echo(f"{source}: cannot tell: the harness failed, see above", err=True)
-        sys.exit(_CANNOT_TELL)
     if json_to and result is not None:
         click.echo(result.model_dump_json(indent=1))
     sys.exit(code)
@@ -188,7 +181,7 @@ def _answer(
     try:
         done = ready.run(console, postgres_dsn=postgres_dsn, redis_url=redis_url, runs_dir=runs_dir)
     except HarnessError as error:
-        if error.exit_code > _CANNOT_TELL:
+        if error.exit_code > CANNOT_TELL:
             raise
         return _cannot_tell(source, error)
     code, why = _read_answer(done.result)
@@ -201,17 +194,17 @@ def _answer(
 
 def _cannot_tell(source: str, error: HarnessError) -> tuple[int, None]:
     click.echo(f"{source}: cannot tell: {error}", err=True)
-    return _CANNOT_TELL, None
+    return CANNOT_TELL, None
 
 
 def _read_answer(result: Result) -> tuple[int, str]:
     """The answer of a finished run, and what it rests on."""
     if result.verdict in {"invalid", "interrupted"} or not result.expectations:
-        return _CANNOT_TELL, "; ".join(result.reasons) or "not measured"
+        return CANNOT_TELL, "; ".join(result.reasons) or "not measured"
     asked = result.expectations[0]
     why = f"{asked.name} is {asked.measured}, asked {asked.limit}"
     if asked.state == "undecided":
-        return _CANNOT_TELL, f"{why}: {asked.reason}" if asked.reason else why
+        return CANNOT_TELL, f"{why}: {asked.reason}" if asked.reason else why
     return (_YES if asked.passed else _NO), why
 
 
@@ -223,7 +216,7 @@ def bisect(*, good: str, bad: str, question: str, installed: bool, **options: An
 
     def asked(version: str) -> int:
         code, _ = _answer(f"litellm=={version}", question, console, **options)
-        if code > _CANNOT_TELL:
+        if code > CANNOT_TELL:
             sys.exit(code)
         return code
 

@@ -33,7 +33,7 @@ class FinishedRun:
     result: Result
     run_dir: Path
     signal_code: int
-    """130 or 143 if a signal ended it, else 0."""
+    """129, 130 or 143 if a signal ended it, else 0."""
 
 
 async def arms_unless_stopped(

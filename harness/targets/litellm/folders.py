@@ -14,6 +14,8 @@ from harness.process.waiting import wait_until
 _POLL_S = 0.2
 _PARTIAL = ".partial"
 _REMOVED = ".removed"
+ROOM = "Free some space or allow writing there, or set XDG_CACHE_HOME to another folder."
+"""What to do where a folder of the cache cannot be written."""
 
 
 @contextlib.asynccontextmanager

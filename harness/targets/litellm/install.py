@@ -26,7 +26,7 @@ from harness.targets.litellm.environment import (
     open_environment,
     site_packages,
 )
-from harness.targets.litellm.folders import atomic_folder, remove_whole, sole_maker
+from harness.targets.litellm.folders import ROOM, atomic_folder, remove_whole, sole_maker
 from harness.targets.litellm.pins import read_pins, recorded_pins
 from harness.targets.litellm.problems import LackingPackageError, check_python, explain_uv
 from harness.targets.litellm.releases import (
@@ -79,7 +79,7 @@ async def ensure_environment(release: Release, progress: Progress) -> Environmen
     except OSError as error:
         raise SetupError(
             f"[{release.name}] could not be installed into [{folder.parent}]: {error.strerror}. "
-            "Free some space or allow writing there, or set XDG_CACHE_HOME to another folder."
+            f"{ROOM}"
         ) from error
 
 

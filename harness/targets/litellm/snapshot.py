@@ -34,7 +34,7 @@ from harness.installation import user_cache
 from harness.process import groups
 from harness.process.git import git
 from harness.targets.litellm.environment import Environment, installed
-from harness.targets.litellm.folders import atomic_folder, remove_whole, sole_maker
+from harness.targets.litellm.folders import ROOM, atomic_folder, remove_whole, sole_maker
 from harness.targets.litellm.inside.origin import PACKAGES, digest_of, files_of, native_files
 from harness.targets.litellm.install import ensure_environment
 from harness.targets.litellm.pins import requirements
@@ -151,19 +151,25 @@ async def lay(source: CodeSource, progress: Progress) -> Laid:
 
     Raises:
         UsageError: no repository, no such revision, a changed submodule, no LiteLLM, or 1.107.
-        SetupError: there is no environment for it, or the environment lacks what it requires.
+        SetupError: there is no environment for it, the environment lacks what it requires, or the
+            snapshot cannot be written.
     """
     assert source.place is not None, "a release is not laid over anything"
     root = sources_root()
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".stage-", dir=root) as name:
-        stage = Path(name)
-        progress.phase(f"{source.name}: taking a snapshot")
-        if source.kind == "wheel":
-            taken = await asyncio.to_thread(_unpack, source.place, stage)
-        else:
-            taken = await _check_out(source.place, source.revision, stage)
-        return await _laid(source, taken, stage, progress)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".stage-", dir=root) as name:
+            stage = Path(name)
+            progress.phase(f"{source.name}: taking a snapshot")
+            if source.kind == "wheel":
+                taken = await asyncio.to_thread(_unpack, source.place, stage)
+            else:
+                taken = await _check_out(source.place, source.revision, stage)
+            return await _laid(source, taken, stage, progress)
+    except OSError as error:
+        raise SetupError(
+            f"[{source.name}] could not be copied into [{root}]: {error}. {ROOM}"
+        ) from error
 
 
 class _Taken(NamedTuple):

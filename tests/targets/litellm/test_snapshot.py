@@ -158,6 +158,14 @@ async def test_a_tree_that_needs_a_native_file_does_not_run_without(
         await laid(repository)
 
 
+async def test_a_cache_that_cannot_be_written_is_named(
+    repository: Repository, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(SetupError, match=r"copied into \[.*/cache/.*set XDG_CACHE_HOME"):
+        await laid(repository)
+
+
 async def test_what_the_environment_lacks_is_named(repository: Repository) -> None:
     asked = ["fastapi>=0.136,<1.0", "absent>=2", "not-here; python_version < '3'"]
     proxy = ["litellm-enterprise==9", "fastapi>=5"]
