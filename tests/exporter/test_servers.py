@@ -106,11 +106,11 @@ async def test_servers_that_take_a_connection_and_never_answer_are_down() -> Non
         fake(hangs=True) as redis,
         reading(postgres=postgres, redis=redis) as reader,
     ):
-        counters = await page(reader)
+        async with asyncio.timeout(60):
+            while not (postgres.connections and redis.connections):
+                counters = await page(reader)
         assert counters.sum("authcache_server_up") == 0
         assert {name for (name, _), _ in counters.items()} == {"authcache_server_up"}
-        assert postgres.connections > 0
-        assert redis.connections > 0
         assert await wait_until(lambda: not postgres.open and not redis.open, 60)
 
 
@@ -133,9 +133,11 @@ async def test_three_questions_that_are_slow_share_one_budget() -> None:
     async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         reader = ServerReader(FleetServers("a", None, "", f"redis://{address}/0"), SHORT_S)
-        counters = await page(reader)
+        async with asyncio.timeout(60):
+            while not asked:
+                counters = await page(reader)
         await reader.close()
-    assert 0 < asked < len(_ANSWERS)
+    assert asked < len(_ANSWERS)
     assert not is_up(counters, "redis")
 
 
