@@ -456,9 +456,10 @@ class RedisTier:
         """
         calls = []
         for key, payload, read_at, claim in items:
-            mode = int(
-                claim is None and time.time() - read_at < (ttl_s if fills_s is None else fills_s)
-            )
+            age_s = time.time() - read_at
+            # Below 0 where the clock was set back: then what happened since is not known.
+            young = age_s < ttl_s if fills_s is None else 0 <= age_s < fills_s
+            mode = int(claim is None and young)
             if fills_s is not None and not mode:
                 mode = _ONLY_OVER_CLAIM
             wire = self._frame(payload, read_at)
@@ -625,6 +626,9 @@ class RedisTier:
             raise
         except (RedisError, OSError, TimeoutError) as error:
             if self._refusals is not None and isinstance(error, ResponseError):
+                # An error is an answer: a PING may be refused by a server that answers all else.
+                if self._breaker.succeeded():
+                    self._observer.redis_back()
                 refused = RedisRefusedError(error)
                 if not refused.wrong_type and self._refusals.failed():
                     self._observer.redis_outage(error, refused=True)

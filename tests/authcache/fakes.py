@@ -68,6 +68,7 @@ class Server:
     def __init__(self) -> None:
         self.fault = ""
         """``hangs``, ``readonly``, ``full`` or ``no del``."""
+        self.refuses_ping: Exception | None = None
         self.runs = asyncio.Event()
         self.runs.set()
         self.under_way: list[set[asyncio.Future[Any]]] = []
@@ -176,6 +177,8 @@ class FakeClient:
             raise RedisConnectionError("connection refused")
         await self.server.runs.wait()
         if name == TRIAL:
+            if self.server.refuses_ping is not None:
+                raise self.server.refuses_ping
             return b"PONG"
         if name == "EVAL":
             script, n, *rest = words[1:]

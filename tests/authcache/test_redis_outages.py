@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import NoPermissionError, ResponseError
 
 from harness.authcache.cache import ABSENT_PAYLOAD, JITTER, LIVES_PER_TTL
 from harness.authcache.invalidation import Generation
@@ -125,6 +126,26 @@ async def until_closed(world: World) -> None:
         except RedisUnavailableError:
             continue
     raise AssertionError("no trial was answered")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoPermissionError("this user has no permissions to run the 'ping' command"),
+        ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+    ],
+)
+def test_a_refused_trial_is_an_answer(error: Exception) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        world = World(RECOMMENDED, clock=loop.time)
+        silent(world)
+        assert await world.cache.load(TEAM, "t", Source(), trace()) is not None
+        world.client.server.refuses_ping = error
+        world.client.server.breaks("")
+        await until_closed(world)
+
+    virtually(play())
 
 
 def test_one_trial_at_a_time_and_no_request_waits_for_it() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -240,6 +241,16 @@ def redis(
         recorder,
         clock,
     )
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 5.0])
+async def test_what_was_read_before_a_change_is_not_stored_where_the_clock_was_set_back(
+    ahead_s: float,
+) -> None:
+    tier, client, _, _ = redis()
+    item = ("a", b"old row", time.time() + ahead_s, None)
+    assert await tier.set_newer([item], 60.0, fills_s=0.0) == [False]
+    assert client.held == {}
 
 
 async def test_one_lookup_is_one_get() -> None:
