@@ -163,6 +163,7 @@ def _find(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> _Fi
             ttl_s=plan.ttl_s,
             kept_by_code_s=plan.kept_by_code_s(arm),
             broadcasts=arm.target.broadcasts,
+            alone=plan.scenario.replicas * plan.scenario.workers == 1,
         )
         for arm in plan.arms
     }

@@ -3,8 +3,8 @@
 `harness aa` drives one variant twice, under its name and under another, and twice more with its TTL
 shortened and lengthened, in the same rounds. Rounds of that run make pairs as a comparison of two
 variants has them: pairs without a difference count alarms, pairs with a planted TTL count how often
-it is found. A metric that cannot move has no alarms and finds nothing, so both counts belong
-together (docs/decisions/0024).
+it is found, by a metric that a TTL moves and in the direction in which it does. A metric that
+cannot move has no alarms and finds nothing, so both counts belong together (docs/decisions/0024).
 """
 
 from __future__ import annotations
@@ -43,6 +43,16 @@ SHORTER, LONGER = 0.9, 1.1
 _POWER = 0.2
 """Chance to miss the least detectable difference."""
 _LATENCIES = ("p50", "p95")
+FOLLOWS: Mapping[str, int] = {
+    "ttl_kept": 1,
+    "entry_age_max_s": 1,
+    "memory_hit_share": 1,
+    "source_reads_per_1000": -1,
+    "source_reads_over_reference_line": -1,
+    "reads_per_object_and_ttl": -1,
+}
+"""Metrics that a TTL moves: 1 up with it, -1 down. A difference of any other is an alarm between
+equal fleets, and says nothing about a planted TTL: a slower fleet has another latency."""
 
 Rounds = Mapping[str, Sequence[float]]
 """The figure of each round by metric, for one fleet."""
@@ -63,6 +73,7 @@ class Calibrated:
 
     alarms: int
     found_shorter: int
+    """Pairs in which it moved as a shorter TTL moves it; 0 if no TTL does."""
     found_longer: int
     least_percent: float | None
     """Least difference that four of five pairs find; None if the rounds did not vary."""
@@ -90,6 +101,7 @@ class Calibration:
     alarms: int
     """Pairs of equal fleets in which any metric differed."""
     found_shorter: int
+    """Pairs in which any metric of `FOLLOWS` moved as a shorter TTL moves it."""
     found_longer: int
     metrics: dict[str, Calibrated]
     """By name; a metric that was 0 in a round is left out."""
@@ -148,7 +160,8 @@ def calibrate(
 ) -> Calibration:
     """Count alarms and findings over the pairs that the rounds make.
 
-    A pair is drawn from the measured rounds without replacement.
+    A pair is drawn from the measured rounds without replacement. Rounds that not all fleets have
+    are left out.
 
     Args:
         fleets: the figures of each fleet.
@@ -164,10 +177,11 @@ def calibrate(
         for metric in fleets[names.base]
         if all(value > 0 for name in names for value in fleets[name].get(metric, [0.0]))
     ]
+    measured = min((len(fleets[name][m]) for name in names for m in metrics), default=0)
     logs = {
-        name: {m: [math.log(value) for value in fleets[name][m]] for m in metrics} for name in names
+        name: {m: [math.log(value) for value in fleets[name][m][:measured]] for m in metrics}
+        for name in names
     }
-    measured = min((len(values) for values in logs[names.base].values()), default=0)
     real = measured // rounds[1]
     draw = random.Random(seed)
     drawn = [draw.sample(range(measured), rounds[1]) for _ in range(PAIRS if real else 0)]
@@ -176,27 +190,29 @@ def calibrate(
     def ratios(other: str, metric: str, picked: Sequence[int]) -> list[float]:
         return [logs[other][metric][r] - logs[names.base][metric][r] for r in picked]
 
-    def finds(other: str, picked: Sequence[int], signs: Sequence[int] = ()) -> set[str]:
+    def moved(other: str, picked: Sequence[int], signs: Sequence[int] = ()) -> dict[str, int]:
         signed = signs or [1] * len(picked)
-        return {
-            m
-            for m in metrics
-            if differs(
+        ways = {
+            m: differs(
                 [s * d for s, d in zip(signed, ratios(other, m, picked), strict=True)],
                 rounds[0],
                 error,
             )
+            for m in metrics
         }
+        return {m: way for m, way in ways.items() if way}
+
+    def finds(other: str, picked: Sequence[int], ttl: int) -> set[str]:
+        ways = moved(other, picked)
+        return {m for m, way in ways.items() if way == ttl * FOLLOWS.get(m, 0)}
 
     # Either of two equal fleets may be the first one. Without that every drawn pair would repeat
     # the chance difference of these rounds; whether it is chance is what `biased` says.
     signs = [[draw.choice((-1, 1)) for _ in picked] for picked in drawn]
     found = {
-        names.again: [finds(names.again, *pair) for pair in zip(drawn, signs, strict=True)],
-        **{
-            name: [finds(name, picked) for picked in drawn]
-            for name in (names.shorter, names.longer)
-        },
+        names.again: [{*moved(names.again, *pair)} for pair in zip(drawn, signs, strict=True)],
+        names.shorter: [finds(names.shorter, picked, -1) for picked in drawn],
+        names.longer: [finds(names.longer, picked, 1) for picked in drawn],
     }
     whole = per_bound(2 * max(len(metrics), 1))
     every = range(measured)
@@ -212,7 +228,7 @@ def calibrate(
         variant=about[1],
         replicas=about[2],
         real_pairs=real,
-        real_alarms=sum(bool(finds(names.again, block)) for block in blocks),
+        real_alarms=sum(bool(moved(names.again, block)) for block in blocks),
         biased=biased if drawn else [],
         rounds=rounds,
         left_out=left_out,
@@ -233,13 +249,17 @@ def calibrate(
     )
 
 
-def differs(differences: Sequence[float], least: int, error: float) -> bool:
-    """Whether paired log ratios exclude 0 at any look, from ``least`` rounds to all of them."""
+def differs(differences: Sequence[float], least: int, error: float) -> int:
+    """Which way paired log ratios exclude 0 at any look, from ``least`` rounds to all of them.
+
+    Returns:
+        1 above 0 or -1 below it at the first look that excludes it; 0 where none does.
+    """
     for rounds in range(least, len(differences) + 1):
         found = mean(differences[:rounds], error)
         if found is not None and (found.low > 0 or found.high < 0):
-            return True
-    return False
+            return 1 if found.low > 0 else -1
+    return 0
 
 
 def _least(

@@ -39,6 +39,7 @@ from harness.targets.base import KeyTruth
 LEAST_BEYOND = 10
 """A percentile is given only with so many pairs beyond it."""
 _OK = range(200, 300)
+_MADE = ("done", "committed")
 
 Side = Literal["old", "new", ""]
 """What an answer says about a change; empty where it fits both versions, or none."""
@@ -104,6 +105,7 @@ def freshness(
     ttl_s: float,
     kept_by_code_s: float | None = None,
     broadcasts: Callable[[str], bool | None] = lambda _: None,
+    alone: bool = False,
 ) -> Figures:
     """What became of the changes of one variant, by action and key scope.
 
@@ -114,6 +116,7 @@ def freshness(
         ttl_s: time to live of one tier.
         kept_by_code_s: how long the target keeps what has changed, by its code; None if unknown.
         broadcasts: whether an action is broadcast to other workers, by the target's code.
+        alone: whether the fleet has one worker, so that there are no others to time.
     """
     found: dict[tuple[str, str], list[_Change]] = {}
     promise_s = 0.0
@@ -138,6 +141,7 @@ def freshness(
             kept_by_code_s=kept_by_code_s,
             stale_replies=stale[action, scope],
             told_by_code=broadcasts(action) if all(map(_is_of_a_replica, changes)) else None,
+            alone=alone,
         )
     return table
 
@@ -193,7 +197,7 @@ def _change(
     window: Evidence, event: ChangeEvent, samples: Sequence[Sample], ttl_s: float
 ) -> _Change:
     versions = _versions(window.truths.get(event.key), event)
-    if versions is None or not versions.told_apart or event.outcome not in ("done", "committed"):
+    if versions is None or not versions.told_apart or event.outcome not in _MADE:
         return _Change(event, versions is not None and versions.told_apart, [], [], 0)
     by_worker: dict[str, list[_Reply]] = {}
     for sample in sorted(samples, key=lambda one: one.sent_s):
@@ -380,19 +384,25 @@ def _pooled(
     kept_by_code_s: float | None,
     stale_replies: int,
     told_by_code: bool | None,
+    alone: bool,
 ) -> Freshness:
     clocks = [clock for change in changes for clock in change.workers]
     olds = [r for change in changes for r in change.after if r.side == "old"]
     speaks = next((change for change in changes if change.workers or change.idle), changes[0])
     outcome = speaks.event.outcome
-    there = outcome in ("done", "committed")
+    there = outcome in _MADE
+    in_use = [c for c in changes if c.event.outcome in _MADE and c.event.idle_s is None]
     slowest = max(clocks, key=lambda one: (one.longest, one.low), default=None)
     return Freshness(
         outcome="not_told_apart" if there and not speaks.told_apart else outcome,
         detail=speaks.event.detail,
-        changes=sum(change.event.outcome in ("done", "committed") for change in changes),
+        changes=sum(change.event.outcome in _MADE for change in changes),
         committed=Counter(
             str(change.event.status) for change in changes if change.event.outcome == "committed"
+        ),
+        untimed=sum(not any(alone or not one.handler for one in c.workers) for c in in_use),
+        handler_untimed=sum(
+            _is_of_a_replica(c) and not any(one.handler for one in c.workers) for c in in_use
         ),
         handler_s=_greatest([one for one in clocks if one.handler]),
         others_s=_greatest([one for one in clocks if not one.handler]),
@@ -481,8 +491,8 @@ def others_were_told(one: Freshness) -> bool | None:
 
 
 def was_timed(one: Freshness) -> bool:
-    """Whether a kind of change has a clock, or the target has no such action to time."""
-    return bool(one.workers) or one.outcome == "not_there"
+    """Whether every change of a kind has a clock, or the target has no such action to time."""
+    return not one.untimed and (bool(one.workers) or one.outcome == "not_there")
 
 
 def late(found: Mapping[str, Mapping[str, Freshness]], scope: str) -> list[str]:

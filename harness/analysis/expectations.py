@@ -66,6 +66,8 @@ class MeasuredFigure(NamedTuple):
     """Requests in which they were counted."""
     interval: bool = False
     """Whether its bounds are those of a clock, which further rounds would not narrow."""
+    untimed: int = 0
+    """Changes without such a clock, which may be longer; then ``high`` is not known."""
 
     @property
     def counted(self) -> bool:
@@ -227,16 +229,26 @@ def _hold_one(
 
 def _text(figure: MeasuredFigure) -> str:
     text = f"{figure.value:.4g}"
-    return f"at least {text}, open" if figure.interval and math.isinf(figure.high) else text
+    if not figure.interval or not math.isinf(figure.high):
+        return text
+    return f"at least {text}" if figure.untimed else f"at least {text}, open"
 
 
 def clock_within(figure: MeasuredFigure, least: float | None, greatest: float | None) -> Decision:
-    """As `within`, of a clock: one that is open at the window's end is above any limit."""
-    if greatest is not None and math.isinf(figure.high):
+    """As `within`, of a clock: one that is open at the window's end is above any limit.
+
+    Where a change has no clock, only what was seen of the others can decide.
+    """
+    if greatest is not None and math.isinf(figure.high) and not figure.untimed:
         return Decision("fails")
     decision = within(figure, least, greatest)
     if decision.state != "undecided":
         return decision
+    if figure.untimed:
+        return Decision(
+            "undecided",
+            f"{figure.untimed} change{'s' if figure.untimed > 1 else ''} could not be timed",
+        )
     return Decision(
         "undecided", "the limit is between the last old answer and the first new one of a worker"
     )
@@ -610,13 +622,20 @@ def _worst(
     return float(max(figures)) if figures else None
 
 
-def _greatest(clocks: Sequence[Clock | None]) -> MeasuredFigure | None:
-    """The greatest of several clocks: 0 where none was old after the change, None without any."""
+def _greatest(clocks: Sequence[Clock | None], untimed: int) -> MeasuredFigure | None:
+    """The greatest of several clocks: 0 where none was old after the change, None without any.
+
+    Args:
+        clocks: of each kind of change in a scope.
+        untimed: changes without one. An open clock is above any other, so they do not matter then.
+    """
     known = [one for one in clocks if one is not None]
     if not known:
         return None
     low, high = max(one.low for one in known), max(one.longest for one in known)
-    return MeasuredFigure(low, low, high, 0, interval=True)
+    untimed = 0 if math.isinf(high) else untimed
+    high = math.inf if untimed else high
+    return MeasuredFigure(low, low, high, 0, interval=True, untimed=untimed)
 
 
 def _stale_replies(ones: Sequence[Freshness], error: float) -> MeasuredFigure | None:
@@ -663,13 +682,17 @@ METRICS: Mapping[str, Metric] = {
         _none,
         "clocks",
         scales=True,
-        of_changes=lambda ones, _: _greatest([one.handler_s for one in ones]),
+        of_changes=lambda ones, _: _greatest(
+            [one.handler_s for one in ones], sum(one.handler_untimed for one in ones)
+        ),
     ),
     "others_s_max": Metric(
         _none,
         "clocks",
         scales=True,
-        of_changes=lambda ones, _: _greatest([one.others_s for one in ones]),
+        of_changes=lambda ones, _: _greatest(
+            [one.others_s for one in ones], sum(one.untimed for one in ones)
+        ),
     ),
     "stale_replies": Metric(_none, "clocks", of_changes=_stale_replies),
 }

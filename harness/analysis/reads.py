@@ -77,8 +77,8 @@ def ttl_kept(
 ) -> Estimate | None:
     """The tenth percentile of the intervals between reads of one object: 1 if a TTL is kept.
 
-    A correct cache lies between 0.99 and 1.03. The bounds are order statistics; the lower one is
-    the least interval where none is as sure, as with fewer than 36 intervals at 95 %.
+    A correct cache lies between 0.99 and 1.03. The bounds are order statistics. Where none is as
+    sure as asked there is no bound: with fewer than 36 intervals at 95 % even the least is not one.
 
     Args:
         found: by `intervals`.
@@ -94,13 +94,18 @@ def ttl_kept(
     ranked = sorted(found)
     independent = max(1, round(len(ranked) / together))
 
-    def at(share: float) -> float:
-        place = math.ceil(share * len(ranked)) - 1
-        return ranked[min(max(place, 0), len(ranked) - 1)]
+    def at(place: int) -> float | None:
+        if not 1 <= place <= independent:
+            return None
+        # In whole numbers: 7 / 25 * 25 is more than 7.
+        return ranked[-(-place * len(ranked) // independent) - 1]
 
-    low = _binomial_quantile(independent, KEPT_QUANTILE, error) / independent
-    high = (_binomial_quantile(independent, KEPT_QUANTILE, 1 - error) + 1) / independent
-    return Estimate(value=at(KEPT_QUANTILE), low=at(low), high=at(high), n=len(ranked))
+    return Estimate(
+        value=ranked[math.ceil(KEPT_QUANTILE * len(ranked)) - 1],
+        low=at(_binomial_quantile(independent, KEPT_QUANTILE, error)),
+        high=at(_binomial_quantile(independent, KEPT_QUANTILE, 1 - error) + 1),
+        n=len(ranked),
+    )
 
 
 def _binomial_quantile(n: int, p: float, share: float) -> int:

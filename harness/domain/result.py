@@ -339,6 +339,11 @@ class Freshness(_Part):
     """Changes that were made."""
     committed: dict[Status, int] = {}
     """Those of them that were answered with an error, by its status; 0 is no answer."""
+    untimed: int = 0
+    """Changes of keys in use after which no worker was measured, or, in a fleet of several, none
+    but the one that took the change; 0 in runs from before it was counted."""
+    handler_untimed: int = 0
+    """Changes of keys in use after which the worker that took them was not measured."""
     handler_s: Clock | None
     """Of the worker that took the change; null where it was not measured, as after an edit by SQL.
     A worker is measured if it gave an old answer, before the change or after it, and then, after

@@ -66,7 +66,8 @@ async def run(
         prometheus: whether Prometheus records the run.
         stack_name: a name in `harness.stack.registry.STACKS`.
         strict: whether a run of which nothing was asked is inconclusive (exit 3).
-        also: gets the plan, the windows and the folder of their samples, once all are measured.
+        also: gets the plan, the windows and the folder of their samples, once all are measured and
+            the run directory is written; not called for a run that ended early.
         rollout: from the first arm to the second; the arms of the run are then its phases.
         enough: gets the same after each round from the scenario's ``rounds`` on, and says whether a
             further one is needless.
@@ -129,12 +130,12 @@ async def run(
             drained=rollout.drained,
             phases=recording.phases,
         )
-    if also is not None:
-        also(recording.plan, recording.windows, run_dir / SAMPLES)
     write_result(run_dir, result)
     write_reports(result, run_dir)
     write_verdict(run_dir, result.verdict, result.exit_code, result.reasons)
     point_latest(runs_dir, run_dir, progress.note)
+    if also is not None and recording.complete:
+        also(recording.plan, recording.windows, run_dir / SAMPLES)
     return result, run_dir
 
 

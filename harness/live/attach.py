@@ -422,7 +422,13 @@ def _evidence(
 def _result(
     plan: RunPlan, clock: _Clock, run_dir: Path, started: datetime, elapsed_s: float
 ) -> Result:
-    found = freshness(clock.windows, plan.all_keys, run_dir / SAMPLES, ttl_s=plan.ttl_s)
+    found = freshness(
+        clock.windows,
+        plan.all_keys,
+        run_dir / SAMPLES,
+        ttl_s=plan.ttl_s,
+        alone=plan.scenario.replicas == 1,
+    )
     counted = [window.generator for window in clock.windows]
     unanswered = sum(one.unanswered["other"] for one in counted)
     return Result(

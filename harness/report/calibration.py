@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.analysis.calibration import (
+    FOLLOWS,
     LEAST_FOUND,
     LONGER,
     MOST_ALARMS,
@@ -24,8 +25,8 @@ def calibration_table(calibration: Calibration) -> Table:
             cells(
                 (
                     f"{one.alarms}",
-                    f"{one.found_shorter}",
-                    f"{one.found_longer}",
+                    f"{one.found_shorter}" if name in FOLLOWS else NOT_MEASURED,
+                    f"{one.found_longer}" if name in FOLLOWS else NOT_MEASURED,
                     NOT_MEASURED if one.least_percent is None else f"{rate(one.least_percent)} %",
                 )
             ),
@@ -79,9 +80,10 @@ def calibration_page(calibration: Calibration | None) -> str:
         "# What the instrument can tell apart\n\n"
         "`make aa` drives one variant twice under two names, and twice more with a planted TTL, in "
         "the same rounds, and writes this page. An alarm is a pair of equal fleets in which the "
-        "interval of any metric's ratio excludes 1, 95 % over all metrics and looks. The least "
-        "difference is what four of five pairs find. A metric without alarms that finds nothing "
-        "cannot move: it proves nothing.\n\n"
+        "interval of any metric's ratio excludes 1, 95 % over all metrics and looks. A planted TTL "
+        "is found where it excludes 1 on the side to which that TTL moves the metric; latencies, "
+        "which no TTL moves, can only alarm. The least difference is what four of five pairs find. "
+        "A metric without alarms that finds nothing cannot move: it proves nothing.\n\n"
     )
     if calibration is None:
         return f"{head}There is no calibration yet.\n"

@@ -102,7 +102,7 @@ def remarks(result: Result) -> list[str]:
         if one.idle is not None and not one.idle.answers and one.outcome != "not_there"
     ]
     said += [
-        f"{name}: {action} in {scope} was not timed: {_why(one)}"
+        f"{name}: {action} in {scope} was not timed{_how_often(one)}: {_why(one)}"
         for name, action, scope, one in _each(result)
         if not was_timed(one)
     ]
@@ -114,6 +114,10 @@ def _worst_idle(one: Freshness) -> Clock | None:
     return max((clock for clock in sides if clock is not None), key=_rank, default=None)
 
 
+def _how_often(one: Freshness) -> str:
+    return f" after {one.untimed} of its changes" if one.workers else ""
+
+
 def _why(one: Freshness) -> str:
     match one.outcome:
         case "refused":
@@ -121,7 +125,10 @@ def _why(one: Freshness) -> str:
         case "not_told_apart":
             return "answers before and after it are alike."
         case _:
-            return "no worker gave an answer before it and one after it that tell it."
+            return (
+                "no worker, or none but the one that took it, gave an answer before it and one "
+                "after it that tell it."
+            )
 
 
 def clock_markdown(result: Result) -> str:

@@ -21,6 +21,7 @@ from harness.analysis.clock import (
     others_ended,
     others_were_told,
     was_tested,
+    was_timed,
 )
 from harness.authcache.words import ObjectKind
 from harness.domain.changes import ChangeEvent
@@ -249,6 +250,46 @@ def test_several_changes_of_one_pair_are_pooled(tmp_path: Path) -> None:
     assert clock.high == pytest.approx(3.0)
     assert clock.p50 == pytest.approx(1.409)
     assert clock.p99 is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "event", "alone", "untimed"),
+    [
+        # Of the first change the handler had an old answer, of the others no worker had.
+        ({0: ["0.0"]}, EVENT, False, (3, 2)),
+        ({0: ["0.0", "1.0"]}, EVENT, False, (2, 2)),
+        # One other worker of each is enough, and by chance another may have had no copy.
+        ({0: ["0.0", "1.0"], 1: ["1.0", "2.0"], 2: ["0.0", "2.0"]}, EVENT, False, (0, 1)),
+        ({0: ["0.0"], 1: ["0.0"], 2: ["0.0"]}, EVENT, True, (0, 0)),
+        ({0: ["0.0"], 1: ["0.0"]}, EVENT, True, (1, 1)),
+        # All workers are others.
+        ({0: ["0.0"], 1: ["0.0"]}, replace(EVENT, way="sql", handler=None), True, (1, 0)),
+        # What did not take place, and a key that was not in use, have no clock to miss.
+        ({}, replace(EVENT, outcome="not_there"), False, (0, 0)),
+        ({}, replace(EVENT, outcome="refused"), False, (0, 0)),
+        ({}, replace(EVENT, idle_s=1.0), False, (0, 0)),
+    ],
+)  # fmt: skip
+def test_changes_without_a_clock_are_counted(
+    tmp_path: Path,
+    asked: Mapping[int, list[str]],
+    event: ChangeEvent,
+    alone: bool,
+    untimed: tuple[int, int],
+) -> None:
+    """``asked``: the workers that had an old answer, by change; all have a new one."""
+    events = [replace(event, number=i + 1, key=i) for i in range(3)]
+    one = window({i: changed(BLOCKED) for i in range(3)}, *events)
+    with SampleWriter(tmp_path / f"{one.name}.csv.gz") as writer:
+        for i in range(3):
+            for worker in ("0.0", "1.0", "2.0"):
+                if worker in asked.get(i, []):
+                    writer.write(old(9.0, worker, key=i))
+                writer.write(replace_key(new(10.3, worker), i))
+    found = block(freshness([one], KEYS, tmp_path, ttl_s=TTL_S, alone=alone))
+    assert (found.untimed, found.handler_untimed) == untimed
+    there = event.outcome != "not_there"
+    assert was_timed(found) == (not untimed[0] and (bool(asked) or not there))
 
 
 def replace_key(sample: Sample, key: int) -> Sample:

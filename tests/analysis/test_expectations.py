@@ -370,6 +370,31 @@ def test_a_clock_is_judged_by_its_interval(
     assert limited("handler_s_max", {"team": fresh(clock)}, max=1).state == "undecided"
 
 
+@pytest.mark.parametrize("metric", ["others_s_max", "handler_s_max"])
+@pytest.mark.parametrize(
+    ("clock", "bounds_", "state", "measured"),
+    [
+        # The clock that is missing may be any.
+        (Clock(low=0.0, high=0.1, pairs=1), {"max": 1.0}, "undecided", "at least 0"),
+        (Clock(low=0.4, high=0.9, pairs=1), {"min": 1.0}, "undecided", "at least 0.4"),
+        # What was seen is enough.
+        (Clock(low=1.1, high=1.2, pairs=1), {"max": 1.0}, "fails", "at least 1.1"),
+        (Clock(low=1.1, high=1.2, pairs=1), {"min": 1.0}, "holds", "at least 1.1"),
+        (Clock(low=0.4, high=None, pairs=1, open=1), {"max": 1.0}, "fails", "at least 0.4, open"),
+    ],
+)
+def test_a_clock_of_some_changes_decides_only_what_the_others_cannot_alter(
+    metric: str, clock: Clock, bounds_: dict[str, float], state: str, measured: str
+) -> None:
+    count = "untimed" if metric == "others_s_max" else "handler_untimed"
+    one = fresh().model_copy(update={metric.removesuffix("_max"): clock})
+    blind = fresh().model_copy(update={count: 2})
+    found = limited(metric, {"team": one, "user": blind}, **bounds_)
+    assert (found.state, found.measured, found.more_rounds) == (state, measured, None)
+    assert found.high is None
+    assert (found.reason == "2 changes could not be timed") == (state == "undecided")
+
+
 @pytest.mark.parametrize(
     ("judged", "stale", "state"),
     [(299, 0, "holds"), (298, 0, "undecided"), (900, 1, "undecided"), (900, 2, "fails"),

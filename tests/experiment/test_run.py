@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import pytest
 
 from harness.authcache.variants import load_variants
-from harness.errors import InvalidRunError, TooSlowError
+from harness.errors import InvalidRunError, TooSlowError, UsageError
 from harness.experiment import run
 from harness.experiment.record import Recording
 from harness.experiment.run import _notes
+from harness.observe.evidence import Evidence
 from harness.plan.arms import reference_arm
 from harness.plan.plan import RunPlan, make_plan
 from harness.process.stop import Stop
@@ -83,6 +86,36 @@ async def test_the_manifest_says_what_was_driven_only_where_anything_was(
     assert ("driven" in manifest) == measured
     assert ("driven.rate" in (run_dir / "report.html").read_text(encoding="utf-8")) == measured
     assert manifest["settings"]["rate_per_s"], "as planned"
+
+
+@pytest.mark.parametrize("complete", [True, False])
+async def test_what_is_made_of_a_run_is_made_of_a_complete_one_that_is_written(
+    complete: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    window = replace(evidence(), variant="recommended", phase="cold_fill", round=0)
+
+    async def record(plan: RunPlan, *_: Any) -> Recording:
+        return Recording(plan, windows=[window], complete=complete, interrupted=not complete)
+
+    def also(plan: RunPlan, windows: Sequence[Evidence], samples_dir: Path) -> None:
+        del plan, windows
+        raise UsageError(str(samples_dir))
+
+    monkeypatch.setattr(run, "record", record)
+    refused = pytest.raises(UsageError, match="samples") if complete else nullcontext()
+    with refused:
+        await run.run(
+            load_scenario("smoke"),
+            [reference_arm(load_variants()["recommended"])],
+            runs_dir=tmp_path,
+            servers=Servers(),
+            progress=Silence(),
+            stop=Stop(),
+            prometheus="off",
+            also=also,
+        )
+    written = ("result.json", "report.html", "summary.md", "verdict.json")
+    assert all((tmp_path / "latest" / name).is_file() for name in written)
 
 
 @pytest.mark.parametrize("measured", [True, False])

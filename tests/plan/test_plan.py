@@ -42,7 +42,7 @@ def test_a_window_is_a_whole_number_of_ttls() -> None:
     arms = [reference_arm(load_variants()["recommended"])]
     plan = make_plan(scenario, arms, stack="embedded")
     assert plan.ttl_s == 2.0
-    assert plan.window_s == 10.0
+    assert plan.window_s == 14.0
     assert plan.settings.planted_null_user
     assert "No LiteLLM release does this" in plan.premises[0]
 

@@ -118,6 +118,11 @@ def test_the_exit_code_asks_for_clocks_and_only_if_strict_for_the_promise() -> N
         untimed = only_changes(freshness={"a": {"key-limits": {"user": blind}}})
         assert clock_exit_code(untimed, strict=True) == 3
         assert any("was not timed" in line for line in remarks(untimed))
+    quick = kept.freshness["recommended"]["key-block"]["team"]
+    some = quick.model_copy(update={"changes": 3, "untimed": 2})
+    partly = only_changes(freshness={"a": {"key-block": {"team": some}}})
+    assert clock_exit_code(partly, strict=False) == 3
+    assert "a: key-block in team was not timed after 2 of its changes" in remarks(partly)[-1]
     assert clock_exit_code(only_changes(freshness={}), strict=False) == 3
 
 
