@@ -39,6 +39,7 @@ from harness.scenario.schema import (
 from harness.targets.registry import matches
 
 _WORST_FIRST: tuple[Cell, ...] = get_args(Cell)
+_TOO_LITTLE = "too little was seen for a bound that is sure enough; more rounds would have one"
 _MOST_ROUNDS = 1000
 """An expectation that this many rounds would not decide is one that no run decides."""
 
@@ -314,6 +315,8 @@ def within(figure: MeasuredFigure, least: float | None, greatest: float | None) 
         if limit is None:
             continue
         end = figure.low if figure.value > limit else figure.high
+        if math.isinf(end):
+            return Decision("undecided", _TOO_LITTLE)
         gap = abs(limit - figure.value)
         gaps = abs(end - figure.value) / gap if gap else math.inf
         times = max(times, gaps * gaps)
@@ -369,8 +372,8 @@ def _outcome(
         measured=measured,
         limit=found.limit,
         estimate=None if figure is None else round(figure.value, 6),
-        low=None if figure is None else round(figure.low, 6),
         # An end that is not known, as of a ratio to what may be 0, has no number in JSON.
+        low=None if figure is None or math.isinf(figure.low) else round(figure.low, 6),
         high=None if figure is None or math.isinf(figure.high) else round(figure.high, 6),
         rounds=0 if figure is None else figure.rounds,
         state=decision.state,
@@ -593,7 +596,7 @@ def _of_reads(figures: Callable[[VariantResult], Mapping[str, Estimate]]) -> Int
         found = figures(result).get(scope)
         if found is None:
             return None
-        low = 0.0 if found.low is None else found.low
+        low = -math.inf if found.low is None else found.low
         high = math.inf if found.high is None else found.high
         return MeasuredFigure(found.value, low, high, len(rounds.measured(result)))
 
