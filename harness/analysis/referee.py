@@ -66,6 +66,8 @@ _MODEL_ROUNDS = 2
 """The model weighs as much as so many differences between rounds: two rounds have but one, whose
 square is more than three times the variance in one case of twelve, and makes `same` a matter of
 luck. Simulated in docs/decisions/0034."""
+_FOUR_DIGITS = 999.5
+"""From here on, three digits round to 1,000 (`f"{999.5:.3g}"` is ``1e+03``)."""
 _RANKS = ("healthy", "wasteful", "stale", "broken", "hidden")
 """Cells, the best first."""
 _ALIKE = 0.01
@@ -387,8 +389,12 @@ def reading_text(reading: Reading | None) -> str:
         return ", ".join(reading.names) + suspect
     if isinstance(reading, Clock):
         return f"{reading.low:.2f} s" if reading.high is not None else f"over {reading.low:.2f} s"
-    value = reading.value if isinstance(reading, Count) else reading
-    return f"{value:.3g}" if value < PER else f"{value:,.0f}"
+    return three_digits(reading.value if isinstance(reading, Count) else reading)
+
+
+def three_digits(value: float) -> str:
+    """A figure that is not negative with about three digits, and never with an exponent of 3."""
+    return f"{value:.3g}" if value < _FOUR_DIGITS else f"{value:,.0f}"
 
 
 def _lines(rule: RefereeRule, base: Side, head: Side) -> Iterable[Line]:
