@@ -627,7 +627,7 @@ def _by_scope(side: Side, counts: Mapping[str, Mapping[str, int]]) -> Places:
     """
     found: dict[str, Reading] = {}
     for scope in side.variant.requests:
-        by_kind, requests = counts.get(scope, {}), answered(side.variant.requests, scope)
+        by_kind, requests = counts.get(scope, {}), rounds.judged_requests(side.variant, scope)
         if requests:
             deviation = sum(math.sqrt(_of_share(n, requests)) for n in by_kind.values())
             found[scope] = Count(sum(by_kind.values()), requests, deviation**2)
@@ -637,8 +637,8 @@ def _by_scope(side: Side, counts: Mapping[str, Mapping[str, int]]) -> Places:
 def _of_share(events: int, requests: int) -> float:
     """Variance of the events of a share of requests.
 
-    Beyond one a request, since windows of refusals and of changes have more, that of a Poisson
-    distribution.
+    Beyond one a request, as where a result does not list all windows that were judged, that of a
+    Poisson distribution.
     """
     return events if events > requests else events - events**2 / requests
 
