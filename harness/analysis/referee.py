@@ -66,6 +66,8 @@ _MODEL_ROUNDS = 2
 """The model weighs as much as so many differences between rounds: two rounds have but one, whose
 square is more than three times the variance in one case of twelve, and makes `same` a matter of
 luck. Simulated in docs/decisions/0034."""
+_FOUR_DIGITS = 999.5
+"""From here on, three digits round to 1,000 (`f"{999.5:.3g}"` is ``1e+03``)."""
 _RANKS = ("healthy", "wasteful", "stale", "broken", "hidden")
 """Cells, the best first."""
 _ALIKE = 0.01
@@ -387,8 +389,12 @@ def reading_text(reading: Reading | None) -> str:
         return ", ".join(reading.names) + suspect
     if isinstance(reading, Clock):
         return f"{reading.low:.2f} s" if reading.high is not None else f"over {reading.low:.2f} s"
-    value = reading.value if isinstance(reading, Count) else reading
-    return f"{value:.3g}" if value < PER else f"{value:,.0f}"
+    return three_digits(reading.value if isinstance(reading, Count) else reading)
+
+
+def three_digits(value: float) -> str:
+    """A figure that is not negative with about three digits, and never with an exponent of 3."""
+    return f"{value:.3g}" if value < _FOUR_DIGITS else f"{value:,.0f}"
 
 
 def _lines(rule: RefereeRule, base: Side, head: Side) -> Iterable[Line]:
@@ -621,7 +627,7 @@ def _by_scope(side: Side, counts: Mapping[str, Mapping[str, int]]) -> Places:
     """
     found: dict[str, Reading] = {}
     for scope in side.variant.requests:
-        by_kind, requests = counts.get(scope, {}), answered(side.variant.requests, scope)
+        by_kind, requests = counts.get(scope, {}), rounds.judged_requests(side.variant, scope)
         if requests:
             deviation = sum(math.sqrt(_of_share(n, requests)) for n in by_kind.values())
             found[scope] = Count(sum(by_kind.values()), requests, deviation**2)
@@ -631,8 +637,8 @@ def _by_scope(side: Side, counts: Mapping[str, Mapping[str, int]]) -> Places:
 def _of_share(events: int, requests: int) -> float:
     """Variance of the events of a share of requests.
 
-    Beyond one a request, since windows of refusals and of changes have more, that of a Poisson
-    distribution.
+    Beyond one a request, as where a result does not list all windows that were judged, that of a
+    Poisson distribution.
     """
     return events if events > requests else events - events**2 / requests
 

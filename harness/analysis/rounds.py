@@ -10,11 +10,21 @@ from harness.domain.series import ALL
 
 Count = Callable[[Window], int | None]
 """Returns None if the window could not see what is counted."""
+_JUDGED_TOO = frozenset({"refusals", "changes", "recovered"})
 
 
 def measured(variant: VariantResult) -> list[Window]:
     """The measured windows, in order of time; no figure includes the cold fill."""
     return [window for window in variant.windows if window.phase == "measured"]
+
+
+def judged_requests(variant: VariantResult, scope: str = ALL) -> int:
+    """Answered requests whose answers were judged one by one (`harness.analysis.answers`).
+
+    Those of the measured windows, and of the windows of refusals, of changes and after faults.
+    """
+    others = (window for window in variant.windows if window.phase in _JUDGED_TOO)
+    return answered(variant.requests, scope) + sum(answered(w.requests, scope) for w in others)
 
 
 def source_reads(window: Window, scope: str, kind: str | None = None) -> int | None:

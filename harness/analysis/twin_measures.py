@@ -140,7 +140,7 @@ def _wrong_values(variant: VariantResult, scope: str, part: str) -> Reading:
         return None
     by_object = variant.wrong_values.get(scope, {})
     wrong = by_object.get(part, 0) if part else sum(by_object.values())
-    requests = answered(variant.requests, scope)
+    requests = rounds.judged_requests(variant, scope)
     value = per_answered(wrong, requests)
     # A result has wrong values only for all windows together: no range over the rounds.
     return None if value is None else RoundedFigure(value, requests / PER)
@@ -191,5 +191,5 @@ MEASURES = (
     Measure("overshoot", "replies over budget", _budget_places, _overshoot, seen_as="budgets"),
     Measure("payload_bytes", "payload, bytes", _payload_places, _payload, seen_as="payload_bytes"),
 )
-"""In the order of the tables. Figures are per 1,000 answered requests of the scope, statuses in
-percent of them, payloads in bytes."""
+"""In the order of the tables. Figures are per 1,000 answered requests of the scope, wrong values
+per 1,000 of those that were judged, statuses in percent, payloads in bytes."""

@@ -62,6 +62,7 @@ def variant_result(
     refused = tuple(e for e in evidence if e.phase == "refusals")
     within_reach = {key.index for key in plan.keys if plan.scenario.population.replies(key.scope)}
     recovered = tuple(after_faults(evidence).values())
+    # `rounds.judged_requests` counts the requests of the same windows.
     answers = judge_answers(
         measured + refused + changed + recovered,
         plan.all_keys,

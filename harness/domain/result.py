@@ -545,10 +545,10 @@ class VariantResult(_Part):
     """Answered requests; scopes without requests are absent."""
     unexpected_statuses: dict[Scope, dict[Status, int]]
     """Answers by a status that Postgres' state did not call for, key by key and without those in
-    ``let_through``; the window of refusals included."""
+    ``let_through``; windows of refusals, of changes and after faults included."""
     let_through: dict[Scope, dict[RefusalName, int]] | None = None
-    """2xx replies that should have been refused, by the reason of the refusal; the window of
-    refusals included. Null where it was not measured."""
+    """2xx replies that should have been refused, by the reason of the refusal; the same windows
+    included. Null where it was not measured."""
     refusals: dict[Scope, dict[RefusalName, RefusalResult]] = {}
     """Answers to the keys that test refusals, by the kind of the key."""
     stale: dict[Scope, dict[ObjectName, int]] | None = None
@@ -608,8 +608,8 @@ class VariantResult(_Part):
     """WARNING and ERROR of a failed typed read, counted by the ERROR; null where they were not
     seen."""
     wrong_values: dict[Scope, dict[ObjectName, int]] | None
-    """Served objects whose digest Postgres never held, the window of refusals included; null where
-    they were not seen."""
+    """Served objects whose digest Postgres never held; windows of refusals, of changes and after
+    faults included. Null where they were not seen."""
     entry_age_max_s: dict[TierName, float]
     """Greatest time between the read from Postgres and the serving, of anything served from that
     tier; tiers that served nothing, or cannot know, are absent."""

@@ -36,6 +36,8 @@ _ROOM_FOR_LABEL = 0.17
 _BAR = 17
 _COLUMNS_HEIGHT = 330
 _LEGEND_LINE = 4
+_LEGEND_HEIGHT = 24
+"""Of a line of it."""
 _BETWEEN_GROUPS = 7
 _AROUND_PLOT = 26
 """Height of margins and tick labels, which pygal subtracts before it draws bars."""
@@ -130,12 +132,18 @@ def columns(
     known = [bar.value for bars in series.values() for bar in bars if bar.value is not None]
     known += [] if line is None else [line]
     ticks = round_ticks(max(known, default=0), most=4)
-    chart = _configure(pygal.Bar, height=_COLUMNS_HEIGHT, range=(0, ticks[-1]), y_title=title)
+    # More do not fit in a line.
+    in_line = len(series) if len(series) <= _LEGEND_LINE else 3
+    full, rest = divmod(len(series), in_line or 1)
+    height = _COLUMNS_HEIGHT + _LEGEND_HEIGHT * max(0, full - 2)
+    chart = _configure(pygal.Bar, height=height, range=(0, ticks[-1]), y_title=title)
     chart.width = PAGE_WIDTH
     chart.show_legend = True
     chart.legend_at_bottom = True
-    # More do not fit in a line.
-    chart.legend_at_bottom_columns = len(series) if len(series) <= _LEGEND_LINE else 3
+    chart.legend_at_bottom_columns = in_line
+    if rest:
+        # pygal leaves no room for a last line that is not full.
+        chart.margin_bottom = _LEGEND_HEIGHT
     chart.truncate_legend = -1
     chart.print_values = False
     chart.x_labels = list(groups)

@@ -6,6 +6,7 @@ An issue says what was measured, and how to see it by hand; it says nothing else
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ from harness.report.numbers import plain
 from harness.report.study import head_markdown, say_head
 from harness.scenario.schema import ChangeWindow
 from harness.scenario.sizing import MODEL, probe_every_s
+from harness.style import colour, marks
 from harness.targets.base import Call
 from harness.targets.registry import is_release_name
 from harness.targets.schema import management
@@ -145,7 +147,10 @@ def clock_markdown(result: Result) -> str:
 
 
 def clock_svg(result: Result) -> str:
-    """The chart as a file: an upright bar for each variant and side, the promise as a line."""
+    """The chart as a file: an upright bar for each variant and side, the promise as a line.
+
+    A variant has its colour of every other picture, its handler a paler one.
+    """
     groups = list(
         dict.fromkeys(
             (action, scope, idle)
@@ -153,30 +158,41 @@ def clock_svg(result: Result) -> str:
             for idle in ([False, True] if one.idle else [False])
         )
     )
+    scopes = Counter(action for action, _ in {(action, scope) for action, scope, _ in groups})
+    labels = [
+        f"{action}{f', {scope}' * (scopes[action] > 1)}{', idle' * idle}"
+        for action, scope, idle in groups
+    ]
     series: dict[str, list[Bar]] = {}
-    for name, by_action in result.freshness.items():
-        for side in ("handler", "others"):
+    rules = []
+    for (name, by_action), mark in zip(
+        result.freshness.items(), marks(result.freshness).values(), strict=True
+    ):
+        fills = {
+            "handler": f"color-mix(in srgb, {colour(name)} 50%, var(--paper))",
+            "others": colour(name),
+        }
+        for side, fill in fills.items():
+            again = " stroke: var(--ink);" if mark.endswith(" again") else ""
+            number = f".color-{len(series)}"
+            rules.append(f"{number} rect, rect{number} {{ fill: {fill};{again} }}\n")
             series[f"{name}: {side}"] = [
                 _bar(
-                    f"{name}, {_label(action, idle=idle)}, {side}",
+                    f"{name}, {label}, {side}",
                     _side(by_action.get(action, {}).get(scope), side, idle=idle),
                 )
-                for action, scope, idle in groups
+                for label, (action, scope, idle) in zip(labels, groups, strict=True)
             ]
     promise_s = max(one.promise_s for *_, one in _each(result))
     drawn = columns(
-        [_label(action, idle=idle) for action, _, idle in groups],
+        labels,
         series,
         LABEL,
         title="s (dashes: promise)",
         line=promise_s,
         turned=True,
     )
-    return standalone(drawn)
-
-
-def _label(action: str, *, idle: bool) -> str:
-    return f"{action}, idle" if idle else action
+    return standalone(drawn, "".join(rules))
 
 
 def _side(one: Freshness | None, side: str, *, idle: bool) -> Clock | None:

@@ -19,7 +19,7 @@ from harness.analysis.difference import (
     compare,
     difference_percent,
 )
-from harness.analysis.rounds import log_pairs, per_round
+from harness.analysis.rounds import judged_requests, log_pairs, per_round
 from harness.authcache.words import LOAD_SCOPES
 from harness.domain.rates import PER, answered, per_answered
 from harness.domain.result import Cell as CellName
@@ -292,7 +292,11 @@ def _measures(results: Sequence[Result]) -> Table:
         rows.append(_row(f"{name}, p50 service, ms", found, _p50, time_ms, judged=False))
         rows.append(_row(f"{name}, requests", found, _requests, _whole, judged=False))
     columns = tuple(Column(label) for label in labels(results))
-    foot = "Times and load are not judged: times have no known range, and the load is a setting."
+    foot = (
+        "Wrong values: per 1,000 requests of all windows whose answers are judged, not only of the "
+        "measured ones. Times and load are not judged: times have no known range, and the load is "
+        "a setting."
+    )
     return Table("measures", "Other measures", "variant, measure", columns, tuple(rows), foot)
 
 
@@ -353,19 +357,18 @@ def _source_reads(scope: str, variant: VariantResult) -> RoundedFigure | None:
 
 def _log_pairs(variant: VariantResult) -> RoundedFigure | None:
     by_round = per_round(variant, ALL, lambda window: log_pairs(window, ALL))
-    return _per_1000(variant, variant.log_pairs, tuple(by_round))
+    return _per_1000(variant.log_pairs, answered(variant.requests), tuple(by_round))
 
 
 def _wrong_values(variant: VariantResult) -> RoundedFigure | None:
-    return _per_1000(variant, variant.wrong_values)
+    return _per_1000(variant.wrong_values, judged_requests(variant))
 
 
 def _per_1000(
-    variant: VariantResult,
     counts: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None,
+    requests: int,
     by_round: tuple[float, ...] = (),
 ) -> RoundedFigure | None:
-    requests = answered(variant.requests)
     value = None if counts is None else per_answered(total(counts), requests)
     return None if value is None else RoundedFigure(value, requests / PER, by_round)
 

@@ -82,9 +82,14 @@ def history_svg(result: Result) -> str:
     return standalone(drawn)
 
 
-def standalone(drawn: str) -> str:
-    """A chart as a file of its own, with its colours, light and dark."""
+def standalone(drawn: str, rules: str = "") -> str:
+    """A chart as a file of its own, with its colours, light and dark.
+
+    Args:
+        drawn: the chart.
+        rules: CSS after that of the file: colours of series beyond the fourth, or other ones.
+    """
     style = files("harness.report").joinpath("templates", _STYLE).read_text(encoding="utf-8")
     head, rest = drawn.split(">", 1)
     head = head.replace("<svg", f'<svg xmlns="{_NAMESPACE}"', 1)
-    return f"{head}>\n<style>\n{style}</style>\n{rest}\n"
+    return f"{head}>\n<style>\n{style}{rules}</style>\n{rest}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from harness.analysis.rounds import judged_requests
 from harness.authcache.words import LOAD_SCOPES, ObjectKind, Outcome, Tier
 from harness.domain.population import KINDS
 from harness.domain.rates import answered
@@ -22,11 +23,11 @@ def measures_table(result: Result) -> Table:
     """Requests, log pairs, wrong values, bytes, outcomes, ages and latency of every variant."""
     rows = [
         _row(result, "requests by status", _statuses),
-        _row(result, "unexpected statuses", _bounded(result, _unexpected)),
+        _row(result, "unexpected statuses", _bounded(result, _unexpected, judged_requests)),
         _row(result, "let through", _bounded(result, _let_through, _to_be_refused)),
-        _row(result, "stale answers", _bounded(result, _stale)),
+        _stale_row(result),
         _row(result, "log pairs", _bounded(result, _pairs)),
-        _row(result, "wrong values served", _bounded(result, _wrong)),
+        _row(result, "wrong values served", _bounded(result, _wrong, judged_requests)),
         _row(result, "deserialize failures", _bounded(result, _failures)),
         *_budget_rows(result),
         *_outcome_rows(result),
@@ -44,9 +45,10 @@ def measures_table(result: Result) -> Table:
         tuple(Column(name) for name in result.variants),
         tuple(rows),
         "Counts are sums over all measured windows, without the cold fill; unexpected statuses, "
-        "let through, stale answers and wrong values also over the window of refusals. Beside a 0: "
-        "the greatest share of requests that it leaves possible, of let through the greatest share "
-        "of those that should be refused.",
+        "let through, stale answers and wrong values also over the windows of refusals, of changes "
+        "and after faults. Beside a 0: the greatest share that it leaves possible, of the requests "
+        "of these windows; of let through, of those that should be refused; of stale answers, of "
+        "the replies that were sent longer after a change than the promise.",
         code=False,
     )
 
@@ -157,6 +159,17 @@ def _bounded(
         return replace(cell, text=nothing_in(asked(variant), result.bound_error))
 
     return bounded
+
+
+def _stale_row(result: Result) -> Row:
+    """Where nothing changed, no answer can be stale, and 0 would be no finding."""
+
+    def cell(name: str, variant: VariantResult) -> Cell:
+        kinds = result.freshness.get(name, {}).values()
+        judged = sum(one.judged_replies for by_scope in kinds for one in by_scope.values())
+        return _bounded(result, _stale, lambda _: judged)(variant)
+
+    return Row(Cell("stale answers"), tuple(cell(*item) for item in result.variants.items()))
 
 
 def _outcome_rows(result: Result) -> list[Row]:

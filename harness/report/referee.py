@@ -18,6 +18,7 @@ from harness.analysis.referee import (
     Ruling,
     reading_text,
     say,
+    three_digits,
 )
 from harness.analysis.rounds import measured
 from harness.domain.rates import PER
@@ -82,7 +83,7 @@ def print_ruling(ruling: Ruling, result: Result, match: Match, console: Console)
 def only_one(ruling: Ruling) -> list[str]:
     """What one side alone runs, in sentences."""
     return [
-        f"Only the {one.side} runs {one.text}: {one.per_request:.3g} in a request."
+        f"Only the {one.side} runs {one.text}: {three_digits(one.per_request)} in a request."
         for one in ruling.only
     ]
 
@@ -110,7 +111,7 @@ def tables(ruling: Ruling) -> list[Table]:
             (
                 Cell(reading_text(line.base)),
                 Cell(reading_text(line.head)),
-                Cell(NOT_MEASURED if line.judged_from is None else f"{line.judged_from:.3g}"),
+                Cell(NOT_MEASURED if line.judged_from is None else three_digits(line.judged_from)),
                 Cell(line.outcome.value, tone="strong" if _differs(line) else ""),
             ),
         )
@@ -247,7 +248,7 @@ def _numbers(ruling: Ruling) -> Sequence[tuple[str, str, float, str]]:
             f"{line.rule.label}, {line.place}",
             line.rule.unit,
             round(line.head.value, 4),
-            "" if line.judged_from is None else f"± {line.judged_from:.3g}",
+            "" if line.judged_from is None else f"± {three_digits(line.judged_from)}",
         )
         for line in ruling.lines
         if line.rule.judged and isinstance(line.head, Count)

@@ -23,6 +23,7 @@ from harness.analysis.referee import (
     referee,
     settled,
 )
+from harness.domain.rates import PER
 from harness.domain.result import (
     Clock,
     Estimate,
@@ -397,11 +398,46 @@ def test_two_sides_with_more_than_one_wrong_object_a_request_are_the_same() -> N
 
 
 def test_wrong_objects_beyond_one_a_request_have_a_variance() -> None:
-    """Windows of refusals and of changes have some, too, and their requests are not counted."""
+    """As where a result does not list all windows that were judged."""
     result, requests = pair(), 4 * REQUESTS
     for name, more in ((BASE, 100), (HEAD, 140)):
         change(result, name, wrong_values={"team": {"user": requests + more}})
     assert outcome(ruled(result), "wrong data", "team") is RefereeOutcome.SAME
+
+
+@pytest.mark.parametrize("phase", ["refusals", "changes", "recovered"])
+@pytest.mark.parametrize(
+    "fields",
+    [{"wrong_values": {"team": {"user": 200}}}, {"unexpected_statuses": {"team": {"500": 200}}}],
+)
+def test_wrong_answers_are_set_against_all_requests_that_were_judged(
+    fields: dict[str, Any], phase: str
+) -> None:
+    """The head was asked as much again in windows of another kind, and as often wrong there."""
+    result = pair()
+    change(result, BASE, **fields)
+    change(result, HEAD, **fields)
+    windows = result.variants[HEAD].windows
+    more = [one.model_copy(update={"phase": phase}) for one in windows if one.phase == "measured"]
+    twice = {
+        name: {"team": {part: 2 * n for part, n in counts["team"].items()}}
+        for name, counts in fields.items()
+    }
+    change(result, HEAD, windows=[*windows, *more], **twice)
+    label = "wrong data" if "wrong_values" in fields else "wrong statuses"
+    (found,) = [x for x in ruled(result).lines if (x.rule.label, x.place) == (label, "team")]
+    assert isinstance(found.base, Count)
+    assert isinstance(found.head, Count)
+    assert found.head.value == found.base.value == 50
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(999.4, "999"), (999.5, "1,000"), (999.97, "1,000"), (1234.0, "1,234"), (0.125, "0.125")],
+)
+def test_no_figure_has_an_exponent_of_thousands(value: float, text: str) -> None:
+    assert reading_text(value) == text
+    assert reading_text(Count(value, PER, 1.0)) == text
 
 
 def test_a_reply_has_one_status_refused_or_let_through() -> None:

@@ -301,6 +301,16 @@ def test_wrong_values_are_per_1000_requests_of_the_scope() -> None:
     assert first(compared(result)).unexplained == []
 
 
+def test_wrong_values_of_changes_are_set_against_the_requests_of_changes() -> None:
+    result = twins_run()
+    release = change(result, PAIR.release, wrong_values={"shared_id": {"user": 600}})
+    asked = release.windows[-1].model_copy(
+        update={"phase": "changes", "requests": {"shared_id": {"200": 1200}}}
+    )
+    change(result, PAIR.release, windows=[*release.windows, asked])
+    assert value(line(first(compared(result)), "wrong_values", "shared_id", "user").release) == 250
+
+
 def test_an_object_that_one_side_never_wrote_is_a_difference() -> None:
     result = twins_run()
     change(result, PAIR.release, payload_bytes={"key": 733.0, "user": 246.0, "team": 386.0})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.clock import freshness
+from harness.analysis.rounds import judged_requests
 from harness.analysis.variant import (
     combined_view,
     expected_calls,
@@ -23,6 +24,7 @@ from harness.domain.changes import ChangeEvent
 from harness.domain.population import MembershipRow, make_refusals
 from harness.domain.result import Freshness, VariantResult, WorkerClock
 from harness.domain.samples import Sample, SampleWriter
+from harness.domain.series import ALL
 from harness.domain.window import KeyCount, ServedCount
 from harness.observe.counters import Series
 from harness.observe.evidence import Checkpoint, Evidence
@@ -432,6 +434,9 @@ def test_the_window_of_refusals_is_judged_and_counts_in_no_other_figure(tmp_path
     assert after.cells == {"team": ["hidden", "broken"], "user": ["healthy"]}
     for figure in ("requests", "source_reads", "source_reads_per_1000", "reference_line_per_1000"):
         assert getattr(after, figure) == getattr(before, figure)
+    more = sum(statuses["team"].values())
+    for scope, n in (("team", more), ("user", 0), (ALL, more)):
+        assert judged_requests(after, scope) == judged_requests(before, scope) + n
 
 
 def test_a_cell_hides_the_wrong_values_of_its_scope(tmp_path: Path) -> None:

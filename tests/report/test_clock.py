@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.report.clock import (
     clock_exit_code,
     clock_files,
+    clock_svg,
     issues,
     remarks,
     require_clocks,
@@ -22,6 +23,7 @@ from harness.report.freshness import freshness_table
 from harness.report.html import report_html
 from harness.report.markdown import summary_markdown
 from harness.report.numbers import NOT_MEASURED, between
+from harness.style import NAMED, colour
 from tests.report.sample import issue_27874, with_changes
 
 
@@ -162,6 +164,67 @@ def with_idle() -> Result:
     return result
 
 
+def rules_of(svg: str) -> dict[str, str]:
+    """What the sheet of a picture says of each class ``color-N``."""
+    return dict(re.findall(r"rect\.(color-\d+) \{ (.*?) \}", svg))
+
+
+def test_every_variant_has_its_own_colour_and_a_paler_one_for_its_handler() -> None:
+    by_action = only_changes().freshness["litellm_1_84"]
+    names = [*NAMED][:10]
+    svg = clock_svg(only_changes(freshness=dict.fromkeys(names, by_action)))
+    rules = rules_of(svg)
+    used = {
+        word
+        for element in ET.fromstring(svg).iter()
+        for word in element.get("class", "").split()
+        if word.startswith("color-")
+    }
+    assert used == {f"color-{n}" for n in range(20)} <= rules.keys()
+    assert len({rules[one] for one in used}) == 20
+    for place, name in enumerate(names):
+        handler, others = rules[f"color-{2 * place}"], rules[f"color-{2 * place + 1}"]
+        assert others == f"fill: {colour(name)};"
+        assert colour(name) in handler
+
+
+@pytest.mark.parametrize("variants", [1, 2, 3, 4, 7, 10])
+def test_the_legend_is_within_the_picture(variants: int) -> None:
+    by_action = only_changes().freshness["litellm_1_84"]
+    names = [*NAMED][:variants]
+    root = ET.fromstring(clock_svg(only_changes(freshness=dict.fromkeys(names, by_action))))
+    (legends,) = [one for one in root.iter() if one.get("class") == "legends"]
+    (top,) = re.findall(r"translate\([\d.]+, ?([\d.]+)\)", legends.get("transform", ""))
+    texts = list(legends.iter("{http://www.w3.org/2000/svg}text"))
+    assert len(texts) == 2 * variants
+    lowest = float(top) + max(float(text.get("y", 0)) for text in texts)
+    assert lowest < float(root.get("viewBox", "").split()[-1])
+
+
+def test_two_variants_of_one_colour_are_told_apart() -> None:
+    by_action = only_changes().freshness["litellm_1_84"]
+    names = ("litellm_1_84", "litellm==1.105.7")
+    assert len({*map(colour, names)}) == 1
+    rules = rules_of(clock_svg(only_changes(freshness=dict.fromkeys(names, by_action))))
+    assert len({rules[f"color-{n}"] for n in range(4)}) == 4
+
+
+def test_bars_of_an_action_in_several_scopes_name_the_scope() -> None:
+    svg = clock_svg(with_idle())
+    axis = [
+        "".join(text.itertext())
+        for one in ET.fromstring(svg).iter()
+        if one.get("class") == "axis x"
+        for text in one.iter("{http://www.w3.org/2000/svg}text")
+    ]
+    labels = [label for label in axis if label.strip()]
+    assert {"key-block, team", "key-block, team, idle", "key-block, user"} < {*labels}
+    assert "team-block" in labels, "its scope is the only one"
+    assert len(labels) == len({*labels})
+    bars = re.findall(r"<title>(.*?): ", svg)
+    assert len(bars) == len({*bars}) > 6
+
+
 def test_idle_keys_have_rows_and_bars_of_their_own() -> None:
     table = freshness_table(with_idle())
     heads = [row.head.text for row in table.rows]
@@ -172,7 +235,7 @@ def test_idle_keys_have_rows_and_bars_of_their_own() -> None:
     assert over.note == "3 of 4 answers old"
     files = clock_files(with_idle())
     assert "`key-block, team, idle`" in files["clock.md"]
-    assert "key-block, idle" in files["clock.svg"]
+    assert "key-block, team, idle" in files["clock.svg"]
     assert "idle" not in clock_files(only_changes())["clock.svg"]
     said = " ".join(remarks(with_idle()))
     assert "recommended: key-block in team is beyond the promise of 4.1 s in idle" in said

@@ -156,6 +156,25 @@ def test_other_measures_are_per_1000_requests() -> None:
     assert measures.cell("litellm_1_84, p50 service", "A") == "6.40"
 
 
+def test_wrong_values_are_per_1000_requests_that_were_judged() -> None:
+    """The second run was asked as much again while objects changed, and as often wrong."""
+    name, run = "fix_optional_user_id", other()
+    variant = run.variants[name]
+    assert variant.wrong_values
+    changed = [
+        window.model_copy(update={"phase": "changes"})
+        for window in variant.windows
+        if window.phase == "measured"
+    ]
+    twice = {
+        scope: {kind: 2 * n for kind, n in by.items()} for scope, by in variant.wrong_values.items()
+    }
+    with_variant(run, name, windows=[*variant.windows, *changed], wrong_values=twice)
+    measures = tables(issue_27874(), run)["measures"]
+    assert measures.cell(f"{name}, wrong values", "B") == "198<br><sub>no difference</sub>"
+    assert "no difference" in measures.cell(f"{name}, log pairs", "B")
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -1,11 +1,12 @@
 import re
 
+from harness.domain.rates import answered
 from harness.domain.result import Cell, RefusalResult, Result
 from harness.report.markdown import escape, summary_markdown
 from harness.report.numbers import nothing_in
 from tests.report.behaviours import MATRIX, PREMISE
 from tests.report.reading import ReadTable, markdown_tables
-from tests.report.sample import EMPTY, issue_27874, refused
+from tests.report.sample import EMPTY, issue_27874, refused, with_changes
 from tests.report.sample_pr import pr_26202
 
 
@@ -162,6 +163,47 @@ def test_none_let_through_is_one_of_the_requests_that_should_be_refused() -> Non
 
 def _measures(result: Result) -> ReadTable:
     return next(t for t in tables(result) if t.head[0] == "measure")
+
+
+def _with_stale(result: Result, stale: dict[str, dict[str, int]]) -> Result:
+    update = {"stale": stale, "wrong_values": {}, "unexpected_statuses": {}}
+    variants = {n: v.model_copy(update=update) for n, v in result.variants.items()}
+    return result.model_copy(update={"variants": variants, "bound_error": 0.05})
+
+
+def test_where_nothing_changed_there_is_no_count_of_stale_answers() -> None:
+    found = _measures(_with_stale(issue_27874(), {}))
+    assert found.cell("stale answers", "recommended") == "\u2013"
+    assert found.cell("wrong values", "recommended").startswith("0 (")
+
+
+def test_no_stale_answer_is_one_of_the_replies_that_could_be_stale() -> None:
+    result = with_changes(issue_27874())
+    found = _measures(_with_stale(result, {}))
+    # Two clocks, of 32 replies each, after the promise.
+    assert found.cell("stale answers", "recommended") == escape(nothing_in(64, 0.05))
+    assert found.cell("stale answers", "fix_keep_none") == "\u2013"
+
+
+def test_a_stale_answer_after_a_fault_is_shown_without_any_other_change() -> None:
+    found = _measures(_with_stale(issue_27874(), {"team": {"status": 3}}))
+    assert found.cell("stale answers", "recommended").startswith("3<br>")
+
+
+def test_no_wrong_value_is_one_of_all_requests_that_were_judged() -> None:
+    result = _with_stale(issue_27874(), {})
+    variant = result.variants["recommended"]
+    asked = variant.windows[-1].model_copy(
+        update={"phase": "refusals", "requests": {"team": {"401": 50_000}}}
+    )
+    result.variants["recommended"] = variant.model_copy(
+        update={"windows": [*variant.windows, asked]}
+    )
+    found = _measures(result)
+    bound = escape(nothing_in(answered(variant.requests) + 50_000, 0.05))
+    assert found.cell("wrong values", "recommended") == bound
+    assert found.cell("unexpected statuses", "recommended") == bound
+    assert found.cell("wrong values", "fix_keep_none") != bound
 
 
 def test_refusals_are_listed_by_kind_over_all_scopes() -> None:

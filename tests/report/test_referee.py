@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from harness.analysis.referee import Ruling, referee
+from harness.analysis.referee import Count, OneSided, Ruling, referee
 from harness.domain.result import LoadSettings, Result
 from harness.report.referee import (
     BENCH,
@@ -70,6 +72,23 @@ def test_a_run_that_was_cut_short_says_what_it_has_of_each_side(
     for name in (PROOF, COMMENT):
         assert said in files[name]
         assert "cut short" in files[name]
+
+
+@pytest.mark.parametrize("reads", [999.5, 999.97, 1234.0])
+def test_no_figure_has_an_exponent_of_thousands(reads: float) -> None:
+    result = pair()
+    found = ruling(result)
+    (line,) = [x for x in found.lines if (x.rule.label, x.place) == ("source reads", "team")]
+    assert isinstance(line.head, Count)
+    head = replace(line.head, events=reads, requests=1000, parts=())
+    only = OneSided("head", "SELECT LiteLLM_TagTable", reads)
+    found = replace(found, lines=(replace(line, head=head, judged_from=reads),), only=(only,))
+    out = StringIO()
+    print_ruling(found, result, MATCH, Console(file=out, width=1000))
+    files = referee_files(found, result, MATCH)
+    for text in (out.getvalue(), *files.values()):
+        assert "e+" not in text
+    assert json.loads(files[BENCH])[0]["range"] == f"± {reads:,.0f}"
 
 
 @pytest.mark.parametrize("changes", [{}, {"too_slow": [HEAD], "sustained_per_s": {HEAD: 3.0}}])

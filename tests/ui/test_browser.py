@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,11 @@ def test_before_the_first_load_the_page_says_so(ui: Ui, browser: Person) -> None
     browser.until("the empty page", lambda: "No load yet" in browser.text())
     assert not browser.all("#problems li")
     assert httpx.get(f"{ui.url}/auth-cache/csv").text == ",".join(COLUMNS) + "\n"
+    times = browser.script("return [0.4, 59.4, 59.7, 119.6, 3599.8].map(Chart.clock)")
+    assert times == ["0 s", "59 s", "1:00", "2:00", "60:00"]
+    rates = "[0, 1, 14, 359, 360, 18000, 35990, 720000].map(n => Chart.per1000(n, 360000))"
+    shown = ["0", "<0.01", "0.04", "1.0", "1.0", "50.0", "100", "2,000"]
+    assert browser.script(f"return {rates}") == shown
 
 
 @pytest.mark.parametrize(
@@ -208,7 +214,10 @@ def test_from_the_form_to_the_download(ui: Ui, browser: Person) -> None:
     start(browser, ui)
     browser.until("requests", lambda: figure(browser, "requests", "recommended", "all") > 20)
     earlier = figure(browser, "requests", "litellm_1_84", "all")
+    listen(browser)
+    watch(browser, "clock")
     browser.until("more", lambda: figure(browser, "requests", "litellm_1_84", "all") > earlier + 50)
+    assert spoken(browser)["state"] == ["Load is running"], "the clock is not read aloud"
     browser.until("a line", lambda: browser.all("#chart-reads polyline.v0"))
     stop(browser)
 
@@ -325,7 +334,38 @@ def test_a_change_shows_which_workers_still_serve_the_old_version(ui: Ui, browse
     assert "by replica 1" in said[0]
     assert "2 of 2 workers still serve the old version" in said[0]
     assert "0 of 2 workers still serve the old version" in said[1]
+    listen(browser)
+    watch(browser, "ago")
+    assert re.fullmatch(r"Made (\d+ s|\d+:\d\d) ago\.", browser.see("#ago").text)
+    assert "ago" not in "".join(spoken(browser)["last-change"])
     check_no_secret(ui, browser)
+
+
+def listen(browser: Person) -> None:
+    """Keep what a screen reader would read from now on, with what it has read last."""
+    browser.script(
+        "window.spoken = {};"
+        "for (const one of document.querySelectorAll('[role=status], [role=alert]')) {"
+        "  window.spoken[one.id] = [one.textContent];"
+        "  new MutationObserver(() => window.spoken[one.id].push(one.textContent))"
+        "    .observe(one, { childList: true, characterData: true, subtree: true });"
+        "}"
+    )
+
+
+def spoken(browser: Person) -> dict[str, list[str]]:
+    """The texts of each live region since `listen`; none was written twice in a row."""
+    found: dict[str, list[str]] = browser.script("return window.spoken")
+    for name, texts in found.items():
+        assert all(one != other for one, other in pairwise(texts)), (name, texts)
+    return found
+
+
+def watch(browser: Person, name: str) -> None:
+    """Wait until the text of an element, which changes by the second, has changed three times."""
+    for _ in range(3):
+        before = browser.see(f"#{name}").text
+        browser.until(f"another {name}", lambda: browser.see(f"#{name}").text != before)  # noqa: B023
 
 
 def options(browser: Person, name: str) -> list[str]:

@@ -34,8 +34,18 @@ const Chart = (() => {
   const short = (n) => (n >= 10000 ? `${Math.round(n / 1000)}k` : String(Math.round(n * 100) / 100));
 
   function clock(seconds) {
-    const minutes = Math.floor(seconds / 60);
-    return minutes ? `${minutes}:${String(Math.round(seconds % 60)).padStart(2, "0")}` : `${Math.round(seconds)} s`;
+    const whole = Math.round(seconds);
+    return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  }
+
+  // About three digits, and 0 only for 0.
+  function per1000(n, requests) {
+    if (!requests) return "–";
+    const value = (n / requests) * 1000;
+    if (value === 0) return "0";
+    if (value < 0.005) return "<0.01";
+    const decimals = value < 0.995 ? 2 : value < 99.95 ? 1 : 0;
+    return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
   }
 
   // lines: [{mark, name, points: [[t, value]]}]; dashes: [{mark, name, value}]
@@ -113,5 +123,5 @@ const Chart = (() => {
     return list;
   }
 
-  return { lines, shares, clock };
+  return { lines, shares, clock, per1000 };
 })();

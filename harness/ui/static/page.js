@@ -13,6 +13,7 @@
     at_rest: "Load has stopped, all counters are at rest",
   };
   const VIEWS = ["fresh", "gone", "stale"];
+  const { per1000 } = Chart;
   const find = (id) => document.getElementById(id);
   const count = (n) => Math.round(n).toLocaleString("en");
 
@@ -21,18 +22,21 @@
   let points = [];
   let lookupRows = [];
 
-  function per1000(n, requests) {
-    if (!requests) return "–";
-    const value = (n / requests) * 1000;
-    if (value === 0) return "0";
-    return value < 99.95 ? value.toFixed(1) : count(value);
-  }
-
   function cell(kind, content, classes = "") {
     const made = document.createElement(kind);
     if (classes) made.className = classes;
     made.append(content);
     return made;
+  }
+
+  // Screen readers interrupt to read a live region each time it is written, with the same text too.
+  function say(id, text) {
+    if (find(id).textContent !== text) find(id).textContent = text;
+  }
+
+  function sayAll(id, texts) {
+    const said = [...find(id).children].map((item) => item.textContent);
+    if (said.join("\n") !== texts.join("\n")) find(id).replaceChildren(...texts.map((text) => cell("li", text)));
   }
 
   function table(place, head, rows) {
@@ -185,7 +189,7 @@
     const stale = states.filter((state) => state === "stale").length;
     const unknown = states.filter((state) => !VIEWS.includes(state)).length;
     const still = `${stale} of ${states.length} workers still ${stale === 1 ? "serves" : "serve"} the old version`;
-    return `${what}, ${who}, ${Chart.clock(one.ago_s)} ago${one.outcome === "committed" ? `, answered with ${one.status}` : ""}: `
+    return `${what}, ${who}${one.outcome === "committed" ? `, answered with ${one.status}` : ""}: `
       + `${still}${unknown ? `, ${unknown} not known` : ""}. The promise is ${one.promise_s} s.`
       + (one.followed ? "" : " Its workers are no longer asked.");
   }
@@ -209,8 +213,10 @@
     if (data.problem) changeMessage(data.problem);
     const last = Math.max(0, ...data.made.map(({ number }) => number));
     find("no-change").hidden = last > 0 || data.making;
-    const texts = data.making ? ["A change is being made."] : data.made.filter(({ number }) => number === last).map(outcomeText);
-    find("last-change").replaceChildren(...texts.map((text) => cell("li", text)));
+    const latest = data.making ? [] : data.made.filter(({ number }) => number === last);
+    sayAll("last-change", data.making ? ["A change is being made."] : latest.map(outcomeText));
+    const ago = latest.filter(({ outcome }) => !["not_there", "refused"].includes(outcome)).map(({ ago_s }) => ago_s);
+    find("ago").textContent = ago.length ? `Made ${Chart.clock(Math.min(...ago))} ago.` : "";
     const shown = data.made.filter(({ workers }) => Object.keys(workers).length);
     find("workers").hidden = !shown.length;
     table(find("workers"), ["variant", "worker", ...data.objects], data.fleets.flatMap(({ variant, workers }) => workers.map((name) => [
@@ -222,7 +228,7 @@
 
   function changeMessage(text) {
     find("change-message").hidden = !text;
-    find("change-message").textContent = text;
+    say("change-message", text);
   }
 
   async function makeChange(event) {
@@ -257,6 +263,7 @@
       : " They differ: another client sent requests, or a replica was lost or replaced.";
     return `The generator counted ${count(generator.answered)} answers, the replicas completed ${count(completed)} requests.${agreed}`
       + (unanswered.length ? ` Unanswered: ${unanswered.join(", ")}.` : "")
+      + (generator.late ? ` Began more than 250 ms late: ${count(generator.late)} (at most ${count(generator.delay_ms_max)} ms).` : "")
       + " Numbers are of this test. Wrong data served is not detected here: run make loadtest for that.";
   }
 
@@ -264,12 +271,11 @@
     const { generator } = data;
     const found = [...data.problems];
     if (generator && generator.late > 0.01 * generator.answered) {
-      found.push(`The generator is late: ${count(generator.late)} requests began more than 250 ms after their time `
-        + `(at most ${count(generator.delay_ms_max)} ms). Add users, lower the rate, or free the machine of other work.`);
+      found.push("The generator is late: more than 1 % of the requests began more than 250 ms after their time. "
+        + "Add users, lower the rate, or free the machine of other work.");
     }
-    const place = find("problems");
-    place.hidden = !found.length;
-    place.replaceChildren(...found.map((text) => cell("li", text)));
+    find("problems").hidden = !found.length;
+    sayAll("problems", found);
   }
 
   function collect(data) {
@@ -288,10 +294,12 @@
     find("empty").hidden = !none;
     find("shown").hidden = none;
     if (none) {
-      find("status").textContent = "Ready";
+      say("state", "Ready");
+      find("clock").textContent = "";
       return;
     }
-    find("status").textContent = `${STATES[data.state]} · ${Chart.clock(data.elapsed_s)}`;
+    say("state", STATES[data.state]);
+    find("clock").textContent = ` · ${Chart.clock(data.elapsed_s)}`;
     find("status").dataset.state = data.state;
     find("drive").textContent = driveText(data.drive);
     find("note").textContent = data.note;
@@ -317,7 +325,8 @@
       }
       show(data);
     } catch (error) {
-      find("status").textContent = `Locust does not answer (${error.message}). Retrying.`;
+      say("state", `Locust does not answer (${error.message}). Retrying.`);
+      find("clock").textContent = "";
       delete find("status").dataset.state;
     }
     setTimeout(tick, EVERY_MS);
