@@ -269,7 +269,10 @@ def test_a_bound_that_is_not_known_decides_nothing(
     result = seen().model_copy(update={"reads_over_expected": reads})
     figure = METRICS["reads_per_object_and_ttl"].read(result, "all", None, 0.025)
     assert figure is not None
-    assert (within(figure, 0.8, None).state, within(figure, None, 1.2).state) == states
+    found = within(figure, 0.8, None), within(figure, None, 1.2)
+    assert tuple(one.state for one in found) == states
+    for one in found:
+        assert one.state == "holds" or one.reason.endswith("more rounds would have one")
 
 
 def test_a_band_is_two_bounds() -> None:
