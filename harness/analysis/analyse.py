@@ -28,7 +28,13 @@ from harness.domain.result import (
 from harness.observe.evidence import Evidence
 from harness.observe.ledger import ledger, reconcile
 from harness.plan.plan import RunPlan
-from harness.scenario.schema import Expectation, FaultExpectation, RatioExpectation
+from harness.scenario.schema import (
+    Change,
+    Expectation,
+    FaultExpectation,
+    RatioExpectation,
+    Scenario,
+)
 
 
 def analyse(
@@ -91,13 +97,7 @@ def analyse(
         rounds_max=plan.scenario.rounds_max,
         bound_error=found.error,
         seed=plan.scenario.seed,
-        load=LoadSettings(
-            rate_per_s=plan.scenario.load.rate_per_s,
-            seed=plan.scenario.seed,
-            rounds=plan.scenario.rounds,
-            window_ttls=plan.scenario.load.window_ttls,
-            population=plan.scenario.population.counts(),
-        ),
+        load=_load(plan.scenario),
         complete=complete,
         verdict=judgement.word,
         exit_code=judgement.exit_code,
@@ -121,6 +121,29 @@ def analyse(
             *([f"Not measured: {', '.join(unmeasured)}."] if variants and unmeasured else []),
         ],
     )
+
+
+def _load(scenario: Scenario) -> LoadSettings:
+    load = scenario.load
+    return LoadSettings(
+        rate_per_s=load.rate_per_s,
+        seed=scenario.seed,
+        rounds=scenario.rounds,
+        window_ttls=load.window_ttls,
+        population=scenario.population.counts(),
+        model=load.model,
+        users=load.users if load.model == "closed" else None,
+        mix={str(scope): weight for scope, weight in load.mix.items()},
+        key_weights=[] if load.zipf else load.key_weights,
+        zipf=load.zipf,
+        changes=[_change(change) for change in scenario.change],
+    )
+
+
+def _change(change: Change) -> str:
+    further = change.model_dump(mode="json", exclude={"action", "scope"}, exclude_defaults=True)
+    settings = (f"{name}={value}" for name, value in further.items())
+    return " ".join([change.action, change.scope, *settings])
 
 
 def enough(plan: RunPlan, evidence: Sequence[Evidence], samples_dir: Path) -> bool:

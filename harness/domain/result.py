@@ -772,6 +772,18 @@ class LoadSettings(_Part):
     """Length of a window in TTLs."""
     population: dict[Scope, int]
     """Keys by scope."""
+    model: Literal["open", "closed"] | None = None
+    """Null in runs from before it was recorded, together with all below."""
+    users: int | None = None
+    """Users of a closed load; null for an open one, where they only serve the arrivals."""
+    mix: dict[Scope, float] = {}
+    """Weights of the key scopes."""
+    key_weights: list[float] = []
+    """Weights that the keys of a scope take in turn; empty where ``zipf`` is their popularity."""
+    zipf: float = 0.0
+    """Exponent of the keys' popularity within each scope; 0 without one."""
+    changes: list[str] = []
+    """Each change as ``key-block team``, with the settings that are not the usual ones."""
 
 
 class Sizing(_Part):

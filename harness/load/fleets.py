@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from harness.domain.series import ALL
@@ -79,6 +79,14 @@ def choose(fleets: Sequence[LoadFleet], name: str) -> list[LoadFleet]:
     if not chosen:
         raise UnknownNameError("fleet", name, [ALL, *(fleet.name for fleet in fleets)])
     return chosen
+
+
+def known_as(fleet: str, known: Collection[str]) -> str:
+    """The name of a fleet under load among those that its counters have.
+
+    A fleet without a name is the only one there is; with several it stays without.
+    """
+    return next(iter(known)) if not fleet and len(known) == 1 else fleet
 
 
 def even_hosts(fleets: Sequence[LoadFleet]) -> list[tuple[str, str]]:

@@ -117,7 +117,7 @@ def warnings(results: Sequence[Result]) -> list[str]:
         for setting, ours, theirs in _paired(base, result, _settings):
             if ours != theirs:
                 lines.append(f"{name} differs from {names[0]} in {setting}: {theirs}, not {ours}")
-        lines += [f"{name}: {line}" for line in _switches(base, result)]
+        lines += [f"{name}: {line}" for line in _changed_variants(base, result)]
     return lines
 
 
@@ -132,8 +132,13 @@ def tables(results: Sequence[Result]) -> list[Table]:
 def _paired(
     base: Result, other: Result, texts: Callable[[Result], Mapping[str, str]]
 ) -> list[tuple[str, str, str]]:
+    """The settings that both have."""
     theirs = texts(other)
-    return [(name, f"[{ours}]", f"[{theirs[name]}]") for name, ours in texts(base).items()]
+    return [
+        (name, f"[{ours}]", f"[{theirs[name]}]")
+        for name, ours in texts(base).items()
+        if name in theirs
+    ]
 
 
 def _settings(result: Result) -> dict[str, str]:
@@ -153,26 +158,54 @@ def _load(result: Result) -> dict[str, str]:
     """The load; older runs recorded only a part of it."""
     load = result.load
     keys = {} if load is None else load.population
-    return {
+    texts = {
         "rate": "not recorded" if load is None else f"{plain(load.rate_per_s)} requests/s",
         "seed": str(result.seed),
         "rounds": str(result.rounds),
         "window": "not recorded" if load is None else f"{load.window_ttls} TTLs",
         "population": ", ".join(f"{scope} {n}" for scope, n in keys.items()) or "not recorded",
     }
+    if load is not None and load.model is not None:
+        weights = ", ".join(map(plain, load.key_weights))
+        texts |= {
+            "model": load.model if load.users is None else f"{load.model}, {load.users} users",
+            "mix": ", ".join(f"{scope} {plain(weight)}" for scope, weight in load.mix.items()),
+            "popularity": f"Zipf {plain(load.zipf)}" if load.zipf else f"weights {weights}",
+            "changes": "; ".join(load.changes) or "none",
+        }
+    return texts
 
 
-def _switches(base: Result, other: Result) -> list[str]:
+def _changed_variants(base: Result, other: Result) -> list[str]:
+    """What variants of the same name do not have in common."""
     lines = []
     for name, variant in other.variants.items():
         ours = base.variants.get(name)
         if ours is None:
             continue
+        for word, old, new in (
+            ("target", ours.target, variant.target),
+            ("version", ours.version, variant.version),
+            ("source", _source(ours), _source(variant)),
+        ):
+            # Older runs recorded no sources.
+            if old != new and old and new:
+                lines.append(f"{name} has another {word}: [{new}], not [{old}]")
         for switch in dict.fromkeys([*ours.switches, *variant.switches]):
             was, now = ours.switches.get(switch), variant.switches.get(switch)
             if was != now:
                 lines.append(f"{name} has another {switch}: [{now}], not [{was}]")
     return lines
+
+
+def _source(variant: VariantResult) -> str:
+    source = variant.source
+    if source is None:
+        return ""
+    words = [source.name, source.identity or ""]
+    words += [f"digest {source.digest}" if source.digest else ""]
+    words += [f"in {source.laid_over}" if source.laid_over else ""]
+    return ", ".join(word for word in words if word)
 
 
 def _runs(results: Sequence[Result]) -> Table:

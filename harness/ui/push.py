@@ -25,6 +25,7 @@ from geventhttpclient import HTTPClient
 from harness.errors import UsageError
 from harness.exporter.state import GeneratorCount, RunState
 from harness.load.counts import LoadCounts
+from harness.load.fleets import known_as
 from harness.load.plan import Arrival
 from harness.ui.sources import StatusError, describe
 
@@ -197,7 +198,12 @@ class Pusher:
 
 def _fill(state: RunState, load: _Load, *, last: bool) -> None:
     """Put a load into the exporter's state."""
-    variants = [fleet or _only(state) for fleet in load.fleets]
+    variants = [known_as(fleet, state.replicas_expected) for fleet in load.fleets]
+    if not all(variants):
+        raise UsageError(
+            f"The fleet under load has no name, and the exporter knows "
+            f"[{', '.join(state.replicas_expected)}]. Give --hosts as NAME=URL,URL."
+        )
     if not load.number:
         rounds = [window.round for window in state.windows if window.phase == PHASE]
         load.number = max(rounds, default=0) + 1
@@ -230,16 +236,6 @@ def _count(load: _Load, fleet: str, place: int) -> GeneratorCount:
         max_delay_s=load.latest.delay_s_max,
         requests=requests,
     )
-
-
-def _only(state: RunState) -> str:
-    """The variant of a fleet without a name."""
-    if len(state.replicas_expected) != 1:
-        raise UsageError(
-            f"The fleet under load has no name, and the exporter knows "
-            f"[{', '.join(state.replicas_expected)}]. Give --hosts as NAME=URL,URL."
-        )
-    return next(iter(state.replicas_expected))
 
 
 def _moment(arrival: Arrival) -> float:

@@ -7,6 +7,7 @@ from io import StringIO
 
 from harness.domain.series import LOGS, LOOKUPS, READS, REQUESTS
 from harness.load.counts import LoadCounts
+from harness.load.fleets import known_as
 from harness.ui.tally import FleetTally
 
 ANSWERED = "generator_answered"
@@ -28,11 +29,12 @@ def write_csv(tally: FleetTally, load: LoadCounts) -> str:
     text = StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
+    fleets = {worker.place.fleet for worker in tally.workers()}
     for (fleet, scope, status), n in sorted(load.answered.items()):
         labels = {"key_scope": scope, "status": status}
-        writer.writerow(_row("generator", ANSWERED, fleet, n) | labels)
+        writer.writerow(_row("generator", ANSWERED, known_as(fleet, fleets), n) | labels)
     for (fleet, kind), n in sorted(load.unanswered.items()):
-        writer.writerow(_row("generator", UNANSWERED, fleet, n) | {"error": kind})
+        writer.writerow(_row("generator", UNANSWERED, known_as(fleet, fleets), n) | {"error": kind})
     for worker in tally.workers():
         place = worker.place
         numbers = {"replica": place.replica, "worker": place.worker}

@@ -65,18 +65,26 @@ class FleetTally:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self._missed = False
+        """Whether something that should have answered the last reading did not."""
         self._workers: dict[tuple[str, str], WorkerTally] = {}
 
     def note(self, reading: Reading) -> None:
-        """Add a reading of all workers; one that is no longer found keeps its counts."""
+        """Add a reading of all workers; one that is no longer found keeps its counts.
+
+        A fleet that has no page in a reading with problems was not looked for: its workers stay
+        as they were.
+        """
         self._add(reading)
+        self._missed = bool(reading.problems) or any(page.problem for page in reading.pages)
         seen = set()
         for page in reading.pages:
             key = (page.place.fleet, page.place.address)
             seen.add(key)
             self._workers[key].note(page)
+        looked_for = {fleet for fleet, _ in seen}
         for key, worker in self._workers.items():
-            if key not in seen:
+            if key not in seen and (key[0] in looked_for or not reading.problems):
                 worker.problem = "is no longer found"
         self.problems = reading.problems + [
             f"{worker_name(worker.place)} {worker.problem}. Its numbers are those last read."
@@ -133,8 +141,9 @@ class FleetTally:
         return {fleet: Counters.total(counted) for fleet, counted in parts.items()}
 
     def at_rest(self) -> bool:
-        """Whether no worker that answers has pending work."""
-        return not any(worker.pending for worker in self._workers.values() if not worker.problem)
+        """Whether the last reading missed nothing, and no worker that is there has pending work."""
+        there = (worker for worker in self._workers.values() if not worker.problem)
+        return not self._missed and not any(worker.pending for worker in there)
 
 
 def worker_name(place: Place) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from harness.authcache.words import LOAD_SCOPES, KeyScope, Outcome, Tier
 from harness.domain.series import ALL, FAILURE, LOG_PAIR, LOGS, LOOKUPS, READS
 from harness.load.counts import LoadCounts
+from harness.load.fleets import known_as
 from harness.load.options import Drive
 from harness.load.plan import OPEN
 from harness.observe.counters import Counters
@@ -49,7 +51,7 @@ def render(
         "generator": _generator(load),
         "cut": watch.cut,
         "variants": [
-            {"mark": mark, **_variant(name, fleets[name], load, watch, reference)}
+            {"mark": mark, **_variant(name, fleets, load, watch, reference)}
             for name, mark in marks(fleets).items()
         ],
         "lookups": [row for name, counted in fleets.items() for row in _lookups(name, counted)],
@@ -86,10 +88,17 @@ def _generator(load: LoadCounts) -> dict[str, Any]:
 
 
 def _variant(
-    name: str, counted: Counters, load: LoadCounts, watch: Watch, reference: Reference | None
+    name: str,
+    fleets: Mapping[str, Counters],
+    load: LoadCounts,
+    watch: Watch,
+    reference: Reference | None,
 ) -> dict[str, Any]:
+    counted = fleets[name]
     answered = {
-        (scope, status): n for (fleet, scope, status), n in load.answered.items() if fleet == name
+        (scope, status): n
+        for (fleet, scope, status), n in load.answered.items()
+        if known_as(fleet, fleets) == name
     }
     scopes: dict[str, dict[str, Any]] = {}
     for scope in LOAD_SCOPES:

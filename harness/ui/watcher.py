@@ -23,8 +23,11 @@ from harness.ui.tally import FleetTally
 EVERY_S = 1.0
 _WORKERS_A_SECOND = 20
 """A page costs some 5 ms of CPU; more workers are read less often, to spare the load."""
+REST_EVERY_S = 2.0
+"""After a test: a replica may still be lost, and changes be made."""
 SETTLE_S = 15.0
-"""After a test, how long to wait for pending writes and the workers' final counts."""
+"""After a test, how long to wait for pending writes, the workers' final counts and a reading
+without problems."""
 
 
 @dataclass(slots=True)
@@ -109,19 +112,20 @@ class Watcher:
         return reporting.counts(self._environment).since(self.watch.before)
 
     def _follow(self, watch: Watch) -> None:
-        while self.watch is watch and not watch.at_rest:
+        while self.watch is watch:
             started = monotonic()
             ended = watch.ended
             if self._source is not None:
                 watch.tally.note(self._source.read())
             self._mark(watch)
-            if ended is not None:
+            if ended is not None and not watch.at_rest:
                 # only a reading after the end can be final
                 late = monotonic() - ended > SETTLE_S
                 watch.at_rest = late or (
                     watch.tally.at_rest() and reporting.complete(self._environment)
                 )
-            every_s = max(EVERY_S, watch.tally.size / _WORKERS_A_SECOND)
+            least_s = REST_EVERY_S if watch.at_rest else EVERY_S
+            every_s = max(least_s, watch.tally.size / _WORKERS_A_SECOND)
             gevent.sleep(max(0.05, every_s - (monotonic() - started)))
 
     def _mark(self, watch: Watch) -> None:

@@ -36,7 +36,11 @@ SCENARIO: dict[str, Any] = {
 
 def _plan(expect: Sequence[dict[str, Any]] = (), *, planted: bool = False) -> RunPlan:
     premises = {"null_user_for_team_keys": planted}
-    scenario = Scenario.model_validate(SCENARIO | {"expect": list(expect), "premises": premises})
+    return _planned(expect=list(expect), premises=premises)
+
+
+def _planned(**changes: Any) -> RunPlan:
+    scenario = Scenario.model_validate(SCENARIO | changes)
     return planned(scenario, Arm("a", "A", DescribedTarget(kind="reference", version="0")))
 
 
@@ -59,7 +63,7 @@ def _analyse(
         "interrupted": 0,
         "problem": None,
     }
-    plan = _plan(expect, planted=changes.pop("planted", False))
+    plan = changes.pop("plan", None) or _plan(expect, planted=changes.pop("planted", False))
     return analyse(plan, windows, tmp_path, **(settings | changes))
 
 
@@ -360,3 +364,18 @@ def test_a_stopped_run_names_what_it_did_not_measure(tmp_path: Path) -> None:
         problem=None,
     )
     assert result.notes == ["Not measured: b."]
+
+
+def test_a_result_has_all_of_the_load(tmp_path: Path) -> None:
+    change = {"action": "key-block", "scope": "team"}
+    made = {"change": [change, {**change, "way": "sql", "at_ttls": 1.5}]}
+    load = _analyse(tmp_path, [], plan=_planned(**made)).load
+    assert load is not None
+    assert (load.model, load.users, load.mix) == ("open", None, {"team": 1})
+    assert (load.key_weights, load.zipf) == ([1, 4], 0)
+    assert load.changes == ["key-block team", "key-block team way=sql at_ttls=1.5"]
+    closed = {"load": {"model": "closed", "users": 8, "mix": {"team": 1}, "zipf": 1.1}}
+    load = _analyse(tmp_path, [], plan=_planned(**closed)).load
+    assert load is not None
+    assert (load.model, load.users) == ("closed", 8)
+    assert (load.key_weights, load.zipf, load.changes) == ([], 1.1, [])

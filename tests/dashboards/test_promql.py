@@ -99,6 +99,38 @@ def _selectors(node: Any) -> list[Any]:
     raise AssertionError(f"the test does not know {type(node)}")
 
 
+NARROWED_IN_PART = {
+    # Requests have no object.
+    "Source reads per 1,000 requests": {"object"},
+    "Source reads per 1,000 requests, by key scope": {"object"},
+    # A replica is compared with the mean of its fleet.
+    "Load of a replica, 1 is its fair share": {"replica"},
+    # The line is the fleet's; a replica has its share of reads and requests alike.
+    "Source reads per 1,000 requests, by variant": {"replica"},
+}
+"""Panels of which a variable narrows only a part, and why this compares nothing that differs."""
+
+
+def test_a_variable_narrows_all_that_a_panel_compares() -> None:
+    chosen_by: dict[str, list[set[str]]] = {}
+    for target in ALL_TARGETS:
+        # Text that the parser leaves alone stands for each variable.
+        expr = substituted(
+            target.expr,
+            {name: f"${name}" for name in ("variant", "replica", "key_scope", "object")}
+            | {"__rate_interval": "4s"},
+        )
+        chosen_by.setdefault(target.panel, []).extend(
+            {m.name for m in one.matchers.matchers if m.value == f"${m.name}"}
+            for one in _selectors(promql_parser.parse(expr))
+        )
+    in_part = {
+        panel: {name for one in names for name in one if any(name not in o for o in names)}
+        for panel, names in chosen_by.items()
+    }
+    assert {panel: names for panel, names in in_part.items() if names} == NARROWED_IN_PART
+
+
 def test_a_legend_uses_labels_that_the_query_keeps() -> None:
     for target in ALL_TARGETS:
         kept = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", target.expr))))

@@ -166,11 +166,21 @@ def test_a_line_to_compare_with_is_dashed() -> None:
     assert len(re.findall(r"dasharray: ?6, ?4", drawn.svg)) == 1
 
 
-@pytest.mark.parametrize(("value", "colour"), [(0.0, "green"), (0.5, "red")])
-def test_a_number_has_the_colour_of_its_threshold(value: float, colour: str) -> None:
-    panel = _panel("Deserialize failures, most in view")
-    [(name, text, found)] = charts.reduced([PanelSeries("a", (None, value, 0.0))], panel)
-    assert (name, text, found) == ("a", written(value, "ops"), charts.NAMED[colour])
+@pytest.mark.parametrize(
+    ("title", "unit", "value", "colour"),
+    [
+        ("Deserialize failures, most in view", "ops", 0.0, "green"),
+        ("Deserialize failures, most in view", "ops", 0.5, "red"),
+        ("Replicas missing, now", "none", 0.0, "green"),
+        ("Replicas missing, now", "none", 1.0, "red"),
+    ],
+)
+def test_a_number_has_the_colour_of_its_threshold(
+    title: str, unit: str, value: float, colour: str
+) -> None:
+    values = (None, 0.0, value) if unit == "none" else (None, value, 0.0)
+    [(name, text, found)] = charts.reduced([PanelSeries("a", values)], _panel(title))
+    assert (name, text, found) == ("a", written(value, unit), charts.NAMED[colour])
 
 
 def test_the_latest_number_is_the_last_that_is_there() -> None:

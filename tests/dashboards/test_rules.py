@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dashboards.boards import FOLDER
+from tests.dashboards.boards import ALL_TARGETS, FOLDER, replaced
 from tests.programs import promtool
 
 pytestmark = pytest.mark.integration
@@ -65,6 +65,33 @@ def test_every_rule_and_alert_has_a_test() -> None:
         for rule in group["rules"]:
             name = rule.get("record") or rule["alert"]
             assert name in text
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("Replicas missing, now A", {"down": 1, "gone": 1, "half": 1, "none": 1, "whole": 0}),
+        ("Replicas up and expected A", {"down": 1, "gone": 1, "half": 0, "none": 0, "whole": 1}),
+        ("Replicas up and expected B", {"down": 2, "gone": 2, "half": 1, "none": 1, "whole": 1}),
+    ],
+)
+def test_a_panel_counts_the_replicas_of_the_fleets_that_the_alert_is_tested_with(
+    tmp_path: Path, target: str, shown: dict[str, int]
+) -> None:
+    [series] = [
+        test["input_series"]
+        for test in yaml.safe_load(TESTS.read_text())["tests"]
+        if "all gone" in test["name"]
+    ]
+    samples = [{"labels": f'{{variant="{name}"}}', "value": n} for name, n in shown.items()]
+    exprs = {one.expr for one in ALL_TARGETS if f"{one.panel} {one.ref}" == target}
+    assert exprs
+    asked = [{"expr": replaced(expr), "eval_time": "40s", "exp_samples": samples} for expr in exprs]
+    case = {"interval": "1s", "input_series": series, "promql_expr_test": asked}
+    whole = {"evaluation_interval": "1s", "tests": [case]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(whole))
+    done = promtool("test", "rules", tmp_path / "test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])

@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from harness.domain.result import LoadSettings, Range, Result
+from harness.domain.result import LoadSettings, Range, Result, SourceResult
 from harness.errors import UsageError
 from harness.report.compare import check_load, compare_markdown, compare_terminal
 from tests.report.behaviours import MATRIX
@@ -200,8 +200,12 @@ def test_runs_that_are_not_alike_are_warned_about(
     assert expected in lines[0]
 
 
-LOAD = LoadSettings(
+OLDER = LoadSettings(
     rate_per_s=400, seed=42, rounds=3, window_ttls=5, population={"team": 3, "user": 2}
+)
+"""Of a run that recorded only a part of its load."""
+LOAD = OLDER.model_copy(
+    update={"model": "open", "mix": {"team": 3.0, "user": 2.0}, "key_weights": [1.0, 4.0]}
 )
 
 
@@ -211,6 +215,11 @@ LOAD = LoadSettings(
         ({"rate_per_s": 200.0}, r"rate: \[200 requests/s\], not \[400 requests/s\]"),
         ({"window_ttls": 3}, r"window: \[3 TTLs\], not \[5 TTLs\]"),
         ({"population": {"team": 3}}, r"population: \[team 3\], not \[team 3, user 2\]"),
+        ({"mix": {"team": 1.0}}, r"mix: \[team 1\], not \[team 3, user 2\]"),
+        ({"model": "closed", "users": 8}, r"model: \[closed, 8 users\], not \[open\]"),
+        ({"key_weights": [], "zipf": 1.1}, r"popularity: \[Zipf 1.1\], not \[weights 1, 4\]"),
+        ({"key_weights": [1.0]}, r"popularity: \[weights 1\], not \[weights 1, 4\]"),
+        ({"changes": ["key-block team"]}, r"changes: \[key-block team\], not \[none\]"),
     ],
 )
 def test_runs_with_another_load_are_refused_and_shown_anyway_with_the_difference(
@@ -234,6 +243,15 @@ def test_older_runs_are_refused_by_what_they_recorded(
         check_load([issue_27874(), other(load=LOAD)])
 
 
+def test_what_only_one_run_recorded_is_no_difference() -> None:
+    for pair in ([other(load=OLDER), other(load=LOAD)], [other(load=LOAD), other(load=OLDER)]):
+        check_load(pair)
+        assert warned(*pair) == []
+    shorter = other(load=LOAD.model_copy(update={"window_ttls": 3}))
+    with pytest.raises(UsageError, match="in window"):
+        check_load([other(load=OLDER), shorter])
+
+
 def test_an_invalid_baseline_is_warned_about() -> None:
     invalid = other(verdict="invalid", reasons=[])
     assert warned(invalid, issue_27874()) == ["- Warning: A is invalid, its figures prove nothing"]
@@ -245,6 +263,34 @@ def test_another_switch_behind_the_same_name_is_warned_about() -> None:
     assert lines == [
         "- Warning: B: recommended has another codec: \\[envelope\\], not \\[keep_required_none\\]"
     ]
+
+
+SOURCE = SourceResult(
+    kind="tree", name="fork", identity="c0ffee", digest="aa", laid_over="1.9", native=True
+)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "line"),
+    [
+        ({"target": "reference"}, {"target": "litellm"}, "target: [litellm], not [reference]"),
+        ({"version": "1.105.7"}, {"version": "1.106.0"}, "version: [1.106.0], not [1.105.7]"),
+        (
+            {"source": SOURCE},
+            {"source": SOURCE.model_copy(update={"digest": "bb"})},
+            "source: [fork, c0ffee, digest bb, in 1.9], not [fork, c0ffee, digest aa, in 1.9]",
+        ),
+        ({"source": None}, {"source": SOURCE}, None),
+        ({"source": SOURCE}, {"source": None}, None),
+    ],
+)
+def test_another_target_version_or_source_behind_the_same_name_is_warned_about(
+    ours: dict[str, object], theirs: dict[str, object], line: str | None
+) -> None:
+    pair = [with_variant(other(), "recommended", **one) for one in (ours, theirs)]
+    check_load(pair)
+    lines = [text.replace("\\", "") for text in warned(*pair)]
+    assert lines == ([f"- Warning: B: recommended has another {line}"] if line else [])
 
 
 @pytest.mark.parametrize("width", [60, 100])

@@ -60,11 +60,26 @@ def test_a_worker_that_is_gone_is_named_once() -> None:
     tally = FleetTally()
     tally.note(looked(page(requests=1)))
     tally.note(looked(page(requests=3)))
-    tally.note(looked(problems=("b: workers cannot be found",)))
+    for _ in range(2):
+        tally.note(looked())
     assert tally.fleets()["a"].sum(REQUESTS) == 2
+    assert tally.problems == [f"Replica 0 of a, worker 0 (127.0.0.1:1) is no longer found. {LAST}"]
+
+
+def test_a_worker_that_was_not_looked_for_is_not_called_gone() -> None:
+    tally = FleetTally()
+    b = Place("b", "127.0.0.1:2", 0, 0)
+    other = Place("b", "127.0.0.1:3", 1, 0)
+    hangs = "does not answer (timeout)"
+    tally.note(looked(page(), page(b), MetricsPage(other, None, hangs)))
+    kept = f"Replica 1 of b, worker 0 (127.0.0.1:3) {hangs}. {LAST}"
+    for pages in ([], [page()]):
+        tally.note(looked(*pages, problems=("b: workers cannot be found",)))
+        assert tally.problems == ["b: workers cannot be found", kept]
+    tally.note(looked(page(b), problems=("a: workers cannot be found",)))
     assert tally.problems == [
-        "b: workers cannot be found",
-        f"Replica 0 of a, worker 0 (127.0.0.1:1) is no longer found. {LAST}",
+        "a: workers cannot be found",
+        f"Replica 1 of b, worker 0 (127.0.0.1:3) is no longer found. {LAST}",
     ]
 
 
@@ -141,13 +156,17 @@ def test_a_reset_begins_at_0() -> None:
     assert tally.fleets()["a"].sum(REQUESTS) == 1
 
 
-def test_rest_is_when_no_worker_that_answers_has_anything_pending() -> None:
+def test_rest_is_when_all_have_answered_and_none_has_anything_pending() -> None:
     tally = FleetTally()
     other = Place("a", "127.0.0.1:2", 1, 0)
     tally.note(looked(page(pending=1), page(other, pending=0)))
     assert not tally.at_rest()
     tally.note(looked(page(pending=0), page(other, pending=0)))
     assert tally.at_rest()
-    tally.note(looked(page(pending=0), page(other, pending=2)))
     tally.note(looked(page(pending=0), MetricsPage(other, None, "does not answer")))
+    assert not tally.at_rest(), "what it has counted since is not known"
+    tally.note(looked(problems=("The exporter does not answer.",)))
+    assert not tally.at_rest()
+    tally.note(looked(page(pending=0), page(other, pending=2)))
+    tally.note(looked(page(pending=0)))
     assert tally.at_rest(), "a worker that is gone will never say 0"

@@ -9,6 +9,7 @@ from harness.domain import series
 from tools.dashboards import promql
 from tools.dashboards.parts import (
     ANY,
+    MISSING,
     OUTCOME_COLOURS,
     RUNBOOK,
     ColourLimits,
@@ -60,16 +61,7 @@ _AT_A_GLANCE = (
         span=8,
         calc="max",
     ),
-    Number(
-        "Replicas up, now",
-        "Replicas of which every worker answers its scrapes. A replica that is gone from service "
-        f"discovery does not show as down, it is missing: {RUNBOOK}, ReplicaMissing.",
-        "none",
-        [Query(promql.replicas_up(), "{{variant}}")],
-        span=8,
-        decimals=0,
-        low_is_bad=1,
-    ),
+    MISSING._replace(span=8),
 )
 
 _SOURCE_READS = (
@@ -77,7 +69,8 @@ _SOURCE_READS = (
         "Source reads per 1,000 requests, by variant",
         "The headline. The dashed reference line is one read for each object and TTL. It is no "
         "floor: rewriting cached copies goes below it by serving older data, so read it together "
-        "with the entry age on the dashboard of one fleet.",
+        "with the entry age on the dashboard of one fleet. Both are of all objects, whichever are "
+        "chosen.",
         "short",
         [
             Query(promql.reads_per_1000(), "{{variant}}"),
@@ -107,7 +100,7 @@ _SOURCE_READS = (
         "The same per key scope: a variant can be right for one scope and read Postgres at every "
         "request of another.",
         "short",
-        [Query(promql.reads_per_1000("variant, key_scope"), "{{variant}} {{key_scope}}")],
+        [Query(promql.reads_per_1000("variant, key_scope", OBJECT), "{{variant}} {{key_scope}}")],
         axis="per 1,000 requests",
     ),
     Graph(

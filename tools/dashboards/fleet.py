@@ -8,6 +8,7 @@ from harness.domain import series
 from tools.dashboards import promql
 from tools.dashboards.parts import (
     ANY,
+    MISSING,
     OUTCOME_COLOURS,
     RUNBOOK,
     ColourLimits,
@@ -227,37 +228,39 @@ _AT_A_GLANCE = (
         "none",
         [
             Query(promql.replicas_up(), "{{variant}} up"),
-            Query(
-                by("variant", f"{series.REPLICAS_EXPECTED}{{{VARIANT}}}", "max"),
-                "{{variant}} expected",
-            ),
+            Query(promql.replicas_expected(), "{{variant}} expected"),
         ],
+        span=5,
         decimals=0,
-        low_is_bad=1,
     ),
+    MISSING._replace(span=4),
     Number(
         "Requests answered",
         "By all chosen replicas together, now.",
         "reqps",
         [Query(worker_rate("variant", series.REQUESTS, CHAT, SCOPE), "{{variant}}")],
+        span=5,
     ),
     Number(
         "Source reads per 1,000 requests",
         "Statements sent to Postgres for an object, per 1,000 answered requests, now.",
         "short",
-        [Query(promql.reads_per_1000(), "{{variant}}")],
+        [Query(promql.reads_per_1000("variant", OBJECT), "{{variant}}")],
         ColourLimits(yellow=250),
+        span=5,
     ),
     Number(
         "Work in hand",
         "Requests, spend writes and background writes that are not finished. Snapshots wait for 0.",
         "none",
         [Query(by("variant", f"{series.PENDING}{{{WORKER}}}"), "{{variant}}")],
+        span=5,
         decimals=0,
     ),
 )
 
 _SPREAD_RATE = worker_rate("variant, replica", series.REQUESTS, CHAT)
+_FLEET_MEAN = by("variant", fleet_rate("variant, replica", series.REQUESTS, CHAT), "avg")
 
 _SPREAD = (
     Graph(
@@ -272,7 +275,7 @@ _SPREAD = (
         "none",
         [
             Query(
-                over(_SPREAD_RATE, f"avg by (variant) ({_SPREAD_RATE})", "variant"),
+                over(_SPREAD_RATE, _FLEET_MEAN, "variant"),
                 "{{variant}} {{replica}}",
             )
         ],
@@ -283,15 +286,12 @@ _SPREAD = (
 _GENERATOR = (
     Graph(
         "Requests due and answered",
-        "Requests that the plan calls for, and requests that were answered. A lasting gap means "
-        "that the generator or the fleet cannot keep up.",
+        "Requests that the plan calls for, and requests that were answered, of all key scopes. A "
+        "lasting gap means that the generator or the fleet cannot keep up.",
         "reqps",
         [
             Query(fleet_rate("variant", series.GENERATOR_PLANNED), "{{variant}} due"),
-            Query(
-                fleet_rate("variant", series.GENERATOR_REQUESTS, SCOPE),
-                "{{variant}} answered",
-            ),
+            Query(fleet_rate("variant", series.GENERATOR_REQUESTS), "{{variant}} answered"),
         ],
         span=8,
         dashed="due",

@@ -14,6 +14,7 @@ from grafana_foundation_sdk.models import common, dashboard
 from harness.authcache.words import Outcome
 from harness.domain.series import BUILD_INFO, READS, WINDOW_ACTIVE
 from harness.style import COLOURS, series_pattern
+from tools.dashboards import promql
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, YELLOW, RED, BLUE, PURPLE = "green", "yellow", "red", "blue", "purple"
@@ -120,8 +121,6 @@ class Number(NamedTuple):
     span: int = 6
     height: int = 4
     decimals: int = 1
-    low_is_bad: float | None = None
-    """Below this value the panel is red, and green from it on."""
     calc: str = "lastNotNull"
     """Which of the values in view: ``lastNotNull`` for now, ``max`` for the greatest."""
 
@@ -140,16 +139,28 @@ class Number(NamedTuple):
             .color_mode(common.BigValueColorMode.VALUE)
             .text_mode(common.BigValueTextMode.VALUE_AND_NAME)
             .reduce_options(common_builders.ReduceDataOptions().calcs([self.calc]))
-            .thresholds(_thresholds(self.limits, self.low_is_bad))
+            .thresholds(_thresholds(self.limits))
             .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         )
-        if self.limits == ColourLimits() and self.low_is_bad is None:
+        if self.limits == ColourLimits():
             # Nothing here is good or bad: the colour is free to show the variant.
             for pattern, value in _by_variant(self.queries).items():
                 panel = panel.override_by_regexp(pattern, value)
         for target in _targets(self.queries):
             panel = panel.with_target(target)
         return panel
+
+
+MISSING = Number(
+    "Replicas missing, now",
+    "Replicas that the fleet should have, less those of which every worker answers its scrapes. "
+    "One that is gone from service discovery is missing, although nothing is down: "
+    f"{RUNBOOK}, ReplicaMissing.",
+    "none",
+    [Query(promql.replicas_missing(), "{{variant}}")],
+    ColourLimits(red=1),
+    decimals=0,
+)
 
 
 def new_dashboard(title: str, uid: str, description: str) -> builders.Dashboard:
@@ -296,13 +307,8 @@ def _legend() -> common_builders.VizLegendOptions:
     )
 
 
-def _thresholds(limits: ColourLimits, low_is_bad: float | None = None) -> builders.ThresholdsConfig:
+def _thresholds(limits: ColourLimits) -> builders.ThresholdsConfig:
     steps = [dashboard.Threshold(value=None, color=GREEN)]
-    if low_is_bad is not None:
-        steps = [
-            dashboard.Threshold(value=None, color=RED),
-            dashboard.Threshold(value=low_is_bad, color=GREEN),
-        ]
     for value, colour in ((limits.yellow, YELLOW), (limits.red, RED)):
         if value is not None:
             steps.append(dashboard.Threshold(value=value, color=colour))

@@ -8,7 +8,14 @@ which Grafana makes at least four scrapes long.
 from __future__ import annotations
 
 from harness.domain.rates import PER
-from harness.domain.series import ALL, CHAT_ROUTE, READS, REFERENCE_LINE, REQUESTS
+from harness.domain.series import (
+    ALL,
+    CHAT_ROUTE,
+    READS,
+    REFERENCE_LINE,
+    REPLICAS_EXPECTED,
+    REQUESTS,
+)
 
 CHAT = f'route="{CHAT_ROUTE}"'
 VARIANT = 'variant=~"$variant"'
@@ -35,7 +42,7 @@ def worker_rate(labels: str, metric: str, *matchers: str) -> str:
 
 
 def fleet_rate(labels: str, metric: str, *matchers: str) -> str:
-    """Rate of an exporter's counter, which has no replica."""
+    """Rate of a counter of the whole fleet, whichever replicas are chosen."""
     return by(labels, rate(metric, VARIANT, *matchers))
 
 
@@ -66,9 +73,14 @@ def quantile(share: float, histogram: str, labels: str, *matchers: str) -> str:
     return f"(histogram_quantile({share:g}, {buckets}) >= 0) or ({nothing} * 0)"
 
 
-def reads_per_1000(labels: str = "variant") -> str:
-    """Source reads per 1,000 answered requests, over the chosen key scopes and objects."""
-    reads = worker_rate(labels, READS, SCOPE, OBJECT)
+def reads_per_1000(labels: str = "variant", *matchers: str) -> str:
+    """Source reads per 1,000 answered requests, over the chosen key scopes.
+
+    Args:
+        labels: of the figures.
+        matchers: further ones of the reads; requests have no object.
+    """
+    reads = worker_rate(labels, READS, SCOPE, *matchers)
     requests = worker_rate(labels, REQUESTS, CHAT, SCOPE)
     return over(f"{PER} * {reads}", requests)
 
@@ -88,6 +100,19 @@ def reference_line() -> str:
 
 
 def replicas_up() -> str:
-    """Replicas of which every worker answers its scrapes."""
-    whole = by("variant, replica", f'up{{job="authcache",{WORKER}}}', "min")
-    return f"sum by (variant) ({whole})"
+    """Replicas of which every worker answers its scrapes, whichever are chosen.
+
+    It is 0 and not "No data" where all are gone: a panel would keep the last number.
+    """
+    whole = by("variant, replica", f'up{{job="authcache",{VARIANT}}}', "min")
+    return f"(sum by (variant) ({whole}) or 0 * {replicas_expected()})"
+
+
+def replicas_expected() -> str:
+    """Replicas that the fleet should have."""
+    return by("variant", f"{REPLICAS_EXPECTED}{{{VARIANT}}}", "max")
+
+
+def replicas_missing() -> str:
+    """Replicas that the fleet should have and that are not up."""
+    return f"clamp_min({replicas_expected()} - {replicas_up()}, 0)"
