@@ -13,6 +13,7 @@ import math
 import socket
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote, unquote
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
@@ -163,12 +164,14 @@ class Broadcast(Handler):
     def receive(self, push: Sequence[Any]) -> None:
         """As `Invalidation.receive`."""
         if push[0] == b"message":
-            number, _, news = push[2].decode().partition("\n")
-            self.told(int(number), _objects(news.splitlines()))
+            self.told(*_message(push[2]))
 
-    def told(self, number: int, objects: list[Changed]) -> None:
-        """A message has come."""
+    def told(self, number: int, objects: list[Changed] | None) -> None:
+        """A message has come; None for objects that it does not say: any may have changed."""
         del number
+        if objects is None:
+            self.cache.flush()
+            return
         self._count(Invalidated.RECEIVED, objects)
         self._evict(objects)
 
@@ -241,7 +244,7 @@ class Generation(Broadcast):
         with contextlib.suppress(RedisUnavailableError):
             await redis.publish(CHANNEL, "0\n" + _news(objects))
 
-    def told(self, number: int, objects: list[Changed]) -> None:
+    def told(self, number: int, objects: list[Changed] | None) -> None:
         """As `Broadcast.told`; what was caught up with already is left out."""
         if 0 < number <= self._seen:
             return
@@ -263,11 +266,8 @@ class Generation(Broadcast):
             with contextlib.suppress(RedisRefusedError):
                 await self._number(())
         number, news = await self.cache.redis.changes_since(self._seen)
-        if news is None:
-            self.cache.flush()
-            self._seen = number
-        elif number > self._seen:
-            super().told(number, _objects(news))
+        if news is None or number > self._seen:
+            super().told(number, None if news is None else _objects(news))
             self._seen = number
 
     def _check_soon(self) -> None:
@@ -324,7 +324,8 @@ class Tracking(Handler):
             return
         kinds = self.cache.kinds
         assert kinds is not None
-        for key in map(bytes.decode, push[1]):
+        # Other users of this Redis may have keys that are no text.
+        for key in (name.decode(errors="replace") for name in push[1]):
             if (kind := kinds.pop(key, None)) is None:
                 self.cache.evict(key)
             else:
@@ -427,12 +428,26 @@ async def _pass_on(push: Any) -> Any:
 
 
 def _news(objects: Iterable[Changed]) -> str:
-    return "\n".join(f"{kind} {key}" for kind, key in objects)
+    """A line for each object, of letters that neither a script nor a reader takes for its end."""
+    return "\n".join(f"{kind} {quote(key, safe=':')}" for kind, key in objects)
 
 
-def _objects(news: Iterable[str]) -> list[Changed]:
-    pairs = (line.partition(" ") for line in news)
-    return [(ObjectKind(kind), key) for kind, _, key in pairs]
+def _objects(news: Iterable[str]) -> list[Changed] | None:
+    """What the lines name; None if one of them cannot be read."""
+    try:
+        pairs = [line.split(" ") for line in news]
+        return [(ObjectKind(kind), unquote(key, errors="strict")) for kind, key in pairs]
+    except ValueError:
+        return None
+
+
+def _message(data: bytes) -> tuple[int, list[Changed] | None]:
+    """Its number and what it names; 0 for a number and None for objects that cannot be read."""
+    number, *news = data.decode(errors="replace").split("\n")
+    try:
+        return int(number), _objects(news)
+    except ValueError:
+        return 0, None
 
 
 MECHANISMS: dict[str, type[Invalidation]] = {

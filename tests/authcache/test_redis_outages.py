@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache.cache import ABSENT_PAYLOAD, JITTER, LIVES_PER_TTL
-from harness.authcache.invalidation import Generation
+from harness.authcache.invalidation import MECHANISMS, Generation
 from harness.authcache.objects import Team, User
 from harness.authcache.tiers import SETTLED_S, Outage, ProbedBreaker, RedisUnavailableError, _frame
 from harness.authcache.variants import load_variants
@@ -307,6 +308,79 @@ async def test_a_log_that_was_evicted_is_no_log_without_news() -> None:
     await handler.changed([(TEAM, "w")])
     await hears.catch_up()
     assert other.cache.memory.get("u") is None
+
+
+KEYS = st.text() | st.sampled_from(["a\nb", "a\r\nteam b", "\x85", "\u2028", "a b", "%0A", "", " "])
+OBJECTS = st.lists(st.tuples(st.sampled_from(ObjectKind), KEYS), min_size=1, unique=True)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "heard"),
+    [("broadcast", "message"), ("generation", "message"), ("generation", "log")],
+)
+@given(changed=OBJECTS)
+def test_news_names_each_object_whatever_its_key(
+    mechanism: str, heard: str, changed: list[tuple[ObjectKind, str]]
+) -> None:
+    async def play() -> None:
+        one = World(switched(RECOMMENDED, invalidation=mechanism))
+        other = one.peer()
+        handler, hears = (MECHANISMS[mechanism](world.cache) for world in (one, other))
+        if isinstance(hears, Generation):
+            await hears.catch_up()
+        if heard == "message":
+            one.client.hearing.append(hears.receive)
+        await handler.changed(changed)
+        if isinstance(hears, Generation):
+            await hears.catch_up()
+
+        kinds = Counter(kind for kind, _ in changed)
+        assert other.recorder.news == {(Invalidated.RECEIVED, kind): n for kind, n in kinds.items()}
+        assert other.cache._evicted.keys() == {key for _, key in changed}
+
+    virtually(play())
+
+
+@pytest.mark.parametrize("mechanism", ["broadcast", "generation"])
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"no number", b"0\nno_kind t", b"0\nteam", b"0\nteam t u", b"0\nteam %FF", b"\xff\nteam"],
+)
+async def test_a_message_that_cannot_be_read_empties_memory(mechanism: str, message: bytes) -> None:
+    world = World(RECOMMENDED)
+    told = MECHANISMS[mechanism](world.cache)
+    await world.cache.load(TEAM, "t", Source(), trace())
+
+    told.receive([b"message", b"channel", message])
+
+    assert world.cache.memory.get("t") is None
+
+
+async def test_a_log_that_cannot_be_read_is_read_once() -> None:
+    world = World(RECOMMENDED)
+    told = Generation(world.cache)
+    await told.catch_up()
+    await told.changed([(TEAM, "u")])
+    world.client.log["no_kind t"] = world.client.numbers[-1]
+    await world.cache.load(TEAM, "t", Source(), trace())
+
+    await told.catch_up()
+
+    assert world.cache.memory.get("t") is None
+    await world.cache.load(TEAM, "t", Source(), trace())
+    await told.catch_up()
+    assert world.cache.memory.get("t") is not None
+
+
+async def test_tracking_hears_of_keys_that_are_no_text() -> None:
+    world = World(switched(RECOMMENDED, invalidation="tracking"))
+    told = MECHANISMS["tracking"](world.cache)
+    await told.connected()
+    await world.cache.load(TEAM, "t", Source(), trace())
+
+    told.receive([b"invalidate", [b"\xff\x00", b"t"]])
+
+    assert world.cache.memory.get("t") is None
 
 
 def test_a_claim_is_short_whatever_the_ttl() -> None:
