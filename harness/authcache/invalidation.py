@@ -29,7 +29,10 @@ Changed = tuple[ObjectKind, str]
 
 CHANNEL = "authcache:changed"
 CHECK_S = 1.0
-"""How often a worker that serves from memory asks for the number of the last change."""
+"""How often a worker that serves from memory asks for the number of the last change, and one that
+has news without a number tries to send it."""
+LAST_TRIES = 10
+"""How often it tries before it ends."""
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
 """A connection whose other end is silently gone is noticed after about 11 s."""
 
@@ -198,14 +201,24 @@ class Generation(Broadcast):
         """What has changed and has no number yet."""
         self._keeps = cache.switches.lost_news == "kept"
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resending: asyncio.Task[None] | None = None
         cache.check = self._check_soon
         cache.check_at = -math.inf
 
     async def close(self) -> None:
-        """As `Invalidation.close`."""
+        """As `Invalidation.close`; for up to `CHECK_S` it tries to send what has no number yet."""
         await super().close()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._resending is not None:
+            self._resending.cancel()
+            await asyncio.gather(self._resending, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CHECK_S):
+                while self._unsent:
+                    with contextlib.suppress(RedisUnavailableError):
+                        await self._number(())
+                        break
+                    await asyncio.sleep(CHECK_S / LAST_TRIES)
 
     async def evict_redis(self, objects: Sequence[Changed]) -> None:
         """As `Handler.evict_redis`."""
@@ -215,6 +228,8 @@ class Generation(Broadcast):
             if self._keeps:
                 await self._tell_without_number(objects)
             raise
+        finally:
+            self._resend_soon()
 
     async def _number(self, objects: Iterable[Changed]) -> None:
         """Number what has changed, and what could not be numbered before."""
@@ -225,7 +240,7 @@ class Generation(Broadcast):
         hold_s, keys = self.cache.redis_hold_s, [key for _, key in objects]
         try:
             await self.cache.redis.forget_numbered(keys, hold_s, CHANNEL, _news(objects))
-        except RedisUnavailableError:
+        except (RedisUnavailableError, asyncio.CancelledError):
             if self._keeps:
                 self._unsent.update(dict.fromkeys(objects))
                 for oldest in list(self._unsent)[:-EVICTIONS_KEPT]:
@@ -263,8 +278,11 @@ class Generation(Broadcast):
         assert self.cache.redis is not None
         self.cache.check_in(CHECK_S)
         if self._unsent:
-            with contextlib.suppress(RedisRefusedError):
-                await self._number(())
+            try:
+                with contextlib.suppress(RedisRefusedError):
+                    await self._number(())
+            finally:
+                self._resend_soon()
         number, news = await self.cache.redis.changes_since(self._seen)
         if news is None or number > self._seen:
             super().told(number, None if news is None else _objects(news))
@@ -277,6 +295,18 @@ class Generation(Broadcast):
         task = asyncio.create_task(self._check())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _resend_soon(self) -> None:
+        """See to it that what has no number yet is sent, though nothing is looked up here."""
+        if self._unsent and (self._resending is None or self._resending.done()):
+            self._resending = asyncio.create_task(self._resend())
+
+    async def _resend(self) -> None:
+        while self._unsent:
+            await asyncio.sleep(CHECK_S)
+            # Not counted while it waits: an outage may outlast what waits for a quiescent worker.
+            self._recorder.background(+1)
+            await self._check()
 
     async def _check(self) -> None:
         try:

@@ -13,13 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache.cache import ABSENT_PAYLOAD, JITTER, LIVES_PER_TTL
-from harness.authcache.invalidation import MECHANISMS, Generation
+from harness.authcache.invalidation import CHECK_S, MECHANISMS, Generation
 from harness.authcache.objects import Team, User
 from harness.authcache.tiers import SETTLED_S, Outage, ProbedBreaker, RedisUnavailableError, _frame
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Invalidated, ObjectKind, ReadReason, Tier, WriteOutcome
 from tests.authcache.crowd import Crowd, balanced
-from tests.authcache.fakes import TTL_S, Clock, Source, World, seen, switched, trace, until
+from tests.authcache.fakes import (
+    TTL_S,
+    Clock,
+    FakeClient,
+    Source,
+    World,
+    seen,
+    switched,
+    trace,
+    until,
+)
 from tests.authcache.test_fault_rules import GARBAGE
 from tests.authcache.virtual import virtually
 
@@ -287,6 +297,63 @@ async def test_a_change_that_redis_refuses_to_number_is_sent_without_a_number() 
     await handler.catch_up()
     assert one.recorder.news[Invalidated.SENT, TEAM] == 1
     assert one.client.numbers[-1] == handler._seen == hears._seen
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "ends"])
+@pytest.mark.parametrize("fault", ["readonly", "away", "readonly for ever"])
+def test_news_is_sent_though_its_worker_looks_nothing_up(fault: str, ends: bool) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        one = World(RECOMMENDED, clock=loop.time)
+        other = World(RECOMMENDED, client=FakeClient(one.client), clock=loop.time)
+        handler, hears = Generation(one.cache), Generation(other.cache)
+        await handler.catch_up()
+        await hears.catch_up()
+        await other.cache.load(TEAM, "t", Source(), trace())
+        one.client.away = fault == "away"
+        one.client.server.breaks("" if one.client.away else "readonly")
+        await handler.changed([(TEAM, "t")])
+        await asyncio.sleep(10 * CHECK_S)
+        assert one.recorder.pending == 0
+        one.client.hearing.append(hears.receive)
+        if fault != "readonly for ever":
+            one.client.away = False
+            one.client.server.breaks("")
+
+        began = loop.time()
+        if ends:
+            await handler.close()
+            assert loop.time() - began <= CHECK_S
+        else:
+            await asyncio.sleep(2.0)
+
+        heard = fault != "readonly for ever"
+        assert (other.cache.memory.get("t") is None) == heard
+        assert one.recorder.news[Invalidated.SENT, TEAM] == heard
+        await handler.close()
+        assert one.recorder.pending == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtually(play())
+
+
+def test_news_of_a_change_that_is_given_up_is_sent_all_the_same() -> None:
+    async def play() -> None:
+        world = World(RECOMMENDED, clock=asyncio.get_running_loop().time)
+        told = Generation(world.cache)
+        await told.catch_up()
+        world.client.hold.clear()
+        change = asyncio.create_task(told.changed([(TEAM, "t")]))
+        await asyncio.sleep(0.1)
+        change.cancel()
+        await asyncio.gather(change, return_exceptions=True)
+        world.client.hold.set()
+        await asyncio.sleep(2 * CHECK_S)
+
+        assert world.recorder.news[Invalidated.SENT, TEAM] == 1
+        await told.close()
+
+    virtually(play())
 
 
 async def test_a_log_that_was_evicted_is_no_log_without_news() -> None:
