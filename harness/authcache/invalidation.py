@@ -188,7 +188,8 @@ class Generation(Broadcast):
     does not reach back. The number that an object had when a load began is compared at the store:
     in memory by what the worker has applied since, in Redis by the claim that a change deletes.
     With ``lost_news = kept`` a change that Redis did not take gets its number when Redis answers
-    again; one that it refused to number is sent without a number at once.
+    again; one that it refused to number is sent without a number at once. Until the number comes,
+    the workers that know of the change take no copy of the object from Redis.
     """
 
     pauses_s = Invalidation.pauses_s
@@ -234,7 +235,8 @@ class Generation(Broadcast):
     async def _number(self, objects: Iterable[Changed]) -> None:
         """Number what has changed, and what could not be numbered before."""
         assert self.cache.redis is not None
-        objects = [*dict.fromkeys([*self._unsent, *objects])]
+        latest = list(objects)
+        objects = [*dict.fromkeys([*self._unsent, *latest])]
         # Taken out before they are sent: the message comes back before the answer.
         self._unsent.clear()
         hold_s, keys = self.cache.redis_hold_s, [key for _, key in objects]
@@ -245,7 +247,11 @@ class Generation(Broadcast):
                 self._unsent.update(dict.fromkeys(objects))
                 for oldest in list(self._unsent)[:-EVICTIONS_KEPT]:
                     del self._unsent[oldest]
+                for _, key in latest:
+                    self.cache.distrust(key)
             raise
+        for key in keys:
+            self.cache.trust(key)
         if hold_s > 0:
             self._wrote(objects)
         self._count(Invalidated.SENT, objects)
@@ -261,6 +267,8 @@ class Generation(Broadcast):
 
     def told(self, number: int, objects: list[Changed] | None) -> None:
         """As `Broadcast.told`; what was caught up with already is left out."""
+        if self._keeps:
+            self._learn(number, objects or ())
         if 0 < number <= self._seen:
             return
         super().told(number, objects)
@@ -268,6 +276,17 @@ class Generation(Broadcast):
             self._seen = number
         elif number:
             self._check_soon()
+
+    def _learn(self, number: int, objects: Iterable[Changed]) -> None:
+        """Without a number a change has evicted nothing in Redis, or not for certain.
+
+        The log does not say so: what it names may have changed again since, without a number.
+        """
+        for one in objects:
+            if not number:
+                self.cache.distrust(one[1])
+            elif one not in self._unsent:
+                self.cache.trust(one[1])
 
     async def connected(self) -> None:
         """As `Invalidation.connected`: read what was missed."""

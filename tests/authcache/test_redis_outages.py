@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.authcache.cache import ABSENT_PAYLOAD, JITTER, LIVES_PER_TTL
+from harness.authcache.codecs import load_codec
 from harness.authcache.invalidation import CHECK_S, MECHANISMS, Generation
 from harness.authcache.objects import Team, User
 from harness.authcache.tiers import SETTLED_S, Outage, ProbedBreaker, RedisUnavailableError, _frame
@@ -352,6 +354,152 @@ def test_news_of_a_change_that_is_given_up_is_sent_all_the_same() -> None:
 
         assert world.recorder.news[Invalidated.SENT, TEAM] == 1
         await told.close()
+
+    virtually(play())
+
+
+class Warm:
+    """Two workers that hear of changes, and a team of which both and Redis hold a copy."""
+
+    def __init__(self, handler: str = "kept", listener: str = "kept") -> None:
+        clock = asyncio.get_running_loop().time
+        one = World(switched(RECOMMENDED, lost_news=handler), clock=clock)
+        client = FakeClient(one.client)
+        other = World(switched(RECOMMENDED, lost_news=listener), client=client, clock=clock)
+        self.worlds = one, other
+        self.server = one.client.server
+        self.handler, self.hears = (Generation(world.cache) for world in self.worlds)
+        for told in (self.handler, self.hears):
+            one.client.hearing.append(told.receive)
+        self.source = Source(Team(team_id="t", team_alias="old"))
+
+    async def up(self) -> None:
+        for told in (self.handler, self.hears):
+            await told.catch_up()
+        assert await self.found() == [("old", "source"), ("old", "redis")]
+
+    async def change(self) -> None:
+        self.source.value = Team(team_id="t", team_alias="new")
+        await self.handler.changed([(TEAM, "t")])
+
+    async def found(self) -> list[tuple[str, str]]:
+        """By each worker: the version and its tier, beyond memory."""
+        answers = []
+        for world in self.worlds:
+            world.cache.memory.clear()
+            found = await world.cache.load(TEAM, "t", self.source, trace())
+            assert found is not None
+            answers.append((found.value.team_alias, found.tier))
+        return answers
+
+    async def close(self) -> None:
+        for told in (self.handler, self.hears):
+            await told.close()
+
+
+NEW = ("new", "source")
+
+
+@pytest.mark.parametrize("hears_itself", [True, False])
+def test_no_entry_is_taken_from_redis_that_is_known_to_be_outdated(hears_itself: bool) -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        if not hears_itself:
+            warm.worlds[0].client.hearing.remove(warm.handler.receive)
+        warm.server.breaks("readonly")
+        await warm.change()
+
+        assert await warm.found() == [NEW, NEW]
+        await asyncio.sleep(0.9 * TTL_S)
+        assert await warm.found() == [NEW, NEW]
+        warm.server.breaks("")
+        assert await warm.found() == [NEW, NEW]
+        await asyncio.sleep(2 * CHECK_S)  # Now the change has a number.
+        assert await warm.found() == [NEW, ("new", "redis")]
+        assert await warm.found() == [("new", "redis")] * 2
+        await warm.close()
+
+    virtually(play())
+
+
+def test_redis_is_trusted_again_when_what_it_held_has_expired() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        warm.server.breaks("readonly")
+        await warm.change()
+        await asyncio.sleep(TTL_S)
+        client, later = warm.worlds[0].client, Team(team_id="t", team_alias="later")
+        client.held["t"] = _frame(load_codec("msgspec").encode(TEAM, later), time.time())
+        client.deadlines["t"] = math.inf
+
+        assert await warm.found() == [("later", "redis")] * 2
+        await warm.close()
+
+    virtually(play())
+
+
+def test_a_handler_that_redis_did_not_hear_takes_nothing_outdated_when_it_is_back() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        client = warm.worlds[0].client
+        client.away = True
+        await warm.change()
+        client.away = False
+        await until_closed(warm.worlds[0])
+
+        assert (await warm.found())[0] == NEW
+        await warm.close()
+
+    virtually(play())
+
+
+def test_the_log_does_not_say_that_redis_has_evicted_what_changed_again() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        hearing = warm.worlds[0].client.hearing
+        hearing.remove(warm.hears.receive)
+        await warm.handler.changed([(TEAM, "t")])  # The other misses it.
+        await warm.found()
+        hearing.append(warm.hears.receive)
+        warm.server.breaks("readonly")
+        await warm.change()
+        await warm.hears.catch_up()
+
+        assert await warm.found() == [NEW, NEW]
+        await warm.close()
+
+    virtually(play())
+
+
+def test_a_late_message_does_not_say_so_either() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        warm.server.breaks("readonly")
+        await warm.change()
+        warm.handler.receive([b"message", b"", b"%d\nteam t" % warm.handler._seen])
+
+        assert (await warm.found())[0] == NEW
+        await warm.close()
+
+    virtually(play())
+
+
+@pytest.mark.parametrize("handler", ["dropped", "kept"])
+def test_what_keeps_no_news_trusts_redis_as_before(handler: str) -> None:
+    async def play() -> None:
+        warm = Warm(handler, listener="dropped")
+        await warm.up()
+        warm.server.breaks("readonly")
+        await warm.change()
+
+        outdated = ("old", "redis")
+        assert await warm.found() == [outdated if handler == "dropped" else NEW, outdated]
+        await warm.close()
 
     virtually(play())
 
