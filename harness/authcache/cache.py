@@ -69,6 +69,10 @@ def _nothing() -> None:
     """Nothing is due."""
 
 
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def _lookups(tier: Tier, outcome: Outcome) -> Mapping[tuple[Op, ObjectKind], Lookup]:
     return {key: Lookup(tier, key[0], outcome, key[1]) for key in product(Op, ObjectKind)}
 
@@ -194,6 +198,7 @@ class AuthCache:
         self._evicted: dict[str, int] = {}
         self._flushed = 0
         """Evictions up to this tick are no longer kept by key: whatever began before is late."""
+        self._distrusted: MemoryTier[None] = MemoryTier(EVICTIONS_KEPT, _loop_time)
 
     def writer_of(self, read_at: float) -> str:
         """The variant that wrote an entry with this read time; empty where no other could have."""
@@ -229,6 +234,18 @@ class AuthCache:
     def late(self, key: str, began: int) -> bool:
         """Whether a load of a key that began at a tick may have read what has changed since."""
         return began < self._flushed or began < self._evicted.get(key, 0)
+
+    def distrust(self, key: str) -> None:
+        """Take what Redis holds under a key for a miss: it has changed, and is not evicted there.
+
+        For one TTL: then the entry has expired.
+        """
+        self.trust(key)
+        self._distrusted.set(key, None, 0.0, self.ttl_s)
+
+    def trust(self, key: str) -> None:
+        """Take what Redis holds under a key again: it has been evicted."""
+        self._distrusted.delete(key)
 
     @property
     def redis_hold_s(self) -> float:
@@ -355,7 +372,7 @@ class AuthCache:
             if op is _LOAD:
                 trace.waits.append(Wait(kind, Coalesced.BEFORE_SOURCE))
             raise
-        if fetched is None:
+        if fetched is None or self._distrusted.get(key) is not None:
             trace.lookups.append(_REDIS_MISS[op, kind])
             return _MISS
         payload, read_at, waited = fetched

@@ -13,6 +13,7 @@ import math
 import socket
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote, unquote
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
@@ -28,7 +29,10 @@ Changed = tuple[ObjectKind, str]
 
 CHANNEL = "authcache:changed"
 CHECK_S = 1.0
-"""How often a worker that serves from memory asks for the number of the last change."""
+"""How often a worker that serves from memory asks for the number of the last change, and one that
+has news without a number tries to send it."""
+LAST_TRIES = 10
+"""How often it tries before it ends."""
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
 """A connection whose other end is silently gone is noticed after about 11 s."""
 
@@ -163,12 +167,14 @@ class Broadcast(Handler):
     def receive(self, push: Sequence[Any]) -> None:
         """As `Invalidation.receive`."""
         if push[0] == b"message":
-            number, _, news = push[2].decode().partition("\n")
-            self.told(int(number), _objects(news.splitlines()))
+            self.told(*_message(push[2]))
 
-    def told(self, number: int, objects: list[Changed]) -> None:
-        """A message has come."""
+    def told(self, number: int, objects: list[Changed] | None) -> None:
+        """A message has come; None for objects that it does not say: any may have changed."""
         del number
+        if objects is None:
+            self.cache.flush()
+            return
         self._count(Invalidated.RECEIVED, objects)
         self._evict(objects)
 
@@ -182,7 +188,8 @@ class Generation(Broadcast):
     does not reach back. The number that an object had when a load began is compared at the store:
     in memory by what the worker has applied since, in Redis by the claim that a change deletes.
     With ``lost_news = kept`` a change that Redis did not take gets its number when Redis answers
-    again; one that it refused to number is sent without a number at once.
+    again; one that it refused to number is sent without a number at once. Until the number comes,
+    the workers that know of the change take no copy of the object from Redis.
     """
 
     pauses_s = Invalidation.pauses_s
@@ -195,14 +202,24 @@ class Generation(Broadcast):
         """What has changed and has no number yet."""
         self._keeps = cache.switches.lost_news == "kept"
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resending: asyncio.Task[None] | None = None
         cache.check = self._check_soon
         cache.check_at = -math.inf
 
     async def close(self) -> None:
-        """As `Invalidation.close`."""
+        """As `Invalidation.close`; for up to `CHECK_S` it tries to send what has no number yet."""
         await super().close()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._resending is not None:
+            self._resending.cancel()
+            await asyncio.gather(self._resending, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CHECK_S):
+                while self._unsent:
+                    with contextlib.suppress(RedisUnavailableError):
+                        await self._number(())
+                        break
+                    await asyncio.sleep(CHECK_S / LAST_TRIES)
 
     async def evict_redis(self, objects: Sequence[Changed]) -> None:
         """As `Handler.evict_redis`."""
@@ -212,22 +229,29 @@ class Generation(Broadcast):
             if self._keeps:
                 await self._tell_without_number(objects)
             raise
+        finally:
+            self._resend_soon()
 
     async def _number(self, objects: Iterable[Changed]) -> None:
         """Number what has changed, and what could not be numbered before."""
         assert self.cache.redis is not None
-        objects = [*dict.fromkeys([*self._unsent, *objects])]
+        latest = list(objects)
+        objects = [*dict.fromkeys([*self._unsent, *latest])]
         # Taken out before they are sent: the message comes back before the answer.
         self._unsent.clear()
         hold_s, keys = self.cache.redis_hold_s, [key for _, key in objects]
         try:
             await self.cache.redis.forget_numbered(keys, hold_s, CHANNEL, _news(objects))
-        except RedisUnavailableError:
+        except (RedisUnavailableError, asyncio.CancelledError):
             if self._keeps:
                 self._unsent.update(dict.fromkeys(objects))
                 for oldest in list(self._unsent)[:-EVICTIONS_KEPT]:
                     del self._unsent[oldest]
+                for _, key in latest:
+                    self.cache.distrust(key)
             raise
+        for key in keys:
+            self.cache.trust(key)
         if hold_s > 0:
             self._wrote(objects)
         self._count(Invalidated.SENT, objects)
@@ -241,8 +265,10 @@ class Generation(Broadcast):
         with contextlib.suppress(RedisUnavailableError):
             await redis.publish(CHANNEL, "0\n" + _news(objects))
 
-    def told(self, number: int, objects: list[Changed]) -> None:
+    def told(self, number: int, objects: list[Changed] | None) -> None:
         """As `Broadcast.told`; what was caught up with already is left out."""
+        if self._keeps:
+            self._learn(number, objects or ())
         if 0 < number <= self._seen:
             return
         super().told(number, objects)
@@ -250,6 +276,17 @@ class Generation(Broadcast):
             self._seen = number
         elif number:
             self._check_soon()
+
+    def _learn(self, number: int, objects: Iterable[Changed]) -> None:
+        """Without a number a change has evicted nothing in Redis, or not for certain.
+
+        The log does not say so: what it names may have changed again since, without a number.
+        """
+        for one in objects:
+            if not number:
+                self.cache.distrust(one[1])
+            elif one not in self._unsent:
+                self.cache.trust(one[1])
 
     async def connected(self) -> None:
         """As `Invalidation.connected`: read what was missed."""
@@ -260,14 +297,14 @@ class Generation(Broadcast):
         assert self.cache.redis is not None
         self.cache.check_in(CHECK_S)
         if self._unsent:
-            with contextlib.suppress(RedisRefusedError):
-                await self._number(())
+            try:
+                with contextlib.suppress(RedisRefusedError):
+                    await self._number(())
+            finally:
+                self._resend_soon()
         number, news = await self.cache.redis.changes_since(self._seen)
-        if news is None:
-            self.cache.flush()
-            self._seen = number
-        elif number > self._seen:
-            super().told(number, _objects(news))
+        if news is None or number > self._seen:
+            super().told(number, None if news is None else _objects(news))
             self._seen = number
 
     def _check_soon(self) -> None:
@@ -277,6 +314,18 @@ class Generation(Broadcast):
         task = asyncio.create_task(self._check())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _resend_soon(self) -> None:
+        """See to it that what has no number yet is sent, though nothing is looked up here."""
+        if self._unsent and (self._resending is None or self._resending.done()):
+            self._resending = asyncio.create_task(self._resend())
+
+    async def _resend(self) -> None:
+        while self._unsent:
+            await asyncio.sleep(CHECK_S)
+            # Not counted while it waits: an outage may outlast what waits for a quiescent worker.
+            self._recorder.background(+1)
+            await self._check()
 
     async def _check(self) -> None:
         try:
@@ -324,7 +373,8 @@ class Tracking(Handler):
             return
         kinds = self.cache.kinds
         assert kinds is not None
-        for key in map(bytes.decode, push[1]):
+        # Other users of this Redis may have keys that are no text.
+        for key in (name.decode(errors="replace") for name in push[1]):
             if (kind := kinds.pop(key, None)) is None:
                 self.cache.evict(key)
             else:
@@ -427,12 +477,26 @@ async def _pass_on(push: Any) -> Any:
 
 
 def _news(objects: Iterable[Changed]) -> str:
-    return "\n".join(f"{kind} {key}" for kind, key in objects)
+    """A line for each object, of letters that neither a script nor a reader takes for its end."""
+    return "\n".join(f"{kind} {quote(key, safe=':')}" for kind, key in objects)
 
 
-def _objects(news: Iterable[str]) -> list[Changed]:
-    pairs = (line.partition(" ") for line in news)
-    return [(ObjectKind(kind), key) for kind, _, key in pairs]
+def _objects(news: Iterable[str]) -> list[Changed] | None:
+    """What the lines name; None if one of them cannot be read."""
+    try:
+        pairs = [line.split(" ") for line in news]
+        return [(ObjectKind(kind), unquote(key, errors="strict")) for kind, key in pairs]
+    except ValueError:
+        return None
+
+
+def _message(data: bytes) -> tuple[int, list[Changed] | None]:
+    """Its number and what it names; 0 for a number and None for objects that cannot be read."""
+    number, *news = data.decode(errors="replace").split("\n")
+    try:
+        return int(number), _objects(news)
+    except ValueError:
+        return 0, None
 
 
 MECHANISMS: dict[str, type[Invalidation]] = {

@@ -284,7 +284,7 @@ class FakeClient:
             else:
                 self.remove(key)
         number = self.numbers[-1]
-        self.log.update(dict.fromkeys(news.splitlines(), number))
+        self.log.update(dict.fromkeys(filter(None, news.split("\n")), number))
         for line in [line for line, at in self.log.items() if at <= number - depth]:
             del self.log[line]
         self.push([b"message", channel.encode(), f"{number}\n{news}".encode()])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 from unittest.mock import patch
 
@@ -48,6 +49,7 @@ SLOW_BUDGET_S = LOOKUPS_S + 0.5
 BUDGET = "a request waited longer than its budget"
 ANSWERED = "nothing was answered though Postgres was well"
 ONCE = "a worker met an entry that cannot be read more than once"
+OWN = "a worker served an old copy of what it had changed"
 CONVERGES = "a worker never came to the last version"
 UNREADABLE = Outcome.DESERIALIZE_FAILURE
 READS_S = (0.0, 0.05)
@@ -90,8 +92,13 @@ class Broken(Fleet):
     planted = 0
     """Entries that cannot be read."""
 
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.own: Counter[Worker] = Counter()
+        """The last version whose change each worker has answered."""
+
     async def load(self, worker: Worker) -> int | None:
-        sent = now()
+        sent, own = now(), self.own[worker]
         asked = RequestLookups(worker.cache, one := trace(), None)
         try:
             for key in OTHERS:
@@ -110,7 +117,15 @@ class Broken(Fleet):
         version = int(found.value.team_alias.removeprefix("version-"))
         if version < len(self.row.ended) and self.row.ended[version] < sent - PROMISE_S:
             self.faults.add(PROMISE)
+        if version < own:
+            self.faults.add(OWN)
         return version
+
+    async def change(self, worker: Worker) -> None:
+        self.row.change()
+        self.changing = version = self.row.version
+        await worker.told.changed([(TEAM, "t")])
+        self.own[worker] = max(version, self.own[worker])
 
     async def step(self, step: Step, tasks: set[asyncio.Task[Any]]) -> None:
         server = self.redis.server
@@ -127,9 +142,8 @@ class Broken(Fleet):
             self.workers[step.worker].cut()
         elif step.what == "change":
             # As the caller does: it waits no longer than a request.
-            self.row.change()
-            self.changing = self.row.version
-            tasks.add(asyncio.create_task(self.workers[step.worker].told.changed([(TEAM, "t")])))
+            tasks.add(asyncio.create_task(self.change(self.workers[step.worker])))
+            await asyncio.sleep(0)
         else:
             await super().step(step, tasks)
 
@@ -215,6 +229,16 @@ PLANTS: dict[str, tuple[dict[str, Any], tuple[str, Any] | None, str, Plan]] = {
         CONVERGES,
         Plan(
             steps((0.0, 1, "load"), (1.0, 0, "readonly"), (0.0, 0, "change"), (1.0, 0, "well")),
+            [0.0],
+            [0.0],
+        ),
+    ),
+    "a handler that asks a Redis that has not evicted": (
+        {},
+        ("harness.authcache.cache.AuthCache.distrust", lambda *_: None),
+        OWN,
+        Plan(
+            steps((0.0, 0, "load"), (1.0, 0, "readonly"), (0.0, 0, "change"), (0.1, 0, "load")),
             [0.0],
             [0.0],
         ),

@@ -166,6 +166,23 @@ async def test_a_generation_survives_a_cut(peers: Peers) -> None:
     assert other.news(Invalidated.RECEIVED) == 2, "the log, not all of memory"
 
 
+@pytest.mark.parametrize("mechanism", ["broadcast", "generation"])
+@pytest.mark.parametrize("key", ["t", "a\nteam b"])
+async def test_a_listener_survives_a_message_that_cannot_be_read(
+    peers: Peers, valkey: Any, mechanism: str, key: str
+) -> None:
+    handler, other = await peers(switched(RECOMMENDED, invalidation=mechanism))
+    await other.team(row("old"))
+
+    await valkey.publish(f"fleet:{CHANNEL}", b"0\nteam a\nb\xff")
+
+    await until(lambda: not other.holds)
+    await other.team(row("old"))
+    await handler.told.changed([(TEAM, key), (TEAM, "t")])
+    await until(lambda: not other.holds)
+    assert await other.team(row("new")) == "new"
+
+
 async def test_a_worker_that_hears_nothing_asks_for_the_number(peers: Peers) -> None:
     handler, other = await peers(RECOMMENDED)
     await other.team(row("old"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,13 +15,24 @@ from hypothesis import strategies as st
 from redis.exceptions import NoPermissionError, ResponseError
 
 from harness.authcache.cache import ABSENT_PAYLOAD, JITTER, LIVES_PER_TTL
-from harness.authcache.invalidation import Generation
+from harness.authcache.codecs import load_codec
+from harness.authcache.invalidation import CHECK_S, MECHANISMS, Generation
 from harness.authcache.objects import Team, User
 from harness.authcache.tiers import SETTLED_S, Outage, ProbedBreaker, RedisUnavailableError, _frame
 from harness.authcache.variants import load_variants
 from harness.authcache.words import Invalidated, ObjectKind, ReadReason, Tier, WriteOutcome
 from tests.authcache.crowd import Crowd, balanced
-from tests.authcache.fakes import TTL_S, Clock, Source, World, seen, switched, trace, until
+from tests.authcache.fakes import (
+    TTL_S,
+    Clock,
+    FakeClient,
+    Source,
+    World,
+    seen,
+    switched,
+    trace,
+    until,
+)
 from tests.authcache.test_fault_rules import GARBAGE
 from tests.authcache.virtual import virtually
 
@@ -309,6 +322,209 @@ async def test_a_change_that_redis_refuses_to_number_is_sent_without_a_number() 
     assert one.client.numbers[-1] == handler._seen == hears._seen
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "ends"])
+@pytest.mark.parametrize("fault", ["readonly", "away", "readonly for ever"])
+def test_news_is_sent_though_its_worker_looks_nothing_up(fault: str, ends: bool) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        one = World(RECOMMENDED, clock=loop.time)
+        other = World(RECOMMENDED, client=FakeClient(one.client), clock=loop.time)
+        handler, hears = Generation(one.cache), Generation(other.cache)
+        await handler.catch_up()
+        await hears.catch_up()
+        await other.cache.load(TEAM, "t", Source(), trace())
+        one.client.away = fault == "away"
+        one.client.server.breaks("" if one.client.away else "readonly")
+        await handler.changed([(TEAM, "t")])
+        await asyncio.sleep(10 * CHECK_S)
+        assert one.recorder.pending == 0
+        one.client.hearing.append(hears.receive)
+        if fault != "readonly for ever":
+            one.client.away = False
+            one.client.server.breaks("")
+
+        began = loop.time()
+        if ends:
+            await handler.close()
+            assert loop.time() - began <= CHECK_S
+        else:
+            await asyncio.sleep(2.0)
+
+        heard = fault != "readonly for ever"
+        assert (other.cache.memory.get("t") is None) == heard
+        assert one.recorder.news[Invalidated.SENT, TEAM] == heard
+        await handler.close()
+        assert one.recorder.pending == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtually(play())
+
+
+def test_news_of_a_change_that_is_given_up_is_sent_all_the_same() -> None:
+    async def play() -> None:
+        world = World(RECOMMENDED, clock=asyncio.get_running_loop().time)
+        told = Generation(world.cache)
+        await told.catch_up()
+        world.client.hold.clear()
+        change = asyncio.create_task(told.changed([(TEAM, "t")]))
+        await asyncio.sleep(0.1)
+        change.cancel()
+        await asyncio.gather(change, return_exceptions=True)
+        world.client.hold.set()
+        await asyncio.sleep(2 * CHECK_S)
+
+        assert world.recorder.news[Invalidated.SENT, TEAM] == 1
+        await told.close()
+
+    virtually(play())
+
+
+class Warm:
+    """Two workers that hear of changes, and a team of which both and Redis hold a copy."""
+
+    def __init__(self, handler: str = "kept", listener: str = "kept") -> None:
+        clock = asyncio.get_running_loop().time
+        one = World(switched(RECOMMENDED, lost_news=handler), clock=clock)
+        client = FakeClient(one.client)
+        other = World(switched(RECOMMENDED, lost_news=listener), client=client, clock=clock)
+        self.worlds = one, other
+        self.server = one.client.server
+        self.handler, self.hears = (Generation(world.cache) for world in self.worlds)
+        for told in (self.handler, self.hears):
+            one.client.hearing.append(told.receive)
+        self.source = Source(Team(team_id="t", team_alias="old"))
+
+    async def up(self) -> None:
+        for told in (self.handler, self.hears):
+            await told.catch_up()
+        assert await self.found() == [("old", "source"), ("old", "redis")]
+
+    async def change(self) -> None:
+        self.source.value = Team(team_id="t", team_alias="new")
+        await self.handler.changed([(TEAM, "t")])
+
+    async def found(self) -> list[tuple[str, str]]:
+        """By each worker: the version and its tier, beyond memory."""
+        answers = []
+        for world in self.worlds:
+            world.cache.memory.clear()
+            found = await world.cache.load(TEAM, "t", self.source, trace())
+            assert found is not None
+            answers.append((found.value.team_alias, found.tier))
+        return answers
+
+    async def close(self) -> None:
+        for told in (self.handler, self.hears):
+            await told.close()
+
+
+NEW = ("new", "source")
+
+
+@pytest.mark.parametrize("hears_itself", [True, False])
+def test_no_entry_is_taken_from_redis_that_is_known_to_be_outdated(hears_itself: bool) -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        if not hears_itself:
+            warm.worlds[0].client.hearing.remove(warm.handler.receive)
+        warm.server.breaks("readonly")
+        await warm.change()
+
+        assert await warm.found() == [NEW, NEW]
+        await asyncio.sleep(0.9 * TTL_S)
+        assert await warm.found() == [NEW, NEW]
+        warm.server.breaks("")
+        assert await warm.found() == [NEW, NEW]
+        await asyncio.sleep(2 * CHECK_S)  # Now the change has a number.
+        assert await warm.found() == [NEW, ("new", "redis")]
+        assert await warm.found() == [("new", "redis")] * 2
+        await warm.close()
+
+    virtually(play())
+
+
+def test_redis_is_trusted_again_when_what_it_held_has_expired() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        warm.server.breaks("readonly")
+        await warm.change()
+        await asyncio.sleep(TTL_S)
+        client, later = warm.worlds[0].client, Team(team_id="t", team_alias="later")
+        client.held["t"] = _frame(load_codec("msgspec").encode(TEAM, later), time.time())
+        client.deadlines["t"] = math.inf
+
+        assert await warm.found() == [("later", "redis")] * 2
+        await warm.close()
+
+    virtually(play())
+
+
+def test_a_handler_that_redis_did_not_hear_takes_nothing_outdated_when_it_is_back() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        client = warm.worlds[0].client
+        client.away = True
+        await warm.change()
+        client.away = False
+        await until_closed(warm.worlds[0])
+
+        assert (await warm.found())[0] == NEW
+        await warm.close()
+
+    virtually(play())
+
+
+def test_the_log_does_not_say_that_redis_has_evicted_what_changed_again() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        hearing = warm.worlds[0].client.hearing
+        hearing.remove(warm.hears.receive)
+        await warm.handler.changed([(TEAM, "t")])  # The other misses it.
+        await warm.found()
+        hearing.append(warm.hears.receive)
+        warm.server.breaks("readonly")
+        await warm.change()
+        await warm.hears.catch_up()
+
+        assert await warm.found() == [NEW, NEW]
+        await warm.close()
+
+    virtually(play())
+
+
+def test_a_late_message_does_not_say_so_either() -> None:
+    async def play() -> None:
+        warm = Warm()
+        await warm.up()
+        warm.server.breaks("readonly")
+        await warm.change()
+        warm.handler.receive([b"message", b"", b"%d\nteam t" % warm.handler._seen])
+
+        assert (await warm.found())[0] == NEW
+        await warm.close()
+
+    virtually(play())
+
+
+@pytest.mark.parametrize("handler", ["dropped", "kept"])
+def test_what_keeps_no_news_trusts_redis_as_before(handler: str) -> None:
+    async def play() -> None:
+        warm = Warm(handler, listener="dropped")
+        await warm.up()
+        warm.server.breaks("readonly")
+        await warm.change()
+
+        outdated = ("old", "redis")
+        assert await warm.found() == [outdated if handler == "dropped" else NEW, outdated]
+        await warm.close()
+
+    virtually(play())
+
+
 async def test_a_log_that_was_evicted_is_no_log_without_news() -> None:
     one = World(RECOMMENDED)
     other = one.peer()
@@ -328,6 +544,79 @@ async def test_a_log_that_was_evicted_is_no_log_without_news() -> None:
     await handler.changed([(TEAM, "w")])
     await hears.catch_up()
     assert other.cache.memory.get("u") is None
+
+
+KEYS = st.text() | st.sampled_from(["a\nb", "a\r\nteam b", "\x85", "\u2028", "a b", "%0A", "", " "])
+OBJECTS = st.lists(st.tuples(st.sampled_from(ObjectKind), KEYS), min_size=1, unique=True)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "heard"),
+    [("broadcast", "message"), ("generation", "message"), ("generation", "log")],
+)
+@given(changed=OBJECTS)
+def test_news_names_each_object_whatever_its_key(
+    mechanism: str, heard: str, changed: list[tuple[ObjectKind, str]]
+) -> None:
+    async def play() -> None:
+        one = World(switched(RECOMMENDED, invalidation=mechanism))
+        other = one.peer()
+        handler, hears = (MECHANISMS[mechanism](world.cache) for world in (one, other))
+        if isinstance(hears, Generation):
+            await hears.catch_up()
+        if heard == "message":
+            one.client.hearing.append(hears.receive)
+        await handler.changed(changed)
+        if isinstance(hears, Generation):
+            await hears.catch_up()
+
+        kinds = Counter(kind for kind, _ in changed)
+        assert other.recorder.news == {(Invalidated.RECEIVED, kind): n for kind, n in kinds.items()}
+        assert other.cache._evicted.keys() == {key for _, key in changed}
+
+    virtually(play())
+
+
+@pytest.mark.parametrize("mechanism", ["broadcast", "generation"])
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"no number", b"0\nno_kind t", b"0\nteam", b"0\nteam t u", b"0\nteam %FF", b"\xff\nteam"],
+)
+async def test_a_message_that_cannot_be_read_empties_memory(mechanism: str, message: bytes) -> None:
+    world = World(RECOMMENDED)
+    told = MECHANISMS[mechanism](world.cache)
+    await world.cache.load(TEAM, "t", Source(), trace())
+
+    told.receive([b"message", b"channel", message])
+
+    assert world.cache.memory.get("t") is None
+
+
+async def test_a_log_that_cannot_be_read_is_read_once() -> None:
+    world = World(RECOMMENDED)
+    told = Generation(world.cache)
+    await told.catch_up()
+    await told.changed([(TEAM, "u")])
+    world.client.log["no_kind t"] = world.client.numbers[-1]
+    await world.cache.load(TEAM, "t", Source(), trace())
+
+    await told.catch_up()
+
+    assert world.cache.memory.get("t") is None
+    await world.cache.load(TEAM, "t", Source(), trace())
+    await told.catch_up()
+    assert world.cache.memory.get("t") is not None
+
+
+async def test_tracking_hears_of_keys_that_are_no_text() -> None:
+    world = World(switched(RECOMMENDED, invalidation="tracking"))
+    told = MECHANISMS["tracking"](world.cache)
+    await told.connected()
+    await world.cache.load(TEAM, "t", Source(), trace())
+
+    told.receive([b"invalidate", [b"\xff\x00", b"t"]])
+
+    assert world.cache.memory.get("t") is None
 
 
 def test_a_claim_is_short_whatever_the_ttl() -> None:
