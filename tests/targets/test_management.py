@@ -530,6 +530,67 @@ def test_without_postgres_any_body_is_refused(call: tuple[str, bytes]) -> None:
 
 
 @live
+@pytest.mark.parametrize("outage", ["bounded", "waits"])
+async def test_a_commit_without_an_answer_is_reported(
+    baseline: Fleet, monkeypatch: pytest.MonkeyPatch, outage: str
+) -> None:
+    """Postgres holds the change, and the caller cannot know. A release reports nothing."""
+    switches = SWITCHES.model_copy(update={"source_outage": outage})
+    blocked, deleted, failed = (await seed(baseline.dsn, {"team": 3}))["team"]
+    heard = Heard(baseline.dsn, blocked)
+    async with worker(baseline, switches) as one:
+        one.worker.management._invalidation = heard
+        carry_out = one.worker.store.transaction
+
+        @contextlib.asynccontextmanager
+        async def silent() -> AsyncIterator[store.Connection]:
+            async with carry_out() as connection:
+                yield connection
+            raise SourceUnavailableError("no answer to the COMMIT")
+
+        monkeypatch.setattr(one.worker.store, "transaction", silent)
+        answers = [
+            await manage(one, "/key/block", {"key": blocked.secret}),
+            await manage(one, "/key/delete", {"keys": [deleted.secret]}),
+        ]
+        reported = list(heard.changes), list(heard.deletions)
+
+        @contextlib.asynccontextmanager
+        async def away() -> AsyncIterator[store.Connection]:
+            async with carry_out() as connection:
+                await connection.execute("SET LOCAL statement_timeout = 1")
+                yield connection
+
+        # What fails before its COMMIT has changed nothing.
+        monkeypatch.setattr(one.worker.store, "transaction", away)
+        lock = await asyncpg.connect(baseline.dsn)
+        try:
+            async with lock.transaction():
+                await lock.execute(
+                    'SELECT 1 FROM "LiteLLM_VerificationToken" WHERE token = $1 FOR UPDATE',
+                    failed.token,
+                )
+                answers.append(await manage(one, "/key/block", {"key": failed.secret}))
+        finally:
+            await lock.close()
+
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert (await truth(baseline.dsn, blocked)).status == 401
+    assert (await truth(baseline.dsn, deleted)).status == 401
+    assert (await truth(baseline.dsn, failed)).status == 200
+    expected = (
+        (
+            [(ObjectKind.KEY, LAYOUT.key(blocked.token))],
+            [(ObjectKind.KEY, LAYOUT.key(deleted.token))],
+        )
+        if outage == "bounded"
+        else ([], [])
+    )
+    assert reported == expected
+    assert (heard.changes, heard.deletions) == reported
+
+
+@live
 def test_no_body_makes_an_error_of_the_server(baseline: Fleet) -> None:
     with asyncio.Runner() as runner:
         opened = worker(baseline)
