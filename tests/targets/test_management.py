@@ -42,6 +42,7 @@ from tests.targets.world import (
     seed,
     served_digests,
     set_budget,
+    until,
 )
 
 MASTER = "sk-master-of-the-tests"
@@ -221,6 +222,35 @@ async def test_a_handler_that_evicts_serves_the_change_at_once(
 
 
 @live
+async def test_a_budget_that_members_share_is_new_for_all_of_them(baseline: Fleet) -> None:
+    first, second = (await seed(baseline.dsn, {"member": 2}))["member"]
+    share = 'UPDATE "LiteLLM_TeamMembership" SET budget_id = $1 WHERE user_id = $2'
+    await execute(baseline.dsn, share, first.budget_id, second.user_id)
+    switches = VARIANTS["recommended"].switches
+    layout = LAYOUTS[switches.key_layout]
+    shared = {"namespace": "shared-budget:"}
+    async with (
+        worker(baseline, switches, **shared) as one,
+        worker(baseline, switches, **shared) as other,
+    ):
+        for key in (first, second):
+            await one.ok(key)
+            before = await other.ok(key)
+        body = {"user_id": first.user_id, "team_id": first.team_id, "max_budget_in_team": 7.0}
+        assert (await manage(one, "/team/member_update", body)).status_code == 200
+        memory = other.worker.cache.memory
+        assert first.user_id is not None
+        assert first.team_id is not None
+        copy = layout.membership(first.user_id, first.team_id)
+        await until(lambda: memory.get(copy) is None)
+        served = await other.ok(second)
+    right = await truth(baseline.dsn, second)
+
+    assert served_digests(before)["membership"] != {right.digests["membership"]}
+    assert served_digests(served)["membership"] == {right.digests["membership"]}
+
+
+@live
 async def test_every_statement_of_a_call_is_named_and_none_reads_an_object(
     baseline: Fleet,
 ) -> None:
@@ -249,7 +279,7 @@ async def test_every_statement_of_a_call_is_named_and_none_reads_an_object(
 
 STATEMENTS = [
     *(store.NEW_KEY, store.CHANGE_BUDGET, store.NEW_BUDGET, store.GIVE_BUDGET),
-    *(store.DROP_MEMBER, store.LEAVE_TEAM),
+    *(store.DROP_MEMBER, store.LEAVE_TEAM, store.MEMBERS_OF_BUDGET),
     *(store.update_row(kind, ["spend", "models"]) for kind in ("key", "user", "team")),
     *(store.delete_rows(kind, "user_id = $1") for kind in store.ADD_SPEND),
 ]

@@ -44,6 +44,7 @@ from harness.targets.reference.store import (
     DROP_MEMBER,
     GIVE_BUDGET,
     LEAVE_TEAM,
+    MEMBERS_OF_BUDGET,
     NEW_BUDGET,
     NEW_KEY,
     Connection,
@@ -195,6 +196,11 @@ class Edit:
             self.deleted += self.copies(kind, *one)
         return ids
 
+    async def share(self, budget_id: str) -> None:
+        """Note every membership of a budget that has changed."""
+        for row in await self._connection.fetch(MEMBERS_OF_BUDGET, budget_id):
+            self.changed += self.copies("membership", *row)
+
     async def row(self, statement: str, *values: Any) -> dict[str, Any] | None:
         """The row that a statement answers with, None without one."""
         row = await self._connection.fetchrow(statement, *values)
@@ -309,14 +315,16 @@ async def _delete_teams(edit: Edit, body: TheTeams) -> Any:
 
 async def _set_member_budget(edit: Edit, body: MemberBudget) -> Any:
     member, budget = (body.user_id, body.team_id), body.max_budget_in_team
-    known = budget is not None and await edit.row(CHANGE_BUDGET, *member, budget)
-    if not known:
-        budget_id = None
-        if budget is not None:
-            budget_id = str(uuid.uuid4())
-            await edit.row(NEW_BUDGET, budget_id, budget)
-        if await edit.row(GIVE_BUDGET, *member, budget_id) is None:
-            raise _no_member(body)
+    known = None if budget is None else await edit.row(CHANGE_BUDGET, *member, budget)
+    if known is not None:
+        await edit.share(known["budget_id"])
+        return msgspec.structs.asdict(body)
+    budget_id = None
+    if budget is not None:
+        budget_id = str(uuid.uuid4())
+        await edit.row(NEW_BUDGET, budget_id, budget)
+    if await edit.row(GIVE_BUDGET, *member, budget_id) is None:
+        raise _no_member(body)
     edit.changed += edit.copies("membership", *member)
     return msgspec.structs.asdict(body)
 

@@ -115,6 +115,15 @@ WHERE budget_id = (
 )
 RETURNING budget_id
 """.strip()
+MEMBERS_OF_BUDGET = """
+UPDATE "LiteLLM_TeamMembership" SET budget_id = budget_id
+WHERE (user_id, team_id) IN (
+    SELECT user_id, team_id FROM "LiteLLM_TeamMembership" WHERE budget_id = $1
+    ORDER BY user_id COLLATE "C", team_id COLLATE "C" FOR UPDATE
+)
+RETURNING user_id, team_id
+""".strip()
+"""Changes nothing, and locks in the order of `Store.add_spend`."""
 NEW_BUDGET = (
     'INSERT INTO "LiteLLM_BudgetTable" (budget_id, max_budget) VALUES ($1, $2) RETURNING budget_id'
 )
