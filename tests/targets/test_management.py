@@ -34,6 +34,7 @@ from harness.targets.reference.problems import BadRequestError, UnavailableError
 from harness.targets.reference.store import Store
 from harness.targets.reference.target import ReferenceTarget
 from tests.targets.world import (
+    COST_MICRO,
     VARIANTS,
     Node,
     execute,
@@ -363,6 +364,40 @@ async def test_a_regenerated_key_keeps_its_spend(baseline: Fleet) -> None:
 
     assert made["spend"] == 2.0
     assert statuses == [429, 401]
+
+
+@live
+@pytest.mark.parametrize("counter", ["redis_nx", "redis_add", "per_worker", "none"])
+async def test_a_key_that_is_made_anew_has_spent_nothing(baseline: Fleet, counter: str) -> None:
+    """Whatever workers and Redis counted for the row that had its secret before."""
+    switches = VARIANTS["recommended"].switches.model_copy(update={"spend_counter": counter})
+    cache_key = LAYOUTS[switches.key_layout].key
+    secret = f"sk-made-anew-{counter}"
+    body = {"key": secret, "max_budget": 4 * COST_MICRO / store.MICRO}
+    shared = {"namespace": f"made-anew-{counter}:"}
+    async with (
+        worker(baseline, switches, **shared) as one,
+        worker(baseline, switches, **shared) as other,
+    ):
+
+        async def statuses() -> list[int]:
+            """Of as many requests as the budget has replies for each worker, and of one more."""
+            answers = []
+            for each in (one, other) * 5:
+                answers.append((await each.chat(secret)).status_code)
+                await each.settled()
+            return answers
+
+        assert (await manage(one, "/key/generate", body)).status_code == 200
+        first = await statuses()
+        assert (await manage(one, "/key/delete", {"keys": [secret]})).status_code == 200
+        memory = other.worker.cache.memory
+        await until(lambda: memory.get(cache_key(hash_token(secret))) is None)
+        assert (await manage(one, "/key/generate", body)).status_code == 200
+        second = await statuses()
+
+    assert first[-2:] == [429, 429]
+    assert second == first
 
 
 @live
