@@ -414,6 +414,25 @@ async def test_a_counter_that_expired_is_seeded_from_what_postgres_has(fleet: Fl
 
 
 @real
+async def test_what_a_killed_worker_reserved_is_given_back_a_life_after_the_last_reply(
+    fleet: Fleet,
+) -> None:
+    killed, other = fleet.worker(), fleet.worker()
+    for _ in range(3):
+        assert await killed.begin(key=10)
+    assert await admitted_of([other], 10, 10) == 7
+    await other.flush()
+    other.refresh()
+    await fleet.redis.pexpire(COUNTER, 50_000)
+
+    assert not await other.reply(key=10)
+    assert 0 < await fleet.redis.pttl(COUNTER) <= 50_000, "a refusal does not renew it"
+    await fleet.redis.delete(COUNTER)  # its life ends
+
+    assert await admitted_of([other], 10, 10) == 3
+
+
+@real
 async def test_what_was_flushed_is_not_counted_twice(fleet: Fleet) -> None:
     """The counter has what Postgres has too; copies that show it must not raise the counter."""
     one, other = fleet.worker(), fleet.worker()
