@@ -74,7 +74,8 @@ class Switches(BaseModel):
     source_outage: Literal["waits", "bounded"] = "waits"
     """How long a request waits for Postgres: 5 s for each statement, and for a connection as long
     as all others take; or 2 s for a read and all that comes before it, 3 s for all that the request
-    looks up beyond memory, and 3 s for a transaction."""
+    looks up beyond memory, and 3 s for a transaction. ``bounded`` also reports a change whose
+    COMMIT got no answer."""
     spend_flush: Literal["repeated", "once"] = "repeated"
     """What is done with spend whose COMMIT got no answer: it is written again, or under the number
     that it had, so that it counts once."""

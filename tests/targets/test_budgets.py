@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from harness.authcache.trace import NullRecorder, Trace
 from harness.targets.reference.budgets import Allowance, Budgets, Recent, check
 from harness.targets.reference.problems import BudgetExceededError
 from harness.targets.reference.spend import SpendWriter
-from harness.targets.reference.store import MICRO, Owner
+from harness.targets.reference.store import MICRO, Owner, Row
 from tests.authcache.valkey import PATIENCE_S, Valkey, eventually
 
 PRICE = 250
@@ -51,11 +52,11 @@ class Postgres:
         self,
         increments: Mapping[Owner, int],
         flush: Any = None,  # noqa: ARG002 - as `Store` has it
-    ) -> dict[Owner, int]:
+    ) -> dict[Row, int]:
         if self.away:
             raise SourceUnavailableError("away")
         self.rows.update(increments)
-        totals = {owner: self.rows[owner] for owner in increments}
+        totals: dict[Row, int] = {(owner, None): self.rows[owner] for owner in increments}
         await self.answers.wait()
         return totals
 
@@ -91,7 +92,7 @@ class OneWorker:
             switches, tier, stub, NullRecorder(), self.writer.spent, price=PRICE, life_s=life_s
         )
         self.copies: Counter[Owner] = Counter()
-        self.open: list[tuple[Owner, ...]] = []
+        self.open: list[tuple[Row, ...]] = []
         self.trace = Trace()
 
     async def begin(self, **replies: int) -> bool:
@@ -245,7 +246,9 @@ def test_copies_with_lost_updates_are_taken_as_they_are() -> None:
 async def test_a_budget_that_no_counter_reaches(budget: float) -> None:
     worker = OneWorker(Postgres(), switches("per_worker"))
 
-    assert await worker.budgets.reserve([Allowance("Key", KEY, 0.0, budget)], Trace()) == (KEY,)
+    assert await worker.budgets.reserve([Allowance("Key", KEY, 0.0, budget)], Trace()) == (
+        (KEY, None),
+    )
 
 
 def test_a_sum_of_floats_reaches_its_budget() -> None:
@@ -411,6 +414,25 @@ async def test_a_counter_that_expired_is_seeded_from_what_postgres_has(fleet: Fl
 
 
 @real
+async def test_what_a_killed_worker_reserved_is_given_back_a_life_after_the_last_reply(
+    fleet: Fleet,
+) -> None:
+    killed, other = fleet.worker(), fleet.worker()
+    for _ in range(3):
+        assert await killed.begin(key=10)
+    assert await admitted_of([other], 10, 10) == 7
+    await other.flush()
+    other.refresh()
+    await fleet.redis.pexpire(COUNTER, 50_000)
+
+    assert not await other.reply(key=10)
+    assert 0 < await fleet.redis.pttl(COUNTER) <= 50_000, "a refusal does not renew it"
+    await fleet.redis.delete(COUNTER)  # its life ends
+
+    assert await admitted_of([other], 10, 10) == 3
+
+
+@real
 async def test_what_was_flushed_is_not_counted_twice(fleet: Fleet) -> None:
     """The counter has what Postgres has too; copies that show it must not raise the counter."""
     one, other = fleet.worker(), fleet.worker()
@@ -440,6 +462,23 @@ async def test_a_counter_that_was_lost_is_right_again_after_a_flush(fleet: Fleet
     await one.flush()
 
     assert await admitted_of([one, other], 10, 10) == 3
+
+
+@real
+@pytest.mark.parametrize(
+    ("spend_path", "counter"),
+    [("write_behind", COUNTER + b":2026-03-01T00:00:00"), ("read_modify_write", COUNTER)],
+)
+async def test_a_counter_is_a_rows_and_with_releases_an_ids(
+    fleet: Fleet, spend_path: str, counter: bytes
+) -> None:
+    worker = fleet.worker(spend_path=spend_path)
+    rows = [Allowance("Key", KEY, 0.0, 1.0, datetime(2026, month, 1)) for month in (3, 4)]  # noqa: DTZ001 - as in Postgres
+
+    for row in rows:
+        assert await worker.budgets.reserve([row], Trace())
+
+    assert await fleet.counted(counter) == (1 if spend_path == "write_behind" else 2) * PRICE
 
 
 @real

@@ -34,6 +34,7 @@ from harness.targets.reference.problems import BadRequestError, UnavailableError
 from harness.targets.reference.store import Store
 from harness.targets.reference.target import ReferenceTarget
 from tests.targets.world import (
+    COST_MICRO,
     VARIANTS,
     Node,
     execute,
@@ -42,6 +43,7 @@ from tests.targets.world import (
     seed,
     served_digests,
     set_budget,
+    until,
 )
 
 MASTER = "sk-master-of-the-tests"
@@ -221,6 +223,35 @@ async def test_a_handler_that_evicts_serves_the_change_at_once(
 
 
 @live
+async def test_a_budget_that_members_share_is_new_for_all_of_them(baseline: Fleet) -> None:
+    first, second = (await seed(baseline.dsn, {"member": 2}))["member"]
+    share = 'UPDATE "LiteLLM_TeamMembership" SET budget_id = $1 WHERE user_id = $2'
+    await execute(baseline.dsn, share, first.budget_id, second.user_id)
+    switches = VARIANTS["recommended"].switches
+    layout = LAYOUTS[switches.key_layout]
+    shared = {"namespace": "shared-budget:"}
+    async with (
+        worker(baseline, switches, **shared) as one,
+        worker(baseline, switches, **shared) as other,
+    ):
+        for key in (first, second):
+            await one.ok(key)
+            before = await other.ok(key)
+        body = {"user_id": first.user_id, "team_id": first.team_id, "max_budget_in_team": 7.0}
+        assert (await manage(one, "/team/member_update", body)).status_code == 200
+        memory = other.worker.cache.memory
+        assert first.user_id is not None
+        assert first.team_id is not None
+        copy = layout.membership(first.user_id, first.team_id)
+        await until(lambda: memory.get(copy) is None)
+        served = await other.ok(second)
+    right = await truth(baseline.dsn, second)
+
+    assert served_digests(before)["membership"] != {right.digests["membership"]}
+    assert served_digests(served)["membership"] == {right.digests["membership"]}
+
+
+@live
 async def test_every_statement_of_a_call_is_named_and_none_reads_an_object(
     baseline: Fleet,
 ) -> None:
@@ -249,7 +280,7 @@ async def test_every_statement_of_a_call_is_named_and_none_reads_an_object(
 
 STATEMENTS = [
     *(store.NEW_KEY, store.CHANGE_BUDGET, store.NEW_BUDGET, store.GIVE_BUDGET),
-    *(store.DROP_MEMBER, store.LEAVE_TEAM),
+    *(store.DROP_MEMBER, store.LEAVE_TEAM, store.MEMBERS_OF_BUDGET),
     *(store.update_row(kind, ["spend", "models"]) for kind in ("key", "user", "team")),
     *(store.delete_rows(kind, "user_id = $1") for kind in store.ADD_SPEND),
 ]
@@ -333,6 +364,40 @@ async def test_a_regenerated_key_keeps_its_spend(baseline: Fleet) -> None:
 
     assert made["spend"] == 2.0
     assert statuses == [429, 401]
+
+
+@live
+@pytest.mark.parametrize("counter", ["redis_nx", "redis_add", "per_worker", "none"])
+async def test_a_key_that_is_made_anew_has_spent_nothing(baseline: Fleet, counter: str) -> None:
+    """Whatever workers and Redis counted for the row that had its secret before."""
+    switches = VARIANTS["recommended"].switches.model_copy(update={"spend_counter": counter})
+    cache_key = LAYOUTS[switches.key_layout].key
+    secret = f"sk-made-anew-{counter}"
+    body = {"key": secret, "max_budget": 4 * COST_MICRO / store.MICRO}
+    shared = {"namespace": f"made-anew-{counter}:"}
+    async with (
+        worker(baseline, switches, **shared) as one,
+        worker(baseline, switches, **shared) as other,
+    ):
+
+        async def statuses() -> list[int]:
+            """Of as many requests as the budget has replies for each worker, and of one more."""
+            answers = []
+            for each in (one, other) * 5:
+                answers.append((await each.chat(secret)).status_code)
+                await each.settled()
+            return answers
+
+        assert (await manage(one, "/key/generate", body)).status_code == 200
+        first = await statuses()
+        assert (await manage(one, "/key/delete", {"keys": [secret]})).status_code == 200
+        memory = other.worker.cache.memory
+        await until(lambda: memory.get(cache_key(hash_token(secret))) is None)
+        assert (await manage(one, "/key/generate", body)).status_code == 200
+        second = await statuses()
+
+    assert first[-2:] == [429, 429]
+    assert second == first
 
 
 @live
@@ -527,6 +592,67 @@ def test_without_postgres_any_body_is_refused(call: tuple[str, bytes]) -> None:
 
     with pytest.raises((BadRequestError, UnavailableError)):
         asyncio.run(management.call(*call))
+
+
+@live
+@pytest.mark.parametrize("outage", ["bounded", "waits"])
+async def test_a_commit_without_an_answer_is_reported(
+    baseline: Fleet, monkeypatch: pytest.MonkeyPatch, outage: str
+) -> None:
+    """Postgres holds the change, and the caller cannot know. A release reports nothing."""
+    switches = SWITCHES.model_copy(update={"source_outage": outage})
+    blocked, deleted, failed = (await seed(baseline.dsn, {"team": 3}))["team"]
+    heard = Heard(baseline.dsn, blocked)
+    async with worker(baseline, switches) as one:
+        one.worker.management._invalidation = heard
+        carry_out = one.worker.store.transaction
+
+        @contextlib.asynccontextmanager
+        async def silent() -> AsyncIterator[store.Connection]:
+            async with carry_out() as connection:
+                yield connection
+            raise SourceUnavailableError("no answer to the COMMIT")
+
+        monkeypatch.setattr(one.worker.store, "transaction", silent)
+        answers = [
+            await manage(one, "/key/block", {"key": blocked.secret}),
+            await manage(one, "/key/delete", {"keys": [deleted.secret]}),
+        ]
+        reported = list(heard.changes), list(heard.deletions)
+
+        @contextlib.asynccontextmanager
+        async def away() -> AsyncIterator[store.Connection]:
+            async with carry_out() as connection:
+                await connection.execute("SET LOCAL statement_timeout = 1")
+                yield connection
+
+        # What fails before its COMMIT has changed nothing.
+        monkeypatch.setattr(one.worker.store, "transaction", away)
+        lock = await asyncpg.connect(baseline.dsn)
+        try:
+            async with lock.transaction():
+                await lock.execute(
+                    'SELECT 1 FROM "LiteLLM_VerificationToken" WHERE token = $1 FOR UPDATE',
+                    failed.token,
+                )
+                answers.append(await manage(one, "/key/block", {"key": failed.secret}))
+        finally:
+            await lock.close()
+
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert (await truth(baseline.dsn, blocked)).status == 401
+    assert (await truth(baseline.dsn, deleted)).status == 401
+    assert (await truth(baseline.dsn, failed)).status == 200
+    expected = (
+        (
+            [(ObjectKind.KEY, LAYOUT.key(blocked.token))],
+            [(ObjectKind.KEY, LAYOUT.key(deleted.token))],
+        )
+        if outage == "bounded"
+        else ([], [])
+    )
+    assert reported == expected
+    assert (heard.changes, heard.deletions) == reported
 
 
 @live

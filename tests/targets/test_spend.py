@@ -61,7 +61,7 @@ class StubStore:
             self.flushes.append(flush)
         if self.loses_answers:
             raise SourceUnavailableError("the answer to COMMIT is lost")
-        return {owner: self.taken[owner] for owner in increments}
+        return {(owner, None): self.taken[owner] for owner in increments}
 
 
 class Pending:
@@ -265,7 +265,13 @@ async def test_a_flush_that_is_sent_again_under_its_number_adds_nothing(baseline
         other = await store.add_spend({owner: 5}, ("another", 1))
         late = await store.add_spend({owner: 5}, ("a writer", 2))
 
-    assert [totals[owner] for totals in (first, again, other, late)] == [5, 5, 10, 15]
+    assert [list(totals.values()) for totals in (first, again, other, late)] == [
+        [5],
+        [5],
+        [10],
+        [15],
+    ]
+    assert {ids for totals in (first, again, other, late) for ids, _ in totals} == {owner}
 
 
 @pytest.mark.integration

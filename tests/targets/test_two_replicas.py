@@ -71,8 +71,9 @@ async def spend_seen(by: Node, variant: str, key: VirtualKey) -> dict[str, int]:
     for kind, (name, owner) in keys.items():
         found = await by.worker.cache.peek(kind, name, Trace())
         if found is not None:
+            copy = found.value
             seen[kind.value] = by.worker.auth._budgets.seen(
-                (kind.value, (owner,)), found.value.spend
+                (kind.value, (owner,)), copy.spend, copy.created_at
             )
     return seen
 

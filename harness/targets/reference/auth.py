@@ -33,7 +33,7 @@ from harness.targets.reference.problems import (
     UnavailableError,
 )
 from harness.targets.reference.request_lookups import ABSENT, RequestLookups
-from harness.targets.reference.store import Owner, Store
+from harness.targets.reference.store import Row, Store
 from harness.targets.settings import RunSettings
 
 _KEY, _USER, _TEAM = ObjectKind.KEY, ObjectKind.USER, ObjectKind.TEAM
@@ -88,7 +88,7 @@ class Grant(msgspec.Struct, frozen=True):
     user: User | None
     team: Team | None
     membership: Membership | None
-    reserved: tuple[Owner, ...] = ()
+    reserved: tuple[Row, ...] = ()
     """What `Budgets.release` gives back if the reply is not given."""
 
 
@@ -213,7 +213,7 @@ class Authenticator:
         if allowance.budget is not None:
             check(
                 allowance.label,
-                self._budgets.seen(allowance.owner, allowance.copied),
+                self._budgets.seen(allowance.owner, allowance.copied, allowance.made),
                 allowance.budget,
             )
 
@@ -360,7 +360,7 @@ def _check_model(owner: str, allowed: list[str] | None, model: str) -> None:
 def _allowance(
     label: str, kind: str, ids: tuple[str, ...], copy: Key | User | Team, budget: float | None
 ) -> Allowance:
-    return Allowance(label, (kind, ids), copy.spend, budget)
+    return Allowance(label, (kind, ids), copy.spend, budget, copy.created_at)
 
 
 def _member_allowance(member: Membership, spend: float | None) -> Allowance:

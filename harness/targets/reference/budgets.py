@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -25,7 +26,7 @@ from harness.authcache.tiers import RedisTier, RedisUnavailableError, Script
 from harness.authcache.trace import Recorder, Trace
 from harness.authcache.words import ObjectKind, ReadReason
 from harness.targets.reference.problems import BudgetExceededError
-from harness.targets.reference.store import MICRO, Owner, Store, to_micro
+from harness.targets.reference.store import MICRO, Owner, Row, Store, to_micro
 
 _WITHOUT_LIMIT = 2**53
 """Lua counts in doubles: up to here every integer is exact. Greater budgets are no limit."""
@@ -87,30 +88,34 @@ class Allowance(msgspec.Struct, frozen=True):
     """Spend in the cached copy of the owner's object, in US dollars."""
     budget: float | None
     """In US dollars; None for no limit."""
+    made: datetime | None = None
+    """When the copied row was made."""
 
 
 class Spent(Protocol):
     """`harness.targets.reference.spend.SpendWriter.spent`."""
 
-    def __call__(self, owner: Owner, copied: int, *, at_least: bool = False) -> int:
+    def __call__(
+        self, owner: Owner, copied: int, made: datetime | None = None, *, at_least: bool = False
+    ) -> int:
         """What an owner has spent as far as the worker knows, in micro-units."""
 
 
 class Recent:
-    """Amounts by owner that are forgotten ``life_s`` seconds after they were put."""
+    """Amounts, of owners or of rows, that are forgotten ``life_s`` seconds after they were put."""
 
     def __init__(self, life_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._life_s = life_s
         self._clock = clock
-        self._amounts: dict[Owner, tuple[int, float]] = {}
+        self._amounts: dict[Hashable, tuple[int, float]] = {}
         """With the moments of their end, which are in order: all live equally long."""
 
-    def get(self, owner: Owner) -> int | None:
+    def get(self, owner: Hashable) -> int | None:
         """The amount of an owner, None where it was never put or is forgotten."""
         found = self._amounts.get(owner)
         return None if found is None or found[1] <= self._clock() else found[0]
 
-    def put(self, owner: Owner, micro: int) -> None:
+    def put(self, owner: Hashable, micro: int) -> None:
         """Remember an amount from now on."""
         now = self._clock()
         self._amounts.pop(owner, None)
@@ -168,14 +173,14 @@ class Budgets:
         """This worker's counters; with Redis the values that it last answered."""
         self._seeding = asyncio.Lock()
 
-    def seen(self, owner: Owner, copied: float | None) -> int:
+    def seen(self, owner: Owner, copied: float | None, made: datetime | None = None) -> int:
         """The spend of an owner whose copy was looked up, in micro-units.
 
         Where counters decide, it is the least: no request is refused for what is counted twice.
         """
-        return self._known(owner, copied, at_least=self._counts)
+        return self._known(owner, copied, made, at_least=self._counts)
 
-    async def reserve(self, allowances: Sequence[Allowance], trace: Trace) -> tuple[Owner, ...]:
+    async def reserve(self, allowances: Sequence[Allowance], trace: Trace) -> tuple[Row, ...]:
         """Take the price of a reply out of all budgets, or out of none.
 
         If Redis does not answer, this worker's own counters decide, from the last values that it
@@ -194,30 +199,30 @@ class Budgets:
         try:
             if self._redis is not None:
                 await self._reserve_in_redis(self._redis, limited, trace)
-                return tuple(one.owner for one in limited)
+                return tuple(self._row(one) for one in limited)
         except RedisUnavailableError:
-            known = [max(self._least(one), self._here.get(one.owner) or 0) for one in limited]
+            known = [max(self._least(one), self._here.get(self._row(one)) or 0) for one in limited]
         else:
-            own = [self._here.get(one.owner) for one in limited]
+            own = [self._here.get(self._row(one)) for one in limited]
             known = [
                 self._least(one) if n is None else n for one, n in zip(limited, own, strict=True)
             ]
         for one, spent in zip(limited, known, strict=True):
             check(one.label, spent, one.budget)
         for one, spent in zip(limited, known, strict=True):
-            self._here.put(one.owner, spent + self._price)
-        return tuple(one.owner for one in limited)
+            self._here.put(self._row(one), spent + self._price)
+        return tuple(self._row(one) for one in limited)
 
-    async def release(self, owners: Sequence[Owner]) -> None:
+    async def release(self, rows: Sequence[Row]) -> None:
         """Give back what was reserved. A counter that is gone by now has nothing to give back."""
-        for owner in owners:
-            if (here := self._here.get(owner)) is not None:
-                self._here.put(owner, here - self._price)
+        for row in rows:
+            if (here := self._here.get(row)) is not None:
+                self._here.put(row, here - self._price)
             if self._redis is None:
                 continue
             back = (-self._price, self._life_ms, _WITHOUT_LIMIT, "")
             try:
-                await self._redis.run(RESERVE, [_counter(owner)], *back)
+                await self._redis.run(RESERVE, [_counter(row)], *back)
             except RedisUnavailableError:
                 return  # The counter is too high by this until it expires.
 
@@ -235,12 +240,12 @@ class Budgets:
                 for place in missing:
                     one = allowances[place - 1]
                     seed = await self._read(one, trace)
-                    await redis.run(_SEED, [_counter(one.owner)], seed, self._life_ms)
+                    await redis.run(_SEED, [_counter(self._row(one))], seed, self._life_ms)
                 if missing:
                     answer = await self._ask(redis, allowances, seeds=True)
         outcome, *values = answer
         for one, spent in zip(allowances, values, strict=True):
-            self._here.put(one.owner, spent)
+            self._here.put(self._row(one), spent)
         if outcome != _ADMITTED:
             for one, spent in zip(allowances, values, strict=True):
                 check(one.label, spent, one.budget)
@@ -252,7 +257,7 @@ class Budgets:
         for one in allowances:
             assert one.budget is not None
             pairs += [_limit(one.budget), self._least(one) if seeds else ""]
-        counters = [_counter(one.owner) for one in allowances]
+        counters = [_counter(self._row(one)) for one in allowances]
         answer: list[int] = await redis.run(RESERVE, counters, self._price, self._life_ms, *pairs)
         return answer
 
@@ -268,17 +273,24 @@ class Budgets:
 
     def _least(self, allowance: Allowance) -> int:
         """What an owner has spent at least. It never counts anything twice."""
-        return self._known(allowance.owner, allowance.copied, at_least=True)
+        return self._known(allowance.owner, allowance.copied, allowance.made, at_least=True)
 
-    def _known(self, owner: Owner, copied: float | None, *, at_least: bool) -> int:
+    def _row(self, allowance: Allowance) -> Row:
+        # A release counts for an id, so a key made anew goes on where the old one was.
+        return allowance.owner, allowance.made if self._copies_are_exact else None
+
+    def _known(
+        self, owner: Owner, copied: float | None, made: datetime | None, *, at_least: bool
+    ) -> int:
         micro = to_micro(copied)
-        # With `read_modify_write` copies hold what was charged, or have lost it.
-        return self._spent(owner, micro, at_least=at_least) if self._copies_are_exact else micro
+        if self._copies_are_exact:
+            return self._spent(owner, micro, made, at_least=at_least)
+        return micro  # With `read_modify_write` copies hold what was charged, or have lost it.
 
 
-def _counter(owner: Owner) -> str:
-    kind, ids = owner
-    return ":".join(("spend", kind, *ids))
+def _counter(row: Row) -> str:
+    (kind, ids), made = row
+    return ":".join(("spend", kind, *ids, *([] if made is None else [made.isoformat()])))
 
 
 def _limit(budget: float) -> int:

@@ -2,6 +2,8 @@
 
 The subset that `harness.domain.changes.ACTIONS` needs. A call is one transaction; after its COMMIT
 the copies of every object that it changed are reported to `Invalidation`, and then it is answered.
+With ``source_outage = bounded`` they are reported after a COMMIT without an answer too: Postgres
+may hold the change. A release reports nothing then.
 What the calls do follows 1.94, and so do the answers, as far as this schema has their fields. These
 things differ: a call with a key other than the master key is 403, whatever that key is (a release
 answers 401 to a key whose user has no role); an update that changes nothing is 400, and one of an
@@ -42,6 +44,7 @@ from harness.targets.reference.store import (
     DROP_MEMBER,
     GIVE_BUDGET,
     LEAVE_TEAM,
+    MEMBERS_OF_BUDGET,
     NEW_BUDGET,
     NEW_KEY,
     Connection,
@@ -193,6 +196,11 @@ class Edit:
             self.deleted += self.copies(kind, *one)
         return ids
 
+    async def share(self, budget_id: str) -> None:
+        """Note every membership of a budget that has changed."""
+        for row in await self._connection.fetch(MEMBERS_OF_BUDGET, budget_id):
+            self.changed += self.copies("membership", *row)
+
     async def row(self, statement: str, *values: Any) -> dict[str, Any] | None:
         """The row that a statement answers with, None without one."""
         row = await self._connection.fetchrow(statement, *values)
@@ -307,14 +315,16 @@ async def _delete_teams(edit: Edit, body: TheTeams) -> Any:
 
 async def _set_member_budget(edit: Edit, body: MemberBudget) -> Any:
     member, budget = (body.user_id, body.team_id), body.max_budget_in_team
-    known = budget is not None and await edit.row(CHANGE_BUDGET, *member, budget)
-    if not known:
-        budget_id = None
-        if budget is not None:
-            budget_id = str(uuid.uuid4())
-            await edit.row(NEW_BUDGET, budget_id, budget)
-        if await edit.row(GIVE_BUDGET, *member, budget_id) is None:
-            raise _no_member(body)
+    known = None if budget is None else await edit.row(CHANGE_BUDGET, *member, budget)
+    if known is not None:
+        await edit.share(known["budget_id"])
+        return msgspec.structs.asdict(body)
+    budget_id = None
+    if budget is not None:
+        budget_id = str(uuid.uuid4())
+        await edit.row(NEW_BUDGET, budget_id, budget)
+    if await edit.row(GIVE_BUDGET, *member, budget_id) is None:
+        raise _no_member(body)
     edit.changed += edit.copies("membership", *member)
     return msgspec.structs.asdict(body)
 
@@ -371,15 +381,23 @@ class Management:
         layout: how cache keys are built.
         invalidation: learns which objects changed.
         master_key: what a call must authenticate with; empty refuses every call.
+        reports_doubtful: whether objects are reported whose COMMIT got no answer.
     """
 
     def __init__(
-        self, store: Store, layout: KeyLayout, invalidation: Invalidation, master_key: str
+        self,
+        store: Store,
+        layout: KeyLayout,
+        invalidation: Invalidation,
+        master_key: str,
+        *,
+        reports_doubtful: bool = False,
     ) -> None:
         self._store = store
         self._layout = layout
         self._invalidation = invalidation
         self._master_key = master_key.encode()
+        self._reports_doubtful = reports_doubtful
 
     def admit(self, secret: str) -> None:
         """Check the bearer token of a call. Raises AuthError, NotMasterError."""
@@ -410,17 +428,25 @@ class Management:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             # Text that is not UTF-8 raises UnicodeDecodeError, deep nesting RecursionError.
             raise BadRequestError(f"The body is not a call of [{path}]: {error}.") from error
+        done: Edit | None = None
         try:
             async with self._store.transaction() as connection:
                 edit = Edit(connection, self._layout)
                 answer = await run(edit, asked)
+                done = edit
         except asyncpg.UniqueViolationError as error:
             raise BadRequestError("There is a key with this secret already.", "key") from error
         except SourceUnavailableError as error:
+            if done is not None and self._reports_doubtful:
+                # Only the COMMIT was left. An eviction too many costs one read.
+                await self._report(done)
             raise UnavailableError(
                 "The database does not answer, or it refused the change. Check the object, then "
                 "try again."
             ) from error
+        await self._report(edit)
+        return msgspec.json.encode(answer)
+
+    async def _report(self, edit: Edit) -> None:
         await self._invalidation.changed(edit.changed)
         await self._invalidation.deleted(edit.deleted)
-        return msgspec.json.encode(answer)

@@ -16,6 +16,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 
 from harness.authcache import logs
 from harness.authcache.cache import AuthCache, Entry, OnFailure, SourceUnavailableError
@@ -82,7 +83,9 @@ class SpendWriter:
         self._count += 1
         self._pending(+1)
 
-    def spent(self, owner: Owner, copied: int, *, at_least: bool = False) -> int:
+    def spent(
+        self, owner: Owner, copied: int, made: datetime | None = None, *, at_least: bool = False
+    ) -> int:
         """What an owner has spent as far as this worker knows, in micro-units.
 
         A copy of the owner's object may be older than what this worker has charged since. So what
@@ -92,9 +95,10 @@ class SpendWriter:
         Args:
             owner: whose spend.
             copied: the spend in the copy, which must be as Postgres held it.
+            made: when the copied row was made. The total of an earlier row says nothing of it.
             at_least: leave out a flush under way, which the copy may contain already.
         """
-        known = max(copied, self._totals.get(owner) or 0) + self._waiting[owner]
+        known = max(copied, self._totals.get((owner, made)) or 0) + self._waiting[owner]
         return known if at_least else known + self._writing[owner]
 
     def start(self) -> None:
@@ -151,8 +155,8 @@ class SpendWriter:
                 self._writing = Counter()
             return
         self._writing = Counter()
-        for owner, micro in totals.items():
-            self._totals.put(owner, micro)
+        for row, micro in totals.items():
+            self._totals.put(row, micro)
         self._pending(-self._written)
 
 

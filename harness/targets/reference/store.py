@@ -8,6 +8,7 @@ import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 import asyncpg
@@ -66,20 +67,23 @@ WHERE m.user_id = $1 AND m.team_id = $2
 Connection = asyncpg.pool.PoolConnectionProxy
 """A connection of the pool, for one transaction."""
 Owner = tuple[str, tuple[str, ...]]
-"""A row that has a spend: a kind, as in `ADD_SPEND`, and the ids of the row."""
+"""Who has a spend: a kind, as in `ADD_SPEND`, and the ids of the row."""
+Row = tuple[Owner, datetime | None]
+"""One row of an owner, by when it was made: made anew it has spent nothing. None for a membership,
+whose row does not say."""
 
 ADD_SPEND: Mapping[str, str] = {
     "key": (
         'UPDATE "LiteLLM_VerificationToken" SET spend = spend + $1 WHERE token = $2 '
-        "RETURNING token, spend"
+        "RETURNING token, created_at, spend"
     ),
     "user": (
         'UPDATE "LiteLLM_UserTable" SET spend = spend + $1 WHERE user_id = $2 '
-        "RETURNING user_id, spend"
+        "RETURNING user_id, created_at, spend"
     ),
     "team": (
         'UPDATE "LiteLLM_TeamTable" SET spend = spend + $1 WHERE team_id = $2 '
-        "RETURNING team_id, spend"
+        "RETURNING team_id, created_at, spend"
     ),
     "membership": (
         'UPDATE "LiteLLM_TeamMembership" SET spend = spend + $1 WHERE user_id = $2 AND team_id = $3'
@@ -115,6 +119,15 @@ WHERE budget_id = (
 )
 RETURNING budget_id
 """.strip()
+MEMBERS_OF_BUDGET = """
+UPDATE "LiteLLM_TeamMembership" SET budget_id = budget_id
+WHERE (user_id, team_id) IN (
+    SELECT user_id, team_id FROM "LiteLLM_TeamMembership" WHERE budget_id = $1
+    ORDER BY user_id COLLATE "C", team_id COLLATE "C" FOR UPDATE
+)
+RETURNING user_id, team_id
+""".strip()
+"""Changes nothing, and locks in the order of `Store.add_spend`."""
 NEW_BUDGET = (
     'INSERT INTO "LiteLLM_BudgetTable" (budget_id, max_budget) VALUES ($1, $2) RETURNING budget_id'
 )
@@ -278,7 +291,7 @@ class Store:
 
     async def add_spend(
         self, increments: Mapping[Owner, int], flush: tuple[str, int] | None = None
-    ) -> dict[Owner, int]:
+    ) -> dict[Row, int]:
         """Add increments, in micro-units, in one transaction.
 
         Args:
@@ -300,14 +313,16 @@ class Store:
         by_kind: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
         for (kind, ids), micro in sorted(increments.items()):
             by_kind.setdefault(kind, []).append((micro, ids))
-        totals: dict[Owner, int] = {}
+        totals: dict[Row, int] = {}
         async with self.transaction() as connection:
             counted = flush is not None and await connection.fetchval(COUNT_FLUSH, *flush) is None
             for kind, amounts in by_kind.items():
                 # What is counted already adds nothing, and still answers with the totals.
                 rows = [(0.0 if counted else micro / MICRO, *ids) for micro, ids in amounts]
                 for row in await connection.fetchmany(ADD_SPEND[kind], rows):
-                    totals[kind, tuple(row[:-1])] = to_micro(row[-1])
+                    values = dict(row)
+                    made, spend = values.pop("created_at", None), values.pop("spend")
+                    totals[(kind, tuple(values.values())), made] = to_micro(spend)
         return totals
 
     @contextlib.asynccontextmanager

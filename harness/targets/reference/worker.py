@@ -80,7 +80,11 @@ class Worker:
         self.invalidation: Invalidation = MECHANISMS[switches.invalidation](self.cache)
         """Called by the handler of a change."""
         self.management = Management(
-            self.store, self._layout, self.invalidation, settings.master_key
+            self.store,
+            self._layout,
+            self.invalidation,
+            settings.master_key,
+            reports_doubtful=bounded,
         )
         self._writer = SpendWriter(
             self.store,
