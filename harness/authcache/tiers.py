@@ -553,7 +553,8 @@ class RedisTier:
             ran |= {"time": 1, "incrby": 1, "zadd": 1}
         self._add_ran(ran)
         known = how in (_SAME, _LOGGED)
-        return int(last), [line.decode(errors="replace") for line in news if line] if known else None
+        lines = [line.decode(errors="replace") for line in news if line]
+        return int(last), lines if known else None
 
     async def _scripts(
         self, script: str, last: str, *calls: tuple[str, tuple[bytes | int, ...]]
