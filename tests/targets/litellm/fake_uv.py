@@ -1,6 +1,6 @@
 """Stands in for uv: makes the folders that uv makes, without an index; told what to do by files.
 
-Run as a script, in a copy that `FakeUv` makes; it says in `calls` what it was asked for.
+Run by a script that `FakeUv` makes; it says in `calls`, beside that, what it was asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ class FakeUv:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "uv"
-        self.path.write_text(f"#!{sys.executable}\n" + Path(__file__).read_text())
+        # Imported, so that it is compiled once and not at each start.
+        found_in = f"import sys; sys.path.append({str(Path(__file__).parent)!r})"
+        run = f"import fake_uv; fake_uv.run({str(folder)!r}, sys.argv[1:])"
+        self.path.write_text(f"#!{sys.executable} -IS\n{found_in}\n{run}\n")
         self.path.chmod(self.path.stat().st_mode | stat.S_IXUSR)
         self.orders = folder / "orders.json"
         self.calls_file = folder / "calls"
@@ -36,8 +39,9 @@ class FakeUv:
         return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
 
 
-def _run(arguments: list[str]) -> None:
-    here = Path(__file__).parent
+def run(folder: str, arguments: list[str]) -> None:
+    """One call, with the files of a folder."""
+    here = Path(folder)
     what = arguments[0] if arguments[0] == "venv" else " ".join(arguments[:2])
     with (here / "calls").open("a") as calls:
         calls.write(f"{what}\n")
@@ -80,7 +84,3 @@ def _install(folder: Path, pins: Path, instead: dict[str, str]) -> None:
                 f"Requires-Dist: {one}\n" for one in instead.get("asks", "").split("|") if one
             )
         (info / "METADATA").write_text(text)
-
-
-if __name__ == "__main__":
-    _run(sys.argv[1:])
