@@ -94,16 +94,17 @@ def ttl_kept(
     ranked = sorted(found)
     independent = max(1, round(len(ranked) / together))
 
-    def at(place: int) -> float | None:
+    def at(place: int, *, upper: bool) -> float | None:
         if not 1 <= place <= independent:
             return None
-        # In whole numbers: 7 / 25 * 25 is more than 7.
-        return ranked[-(-place * len(ranked) // independent) - 1]
+        # In whole numbers: 7 / 25 * 25 is more than 7. Between two intervals the outer one.
+        whole, rest = divmod(place * len(ranked), independent)
+        return ranked[whole + (upper and rest > 0) - 1]
 
     return Estimate(
         value=ranked[math.ceil(KEPT_QUANTILE * len(ranked)) - 1],
-        low=at(_binomial_quantile(independent, KEPT_QUANTILE, error)),
-        high=at(_binomial_quantile(independent, KEPT_QUANTILE, 1 - error) + 1),
+        low=at(_binomial_quantile(independent, KEPT_QUANTILE, error), upper=False),
+        high=at(_binomial_quantile(independent, KEPT_QUANTILE, 1 - error) + 1, upper=True),
         n=len(ranked),
     )
 

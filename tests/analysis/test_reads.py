@@ -7,7 +7,7 @@ import random
 from itertools import accumulate, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.analysis.cells import judge
@@ -188,6 +188,7 @@ def test_without_redis_it_is_the_workers_ttl() -> None:
     assert mixed.value < 0.5, "of several clocks at once it says nothing"
 
 
+@example([0.5, *[1.0] * 39], 1.125)
 @given(st.lists(st.floats(0.1, 3.0), min_size=LEAST_INTERVALS, max_size=200), st.floats(1.0, 4.0))
 def test_bounds_enclose_the_estimate_and_are_wider_where_objects_are_read_together(
     found: list[float], together: float
