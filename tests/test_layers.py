@@ -153,6 +153,7 @@ def all_but_layers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return _lint(tmp_path_factory.mktemp("planted"), texts)
 
 
+@pytest.mark.integration  # whole commands
 @pytest.mark.parametrize("what", PLANTS)
 def test_what_breaks_the_map_turns_lint_red(
     what: str, tmp_path: Path, all_but_layers: dict[str, str]

@@ -115,6 +115,7 @@ def test_what_is_read_is_what_was_written(model: type[CachedObject], data: st.Da
         assert lost(value, back(name, value)) == expected, name
 
 
+@pytest.mark.integration  # no server, but it searches for a second
 @pytest.mark.parametrize("name", WITHOUT_NONE)
 @pytest.mark.parametrize(
     ("model", "field"),
@@ -151,6 +152,7 @@ def test_the_smallest_membership_that_cannot_be_read_again(name: str) -> None:
     assert lost(same_but_later, back(name, same_but_later)) == {}
 
 
+@pytest.mark.integration  # no server, but it searches for a second
 def test_the_smallest_team_that_passes_for_a_user() -> None:
     codec = CODECS["optional_user_id"]
 
@@ -184,6 +186,7 @@ def test_the_smallest_offset_that_moves_an_instant(name: str) -> None:
     assert smallest.expires.utcoffset() == timedelta(seconds=1)
 
 
+@pytest.mark.integration  # no server, but it searches for a second
 @pytest.mark.parametrize("name", ["msgpack", "msgspec"])
 @pytest.mark.parametrize(("low", "high", "smallest"), [(0, 2**80, 2**64), (-(2**80), 0, -(2**63))])
 def test_the_smallest_integer_that_messagepack_refuses(

@@ -61,6 +61,7 @@ def test_a_whole_benchmark(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "out.json"]
 
 
+@pytest.mark.integration  # a whole command
 def test_one_group_alone_starts_no_server(tmp_path: Path) -> None:
     code, output = bench(tmp_path, "--only", "codecs", timeout_s=60.0)
 

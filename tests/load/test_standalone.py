@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from harness.domain.population import by_scope, read_keys
 from harness.load.plan import Arrival, open_stream
 
@@ -59,6 +61,7 @@ def _said(keys_file: Path) -> list[dict[str, list[list[Arrival]]]]:
     ]
 
 
+@pytest.mark.integration  # a whole Locust
 def test_each_worker_sends_its_share_of_the_rate_by_a_seed_of_its_own(keys_file: Path) -> None:
     """Both what is due and what a worker's users are fed; a closed load has no plan."""
     said, closed = _said(keys_file)

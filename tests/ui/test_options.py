@@ -41,6 +41,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
         parse_reference(text)
 
 
+@pytest.mark.integration  # a whole command
 def test_starting_the_web_ui_does_not_load_locust() -> None:
     # which would patch the sockets under asyncio's feet
     code = (

@@ -9,6 +9,8 @@ import sys
 from io import StringIO
 from typing import Any
 
+import pytest
+
 from harness.style import marks
 
 # In a process of its own: Locust patches the sockets of the one that imports it.
@@ -56,6 +58,7 @@ def shown(*cases: tuple[tuple[str, ...], tuple[str, ...]]) -> list[tuple[list[An
     return [(variants, table) for variants, table in json.loads(done.stdout)]
 
 
+@pytest.mark.integration  # a whole Locust
 def test_a_variant_has_the_colour_of_its_name() -> None:
     pages = [("recommended", "litellm_1_84"), ("mine", "envelope", "")]
     found = shown(*((names, ()) for names in pages))

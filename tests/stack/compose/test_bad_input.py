@@ -13,6 +13,9 @@ from harness.cli import main
 from harness.stack.compose.project import KEPT_PROJECT
 from tests.stack.compose.conftest import PORTS, FakeDocker
 
+# Whole commands, with a stand-in for Docker.
+pytestmark = pytest.mark.integration
+
 COMMANDS = (
     ("up", "--scenario", "smoke"),
     ("loadtest", "--scenario", "smoke", "--stack", "compose", "--prometheus", "off"),
