@@ -109,9 +109,12 @@ def until_ctrl_c(work: Callable[[Stop], Awaitable[None]]) -> NoReturn:
 
 
 def _let_go_of_terminal() -> None:
-    """Discard what is still printed to a terminal that is gone: each line would raise an error."""
+    """Discard what is still printed to a terminal that is gone: each line would raise an error.
+
+    The signal can come before the terminal says that it is gone, so it is not asked.
+    """
     for stream in (1, 2):
         # It may be closed.
         with contextlib.suppress(OSError):
-            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
