@@ -451,10 +451,9 @@ def verdict(found: FaultResult, limits: FaultWindow) -> tuple[Verdict, list[str]
             said["wrong"].append(f"{n:,} {what}")
     if found.errors_longest_s >= TIMELY_S:
         said["outage"].append(f"{found.errors_longest_s:.1f} s without a timely 2xx")
-    if found.errors_share > limits.error_share_max:
-        said["degraded"].append(f"errors {100 * found.errors_share:.2g} %")
-    if (found.errors_share_after or 0.0) > limits.error_share_max:
-        said["degraded"].append(f"errors {100 * (found.errors_share_after or 0.0):.2g} % after it")
+    for share, when in ((found.errors_share, ""), (found.errors_share_after or 0.0, " after it")):
+        if share > limits.error_share_max:
+            said["degraded"].append(f"errors {100 * share:.2g} %{when}")
     if found.latency_ms_max > limits.latency_ms_max:
         said["degraded"].append(
             f"latency {found.latency_ms_max:,.0f} ms, limit {limits.latency_ms_max:,.0f}"
